@@ -1,0 +1,66 @@
+// An experiment file, read, overridden, checked against the plugins' declared parameters, complete.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dkdm/diffusion.hpp"
+#include "dkdm/params.hpp"
+#include "plugin/registry.hpp"
+
+namespace dkdm::config {
+
+using plugin::PluginChoice;
+
+// Sections that are not plugins' are declared like plugins' parameters (experiment.cpp), so their
+// help, ranges and errors come from one table. Params hold: see the tables there.
+struct Training {
+  PluginChoice student;
+  PluginChoice method;
+  Params train;  // [train]: batch, steps, lr, …
+};
+
+struct Row {
+  std::string id, label;
+  std::string published;              // row of published.toml; id when not stated
+  std::optional<Training> training;   // none: the row is the teacher itself
+  Params sample;                      // [sample] with the row's overrides
+};
+
+struct Experiment {
+  std::filesystem::path file;
+  std::string name, title, scale;      // scale "desk" or "paper"
+  std::string table;                   // shape of report: "table2"
+  std::string published;               // section of published.toml ("table2.cifar10"), or ""
+  std::vector<std::int64_t> seeds;
+  double expected_minutes = 0;         // author's figure on two cores, 0 = not stated
+  DiffusionConfig diffusion;           // of training; sampling respaces it
+  PluginChoice dataset, teacher, evaluator;
+  std::optional<Training> teacher_training;  // [teacher.student], [teacher.method], [teacher.train]
+  Params synthetic;                    // [synthetic]: count, respacing, sampler, …
+  std::vector<Row> rows;
+  std::string resolved;                // canonical TOML text of all of the above, stored with runs
+};
+
+// Section tables, also printed by `dkdm plan --keys`-like help and used by tests.
+DKDM_API const ParamTable& experiment_table();
+DKDM_API const ParamTable& train_table();
+DKDM_API const ParamTable& sample_table();
+DKDM_API const ParamTable& synthetic_table();
+DKDM_API const ParamTable& diffusion_table();
+
+// Reads `file`; `overrides` are "dotted.key=TOML value" texts ("train.steps=100",
+// "row.dynamic.train.lr=1e-3"; a bare word that is not TOML is taken as text). Throws ConfigError with
+// file:line:column (or "--set KEY") for syntax errors, unknown keys (nearest known name), wrong
+// types, impossible values, unknown plugins, duplicate row ids; DataError when there is no such file.
+DKDM_API Experiment load_experiment(const std::filesystem::path& file,
+                                    const std::vector<std::string>& overrides,
+                                    const plugin::Registry& registry);
+
+// "0", "0-2", "1,4,7" -> seeds. Throws ConfigError.
+DKDM_API std::vector<std::int64_t> parse_seeds(const std::string& text);
+
+}  // namespace dkdm::config

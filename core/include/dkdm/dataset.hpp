@@ -1,0 +1,26 @@
+// Images by index.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "dkdm/error.hpp"
+#include "dkdm/image.hpp"
+
+namespace dkdm {
+
+class DKDM_API Dataset {
+ public:
+  virtual ~Dataset();
+  virtual ImageSpec spec() const = 0;
+  virtual std::int64_t size() const = 0;                         // images
+  virtual std::int64_t num_classes() const { return 0; }         // 0 = no labels
+  // index int64 [n] -> uint8 [n,C,S,S] / int64 [n] (undefined where there are no labels).
+  virtual at::Tensor images(const at::Tensor& index) const = 0;
+  virtual at::Tensor labels(const at::Tensor& index) const;
+  // Changes whenever an image, its order or its preparation does. Input of content keys; must be
+  // cheap (hash the files' bytes or their identity, not every decoded pixel).
+  virtual std::string fingerprint() const = 0;
+};
+
+}  // namespace dkdm

@@ -1,0 +1,35 @@
+// What the host offers to a plugin.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "dkdm/denoiser.hpp"
+#include "dkdm/diffusion.hpp"
+
+namespace dkdm {
+
+// A network read from disk together with what it was trained for.
+struct TrainedModel {
+  std::shared_ptr<Denoiser> network;  // evaluation mode, no gradient
+  DiffusionConfig diffusion;
+  ImageSpec spec;
+};
+
+class DKDM_API Host {
+ public:
+  virtual ~Host();
+
+  // One line to the log, component first.
+  virtual void log(const std::string& component, const std::string& line) = 0;
+  // Says how far a long piece of work is ("images", 128 of 512). Call it often: it is where Ctrl-C
+  // stops a plugin, by throwing Interrupted.
+  virtual void progress(const std::string& unit, std::int64_t done, std::int64_t total) = 0;
+  // A model folder that this suite trained: weights "ema" or "raw". Throws DataError.
+  virtual TrainedModel load_model(const std::filesystem::path& folder,
+                                  const std::string& weights) = 0;
+};
+
+}  // namespace dkdm

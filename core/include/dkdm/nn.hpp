@@ -1,0 +1,44 @@
+// Blocks that student architectures share.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <cstdint>
+
+#include "dkdm/error.hpp"
+
+namespace dkdm::nn {
+
+// Sinusoid of t [N] -> f32 [N, dim]: all cosines, then all sines; frequency k is
+// exp(-ln(10000) k / (dim/2)), computed in f32 as the reference does. dim must be even.
+DKDM_API torch::Tensor timestep_embedding(const torch::Tensor& t, std::int64_t dim);
+
+// Dropout whose masks come from the counter-based generator: sample i's mask at a step depends on
+// (seed, step, layer, i) alone. Identity in evaluation mode, with p = 0, or before `seed_dropout`.
+class DKDM_API Dropout : public torch::nn::Module {
+ public:
+  explicit Dropout(double p);
+  torch::Tensor forward(const torch::Tensor& x);  // x [N, …]
+  void seed(std::uint64_t seed, std::uint32_t step, std::uint32_t layer, std::int64_t first_sample);
+
+ private:
+  double p_;
+  bool seeded_ = false;
+  std::uint64_t seed_ = 0;
+  std::uint32_t step_ = 0, layer_ = 0;
+  std::int64_t first_sample_ = 0;
+};
+
+// Seeds every Dropout below `module` for one training step; layers are numbered in registration
+// order. `first_sample` is the index of the batch's first row in the global batch.
+DKDM_API void seed_dropout(torch::nn::Module& module, std::uint64_t seed, std::int64_t step,
+                           std::int64_t first_sample = 0);
+
+// Softmax attention over tokens. qkv [N, L, 3*D] holds q | k | v, each split into `heads` runs of
+// consecutive channels; scale 1/sqrt(D/heads). Returns [N, L, D].
+DKDM_API torch::Tensor self_attention(const torch::Tensor& qkv, std::int64_t heads);
+
+// Sets every parameter of `module` to zero (the reference's zero_module).
+DKDM_API void zero_parameters(torch::nn::Module& module);
+
+}  // namespace dkdm::nn

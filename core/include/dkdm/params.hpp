@@ -1,0 +1,87 @@
+// Declared, typed, documented parameters: the one table from which the host checks an experiment
+// file, fills defaults, prints `dkdm plugins describe` and hashes a configuration.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "dkdm/error.hpp"
+
+namespace dkdm {
+
+using Value = std::variant<bool, std::int64_t, double, std::string, std::vector<std::int64_t>,
+                           std::vector<double>, std::vector<std::string>>;
+
+// "boolean", "integer", "real", "text", "list of integers", "list of reals", "list of texts".
+DKDM_API std::string type_name(const Value& value);
+
+// As TOML writes it: true, 3, 0.1, "text", [1, 2]. Reals in the shortest form that reads back equal.
+DKDM_API std::string to_text(const Value& value);
+
+// One parameter. The type is that of `fallback` (the default). Build with the functions below.
+struct DKDM_API Param {
+  std::string name;
+  Value fallback;
+  std::string help;                  // one line
+  std::optional<double> min, max;    // inclusive; for numbers and for each element of a list
+  std::vector<std::string> choices;  // for text; empty = any
+  bool required = false;
+
+  Param& at_least(double low) { min = low; return *this; }
+  Param& at_most(double high) { max = high; return *this; }
+  Param& between(double low, double high) { min = low; max = high; return *this; }
+  Param& one_of(std::vector<std::string> allowed) { choices = std::move(allowed); return *this; }
+  Param& must_be_given() { required = true; return *this; }
+};
+
+DKDM_API Param flag(std::string name, bool fallback, std::string help);
+DKDM_API Param integer(std::string name, std::int64_t fallback, std::string help);
+DKDM_API Param real(std::string name, double fallback, std::string help);
+DKDM_API Param text(std::string name, std::string fallback, std::string help);
+DKDM_API Param integers(std::string name, std::vector<std::int64_t> fallback, std::string help);
+DKDM_API Param reals(std::string name, std::vector<double> fallback, std::string help);
+DKDM_API Param texts(std::string name, std::vector<std::string> fallback, std::string help);
+
+using ParamTable = std::vector<Param>;
+
+// "range 0…1", "one of a, b", or "" where anything of the type goes.
+DKDM_API std::string range_text(const Param& param);
+
+// Throws ConfigError when `value` is not of `param`'s type (an integer passes for a real and is
+// converted), out of range or not a choice. `where` prefixes the message.
+DKDM_API Value checked(const Param& param, const Value& value, const std::string& where);
+
+// The nearest of `names` to `wrong` by edit distance, or "" when none is near.
+DKDM_API std::string nearest_name(const std::string& wrong, const std::vector<std::string>& names);
+
+// Values for a table: every parameter present, checked. Asking for a name or type that the table
+// does not have is a bug of the caller and throws std::logic_error.
+class DKDM_API Params {
+ public:
+  Params() = default;
+  // `given` overrides defaults. Throws ConfigError for an unknown name (with the nearest known one),
+  // a wrong type, an impossible value or a required parameter that is absent.
+  Params(const ParamTable& table, const std::map<std::string, Value>& given,
+         const std::string& where = "");
+
+  bool flag(const std::string& name) const;
+  std::int64_t integer(const std::string& name) const;
+  double real(const std::string& name) const;
+  const std::string& text(const std::string& name) const;
+  const std::vector<std::int64_t>& integers(const std::string& name) const;
+  const std::vector<double>& reals(const std::string& name) const;
+  const std::vector<std::string>& texts(const std::string& name) const;
+
+  const std::map<std::string, Value>& values() const { return values_; }
+  // Sorted `name = value` lines: equal exactly when two configurations are. Input of content keys.
+  std::string canonical() const;
+
+ private:
+  std::map<std::string, Value> values_;
+};
+
+}  // namespace dkdm

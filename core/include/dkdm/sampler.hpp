@@ -1,0 +1,28 @@
+// Drawing images from a network.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "dkdm/denoiser.hpp"
+#include "dkdm/diffusion.hpp"
+
+namespace dkdm {
+
+struct SamplerConfig {
+  std::string sampler = "ancestral";  // "ancestral" | "ddim"
+  double eta = 0;                     // DDIM's stochasticity; ignored by ancestral
+  bool clip_denoised = true;
+};
+
+// Samples first … first+count-1 of the run `seed`: f32 [count,C,S,S], clamped by nobody. Sample i
+// depends on (seed, i) alone. The network is set to evaluation mode; no gradient. `after_step` is
+// called with the number of chain steps done (may throw to stop). Throws Error naming the step when
+// a value is not finite.
+DKDM_API at::Tensor sample(Denoiser& network, const GaussianDiffusion& process,
+                           const SamplerConfig& config, const ImageSpec& spec, std::uint64_t seed,
+                           std::int64_t first, std::int64_t count,
+                           const std::function<void(std::int64_t)>& after_step = {});
+
+}  // namespace dkdm
