@@ -1,0 +1,23 @@
+// Out-of-line members of the plugin interfaces: one vtable and typeinfo each, in dkdm_core.
+#include "dkdm/dataset.hpp"
+#include "dkdm/denoiser.hpp"
+#include "dkdm/evaluator.hpp"
+#include "dkdm/host.hpp"
+#include "dkdm/method.hpp"
+#include "dkdm/teacher.hpp"
+
+namespace dkdm {
+
+Denoiser::Denoiser() = default;
+Denoiser::~Denoiser() = default;
+Dataset::~Dataset() = default;
+Evaluator::~Evaluator() = default;
+Host::~Host() = default;
+Method::~Method() = default;
+Teacher::~Teacher() = default;
+
+at::Tensor Dataset::labels(const at::Tensor&) const { return {}; }
+
+void Method::prepare(const MethodContext&, const std::filesystem::path&) {}
+
+}  // namespace dkdm
