@@ -13,15 +13,15 @@ if(LibTorch_CPU_LIBRARY)
   find_library(LibTorch_C10_LIBRARY c10 HINTS "${LibTorch_LIBRARY_DIR}" NO_DEFAULT_PATH)
   find_library(LibTorch_CUDA_LIBRARY torch_cuda HINTS "${LibTorch_LIBRARY_DIR}" NO_DEFAULT_PATH)
 endif()
-if(LibTorch_INCLUDE_DIR)
-  file(STRINGS "${LibTorch_INCLUDE_DIR}/torch/headeronly/version.h" _version
-       REGEX "define TORCH_VERSION ")
-  if(NOT _version)
-    file(STRINGS "${LibTorch_INCLUDE_DIR}/torch/csrc/api/include/torch/version.h" _version
-         REGEX "define TORCH_VERSION ")
+# The version header has moved between releases; its three numbers have not changed their names.
+foreach(_header torch/headeronly/version.h torch/csrc/api/include/torch/version.h)
+  if(LibTorch_INCLUDE_DIR AND NOT LibTorch_VERSION AND EXISTS "${LibTorch_INCLUDE_DIR}/${_header}")
+    file(STRINGS "${LibTorch_INCLUDE_DIR}/${_header}" _lines
+         REGEX "define TORCH_VERSION_(MAJOR|MINOR|PATCH) [0-9]+")
+    string(REGEX MATCHALL "[0-9]+" _numbers "${_lines}")
+    list(JOIN _numbers "." LibTorch_VERSION)
   endif()
-  string(REGEX MATCH "[0-9]+\\.[0-9]+\\.[0-9]+" LibTorch_VERSION "${_version}")
-endif()
+endforeach()
 
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(LibTorch
