@@ -1,0 +1,24 @@
+// The deterministic fill u(i, j) of the golden values: numbers in [-1,1) without a generator, the
+// same in Python and C++, so that a network or a loss can be compared with the authors' code.
+//   u(i, j) = 2 ((7919 j + 104729 i + 12345) mod 1000003) / 1000003 - 1     in float64
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+
+namespace dkdm::golden {
+
+inline double u(std::int64_t i, std::int64_t j) {
+  return 2.0 * (static_cast<double>((7919 * j + 104729 * i + 12345) % 1000003) / 1000003.0) - 1.0;
+}
+
+// f32 tensor of `shape`: scale * u(i, j) at row-major element j, in float64 before the cast.
+inline at::Tensor u_fill(std::int64_t i, at::IntArrayRef shape, double scale = 1.0) {
+  at::Tensor filled = at::empty(shape, at::kFloat);
+  float* out = filled.mutable_data_ptr<float>();
+  for (std::int64_t j = 0; j < filled.numel(); ++j) out[j] = static_cast<float>(scale * u(i, j));
+  return filled;
+}
+
+}  // namespace dkdm::golden
