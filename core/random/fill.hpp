@@ -1,0 +1,29 @@
+// The two bulk generators: a row of normals, a row of dropout factors. A row is cut into groups of
+// kLanes Philox blocks, so that one pass of the inner loop fills whole vector registers; element e of
+// a row is a pure function of (key, counter, e).
+#pragma once
+
+#include <cstdint>
+
+namespace dkdm::random {
+
+inline constexpr int kLanes = 16;               // Philox blocks in lock step
+inline constexpr int kNormalGroup = 4 * kLanes;  // elements: one a word
+inline constexpr int kMaskGroup = 8 * kLanes;    // elements: one a half-word
+
+// Which row: Philox's key, and its counter but for the block number (word 0).
+struct RowKey {
+  std::uint32_t key0, key1;
+  std::uint32_t step, sample_low, sample_high;
+};
+
+// `count` standard normals, those of elements first_group * kNormalGroup onwards. Box-Muller in f32 by
+// own polynomials (error under 3e-7), hence the same bits on every machine; |z| < 6.7.
+void fill_normal(const RowKey& row, std::uint32_t first_group, std::int64_t count, float* out);
+
+// `count` factors of elements first_group * kMaskGroup onwards: 0 where the element's 16 bits are
+// below `threshold`, else `scale`.
+void fill_mask(const RowKey& row, std::uint32_t first_group, std::int64_t count,
+               std::uint32_t threshold, float scale, float* out);
+
+}  // namespace dkdm::random

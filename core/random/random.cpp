@@ -1,0 +1,182 @@
+// Random: tensors of Philox numbers. Work is split by rows and groups of a row; every group is a pure
+// function of its place, so the split does not show in the result.
+#include "dkdm/random.hpp"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include <cmath>
+#include <numeric>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "random/fill.hpp"
+#include "random/philox.hpp"
+
+namespace dkdm {
+namespace {
+
+// Block numbers of single draws lie at the top of their range, away from those of bulk rows.
+constexpr std::uint32_t kUniformBlock = 0xfffffff0u;
+constexpr std::uint32_t kIntegerBlock = 0xfffffff1u;
+constexpr std::uint32_t kChoiceBlock = 0xfffffff2u;
+
+constexpr std::int64_t kElementsPerTask = 1 << 15;  // below this, waking a thread costs more
+
+std::uint64_t high_and_low(const std::array<std::uint32_t, 4>& w) {
+  return (std::uint64_t{w[0]} << 32) | w[1];
+}
+
+// floor(bound * word / 2^64): uniform on 0 … bound-1 but for a bias of at most bound / 2^64.
+std::uint64_t bounded(std::uint64_t word, std::uint64_t bound) {
+  return static_cast<std::uint64_t>((static_cast<unsigned __int128>(word) * bound) >> 64);
+}
+
+// fill(row, first group, element count, destination) over all rows of `length` elements.
+template <typename Fill>
+void for_rows(std::int64_t rows, std::int64_t length, std::int64_t group_size, float* out,
+              const Fill& fill) {
+  if (rows == 0 || length == 0) return;
+  const std::int64_t groups = (length + group_size - 1) / group_size;
+  const std::int64_t grain = std::max<std::int64_t>(1, kElementsPerTask / group_size);
+  at::parallel_for(0, rows * groups, grain, [&](std::int64_t begin, std::int64_t end) {
+    while (begin < end) {
+      const std::int64_t row = begin / groups, group = begin % groups;
+      const std::int64_t last = std::min(groups, group + end - begin);
+      const std::int64_t first_element = group * group_size;
+      fill(row, static_cast<std::uint32_t>(group),
+           std::min(length, last * group_size) - first_element,
+           out + row * length + first_element);
+      begin += last - group;
+    }
+  });
+}
+
+std::vector<std::int64_t> with_rows(std::int64_t rows, at::IntArrayRef shape) {
+  std::vector<std::int64_t> sizes{rows};
+  sizes.insert(sizes.end(), shape.begin(), shape.end());
+  return sizes;
+}
+
+}  // namespace
+
+Random::Random(std::uint64_t seed, Stream stream) {
+  const std::uint64_t key =
+      random::splitmix64(random::splitmix64(seed) ^ static_cast<std::uint64_t>(stream));
+  key0_ = static_cast<std::uint32_t>(key);
+  key1_ = static_cast<std::uint32_t>(key >> 32);
+}
+
+std::array<std::uint32_t, 4> Random::words(std::uint32_t step, std::uint64_t sample,
+                                           std::uint32_t block) const {
+  return random::philox({block, step, static_cast<std::uint32_t>(sample),
+                         static_cast<std::uint32_t>(sample >> 32)},
+                        {key0_, key1_});
+}
+
+at::Tensor Random::normal(std::uint32_t step, const at::Tensor& index,
+                          at::IntArrayRef shape) const {
+  if (index.dim() != 1 || index.scalar_type() != at::kLong) {
+    throw Error("random normal: sample indices must be int64 [n]");
+  }
+  const at::Tensor samples = index.to(at::kCPU).contiguous();
+  const std::int64_t* sample = samples.const_data_ptr<std::int64_t>();
+  at::Tensor result = at::empty(with_rows(index.size(0), shape), at::kFloat);
+  const std::int64_t length = c10::multiply_integers(shape);
+  for_rows(index.size(0), length, random::kNormalGroup, result.mutable_data_ptr<float>(),
+           [&](std::int64_t row, std::uint32_t group, std::int64_t count, float* out) {
+             const auto id = static_cast<std::uint64_t>(sample[row]);
+             random::fill_normal({key0_, key1_, step, static_cast<std::uint32_t>(id),
+                                  static_cast<std::uint32_t>(id >> 32)},
+                                 group, count, out);
+           });
+  return result.to(index.device());
+}
+
+at::Tensor Random::normal(std::uint32_t step, std::int64_t first, std::int64_t count,
+                          at::IntArrayRef shape) const {
+  at::Tensor index = at::empty({count}, at::kLong);
+  std::int64_t* out = index.mutable_data_ptr<std::int64_t>();
+  std::iota(out, out + count, first);
+  return normal(step, index, shape);
+}
+
+at::Tensor Random::uniform(std::uint32_t step, std::int64_t first, std::int64_t count) const {
+  at::Tensor result = at::empty({count}, at::kDouble);
+  double* out = result.mutable_data_ptr<double>();
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto w = words(step, static_cast<std::uint64_t>(first + i), kUniformBlock);
+    out[i] = static_cast<double>(high_and_low(w) >> 11) * 0x1p-53;
+  }
+  return result;
+}
+
+at::Tensor Random::integers(std::uint32_t step, std::int64_t first, std::int64_t count,
+                            std::int64_t bound) const {
+  if (bound < 1 || bound > (std::int64_t{1} << 32)) {
+    throw Error("random integers: bound is " + std::to_string(bound) + ", expected 1 to 2^32");
+  }
+  at::Tensor result = at::empty({count}, at::kLong);
+  std::int64_t* out = result.mutable_data_ptr<std::int64_t>();
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto w = words(step, static_cast<std::uint64_t>(first + i), kIntegerBlock);
+    out[i] = static_cast<std::int64_t>(bounded(high_and_low(w), static_cast<std::uint64_t>(bound)));
+  }
+  return result;
+}
+
+at::Tensor Random::choice(std::uint32_t step, std::int64_t n, std::int64_t count) const {
+  if (count < 0 || count > n) {
+    throw Error("random choice: cannot take " + std::to_string(count) + " distinct integers of " +
+                std::to_string(n));
+  }
+  at::Tensor result = at::empty({count}, at::kLong);
+  std::int64_t* out = result.mutable_data_ptr<std::int64_t>();
+  // Fisher-Yates from the front. Few of many: only the places that were touched are stored.
+  const auto shuffle = [&](const auto& at_place) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto w = words(step, static_cast<std::uint64_t>(i), kChoiceBlock);
+      const auto jump = bounded(high_and_low(w), static_cast<std::uint64_t>(n - i));
+      std::int64_t& chosen = at_place(i + static_cast<std::int64_t>(jump));
+      std::int64_t& front = at_place(i);
+      std::swap(chosen, front);
+      out[i] = front;
+    }
+  };
+  if (count > n / 4) {
+    std::vector<std::int64_t> all(static_cast<std::size_t>(n));
+    std::iota(all.begin(), all.end(), std::int64_t{0});
+    shuffle([&](std::int64_t place) -> std::int64_t& { return all[static_cast<std::size_t>(place)]; });
+  } else {
+    std::unordered_map<std::int64_t, std::int64_t> touched;
+    touched.reserve(static_cast<std::size_t>(2 * count));
+    shuffle([&](std::int64_t place) -> std::int64_t& {
+      return touched.try_emplace(place, place).first->second;
+    });
+  }
+  return result;
+}
+
+at::Tensor Random::dropout_mask(std::uint32_t step, std::uint32_t layer, std::int64_t first,
+                                at::IntArrayRef sizes, double p) const {
+  if (!(p >= 0 && p < 1)) {
+    throw Error("dropout: p is " + std::to_string(p) + ", expected 0 <= p < 1");
+  }
+  const auto threshold = static_cast<std::uint32_t>(std::min(65535L, std::lround(p * 65536)));
+  const auto scale = static_cast<float>(65536.0 / (65536.0 - threshold));
+  at::Tensor mask = at::empty(
+      sizes, at::TensorOptions().dtype(at::kFloat).memory_format(
+                 sizes.size() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous));
+  const std::int64_t rows = sizes.empty() ? 1 : sizes[0];
+  const std::int64_t length = rows == 0 ? 0 : mask.numel() / rows;
+  for_rows(rows, length, random::kMaskGroup, mask.mutable_data_ptr<float>(),
+           [&](std::int64_t row, std::uint32_t group, std::int64_t count, float* out) {
+             // The counter's last word separates layers; samples of one step number below 2^32.
+             random::fill_mask({key0_, key1_, step, static_cast<std::uint32_t>(first + row), layer},
+                               group, count, threshold, scale, out);
+           });
+  return mask;
+}
+
+}  // namespace dkdm
