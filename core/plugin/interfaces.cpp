@@ -18,6 +18,10 @@ Teacher::~Teacher() = default;
 
 at::Tensor Dataset::labels(const at::Tensor&) const { return {}; }
 
+std::int64_t Method::preparation_evaluations(const DiffusionConfig&, std::int64_t) const {
+  return 0;
+}
+
 void Method::prepare(const MethodContext&, const std::filesystem::path&) {}
 
 }  // namespace dkdm

@@ -1,6 +1,8 @@
-// The plugins found in a list of folders, each loaded once, checked by the handshake, never unloaded.
+// The plugins found in a list of folders, each loaded once, checked by the handshake, never
+// unloaded.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -38,8 +40,8 @@ struct PluginChoice {
 
 class DKDM_API Registry {
  public:
-  // Loads every *.so of `folders` (and of $DKDM_PLUGIN_PATH, colon-separated) in name order. A module
-  // that fails never stops the others.
+  // Loads every *.so of `folders` (and of $DKDM_PLUGIN_PATH, colon-separated) in name order. A
+  // module that fails never stops the others.
   explicit Registry(const std::vector<std::filesystem::path>& folders);
 
   const std::vector<PluginInfo>& plugins() const { return plugins_; }
@@ -52,8 +54,11 @@ class DKDM_API Registry {
   // nullptr when absent.
   const PluginInfo* lookup(const std::string& kind, const std::string& name) const;
 
-  // Each throws PluginError naming plugin and message when the constructor throws.
-  std::shared_ptr<Denoiser> student(const PluginChoice& choice, const ImageSpec& spec) const;
+  // Each throws PluginError naming plugin and message when the constructor throws (with the exit
+  // code of a dkdm::Error), Interrupted when it was stopped. `seed` decides a student's initial
+  // weights: LibTorch's default CPU generator is seeded with it, and afterwards as it was before.
+  std::shared_ptr<Denoiser> student(const PluginChoice& choice, const ImageSpec& spec,
+                                    std::uint64_t seed) const;
   std::shared_ptr<Teacher> teacher(const PluginChoice& choice, Host& host) const;
   std::shared_ptr<Dataset> dataset(const PluginChoice& choice, Host& host) const;
   std::shared_ptr<Method> method(const PluginChoice& choice, Host& host) const;

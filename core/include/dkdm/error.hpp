@@ -33,11 +33,13 @@ class DKDM_API ConfigError : public Error {
 };
 
 // A plugin that cannot be loaded or that failed. `path` is the module's file or the plugin's name,
-// `stage` what was being done ("open", "handshake", "create", …).
+// `stage` what was being done ("open", "handshake", "create", …). A plugin that failed for want
+// of data keeps that exit code.
 class DKDM_API PluginError : public Error {
  public:
-  PluginError(const std::string& path, const std::string& stage, const std::string& message)
-      : Error(path + ": " + stage + ": " + message, ExitCode::usage) {}
+  PluginError(const std::string& path, const std::string& stage, const std::string& message,
+              ExitCode code = ExitCode::usage)
+      : Error(path + ": " + stage + ": " + message, code) {}
 };
 
 // A missing, truncated or malformed data or weight file. `where` is the file with offset or key.

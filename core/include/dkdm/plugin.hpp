@@ -42,8 +42,10 @@ struct DkdmPluginTable {
   const char* version;  // changes whenever the same parameters would give another result
   const char* summary;
   dkdm::ParamTable (*params)();
-  // Returns the object, or null with `error` filled. `context` is ImageSpec (student) or Host.
-  void* (*create)(const dkdm::Params* params, void* context, char* error, std::size_t error_size);
+  // Returns the object, or null with `error` and `exit_code` (dkdm::ExitCode) filled. `context` is
+  // ImageSpec (student) or Host.
+  void* (*create)(const dkdm::Params* params, void* context, char* error, std::size_t error_size,
+                  int* exit_code);
   void (*destroy)(void* object);
 };
 }
@@ -52,14 +54,20 @@ namespace dkdm::detail {
 
 // Base is the kind's interface: create and destroy pass it through void*.
 template <class Base, class T, class Context>
-void* create(const Params* params, void* context, char* error, std::size_t error_size) {
-  auto say = [&](const char* what) { std::strncpy(error, what, error_size - 1); };
+void* create(const Params* params, void* context, char* error, std::size_t error_size,
+             int* exit_code) {
+  auto say = [&](const char* what, ExitCode code) {
+    std::strncpy(error, what, error_size - 1);
+    *exit_code = static_cast<int>(code);
+  };
   try {
     return static_cast<Base*>(new T(*params, *static_cast<Context*>(context)));
+  } catch (const Error& e) {
+    say(e.what(), e.exit_code());
   } catch (const std::exception& e) {
-    say(e.what());
+    say(e.what(), ExitCode::run_failed);
   } catch (...) {
-    say("threw something that is not a std::exception");
+    say("threw something that is not a std::exception", ExitCode::run_failed);
   }
   return nullptr;
 }

@@ -1,0 +1,140 @@
+// Opening of plugin files and the handshake (plugin/module.hpp).
+#define BOOST_DLL_USE_STD_FS
+#include "plugin/module.hpp"
+
+#include <elf.h>
+
+#include <boost/dll/shared_library.hpp>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <vector>
+
+namespace dkdm::plugin {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kRebuild = "; rebuild the plugin with this dkdm's headers and compiler";
+
+[[noreturn]] void refuse(const fs::path& file, const char* stage, const std::string& why,
+                         const char* remedy) {
+  std::string message = why;
+  message += remedy;
+  throw PluginError(file.string(), stage, message);
+}
+
+// Throws unless `file` is a regular, readable, whole 64-bit ELF shared library.
+void check_file(const fs::path& file) {
+  const auto refuse = [&](const std::string& why, const char* remedy) {
+    plugin::refuse(file, "open", why, remedy);
+  };
+  constexpr const char* kPermissions = "; check the file's permissions";
+  constexpr const char* kAgain = "; copy or build it again";
+  std::error_code error;
+  const auto status = fs::status(file, error);
+  if (error) refuse("cannot be read: " + error.message(), kPermissions);
+  if (fs::is_directory(status)) refuse("is a folder, expected a shared library", "; remove it");
+  if (!fs::is_regular_file(status)) refuse("is not a file, expected a library", "; remove it");
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream) refuse("cannot be read: " + std::string(std::strerror(errno)), kPermissions);
+
+  char magic[SELFMAG] = {};
+  stream.read(magic, SELFMAG);
+  if (!stream || std::memcmp(magic, ELFMAG, SELFMAG) != 0) {
+    refuse("is not a shared library (ELF)", "; rebuild or remove it");
+  }
+
+  const auto size = static_cast<std::uint64_t>(fs::file_size(file));
+  const auto require = [&](std::uint64_t end) {
+    if (end <= size) return;
+    refuse("is cut short: " + std::to_string(size) + " bytes, expected at least " +
+               std::to_string(end),
+           kAgain);
+  };
+  Elf64_Ehdr header = {};
+  require(sizeof header);
+  stream.seekg(0);
+  stream.read(reinterpret_cast<char*>(&header), sizeof header);
+  if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_type != ET_DYN ||
+      header.e_phentsize != sizeof(Elf64_Phdr)) {
+    refuse("is not a 64-bit shared library", "; rebuild it for this machine");
+  }
+  require(header.e_phoff + std::uint64_t{header.e_phnum} * sizeof(Elf64_Phdr));
+  require(header.e_shoff + std::uint64_t{header.e_shnum} * header.e_shentsize);
+  stream.seekg(static_cast<std::streamoff>(header.e_phoff));
+  for (int i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr segment = {};
+    stream.read(reinterpret_cast<char*>(&segment), sizeof segment);
+    if (!stream) refuse("cannot be read to its end", kAgain);
+    require(segment.p_offset + segment.p_filesz);
+  }
+}
+
+// The loader's own words, without Boost's around them.
+std::string loader_message(const std::string& what) {
+  const std::string opening = "(dlerror system message: ";
+  const auto begin = what.find(opening);
+  const auto end = what.rfind(')');
+  if (begin == std::string::npos || end == std::string::npos) return what;
+  return what.substr(begin + opening.size(), end - begin - opening.size());
+}
+
+boost::dll::shared_library& opened(const fs::path& file) {
+  // Leaked on purpose, see the header.
+  static auto* libraries = new std::vector<std::unique_ptr<boost::dll::shared_library>>;
+  static std::mutex mutex;
+  try {
+    auto library = std::make_unique<boost::dll::shared_library>(
+        file, boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_local);
+    const std::scoped_lock lock(mutex);
+    return *libraries->emplace_back(std::move(library));
+  } catch (const std::system_error& e) {
+    const std::string message = loader_message(e.what());
+    const auto says = [&](const char* words) { return message.find(words) != std::string::npos; };
+    const char* remedy = "; rebuild or remove the file";
+    if (says("undefined symbol") || says("version `")) remedy = kRebuild;
+    if (says("cannot open shared object file")) {
+      remedy = "; install that library or rebuild the plugin without it";
+    }
+    refuse(file, "open", message, remedy);
+  }
+}
+
+}  // namespace
+
+const DkdmPluginTable& open_module(const fs::path& file) {
+  check_file(file);
+  const boost::dll::shared_library& library = opened(fs::absolute(file));
+  const auto refuse = [&](const std::string& why, const char* remedy = kRebuild) {
+    plugin::refuse(file, "handshake", why, remedy);
+  };
+  if (!library.has("dkdm_plugin")) {
+    refuse("exports no symbol dkdm_plugin",
+           "; end the plugin with a DKDM_* macro, or move the file elsewhere");
+  }
+  const DkdmPluginTable* table = library.get<const DkdmPluginTable*()>("dkdm_plugin")();
+  if (!table) refuse("dkdm_plugin() returned nothing, expected a table");
+  if (table->abi != DKDM_ABI) {
+    refuse("plugin ABI " + std::to_string(table->abi) + ", this dkdm has " +
+           std::to_string(DKDM_ABI));
+  }
+  if (table->struct_size != sizeof(DkdmPluginTable)) {
+    refuse("plugin table of " + std::to_string(table->struct_size) + " bytes, this dkdm has " +
+           std::to_string(sizeof(DkdmPluginTable)));
+  }
+  const std::string build = table->build_id ? table->build_id : "";
+  if (build != DKDM_BUILD_ID) {
+    refuse("built as \"" + build + "\", this dkdm as \"" + DKDM_BUILD_ID + '"');
+  }
+  if (!table->kind || !table->name || !table->version || !table->summary || !table->params ||
+      !table->create || !table->destroy) {
+    refuse("its table has empty entries");
+  }
+  return *table;
+}
+
+}  // namespace dkdm::plugin

@@ -1,0 +1,200 @@
+// Discovery of plugins and the making of their objects (plugin/registry.hpp).
+#include "plugin/registry.hpp"
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <mutex>
+#include <set>
+#include <sstream>
+
+#include "dkdm/plugin.hpp"
+#include "plugin/module.hpp"
+
+namespace dkdm::plugin {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::array<const char*, 6> kKinds{"student",  "teacher",      "dataset",
+                                            "baseline", "distillation", "evaluator"};
+
+bool is_kind(const std::string& wanted, const std::string& kind) {
+  return wanted == kind || (wanted == "method" && (kind == "baseline" || kind == "distillation"));
+}
+
+// The declared parameters; throws PluginError when asking for them fails or they contradict
+// themselves.
+ParamTable declared_params(const DkdmPluginTable& table, const fs::path& file) {
+  try {
+    ParamTable params = table.params();
+    std::set<std::string> names;
+    for (const Param& param : params) {
+      if (!names.insert(param.name).second) {
+        throw ConfigError("parameter " + param.name + " is declared twice");
+      }
+      if (!param.required) checked(param, param.fallback, "default");
+    }
+    return params;
+  } catch (const std::exception& e) {
+    throw PluginError(file.string(), "params", std::string(e.what()) + "; correct its params()");
+  } catch (...) {
+    throw PluginError(file.string(), "params",
+                      "threw something that is not a std::exception; correct its params()");
+  }
+}
+
+// LibTorch's default CPU generator, seeded for a while.
+class SeededGenerator {
+ public:
+  explicit SeededGenerator(std::uint64_t seed) : generator_(at::detail::getDefaultCPUGenerator()) {
+    const std::scoped_lock lock(generator_.mutex());
+    state_ = generator_.get_state();
+    generator_.set_current_seed(seed);
+  }
+  ~SeededGenerator() {
+    const std::scoped_lock lock(generator_.mutex());
+    generator_.set_state(state_);
+  }
+  SeededGenerator(const SeededGenerator&) = delete;
+  SeededGenerator& operator=(const SeededGenerator&) = delete;
+
+ private:
+  at::Generator generator_;
+  at::Tensor state_;
+};
+
+}  // namespace
+
+Registry::Registry(const std::vector<fs::path>& folders) {
+  std::vector<fs::path> all = folders;
+  if (const char* path = std::getenv("DKDM_PLUGIN_PATH")) {
+    std::istringstream stream(path);
+    for (std::string folder; std::getline(stream, folder, ':');) {
+      if (!folder.empty()) all.emplace_back(folder);
+    }
+  }
+  std::set<fs::path> seen;
+  for (const fs::path& folder : all) {
+    std::error_code error;
+    std::vector<fs::path> files;
+    for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+         entry.increment(error)) {
+      if (entry->path().extension() == ".so") files.push_back(entry->path());
+    }
+    if (error) {
+      refusals_.push_back({folder, folder.string() + ": open: " + error.message() +
+                                       "; correct the plugin path or make the folder"});
+    }
+    std::sort(files.begin(), files.end());
+    for (const fs::path& file : files) {
+      const fs::path real = fs::weakly_canonical(file, error);
+      if (!error && !seen.insert(real).second) continue;
+      try {
+        load(file);
+      } catch (const std::exception& e) {
+        refusals_.push_back({file, e.what()});
+      }
+    }
+  }
+}
+
+void Registry::load(const fs::path& file) {
+  const DkdmPluginTable& table = open_module(file);
+  const std::string kind = table.kind, name = table.name;
+  if (std::find(kKinds.begin(), kKinds.end(), kind) == kKinds.end()) {
+    std::string known;
+    for (const char* k : kKinds) known += (known.empty() ? "" : ", ") + std::string(k);
+    throw PluginError(file.string(), "handshake",
+                      "plugin kind \"" + kind + "\", expected one of " + known +
+                          "; end the plugin with the DKDM_* macro of its kind");
+  }
+  for (const PluginInfo& other : plugins_) {
+    // Names are unique across kinds: `dkdm plugins describe NAME` names no kind.
+    if (other.name != name) continue;
+    throw PluginError(file.string(), "handshake",
+                      "plugin name \"" + name + "\" is taken by " + other.file.string() +
+                          "; rename one of them or remove a file");
+  }
+  plugins_.push_back(
+      {kind, name, table.version, table.summary, declared_params(table, file), file});
+  tables_.push_back(&table);
+}
+
+const PluginInfo* Registry::lookup(const std::string& kind, const std::string& name) const {
+  const auto found = std::find_if(plugins_.begin(), plugins_.end(), [&](const PluginInfo& plugin) {
+    return plugin.name == name && is_kind(kind, plugin.kind);
+  });
+  return found == plugins_.end() ? nullptr : &*found;
+}
+
+const PluginInfo& Registry::find(const std::string& kind, const std::string& name,
+                                 const std::string& where) const {
+  if (const PluginInfo* plugin = lookup(kind, name)) return *plugin;
+  for (const Refusal& refusal : refusals_) {
+    if (refusal.file.stem() == name) {
+      throw ConfigError(where, kind + " \"" + name + "\" was not loaded: " + refusal.reason);
+    }
+  }
+  std::vector<std::string> names;
+  std::string known;
+  for (const PluginInfo& plugin : plugins_) {
+    if (plugin.name == name) {
+      throw ConfigError(where, '"' + name + "\" is a " + plugin.kind + ", expected a " + kind);
+    }
+    if (!is_kind(kind, plugin.kind)) continue;
+    names.push_back(plugin.name);
+    known += (known.empty() ? "" : ", ") + plugin.name;
+  }
+  const std::string near = nearest_name(name, names);
+  std::string hint = "; no plugin of that kind is loaded";
+  if (!near.empty()) {
+    hint = ", did you mean \"" + near + "\"?";
+  } else if (!known.empty()) {
+    hint = ", expected one of " + known;
+  }
+  throw ConfigError(where, "unknown " + kind + " \"" + name + '"' + hint);
+}
+
+template <class T, class Context>
+std::shared_ptr<T> Registry::make(const PluginChoice& choice, Context* context) const {
+  const PluginInfo& plugin = find(choice.kind, choice.name);
+  const DkdmPluginTable& table = *tables_[static_cast<std::size_t>(&plugin - plugins_.data())];
+  std::array<char, 2048> error = {};
+  int code = static_cast<int>(ExitCode::run_failed);
+  // The macros take back the constness that they put into Context.
+  void* object = table.create(&choice.params, const_cast<std::remove_const_t<Context>*>(context),
+                              error.data(), error.size(), &code);
+  if (!object) {
+    if (code == static_cast<int>(ExitCode::interrupted)) throw Interrupted();
+    throw PluginError(choice.name, "create", error.data(), static_cast<ExitCode>(code));
+  }
+  return std::shared_ptr<T>(static_cast<T*>(object),
+                            [destroy = table.destroy](T* made) { destroy(made); });
+}
+
+std::shared_ptr<Denoiser> Registry::student(const PluginChoice& choice, const ImageSpec& spec,
+                                            std::uint64_t seed) const {
+  const SeededGenerator generator(seed);
+  return make<Denoiser>(choice, &spec);
+}
+
+std::shared_ptr<Teacher> Registry::teacher(const PluginChoice& choice, Host& host) const {
+  return make<Teacher>(choice, &host);
+}
+
+std::shared_ptr<Dataset> Registry::dataset(const PluginChoice& choice, Host& host) const {
+  return make<Dataset>(choice, &host);
+}
+
+std::shared_ptr<Method> Registry::method(const PluginChoice& choice, Host& host) const {
+  return make<Method>(choice, &host);
+}
+
+std::shared_ptr<Evaluator> Registry::evaluator(const PluginChoice& choice, Host& host) const {
+  return make<Evaluator>(choice, &host);
+}
+
+}  // namespace dkdm::plugin
