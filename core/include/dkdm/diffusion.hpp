@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,8 @@ class DKDM_API GaussianDiffusion {
   // sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps.
   at::Tensor q_sample(const at::Tensor& x0, const at::Tensor& t, const at::Tensor& eps) const;
   at::Tensor posterior_mean(const at::Tensor& x0, const at::Tensor& x_t, const at::Tensor& t) const;
+  // Log of the posterior variance, entry 0 replaced by entry 1: [N,1,…] of `dim` dimensions.
+  at::Tensor posterior_log_variance(const at::Tensor& t, std::int64_t dim) const;
 
   // From a network's output [N,2C,H,W] (learned variance range, Eq. 12 with v -> (v+1)/2) or
   // [N,C,H,W] (fixed: log of beta with entry 0 replaced by posterior_variance[1]).
@@ -66,11 +69,12 @@ class DKDM_API GaussianDiffusion {
                        const at::Tensor& z) const;
 
  private:
-  at::Tensor gather(const std::vector<double>& table, const at::Tensor& t, std::int64_t dim) const;
+  struct DeviceTables;  // copies on the devices that asked, made once
 
   DiffusionConfig config_;
   std::vector<std::int64_t> timestep_map_;
   Tables tables_;
+  std::shared_ptr<DeviceTables> device_tables_;
 };
 
 // Per-sample terms, each [N] f32, averaged over C,H,W; vb in bits per dimension. loss is what is

@@ -1,0 +1,103 @@
+// Sampling: the chain from noise to images, ancestral (Ho et al. 2020) or DDIM (Song et al. 2021).
+#include "dkdm/sampler.hpp"
+
+#include <ATen/ATen.h>
+
+#include "dkdm/random.hpp"
+
+namespace dkdm {
+namespace {
+
+constexpr std::int64_t kCheckEvery = 16;  // steps between two looks at the finiteness record
+
+void check(const SamplerConfig& config) {
+  if (config.sampler != "ancestral" && config.sampler != "ddim") {
+    throw ConfigError("sampler is \"" + config.sampler + "\", expected \"ancestral\" or \"ddim\"");
+  }
+  if (!(config.eta >= 0 && config.eta <= 1)) {
+    throw ConfigError("sampler eta is " + std::to_string(config.eta) + ", expected 0 to 1");
+  }
+}
+
+at::Device device_of(const Denoiser& network) {
+  const auto parameters = network.parameters();
+  return parameters.empty() ? at::Device(at::kCPU) : parameters.front().device();
+}
+
+// Remembers per step whether all values were finite, on the device: looking at it waits for the
+// device, so that is done every few steps, and the step at fault is still named exactly.
+class FiniteRecord {
+ public:
+  FiniteRecord(std::int64_t first, std::int64_t count, std::int64_t steps)
+      : samples_(std::to_string(first) + " to " + std::to_string(first + count - 1)),
+        steps_(steps) {}
+
+  void add(const at::Tensor& x) {
+    sums_.push_back(x.sum());  // not finite if any value is not
+    ++done_;
+    if (done_ % kCheckEvery == 0 || done_ == steps_) look();
+  }
+
+ private:
+  void look() {
+    const at::Tensor finite = at::stack(sums_).isfinite().to(at::kCPU);
+    const auto recorded = static_cast<std::int64_t>(sums_.size());
+    for (std::int64_t i = 0; i < recorded; ++i) {
+      if (finite.const_data_ptr<bool>()[i]) continue;
+      throw Error("sample: a value is not finite after step " +
+                  std::to_string(done_ - recorded + i + 1) + " of " + std::to_string(steps_) +
+                  " (samples " + samples_ + "); the network or its weights are at fault");
+    }
+    sums_.clear();
+  }
+
+  std::string samples_;
+  std::int64_t steps_, done_ = 0;
+  std::vector<at::Tensor> sums_;
+};
+
+}  // namespace
+
+at::Tensor sample(Denoiser& network, const GaussianDiffusion& process, const SamplerConfig& config,
+                  const ImageSpec& spec, std::uint64_t seed, std::int64_t first,
+                  std::int64_t count, const std::function<void(std::int64_t)>& after_step) {
+  check(config);
+  const std::vector<std::int64_t> shape{spec.channels, spec.size, spec.size};
+  if (count <= 0) return at::empty({0, spec.channels, spec.size, spec.size});
+  network.eval();
+  // Not InferenceMode: what a network caches while it samples may later take part in training.
+  const at::NoGradGuard no_grad;
+  const at::Device device = device_of(network);
+  const Random start(seed, Stream::sample_start), noise(seed, Stream::sample_noise);
+  const auto draw = [&](const Random& random, std::uint32_t step) {
+    return random.normal(step, first, count, shape)
+        .to(device)
+        .contiguous(at::MemoryFormat::ChannelsLast);
+  };
+
+  const bool ancestral = config.sampler == "ancestral";
+  const std::int64_t steps = process.num_steps();
+  FiniteRecord finite(first, count, steps);
+  at::Tensor x = draw(start, 0);
+  for (std::int64_t done = 0; done < steps; ++done) {
+    const std::int64_t step = steps - 1 - done;
+    const at::Tensor t = at::full({count}, step, at::TensorOptions(device).dtype(at::kLong));
+    const Distribution p = process.p_mean_variance(network.forward(x, process.network_time(t)), x, t,
+                                                   config.clip_denoised);
+    // The last step adds no noise, and neither does DDIM with eta 0: none is drawn.
+    at::Tensor z;
+    if (step > 0 && (ancestral || config.eta > 0)) {
+      z = draw(noise, static_cast<std::uint32_t>(step));
+    }
+    if (!ancestral) {
+      x = process.ddim_step(p, x, t, z.defined() ? config.eta : 0, z);
+    } else {
+      x = z.defined() ? process.ancestral_step(p, t, z) : p.mean;
+    }
+    finite.add(x);
+    if (after_step) after_step(done + 1);
+  }
+  return x.contiguous();
+}
+
+}  // namespace dkdm
