@@ -15,7 +15,7 @@ namespace dkdm::config {
 
 using plugin::PluginChoice;
 
-// Sections that are not plugins' are declared like plugins' parameters (experiment.cpp), so their
+// Sections that are not plugins' are declared like plugins' parameters (tables.cpp), so their
 // help, ranges and errors come from one table. Params hold: see the tables there.
 struct Training {
   PluginChoice student;
@@ -53,9 +53,10 @@ DKDM_API const ParamTable& synthetic_table();
 DKDM_API const ParamTable& diffusion_table();
 
 // Reads `file`; `overrides` are "dotted.key=TOML value" texts ("train.steps=100",
-// "row.dynamic.train.lr=1e-3"; a bare word that is not TOML is taken as text). Throws ConfigError with
-// file:line:column (or "--set KEY") for syntax errors, unknown keys (nearest known name), wrong
-// types, impossible values, unknown plugins, duplicate row ids; DataError when there is no such file.
+// "row.dynamic.train.lr=1e-3"; a bare word that is not TOML is taken as text). Throws ConfigError
+// with file:line:column (or "--set KEY") for syntax errors, unknown keys (nearest known name), wrong
+// types, impossible values, unknown plugins, duplicate row ids; DataError when there is no such
+// file.
 DKDM_API Experiment load_experiment(const std::filesystem::path& file,
                                     const std::vector<std::string>& overrides,
                                     const plugin::Registry& registry);

@@ -1,0 +1,300 @@
+// Experiment files: sections and rows, checked against the tables and the plugins' parameters.
+#include "config/experiment.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+
+#include "config/document.hpp"
+#include "config/resolved.hpp"
+
+namespace dkdm::config {
+namespace {
+
+using Names = std::vector<std::string>;
+
+const ParamTable& row_table() {
+  static const ParamTable table{
+      text("id", "", "short name of the row, [a-z0-9_-]+").must_be_given(),
+      text("label", "", "name in the report, empty = the id"),
+      text("published", "", "row of the published values, empty = the id"),
+      flag("teacher", false, "the row is the teacher itself: sampled and evaluated, not trained"),
+  };
+  return table;
+}
+
+Names names_of(const ParamTable& table, const Names& more = {}) {
+  Names names;
+  for (const Param& param : table) names.push_back(param.name);
+  names.insert(names.end(), more.begin(), more.end());
+  return names;
+}
+
+void check_names(const Section& section, const std::string& title, const Names& known) {
+  for (const Entry& entry : section.entries) {
+    if (std::find(known.begin(), known.end(), entry.name) != known.end()) continue;
+    const std::string near = nearest_name(entry.name, known);
+    std::string hint = ", did you mean \"" + near + "\"?";
+    if (near.empty()) {
+      hint = ", expected one of ";
+      for (const std::string& name : known) hint += (&name == &known[0] ? "" : ", ") + name;
+    }
+    throw ConfigError(entry.key_where, "unknown key \"" + entry.name + "\" in " + title + hint);
+  }
+}
+
+// The values of `section` for `table`; entries named in `others` are read elsewhere.
+Params read_params(const ParamTable& table, const Section& section, const std::string& title,
+                   const Names& others = {}) {
+  check_names(section, title, names_of(table, others));
+  std::map<std::string, Value> given;
+  for (const Param& param : table) {
+    const Entry* entry = section.find(param.name);
+    if (!entry) continue;
+    const Value* value = entry->value();
+    if (!value) {
+      throw ConfigError(entry->where, param.name + ": expected " + type_name(param.fallback) +
+                                          ", got a section");
+    }
+    // On a command line 50 may well be meant as the text "50".
+    const bool as_typed = std::holds_alternative<std::string>(param.fallback) &&
+                          !std::holds_alternative<std::string>(*value) && !entry->raw.empty();
+    given[param.name] = checked(param, as_typed ? Value(entry->raw) : *value, entry->where);
+  }
+  return Params(table, given, section.where + ": " + title);
+}
+
+// The sub-section, or nullptr where there is none.
+const Section* find_section(const Section& parent, const std::string& name) {
+  const Entry* entry = parent.find(name);
+  if (!entry) return nullptr;
+  if (!entry->section()) {
+    throw ConfigError(entry->where, name + ": expected a section, as in " + name + " = { … }");
+  }
+  return entry->section();
+}
+
+const std::string& plugin_name(const Section& section, const std::string& title) {
+  const Entry* entry = section.find("plugin");
+  if (!entry) {
+    throw ConfigError(section.where, title + ": plugin must be given: the plugin's name");
+  }
+  const Value* value = entry->value();
+  const std::string* name = value ? std::get_if<std::string>(value) : nullptr;
+  if (!name) throw ConfigError(entry->where, title + ": plugin: expected text");
+  return *name;
+}
+
+void require_slug(const Section& section, const std::string& name, const std::string& text) {
+  constexpr const char* kAllowed = "abcdefghijklmnopqrstuvwxyz0123456789_-";
+  if (!text.empty() && text.find_first_not_of(kAllowed) == std::string::npos) return;
+  throw ConfigError(section.find(name)->where,
+                    name + ": expected letters a-z, digits, _ and -, got \"" + text + '"');
+}
+
+// A row's student or the default one: another plugin replaces it whole, anything else adds to it.
+Section chosen_student(const Section* base, const Section* own, const std::string& where) {
+  if (!base && !own) throw ConfigError(where, "no student: add [student] or the row's own");
+  if (!base || !own) return base ? *base : *own;
+  const bool other = own->find("plugin") && base->find("plugin") &&
+                     plugin_name(*own, "student") != plugin_name(*base, "[student]");
+  return other ? *own : merged(*base, *own);
+}
+
+class Reader {
+ public:
+  Reader(const std::filesystem::path& file, Section root, const plugin::Registry& registry)
+      : file_(file.string()), root_(std::move(root)), registry_(registry) {
+    check_names(root_, "the file",
+                {"experiment", "dataset", "diffusion", "teacher", "student", "train", "sample",
+                 "synthetic", "evaluator", "row"});
+  }
+
+  Experiment read() {
+    Experiment out;
+    out.file = file_;
+    const Section& head = required("experiment");
+    const Params params = read_params(experiment_table(), head, "[experiment]");
+    out.name = params.text("name");
+    require_slug(head, "name", out.name);
+    out.title = params.text("title").empty() ? out.name : params.text("title");
+    out.scale = params.text("scale");
+    out.table = params.text("table");
+    out.published = params.text("published");
+    out.seeds = params.integers("seeds");
+    auto seeds = out.seeds;
+    std::sort(seeds.begin(), seeds.end());
+    if (seeds.empty() || std::adjacent_find(seeds.begin(), seeds.end()) != seeds.end()) {
+      throw ConfigError(head.find("seeds")->where,
+                        "seeds: expected at least one and none twice, got " + to_text(out.seeds));
+    }
+    out.expected_minutes = params.real("expected_minutes");
+
+    const Params diffusion = read_params(diffusion_table(), optional("diffusion"), "[diffusion]");
+    out.diffusion = {diffusion.text("schedule"), diffusion.integer("steps"), ""};
+    steps_ = out.diffusion.steps;
+    out.dataset = choose("dataset", required("dataset"), "[dataset]");
+    out.evaluator = choose("evaluator", required("evaluator"), "[evaluator]");
+    out.synthetic = sampling(synthetic_table(), optional("synthetic"), "[synthetic]");
+    // Rows complete these; a wrong name is reported even where no row trains.
+    check_names(optional("train"), "[train]", names_of(train_table()));
+    read_teacher(out);
+    read_rows(out);
+    out.resolved = resolved_text(out);
+    return out;
+  }
+
+ private:
+  Section optional(const std::string& name) const {
+    const Section* section = find_section(root_, name);
+    return section ? *section : Section{file_, {}};
+  }
+  const Section& required(const std::string& name) const {
+    if (const Section* section = find_section(root_, name)) return *section;
+    throw ConfigError(file_, "[" + name + "] is missing");
+  }
+
+  PluginChoice choose(const std::string& kind, const Section& section, const std::string& title,
+                      Names others = {}) const {
+    const std::string& name = plugin_name(section, title);
+    const plugin::PluginInfo& info = registry_.find(kind, name, section.find("plugin")->where);
+    others.push_back("plugin");
+    return {info.kind, info.name, info.version,
+            read_params(info.params, section, title + " (" + name + ")", others)};
+  }
+
+  Params sampling(const ParamTable& table, const Section& section, const std::string& title) const {
+    const Params params = read_params(table, section, title);
+    try {
+      respaced_steps(steps_, params.text("respacing"));
+    } catch (const ConfigError& e) {
+      const Entry* entry = section.find("respacing");
+      throw ConfigError(entry ? entry->where : section.where, title + ": " + e.what());
+    }
+    return params;
+  }
+
+  // `section` holds method and perhaps train; `student` is complete.
+  Training training(const Section& section, const Section& student,
+                    const std::string& title) const {
+    const Section* method = find_section(section, "method");
+    const Section* train = find_section(section, "train");
+    if (!method) throw ConfigError(section.where, title + ": method is missing");
+    const Section defaults = optional("train");
+    Training out;
+    out.student = choose("student", student, title + " student");
+    out.method = choose("method", *method, title + " method");
+    out.train = read_params(train_table(), train ? merged(defaults, *train) : defaults,
+                            title + " train");
+    return out;
+  }
+
+  void read_teacher(Experiment& out) const {
+    const Section& teacher = required("teacher");
+    out.teacher = choose("teacher", teacher, "[teacher]", {"student", "method", "train"});
+    const Section* student = find_section(teacher, "student");
+    if (student || find_section(teacher, "method") || find_section(teacher, "train")) {
+      if (!student) throw ConfigError(teacher.where, "[teacher.student] is missing");
+      out.teacher_training = training(teacher, *student, "[teacher]");
+    }
+  }
+
+  void read_rows(Experiment& out) const {
+    const Entry* rows = root_.find("row");
+    if (!rows) throw ConfigError(file_, "no rows, expected at least one [[row]]");
+    if (!rows->sections()) throw ConfigError(rows->where, "row: expected [[row]] sections");
+    std::map<std::string, std::string> seen;
+    for (const Section& section : *rows->sections()) {
+      Row row = read_row(section);
+      const std::string& where = section.find("id")->where;
+      const auto [first, fresh] = seen.emplace(row.id, where);
+      if (!fresh) {
+        throw ConfigError(where, "row id \"" + row.id + "\" is used twice, first at " +
+                                     first->second);
+      }
+      out.rows.push_back(std::move(row));
+    }
+  }
+
+  Row read_row(const Section& section) const {
+    const Params params =
+        read_params(row_table(), section, "[[row]]", {"student", "method", "train", "sample"});
+    Row row;
+    row.id = params.text("id");
+    require_slug(section, "id", row.id);
+    row.label = params.text("label").empty() ? row.id : params.text("label");
+    row.published = params.text("published").empty() ? row.id : params.text("published");
+    const std::string title = "row \"" + row.id + '"';
+    const Section* own = find_section(section, "sample");
+    const Section defaults = optional("sample");
+    row.sample = sampling(sample_table(), own ? merged(defaults, *own) : defaults,
+                          title + " sample");
+    if (params.flag("teacher")) {
+      for (const char* name : {"method", "student", "train"}) {
+        if (const Entry* entry = section.find(name)) {
+          throw ConfigError(entry->key_where, title + ": teacher = true and " + name +
+                                                  " exclude each other; remove one");
+        }
+      }
+      return row;
+    }
+    if (!section.find("method")) {
+      throw ConfigError(section.where,
+                        title + ": expected method = { plugin = \"…\" } or teacher = true");
+    }
+    const Section student = chosen_student(find_section(root_, "student"),
+                                           find_section(section, "student"), section.where);
+    row.training = training(section, student, title);
+    return row;
+  }
+
+  std::string file_;
+  Section root_;
+  const plugin::Registry& registry_;
+  std::int64_t steps_ = 0;
+};
+
+}  // namespace
+
+Experiment load_experiment(const std::filesystem::path& file,
+                           const std::vector<std::string>& overrides,
+                           const plugin::Registry& registry) {
+  Section root = read_document(file);
+  for (const std::string& text : overrides) apply_override(root, text);
+  return Reader(file, std::move(root), registry).read();
+}
+
+std::vector<std::int64_t> parse_seeds(const std::string& text) {
+  const auto refuse = [&] {
+    throw ConfigError("seeds", "expected \"0\", \"0-2\" or \"1,4,7\", got \"" + text + '"');
+  };
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  const auto number = [&] {
+    std::int64_t value = 0;
+    const auto result = std::from_chars(at, end, value);
+    // A minus sign would be read as part of the number.
+    if (result.ec != std::errc() || value < 0) refuse();
+    at = result.ptr;
+    return value;
+  };
+  constexpr std::int64_t kMost = 10000;
+  std::vector<std::int64_t> seeds;
+  while (true) {
+    const std::int64_t first = number();
+    std::int64_t last = first;
+    if (at != end && *at == '-') {
+      ++at;
+      last = number();
+    }
+    if (last < first || last - first >= kMost) refuse();
+    for (std::int64_t seed = first; seed <= last; ++seed) {
+      if (std::find(seeds.begin(), seeds.end(), seed) != seeds.end()) refuse();
+      seeds.push_back(seed);
+    }
+    if (at == end) return seeds;
+    if (*at++ != ',') refuse();
+  }
+}
+
+}  // namespace dkdm::config

@@ -1,0 +1,83 @@
+// Sections of an experiment file that belong to no plugin, as parameter tables.
+#include "config/experiment.hpp"
+
+namespace dkdm::config {
+namespace {
+
+// What drawing images is configured by, for evaluation and for synthetic sets.
+ParamTable sampling(Param count) {
+  return {std::move(count),
+          text("respacing", "50", "steps of the chain: \"50\", \"10,15,20\" by section, \"ddim25\", "
+                                  "\"\" = all"),
+          text("sampler", "ancestral", "ancestral (DDPM) or DDIM").one_of({"ancestral", "ddim"}),
+          real("eta", 0, "DDIM's stochasticity, 0 = deterministic; ancestral ignores it")
+              .between(0, 1),
+          flag("clip_denoised", true, "clamp the predicted image to [-1, 1] at every step"),
+          integer("batch", 64, "images drawn at a time; no sample depends on it").at_least(1)};
+}
+
+}  // namespace
+
+const ParamTable& experiment_table() {
+  static const ParamTable table{
+      text("name", "", "short name, [a-z0-9_-]+").must_be_given(),
+      text("title", "", "heading of the report, empty = the name"),
+      text("scale", "desk", "size of the experiment; scales never share a table")
+          .one_of({"desk", "paper"}),
+      text("table", "", "shape of the report: the paper's table or figure, as in \"table2\""),
+      text("published", "", "section of the published values, as in \"table2.cifar10\""),
+      integers("seeds", {0}, "seeds of the runs, one run a row and seed").at_least(0),
+      real("expected_minutes", 0, "duration on two cores in minutes, 0 = not stated").at_least(0),
+  };
+  return table;
+}
+
+const ParamTable& train_table() {
+  static const ParamTable table{
+      integer("batch", 64, "training examples a step").at_least(1),
+      integer("steps", 0, "training steps").at_least(1).must_be_given(),
+      real("lr", 1e-4, "learning rate of AdamW").at_least(0),
+      integer("warmup_steps", 0, "steps over which lr grows linearly from zero, 0 = off")
+          .at_least(0),
+      text("lr_decay", "none", "course of lr after that; cosine and linear reach zero at the end")
+          .one_of({"none", "cosine", "linear"}),
+      real("weight_decay", 0, "AdamW's decoupled weight decay, 0 = off").at_least(0),
+      real("beta1", 0.9, "AdamW's decay of the first moment").between(0, 1),
+      real("beta2", 0.999, "AdamW's decay of the second moment").between(0, 1),
+      real("adam_eps", 1e-8, "AdamW's epsilon").at_least(0),
+      real("ema", 0.9999, "decay of the weights' moving average, a step").between(0, 1),
+      flag("ema_warmup", false, "EMA decay min(ema, (1 + step) / (10 + step)), for short runs"),
+      real("grad_clip", 0, "largest global L2 norm of the gradients, 0 = off").at_least(0),
+      integer("checkpoint_every", 1000, "steps between checkpoints").at_least(1),
+      integer("log_every", 50, "steps between points of the curves").at_least(1),
+  };
+  return table;
+}
+
+const ParamTable& sample_table() {
+  static const ParamTable table = [] {
+    ParamTable params = sampling(integer("count", 0, "images that are drawn and evaluated")
+                                     .at_least(1)
+                                     .must_be_given());
+    params.push_back(text("weights", "ema", "which weights are evaluated").one_of({"ema", "raw"}));
+    return params;
+  }();
+  return table;
+}
+
+const ParamTable& synthetic_table() {
+  static const ParamTable table = sampling(
+      integer("count", 0, "images drawn from the teacher, 0 = as many as the dataset has")
+          .at_least(0));
+  return table;
+}
+
+const ParamTable& diffusion_table() {
+  static const ParamTable table{
+      text("schedule", "cosine", "noise schedule").one_of({"cosine", "linear"}),
+      integer("steps", 1000, "diffusion steps T before respacing").between(2, 100000),
+  };
+  return table;
+}
+
+}  // namespace dkdm::config
