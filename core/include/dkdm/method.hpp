@@ -52,6 +52,10 @@ class DKDM_API Method {
   // may keep partial files there). Only when needs().preparation.
   virtual void prepare(const MethodContext& context, const std::filesystem::path& dir);
 
+  // Single-image teacher forwards that `prepare` will make, for the estimate of its time.
+  virtual std::int64_t preparation_evaluations(const DiffusionConfig& diffusion,
+                                               std::int64_t batch) const;
+
   // Called once before the first batch. `prepared` is the folder that `prepare` filled, else empty.
   virtual void start(const MethodContext& context, const std::filesystem::path& prepared) = 0;
 

@@ -1,0 +1,187 @@
+#include "cli/session.hpp"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "cli/signals.hpp"
+#include "dkdm/io.hpp"
+#include "results/report.hpp"
+#include "run/progress.hpp"
+
+namespace dkdm::cli {
+namespace {
+
+namespace fs = std::filesystem;
+namespace po = boost::program_options;
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts;
+  std::size_t start = 0;
+  while (start <= text.size()) {
+    const auto end = std::min(text.find(separator, start), text.size());
+    if (end > start) parts.push_back(text.substr(start, end - start));
+    start = end + 1;
+  }
+  return parts;
+}
+
+// Says before anything starts what will be made and how long that takes.
+void announce(const Session::Planned& planned, const run::ArtifactStore& artifacts) {
+  const auto missing = run::missing_stages(planned.plan, artifacts);
+  std::fprintf(stderr, "%s: %zu runs, %zu of %zu stages to make", planned.experiment.name.c_str(),
+               planned.plan.runs.size(), missing.size(), planned.plan.stages.size());
+  double seconds = 0;
+  for (const auto index : missing) seconds += planned.plan.stages[index].estimated_s;
+  if (missing.empty()) std::fprintf(stderr, "\n");
+  else
+    std::fprintf(stderr, ", about %s on this machine\n", run::duration_text(seconds).c_str());
+  for (const auto index : missing) {
+    const auto& stage = planned.plan.stages[index];
+    std::fprintf(stderr, "  %-32s %s\n", stage.label.c_str(),
+                 run::duration_text(stage.estimated_s).c_str());
+  }
+}
+
+// Grids get names that a person can find: grids/<experiment>/<row>.png.
+std::map<std::string, fs::path> publish_grids(const Session::Planned& planned,
+                                              const run::ArtifactStore& artifacts) {
+  std::map<std::string, fs::path> grids;
+  const auto folder = artifacts.root() / "grids" / planned.experiment.name;
+  fs::create_directories(folder);
+  for (const auto& run : planned.plan.runs) {
+    const auto source = run::grid_file(run, planned.plan, artifacts);
+    if (!fs::exists(source)) continue;
+    const bool first_seed = !grids.contains(run.record.row);
+    const auto target = folder / (run.record.row +
+                                  (first_seed ? "" : "-seed" + std::to_string(run.record.seed)) +
+                                  ".png");
+    fs::copy_file(source, target, fs::copy_options::overwrite_existing);
+    if (first_seed) grids[run.record.row] = target;
+  }
+  return grids;
+}
+
+void print_results(Context& context, const Session::Planned& planned,
+                   const run::ArtifactStore& artifacts) {
+  const auto& name = planned.experiment.name;
+  const auto grids = publish_grids(planned, artifacts);
+  results::ReportOptions options;
+  std::printf("%s\n", results::report(context.database(), {name}, options).c_str());
+  std::printf("Samples\n");
+  for (const auto& row : planned.experiment.rows)
+    if (const auto grid = grids.find(row.id); grid != grids.end())
+      std::printf("  %-18s %s\n", row.id.c_str(), grid->second.c_str());
+
+  options.format = results::ReportFormat::html;
+  for (const auto& [row, path] : grids) options.grids[row] = path;
+  const auto page = artifacts.root() / "reports" / (name + ".html");
+  fs::create_directories(page.parent_path());
+  io::write_text(page, results::report(context.database(), {name}, options));
+  std::printf("Page      %s\nDatabase  %s\n", page.c_str(), context.database().c_str());
+}
+
+}  // namespace
+
+Session::Session(Context& context)
+    : context_(context), artifacts_(context.home()),
+      host_(context.registry(), stop_requested, nullptr), cost_(context.registry()) {}
+
+results::Store& Session::store() {
+  if (!store_) store_ = std::make_unique<results::Store>(context_.database());
+  return *store_;
+}
+
+std::vector<run::PluginRecord> Session::plugin_records() const {
+  std::vector<run::PluginRecord> records;
+  for (const auto& info : context_.registry().plugins())
+    records.push_back({info.kind, info.name, info.version, info.summary, info.file.string()});
+  return records;
+}
+
+Session::Planned Session::plan(const fs::path& file, const std::vector<std::string>& overrides,
+                               const run::Selection& selection) {
+  auto experiment = config::load_experiment(file, overrides, context_.registry());
+  run::Bench bench{context_.registry(), host_,
+                   context_.registry().dataset(experiment.dataset, host_)};
+  // Measuring what stages cost is only worth its seconds when some are to be made.
+  auto plan = run::make_plan(experiment, selection, bench, artifacts_, cost_, /*estimate=*/false);
+  if (!run::missing_stages(plan, artifacts_).empty())
+    plan = run::make_plan(experiment, selection, bench, artifacts_, cost_, /*estimate=*/true);
+  return {std::move(experiment), std::move(bench), std::move(plan)};
+}
+
+void add_selection(Options& options) {
+  options.add()("rows", po::value<std::string>()->value_name("A,B"), "only these rows")(
+      "seeds", po::value<std::string>()->value_name("0-2"), "seeds instead of the file's")(
+      "set", po::value<std::vector<std::string>>()->composing()->value_name("KEY=VALUE"),
+      "override a key of the file, e.g. train.steps=100 or row.dynamic.train.lr=1e-3")(
+      "shard", po::value<std::string>()->value_name("I/N"), "only every N-th run, from the I-th");
+}
+
+run::Selection selection_of(const Options& options) {
+  run::Selection selection;
+  if (options.has("rows")) selection.rows = split(options.get<std::string>("rows"), ',');
+  if (options.has("seeds"))
+    selection.seeds = config::parse_seeds(options.get<std::string>("seeds"));
+  if (options.has("shard")) {
+    const auto text = options.get<std::string>("shard");
+    long long shard = 0, shards = 0;
+    char rest = 0;
+    if (std::sscanf(text.c_str(), "%lld/%lld%c", &shard, &shards, &rest) != 2 || shard < 1 ||
+        shard > shards)
+      throw ConfigError("--shard " + text, "expected I/N with 1 <= I <= N, such as 1/4");
+    selection.shard = shard;
+    selection.shards = shards;
+  }
+  return selection;
+}
+
+std::vector<std::string> overrides_of(const Options& options) {
+  return options.has("set") ? options.get<std::vector<std::string>>("set")
+                            : std::vector<std::string>{};
+}
+
+std::vector<fs::path> experiment_files(const Options& options, Context& context) {
+  std::vector<fs::path> files;
+  for (const auto& word : options.words()) {
+    const auto shipped = context.experiments() / (word.ends_with(".toml") ? word : word + ".toml");
+    if (fs::is_regular_file(word)) files.push_back(word);
+    else if (fs::is_regular_file(shipped)) files.push_back(shipped);
+    else {
+      std::string known;
+      for (const auto& entry : fs::recursive_directory_iterator(context.experiments()))
+        if (entry.path().extension() == ".toml")
+          known += (known.empty() ? "" : ", ") +
+                   fs::relative(entry.path(), context.experiments()).replace_extension().string();
+      throw ConfigError(word, "no such experiment file; shipped ones are " + known);
+    }
+  }
+  if (files.empty()) options.misuse("name an experiment file");
+  return files;
+}
+
+int run_experiments(Context& context, const std::vector<fs::path>& files, const Options& options,
+                    const run::RunOptions& run_options) {
+  Session session(context);
+  const auto selection = selection_of(options);
+  const auto overrides = overrides_of(options);
+  // All files are read and checked before the first one starts.
+  std::vector<Session::Planned> experiments;
+  for (const auto& file : files) experiments.push_back(session.plan(file, overrides, selection));
+
+  session.store().set_force(run_options.force);
+  run::RunSummary total;
+  for (auto& planned : experiments) {
+    announce(planned, session.artifacts());
+    planned.bench.recorder = &session.store();
+    const auto summary = run::run_plan(planned.plan, planned.bench, session.host(),
+                                       session.artifacts(), session.plugin_records(), run_options);
+    total.failed += summary.failed;
+    if (summary.interrupted) throw Interrupted();
+    print_results(context, planned, session.artifacts());
+    if (summary.failed && run_options.fail_fast) break;
+  }
+  return static_cast<int>(total.failed ? ExitCode::run_failed : ExitCode::done);
+}
+
+}  // namespace dkdm::cli

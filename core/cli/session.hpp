@@ -1,0 +1,58 @@
+// What the commands that plan or run experiments hold together.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/context.hpp"
+#include "cli/options.hpp"
+#include "config/experiment.hpp"
+#include "results/store.hpp"
+#include "run/plan.hpp"
+#include "run/run_host.hpp"
+#include "run/runner.hpp"
+
+namespace dkdm::cli {
+
+class Session {
+ public:
+  explicit Session(Context& context);
+
+  run::RunHost& host() { return host_; }
+  run::ArtifactStore& artifacts() { return artifacts_; }
+  // The database, opened for writing at the first call.
+  results::Store& store();
+  std::vector<run::PluginRecord> plugin_records() const;
+
+  struct Planned {
+    config::Experiment experiment;
+    run::Bench bench;
+    run::Plan plan;
+  };
+  // Reads, checks and plans one experiment file.
+  Planned plan(const std::filesystem::path& file, const std::vector<std::string>& overrides,
+               const run::Selection& selection);
+
+ private:
+  Context& context_;
+  run::ArtifactStore artifacts_;
+  run::RunHost host_;
+  run::CostModel cost_;
+  std::unique_ptr<results::Store> store_;
+};
+
+// --rows, --seeds, --set, --shard: which runs of an experiment.
+void add_selection(Options& options);
+run::Selection selection_of(const Options& options);
+std::vector<std::string> overrides_of(const Options& options);
+
+// Experiment files named on the command line: a path, or a name below the installation's experiments
+// ("desk/table2"). Throws ConfigError that lists what there is.
+std::vector<std::filesystem::path> experiment_files(const Options& options, Context& context);
+
+// Runs every experiment of `files` in turn; then prints each one's table and paths to stdout.
+int run_experiments(Context& context, const std::vector<std::filesystem::path>& files,
+                    const Options& options, const run::RunOptions& run_options);
+
+}  // namespace dkdm::cli

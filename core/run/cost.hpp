@@ -1,0 +1,34 @@
+// What a stage will cost, in seconds on this machine.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "plugin/registry.hpp"
+
+namespace dkdm::run {
+
+// Seconds of one image's forward, measured once a network with untrained weights; parameter counts.
+class DKDM_API CostModel {
+ public:
+  explicit CostModel(const plugin::Registry& registry) : registry_(registry) {}
+
+  double forward_s(const plugin::PluginChoice& student, const ImageSpec& spec);
+  std::int64_t parameters(const plugin::PluginChoice& student, const ImageSpec& spec);
+
+  // Forward, backward and update of one training example, in forwards (measured: 3.0 to 3.6).
+  static constexpr double kTrainingForwards = 3.3;
+
+ private:
+  struct Measured {
+    std::int64_t parameters = 0;
+    double forward_s = -1;
+  };
+  Measured& entry(const plugin::PluginChoice& student, const ImageSpec& spec);
+
+  const plugin::Registry& registry_;
+  std::map<std::string, Measured> measured_;
+};
+
+}  // namespace dkdm::run

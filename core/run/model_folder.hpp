@@ -1,0 +1,34 @@
+// A trained network on disk: model.json (what it is), raw.safetensors, ema.safetensors.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "dkdm/host.hpp"
+#include "plugin/registry.hpp"
+
+namespace dkdm::run {
+
+// Everything needed to build the network again.
+struct ModelDescription {
+  plugin::PluginChoice student;
+  ImageSpec spec;
+  DiffusionConfig diffusion;
+  std::int64_t steps = 0;  // training steps that made the weights
+};
+
+DKDM_API void write_model_description(const std::filesystem::path& folder,
+                                      const ModelDescription& description);
+// Throws DataError naming the file and what is wrong with it.
+DKDM_API ModelDescription read_model_description(const std::filesystem::path& folder,
+                                                 const plugin::Registry& registry);
+// The network in evaluation mode, channels-last, without gradients. `weights` "ema" or "raw".
+DKDM_API TrainedModel load_model(const std::filesystem::path& folder, const std::string& weights,
+                                 const plugin::Registry& registry);
+
+DKDM_API std::int64_t count_parameters(const torch::nn::Module& network);
+
+// Convolution weights in channels-last memory, the layout that activations keep from end to end.
+DKDM_API void to_channels_last(torch::nn::Module& network);
+
+}  // namespace dkdm::run

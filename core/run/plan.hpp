@@ -1,0 +1,49 @@
+// The stages that an experiment needs, each once, with content keys; and the runs that read them.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "config/experiment.hpp"
+#include "run/artifact_store.hpp"
+#include "run/cost.hpp"
+#include "run/records.hpp"
+#include "run/stage_work.hpp"
+
+namespace dkdm::run {
+
+struct Stage {
+  std::string kind;   // folder in the store: "train", "synthetic", "pool", "sample", "evaluator", "evaluate"
+  std::string label;  // for a person: "train dynamic"
+  std::string key, plugin;
+  KeyParts parts;
+  double estimated_s = 0;
+  std::vector<std::size_t> inputs;  // earlier stages of the plan
+  std::function<void(Bench&, const std::filesystem::path&, Manifest&)> work;
+};
+
+struct PlannedRun {
+  RunRecord record;
+  // (name in the record, stage): in order of making. The last is the evaluation.
+  std::vector<std::pair<std::string, std::size_t>> stages;
+  std::size_t sample_stage = 0;
+};
+
+struct Plan {
+  std::vector<Stage> stages;  // inputs before the stages that read them
+  std::vector<PlannedRun> runs;
+};
+
+struct Selection {
+  std::vector<std::string> rows;        // empty = all; an unknown id is a ConfigError
+  std::vector<std::int64_t> seeds;      // empty = the experiment's
+  std::int64_t shard = 1, shards = 1;   // runs whose number modulo `shards` is shard - 1
+};
+
+// `estimate` false skips the measurements that fill estimated_s.
+DKDM_API Plan make_plan(const config::Experiment& experiment, const Selection& selection,
+                        const Bench& bench, const ArtifactStore& store, CostModel& cost,
+                        bool estimate);
+
+}  // namespace dkdm::run

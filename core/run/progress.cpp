@@ -1,0 +1,128 @@
+#include "run/progress.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <numeric>
+
+namespace dkdm::run {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+}  // namespace
+
+std::string duration_text(double seconds) {
+  const auto whole = static_cast<std::int64_t>(std::llround(std::max(0.0, seconds)));
+  char text[32];
+  if (whole < 60) std::snprintf(text, sizeof text, "%lld s", static_cast<long long>(whole));
+  else if (whole < 3600)
+    std::snprintf(text, sizeof text, "%lld:%02lld min", static_cast<long long>(whole / 60),
+                  static_cast<long long>(whole % 60));
+  else
+    std::snprintf(text, sizeof text, "%lld:%02lld h", static_cast<long long>(whole / 3600),
+                  static_cast<long long>(whole % 3600 / 60));
+  return text;
+}
+
+Progress::Progress(std::vector<double> estimates)
+    : estimates_(std::move(estimates)), terminal_(::isatty(STDERR_FILENO)) {}
+
+Progress::~Progress() { clear(); }
+
+void Progress::begin(const std::string& label) {
+  label_ = label;
+  unit_.clear();
+  done_ = total_ = 0;
+  running_ = true;
+  started_ = Clock::now();
+  shown_ = {};
+  show("");
+}
+
+void Progress::update(const std::string& unit, std::int64_t done, std::int64_t total) {
+  if (unit != unit_) {  // a new kind of work within the stage: rates start afresh
+    unit_ = unit;
+    first_done_ = done;
+    counted_from_ = Clock::now();
+  }
+  done_ = done;
+  total_ = total;
+  if (seconds_since(shown_) < (terminal_ ? 0.5 : 20.0)) return;
+  const double counted = double(done_ - first_done_);
+  char rate[48] = "";
+  if (counted > 0) {
+    const double each = seconds_since(counted_from_) / counted;
+    if (each >= 0.1) std::snprintf(rate, sizeof rate, " · %.2f s each", each);
+    else std::snprintf(rate, sizeof rate, " · %.0f a second", 1 / std::max(each, 1e-9));
+  }
+  show(std::to_string(done_) + " of " + std::to_string(total_) + " " + unit_ + rate);
+}
+
+void Progress::end() {
+  if (!running_) return;
+  running_ = false;
+  spent_s_ += elapsed_s();
+  if (current_ < estimates_.size()) spent_estimate_s_ += estimates_[current_];
+  clear();
+  std::fprintf(stderr, "[%zu/%zu] %s: %s\n", current_ + 1, std::max(estimates_.size(), current_ + 1),
+               label_.c_str(), duration_text(elapsed_s()).c_str());
+  ++current_;
+}
+
+void Progress::say(const std::string& line) {
+  clear();
+  std::fprintf(stderr, "%s\n", line.c_str());
+}
+
+double Progress::elapsed_s() const { return seconds_since(started_); }
+
+double Progress::current_remaining_s() const {
+  const double estimate = current_ < estimates_.size() ? estimates_[current_] : 0;
+  const double counted = double(done_ - first_done_);
+  if (counted > 0 && counted >= 0.01 * double(total_))
+    return seconds_since(counted_from_) / counted * double(total_ - done_);
+  return std::max(0.0, estimate - elapsed_s());
+}
+
+double Progress::remaining_s() const {
+  double later = 0;
+  for (std::size_t i = current_ + 1; i < estimates_.size(); ++i) later += estimates_[i];
+  const double rest = running_ ? current_remaining_s() : 0;
+  // Estimates were made with short measurements; what finished stages really took corrects them.
+  const double now_s = running_ ? elapsed_s() + rest : 0;
+  const double now_estimate = running_ && current_ < estimates_.size() ? estimates_[current_] : 0;
+  const double known = spent_estimate_s_ + now_estimate;
+  const double correction = known > 5 ? std::clamp((spent_s_ + now_s) / known, 0.25, 4.0) : 1.0;
+  return rest + later * correction;
+}
+
+void Progress::show(const std::string& detail) {
+  shown_ = Clock::now();
+  std::string line = "[" + std::to_string(current_ + 1) + "/" +
+                     std::to_string(std::max(estimates_.size(), current_ + 1)) + "] " + label_;
+  if (!detail.empty()) line += ": " + detail;
+  line += " · " + duration_text(remaining_s()) + " left in all";
+  if (terminal_) {
+    std::fprintf(stderr, "\r\033[K%s", line.c_str());
+    std::fflush(stderr);
+    line_open_ = true;
+  } else {
+    std::fprintf(stderr, "%s\n", line.c_str());
+  }
+}
+
+void Progress::clear() {
+  if (!line_open_) return;
+  std::fprintf(stderr, "\r\033[K");
+  std::fflush(stderr);
+  line_open_ = false;
+}
+
+}  // namespace dkdm::run

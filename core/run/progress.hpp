@@ -1,0 +1,47 @@
+// Says on stderr what is being done, how far it is and how long the rest will take: one line that is
+// rewritten on a terminal, plain lines now and then elsewhere.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "dkdm/error.hpp"
+
+namespace dkdm::run {
+
+class DKDM_API Progress {
+ public:
+  // `estimates` are seconds for each stage that has to be made, in order.
+  explicit Progress(std::vector<double> estimates = {});
+  ~Progress();
+
+  void begin(const std::string& label);
+  void update(const std::string& unit, std::int64_t done, std::int64_t total);
+  void end();
+  // A line of its own above the progress line.
+  void say(const std::string& line);
+
+  // Seconds that the current stage and everything after it should still take.
+  double remaining_s() const;
+
+ private:
+  double elapsed_s() const;
+  double current_remaining_s() const;
+  void show(const std::string& line);
+  void clear();
+
+  std::vector<double> estimates_;
+  std::size_t current_ = 0;
+  std::string label_, unit_;
+  std::int64_t done_ = 0, total_ = 0, first_done_ = 0;
+  bool running_ = false, terminal_ = false, line_open_ = false;
+  double spent_s_ = 0, spent_estimate_s_ = 0;  // finished stages: how wrong the estimates are
+  std::chrono::steady_clock::time_point started_, counted_from_, shown_;
+};
+
+// "42 s", "3:20 min", "1:05 h".
+DKDM_API std::string duration_text(double seconds);
+
+}  // namespace dkdm::run

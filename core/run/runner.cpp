@@ -1,0 +1,206 @@
+#include "run/runner.hpp"
+
+#include <chrono>
+#include <map>
+#include <set>
+
+#include "run/environment.hpp"
+
+namespace dkdm::run {
+namespace {
+
+double unix_time() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+class Runner {
+ public:
+  Runner(const Plan& plan, Bench& bench, RunHost& host, ArtifactStore& store,
+         const std::vector<PluginRecord>& plugins, const RunOptions& options)
+      : plan_(plan), bench_(bench), host_(host), store_(store), plugins_(plugins),
+        options_(options), progress_(estimates()) {
+    host_.set_progress(&progress_);
+  }
+  ~Runner() { host_.set_progress(nullptr); }
+
+  RunSummary run() {
+    RunSummary summary;
+    for (const auto& planned : plan_.runs) {
+      if (!options_.force && bench_.recorder->finished_run(planned.record) &&
+          store_.find("evaluate", plan_.stages[planned.stages.back().second].key)) {
+        ++summary.already_done;
+        continue;
+      }
+      const auto id = bench_.recorder->begin_run(planned.record, environment(), plugins_);
+      std::string stage = "";
+      try {
+        make_run(id, planned, stage);
+        bench_.recorder->end_run(id, "done", "", "");
+        ++summary.done;
+      } catch (const Interrupted&) {
+        bench_.recorder->end_run(id, "interrupted", stage, "");
+        summary.interrupted = true;
+        return summary;
+      } catch (const StoreError&) {
+        throw;  // what cannot be recorded stops the suite
+      } catch (const std::exception& error) {
+        progress_.say("failed: " + planned.record.row + ", seed " +
+                      std::to_string(planned.record.seed) + ", " + stage + ": " + error.what());
+        bench_.recorder->end_run(id, "failed", stage, error.what());
+        ++summary.failed;
+        if (options_.fail_fast) return summary;
+      }
+    }
+    return summary;
+  }
+
+ private:
+  std::vector<double> estimates() const {
+    std::vector<double> seconds;
+    for (const auto index : missing_stages(plan_, store_))
+      seconds.push_back(plan_.stages[index].estimated_s);
+    return seconds;
+  }
+
+  const EnvironmentRecord& environment() {
+    static const EnvironmentRecord kHere = current_environment();
+    return kHere;
+  }
+
+  void make_run(std::int64_t id, const PlannedRun& planned, std::string& stage) {
+    // Only what is missing is made: with the samples there, the weights are not asked for.
+    std::set<std::size_t> needed;
+    collect_needed(planned.stages.back().second, planned, needed);
+    for (const auto& [name, index] : planned.stages) {
+      stage = name;
+      const auto& planned_stage = plan_.stages[index];
+      if (const auto manifest = store_.find(planned_stage.kind, planned_stage.key)) {
+        if (!(options_.force && is_own(planned, index) && !made_.contains(planned_stage.key))) {
+          record(id, name, planned_stage, *manifest,
+                 made_.contains(planned_stage.key) ? StageStatus::done : StageStatus::cached);
+          continue;
+        }
+        store_.retire(planned_stage.kind, planned_stage.key);
+        needed.insert(index);
+      }
+      if (!needed.contains(index)) continue;
+      record(id, name, planned_stage, make_stage(id, name, planned_stage), StageStatus::done);
+    }
+    stage = "evaluate";
+    const auto& last = plan_.stages[planned.stages.back().second];
+    bench_.recorder->record_metrics(id, read_metrics(store_.path(last.kind, last.key)));
+  }
+
+  // A row's own work, as opposed to what it shares with other rows.
+  static bool is_own(const PlannedRun& planned, std::size_t index) {
+    for (const auto& [name, stage] : planned.stages)
+      if (stage == index) return name == "train" || name == "sample" || name == "evaluate";
+    return false;
+  }
+
+  void collect_needed(std::size_t index, const PlannedRun& planned, std::set<std::size_t>& needed) {
+    const auto& stage = plan_.stages[index];
+    const bool remake = options_.force && is_own(planned, index);
+    if (needed.contains(index) || (!remake && store_.find(stage.kind, stage.key))) return;
+    needed.insert(index);
+    for (const auto input : stage.inputs) collect_needed(input, planned, needed);
+  }
+
+  Manifest make_stage(std::int64_t id, const std::string& name, const Stage& stage) {
+    if (const auto failed = failures_.find(stage.key); failed != failures_.end())
+      throw Error(failed->second);
+    const double started = unix_time();
+    progress_.begin(stage.label);
+    try {
+      Manifest manifest;
+      manifest.plugin = stage.plugin;
+      manifest.parts = stage.parts;
+      const auto work = [&](const std::filesystem::path& folder, Manifest& filled) {
+        stage.work(bench_, folder, filled);
+        if (filled.elapsed_s == 0) filled.elapsed_s = unix_time() - started;
+        if (filled.peak_bytes == 0) filled.peak_bytes = peak_resident_bytes();
+      };
+      const auto waiting = [&] { host_.progress("waiting for another process", 0, 1); };
+      manifest = store_.make(stage.kind, stage.key, manifest, work, waiting);
+      progress_.end();
+      made_.insert(stage.key);
+      bench_.recorder->record_artifact(
+          {stage.key, stage.kind, relative_path(stage), manifest.sha256, manifest.bytes});
+      return manifest;
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const StoreError&) {
+      throw;
+    } catch (const std::exception& error) {
+      failures_[stage.key] = error.what();
+      StageRecord failed;
+      failed.name = name;
+      failed.key = stage.key;
+      failed.plugin = stage.plugin;
+      failed.status = StageStatus::failed;
+      failed.started = started;
+      failed.elapsed_s = unix_time() - started;
+      failed.error = error.what();
+      bench_.recorder->record_stage(id, failed);
+      throw;
+    }
+  }
+
+  std::string relative_path(const Stage& stage) const {
+    return std::filesystem::relative(store_.path(stage.kind, stage.key), store_.root()).string();
+  }
+
+  void record(std::int64_t id, const std::string& name, const Stage& stage,
+              const Manifest& manifest, StageStatus status) {
+    StageRecord record;
+    record.name = name;
+    record.key = stage.key;
+    record.plugin = stage.plugin;
+    record.status = status;
+    record.started = unix_time() - (status == StageStatus::done ? manifest.elapsed_s : 0);
+    record.elapsed_s = manifest.elapsed_s;
+    record.artifact = relative_path(stage);
+    record.bytes = manifest.bytes;
+    record.steps = manifest.steps;
+    record.teacher_evaluations = manifest.teacher_evaluations;
+    record.peak_bytes = manifest.peak_bytes;
+    bench_.recorder->record_stage(id, record);
+  }
+
+  const Plan& plan_;
+  Bench& bench_;
+  RunHost& host_;
+  ArtifactStore& store_;
+  const std::vector<PluginRecord>& plugins_;
+  const RunOptions options_;
+  Progress progress_;
+  std::map<std::string, std::string> failures_;  // key of a failed stage -> message
+  std::set<std::string> made_;                   // keys made by this call
+};
+
+}  // namespace
+
+RunSummary run_plan(const Plan& plan, Bench& bench, RunHost& host, ArtifactStore& store,
+                    const std::vector<PluginRecord>& plugins, const RunOptions& options) {
+  return Runner(plan, bench, host, store, plugins, options).run();
+}
+
+std::vector<std::size_t> missing_stages(const Plan& plan, const ArtifactStore& store) {
+  std::set<std::size_t> missing;
+  const std::function<void(std::size_t)> visit = [&](std::size_t index) {
+    const auto& stage = plan.stages[index];
+    if (missing.contains(index) || store.find(stage.kind, stage.key)) return;
+    missing.insert(index);
+    for (const auto input : stage.inputs) visit(input);
+  };
+  for (const auto& planned : plan.runs) visit(planned.stages.back().second);
+  return {missing.begin(), missing.end()};
+}
+
+std::filesystem::path grid_file(const PlannedRun& run, const Plan& plan,
+                                const ArtifactStore& store) {
+  const auto& stage = plan.stages[run.sample_stage];
+  return store.path(stage.kind, stage.key) / kGridFile;
+}
+
+}  // namespace dkdm::run

@@ -1,0 +1,161 @@
+// Sample sets: drawn batch by batch, continued after a kill, read back as a dataset.
+#include <nlohmann/json.hpp>
+
+#include "dkdm/io.hpp"
+#include "run/stage_work.hpp"
+
+namespace dkdm::run {
+namespace {
+
+namespace fs = std::filesystem;
+
+class SampleSet final : public Dataset {
+ public:
+  explicit SampleSet(const fs::path& folder)
+      : images_(io::read_npz(folder / kSamplesFile, "arr_0").permute({0, 3, 1, 2}).contiguous()),
+        fingerprint_(io::sha256_file(folder / kSamplesFile)) {}
+
+  ImageSpec spec() const override { return {images_.size(1), images_.size(2)}; }
+  std::int64_t size() const override { return images_.size(0); }
+  at::Tensor images(const at::Tensor& index) const override {
+    return images_.index_select(0, index);
+  }
+  std::string fingerprint() const override { return fingerprint_; }
+
+ private:
+  at::Tensor images_;
+  std::string fingerprint_;
+};
+
+fs::path part_file(const fs::path& folder, std::int64_t first) {
+  return folder / ("part-" + std::to_string(first) + ".safetensors");
+}
+
+void write_samples(const fs::path& folder, const at::Tensor& images) {
+  constexpr std::int64_t kGridImages = 64;
+  io::write_png(folder / kGridFile,
+                io::image_grid(images.slice(0, 0, kGridImages), /*columns=*/0, /*scale=*/3));
+  io::write_npz(folder / kSamplesFile, {{"arr_0", images.permute({0, 2, 3, 1}).contiguous()}});
+}
+
+}  // namespace
+
+std::shared_ptr<Dataset> open_samples(const fs::path& folder) {
+  return std::make_shared<SampleSet>(folder);
+}
+
+SamplingSpec sampling_spec(const Params& section, std::int64_t count, std::uint64_t seed) {
+  SamplingSpec spec;
+  spec.sampler = {section.text("sampler"), section.real("eta"), section.flag("clip_denoised")};
+  spec.respacing = section.text("respacing");
+  spec.count = count;
+  spec.batch = section.integer("batch");
+  spec.seed = seed;
+  return spec;
+}
+
+namespace {
+
+GaussianDiffusion sampling_process(const TrainedModel& model, const SamplingSpec& spec) {
+  DiffusionConfig config = model.diffusion;
+  config.respacing = spec.respacing;
+  return GaussianDiffusion(config);
+}
+
+// uint8 images first … first+count-1 of the set.
+at::Tensor draw_batch(Host& host, const TrainedModel& model, const GaussianDiffusion& process,
+                      const SamplingSpec& spec, std::int64_t first) {
+  const auto count = std::min(spec.batch, spec.count - first);
+  const auto progress = [&](std::int64_t steps) {
+    host.progress("images", first + count * steps / process.num_steps(), spec.count);
+  };
+  return to_uint8(sample(*model.network, process, spec.sampler, model.spec, spec.seed, first, count,
+                         progress))
+      .contiguous();
+}
+
+}  // namespace
+
+at::Tensor sample_images(Host& host, const TrainedModel& model, const SamplingSpec& spec) {
+  const auto process = sampling_process(model, spec);
+  std::vector<at::Tensor> batches;
+  for (std::int64_t first = 0; first < spec.count; first += spec.batch)
+    batches.push_back(draw_batch(host, model, process, spec, first));
+  return at::cat(batches);
+}
+
+void draw_samples(Bench& bench, const TrainedModel& model, const SamplingSpec& spec,
+                  const fs::path& folder, Manifest& manifest) {
+  const auto process = sampling_process(model, spec);
+  std::vector<fs::path> parts;
+  std::vector<at::Tensor> batches;
+  for (std::int64_t first = 0; first < spec.count; first += spec.batch) {
+    parts.push_back(part_file(folder, first));
+    if (!fs::exists(parts.back()))
+      io::save_tensors(parts.back(),
+                       {{"images", draw_batch(bench.host, model, process, spec, first)}});
+    batches.push_back(io::load_tensors(parts.back()).at("images"));
+  }
+  write_samples(folder, at::cat(batches));
+  for (const auto& part : parts) fs::remove(part);
+  manifest.steps = spec.count;
+}
+
+void prepare_evaluator(Bench& bench, const plugin::PluginChoice& choice, const fs::path& folder,
+                       Manifest&) {
+  const auto evaluator = bench.registry.evaluator(choice, bench.host);
+  evaluator->prepare(*bench.dataset, derive_seed(0, "evaluator"), folder);
+}
+
+void evaluate_samples(Bench& bench, const plugin::PluginChoice& choice,
+                      const fs::path& evaluator_folder, const fs::path& samples_folder,
+                      std::int64_t trained_steps, const std::string& weights,
+                      const fs::path& folder, Manifest& manifest) {
+  const auto evaluator = bench.registry.evaluator(choice, bench.host);
+  evaluator->open(evaluator_folder);
+  const auto samples = open_samples(samples_folder);
+  constexpr std::int64_t kBatch = 256;
+  for (std::int64_t first = 0; first < samples->size(); first += kBatch) {
+    const auto last = std::min(samples->size(), first + kBatch);
+    evaluator->add(samples->images(at::arange(first, last, at::kLong)));
+    bench.host.progress("images", last, samples->size());
+  }
+  auto json = nlohmann::ordered_json::array();
+  for (const auto& metric : evaluator->finish())
+    json.push_back({{"name", metric.name},
+                    {"value", metric.value},
+                    {"higher_is_better", metric.higher_is_better},
+                    {"unit", metric.unit},
+                    {"protocol", evaluator->protocol()},
+                    {"reference", evaluator->reference_fingerprint()},
+                    {"sample_count", samples->size()},
+                    {"step", trained_steps},
+                    {"weights", weights}});
+  io::write_text(folder / "metrics.json", json.dump(2) + "\n");
+  manifest.steps = samples->size();
+}
+
+std::vector<MetricRecord> read_metrics(const fs::path& folder) {
+  const auto file = folder / "metrics.json";
+  std::vector<MetricRecord> records;
+  try {
+    for (const auto& json : nlohmann::json::parse(io::read_text(file))) {
+      MetricRecord record;
+      record.name = json.at("name");
+      record.value = json.at("value");
+      record.higher_is_better = json.at("higher_is_better");
+      record.unit = json.at("unit");
+      record.protocol = json.at("protocol");
+      record.reference = json.at("reference");
+      record.sample_count = json.at("sample_count");
+      record.step = json.at("step");
+      record.weights = json.at("weights");
+      records.push_back(record);
+    }
+  } catch (const nlohmann::json::exception& error) {
+    throw DataError(file.string(), std::string("not a list of metrics: ") + error.what());
+  }
+  return records;
+}
+
+}  // namespace dkdm::run

@@ -1,0 +1,85 @@
+// What each kind of stage does: reads the folders of its inputs, fills its own.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/experiment.hpp"
+#include "dkdm/evaluator.hpp"
+#include "dkdm/method.hpp"
+#include "dkdm/sampler.hpp"
+#include "run/artifact_store.hpp"
+#include "run/records.hpp"
+
+namespace dkdm::run {
+
+// What every stage of a plan shares. References outlive the plan.
+struct Bench {
+  const plugin::Registry& registry;
+  Host& host;
+  std::shared_ptr<Dataset> dataset;
+  Recorder* recorder = nullptr;  // null where stages are planned, not made
+};
+
+// The trained network that students learn from: a folder of this suite, or another teacher plugin.
+struct TeacherSource {
+  plugin::PluginChoice choice;
+  std::filesystem::path folder;  // empty: the plugin's own parameters say where it is
+  TrainedModel load(const Bench& bench) const;
+};
+
+// A uint8 sample set on disk (samples.npz, arr_0 as ADM writes it), seen as a dataset.
+std::shared_ptr<Dataset> open_samples(const std::filesystem::path& folder);
+inline constexpr const char* kSamplesFile = "samples.npz";
+inline constexpr const char* kGridFile = "grid.png";
+
+struct SamplingSpec {
+  SamplerConfig sampler;
+  std::string respacing;
+  std::int64_t count = 0, batch = 0;
+  std::uint64_t seed = 0;
+};
+DKDM_API SamplingSpec sampling_spec(const Params& section, std::int64_t count, std::uint64_t seed);
+
+// uint8 [count,C,S,S].
+DKDM_API at::Tensor sample_images(Host& host, const TrainedModel& model, const SamplingSpec& spec);
+
+// Fills `folder` with samples.npz and grid.png; finished batches survive a kill.
+void draw_samples(Bench& bench, const TrainedModel& model, const SamplingSpec& spec,
+                  const std::filesystem::path& folder, Manifest& manifest);
+
+struct TrainingInputs {
+  std::optional<TeacherSource> teacher;
+  std::filesystem::path synthetic, pool;  // empty = not needed
+};
+
+struct TrainingJob {
+  config::Training training;
+  DiffusionConfig diffusion;
+  ImageSpec spec;
+  std::int64_t seed = 0;
+  std::string stage_key;  // curves are recorded under it
+};
+
+// Fills `folder` with what the method prepares before training (a batch set).
+void prepare_method(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,
+                    const std::filesystem::path& folder, Manifest& manifest);
+// Fills `folder` with model.json, raw.safetensors, ema.safetensors.
+void train_student(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,
+                   const std::filesystem::path& folder, Manifest& manifest);
+
+void prepare_evaluator(Bench& bench, const plugin::PluginChoice& choice,
+                       const std::filesystem::path& folder, Manifest& manifest);
+// Fills `folder` with metrics.json.
+void evaluate_samples(Bench& bench, const plugin::PluginChoice& choice,
+                      const std::filesystem::path& evaluator_folder,
+                      const std::filesystem::path& samples_folder, std::int64_t trained_steps,
+                      const std::string& weights, const std::filesystem::path& folder,
+                      Manifest& manifest);
+DKDM_API std::vector<MetricRecord> read_metrics(const std::filesystem::path& folder);
+
+}  // namespace dkdm::run

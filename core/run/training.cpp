@@ -1,0 +1,70 @@
+// Training stages: the teacher, a method's preparation, a student.
+#include "dkdm/io.hpp"
+#include "run/environment.hpp"
+#include "run/model_folder.hpp"
+#include "run/stage_work.hpp"
+#include "train/trainer.hpp"
+
+namespace dkdm::run {
+namespace {
+
+// Keeps what a method's context points to.
+struct LoadedInputs {
+  std::optional<TrainedModel> teacher;
+  std::shared_ptr<Dataset> synthetic;
+};
+
+MethodContext method_context(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,
+                             const Needs& needs, LoadedInputs& loaded) {
+  if (needs.teacher) loaded.teacher = inputs.teacher.value().load(bench);
+  if (needs.synthetic) loaded.synthetic = open_samples(inputs.synthetic);
+  return {bench.host,
+          job.diffusion,
+          job.spec,
+          job.training.train.integer("batch"),
+          derive_seed(job.seed, "method"),
+          loaded.teacher ? &*loaded.teacher : nullptr,
+          needs.dataset ? bench.dataset.get() : nullptr,
+          loaded.synthetic.get()};
+}
+
+}  // namespace
+
+TrainedModel TeacherSource::load(const Bench& bench) const {
+  if (folder.empty()) return bench.registry.teacher(choice, bench.host)->load();
+  auto values = choice.params.values();
+  values["path"] = folder.string();
+  plugin::PluginChoice at_folder = choice;
+  at_folder.params = Params(bench.registry.find("teacher", choice.name).params, values);
+  return bench.registry.teacher(at_folder, bench.host)->load();
+}
+
+void prepare_method(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,
+                    const std::filesystem::path& folder, Manifest&) {
+  const auto method = bench.registry.method(job.training.method, bench.host);
+  LoadedInputs loaded;
+  method->prepare(method_context(bench, job, inputs, method->needs(), loaded), folder);
+}
+
+void train_student(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,
+                   const std::filesystem::path& folder, Manifest& manifest) {
+  const auto method = bench.registry.method(job.training.method, bench.host);
+  LoadedInputs loaded;
+  method->start(method_context(bench, job, inputs, method->needs(), loaded), inputs.pool);
+
+  const auto student =
+      bench.registry.student(job.training.student, job.spec, derive_seed(job.seed, "initialise"));
+  to_channels_last(*student);
+  const auto result = train::train(
+      *student, *method, bench.host, job.training.train, derive_seed(job.seed, "dropout"), folder,
+      [&](const std::vector<CurvePoint>& points) {
+        bench.recorder->record_curves(job.stage_key, points);
+      });
+  write_model_description(folder, {job.training.student, job.spec, job.diffusion, result.steps});
+  manifest.steps = result.steps;
+  manifest.elapsed_s = result.elapsed_s;
+  manifest.teacher_evaluations = result.teacher_evaluations;
+  manifest.peak_bytes = peak_resident_bytes();
+}
+
+}  // namespace dkdm::run

@@ -1,0 +1,103 @@
+#include "train/optimizer.hpp"
+
+#include <cmath>
+#include <numbers>
+
+#include "train/state_dict.hpp"
+
+namespace dkdm::train {
+
+double learning_rate(const Params& settings, std::int64_t step) {
+  const double lr = settings.real("lr");
+  const auto warmup = settings.integer("warmup_steps");
+  if (step < warmup) return lr * double(step + 1) / double(warmup);
+  const auto steps = settings.integer("steps");
+  const double done = double(step - warmup) / double(std::max<std::int64_t>(1, steps - warmup));
+  const auto& decay = settings.text("lr_decay");
+  if (decay == "cosine") return lr * 0.5 * (1 + std::cos(std::numbers::pi * done));
+  if (decay == "linear") return lr * (1 - done);
+  return lr;
+}
+
+double ema_decay(const Params& settings, std::int64_t step) {
+  const double decay = settings.real("ema");
+  return settings.flag("ema_warmup") ? std::min(decay, double(1 + step) / double(10 + step)) : decay;
+}
+
+Optimizer::Optimizer(torch::nn::Module& network, const Params& settings) : settings_(settings) {
+  for (const auto& entry : network.named_parameters()) {
+    const at::Tensor& parameter = entry.value();
+    if (parameter.requires_grad()) {
+      trained_.push_back(names_.size());
+      parameters_.push_back(parameter.detach());
+      exp_avg_.push_back(at::zeros_like(parameters_.back()));
+      exp_avg_sq_.push_back(at::zeros_like(parameters_.back()));
+      step_count_.push_back(at::zeros({}, at::kFloat));
+    }
+    names_.push_back(entry.key());
+    all_.push_back(parameter);
+    ema_.push_back(parameter.detach().clone());
+  }
+}
+
+std::vector<at::Tensor> Optimizer::gradients() const {
+  std::vector<at::Tensor> gradients;
+  gradients.reserve(trained_.size());
+  for (std::size_t i : trained_) {
+    const at::Tensor& gradient = all_[i].grad();
+    gradients.push_back(gradient.defined() ? gradient : at::zeros_like(all_[i].detach()));
+  }
+  return gradients;
+}
+
+at::Tensor Optimizer::grad_norm() const {
+  at::NoGradGuard no_grad;
+  return at::stack(at::_foreach_norm(gradients(), 2)).norm();
+}
+
+void Optimizer::step(std::int64_t step, const at::Tensor& norm) {
+  at::NoGradGuard no_grad;
+  auto gradients = this->gradients();
+  const double clip = settings_.real("grad_clip");
+  if (clip > 0) at::_foreach_mul_(gradients, (clip / (norm + 1e-6)).clamp_max(1.0));
+  // The fused kernel counts steps itself; ours is the only count, so a restored run needs no other.
+  for (auto& count : step_count_) count.fill_(double(step + 1));
+  at::_fused_adamw_(parameters_, gradients, exp_avg_, exp_avg_sq_, /*max_exp_avg_sqs=*/{},
+                    step_count_, learning_rate(settings_, step), settings_.real("beta1"),
+                    settings_.real("beta2"), settings_.real("weight_decay"),
+                    settings_.real("adam_eps"), /*amsgrad=*/false, /*maximize=*/false);
+  std::vector<at::Tensor> current;
+  current.reserve(all_.size());
+  for (const auto& parameter : all_) current.push_back(parameter.detach());
+  at::_foreach_lerp_(ema_, current, 1.0 - ema_decay(settings_, step));
+  for (std::size_t i : trained_) all_[i].mutable_grad().reset();
+}
+
+std::vector<std::pair<std::string, std::vector<at::Tensor>>> Optimizer::slots() const {
+  std::vector<at::Tensor> current;
+  for (const auto& parameter : all_) current.push_back(parameter.detach());
+  return {{"param/", current}, {"ema/", ema_}, {"exp_avg/", exp_avg_}, {"exp_avg_sq/", exp_avg_sq_}};
+}
+
+std::map<std::string, at::Tensor> Optimizer::state() const {
+  std::map<std::string, at::Tensor> state;
+  for (const auto& [prefix, tensors] : slots()) {
+    const bool moments = prefix.starts_with("exp_");
+    for (std::size_t i = 0; i < tensors.size(); ++i)
+      state[prefix + names_[moments ? trained_[i] : i]] = tensors[i];
+  }
+  return state;
+}
+
+void Optimizer::restore(const std::map<std::string, at::Tensor>& state, const std::string& where) {
+  copy_strictly(state, this->state(), where);
+}
+
+std::map<std::string, at::Tensor> Optimizer::weights(bool ema) const {
+  std::map<std::string, at::Tensor> weights;
+  for (std::size_t i = 0; i < names_.size(); ++i)
+    weights[names_[i]] = ema ? ema_[i] : all_[i].detach();
+  return weights;
+}
+
+}  // namespace dkdm::train

@@ -1,0 +1,55 @@
+// AdamW with an exponential moving average of the weights, over all parameters at once.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "dkdm/params.hpp"
+
+namespace dkdm::train {
+
+// Learning rate of step `step` (0, 1, …): linear warm-up over `warmup_steps`, then constant, or to zero
+// at `steps` by a cosine or a line ([train] lr, warmup_steps, lr_decay, steps).
+DKDM_API double learning_rate(const Params& settings, std::int64_t step);
+
+// EMA decay of step `step`: [train] ema, or min(ema, (1 + step) / (10 + step)) with ema_warmup, so that a short
+// run's average does not remember its initial weights.
+DKDM_API double ema_decay(const Params& settings, std::int64_t step);
+
+// Decoupled weight decay (Loshchilov & Hutter 2019), bias-corrected, one fused call a step. Keeps moments
+// and EMA in the parameters' own memory format. Parameters without requires_grad are averaged as
+// they are and not trained.
+class DKDM_API Optimizer {
+ public:
+  // `network` must outlive the optimiser and keep its parameters' storage.
+  Optimizer(torch::nn::Module& network, const Params& settings);
+
+  // Global L2 norm of the gradients, f32 scalar tensor.
+  at::Tensor grad_norm() const;
+  // Clips (settings' grad_clip > 0) by `norm`, steps, updates the EMA and drops the gradients.
+  void step(std::int64_t step, const at::Tensor& norm);
+
+  // "param/NAME", "ema/NAME", "exp_avg/NAME", "exp_avg_sq/NAME".
+  std::map<std::string, at::Tensor> state() const;
+  // Throws DataError(`where`) listing missing, extra or misshapen keys.
+  void restore(const std::map<std::string, at::Tensor>& state, const std::string& where);
+
+  // NAME -> tensor, of the raw or the averaged weights.
+  std::map<std::string, at::Tensor> weights(bool ema) const;
+
+ private:
+  std::vector<std::pair<std::string, std::vector<at::Tensor>>> slots() const;
+  std::vector<at::Tensor> gradients() const;
+
+  Params settings_;
+  std::vector<std::string> names_;      // of all parameters, in registration order
+  std::vector<at::Tensor> all_, ema_;   // parallel to names_
+  std::vector<std::size_t> trained_;    // indices of those that require a gradient
+  std::vector<at::Tensor> parameters_, exp_avg_, exp_avg_sq_, step_count_;
+};
+
+}  // namespace dkdm::train

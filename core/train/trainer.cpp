@@ -1,0 +1,164 @@
+#include "train/trainer.hpp"
+
+#include <chrono>
+#include <cmath>
+
+#include "dkdm/io.hpp"
+#include "dkdm/nn.hpp"
+#include "train/optimizer.hpp"
+
+namespace dkdm::train {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+class Loop {
+ public:
+  Loop(Denoiser& student, Method& method, Host& host, const Params& settings, std::uint64_t seed,
+       const std::filesystem::path& folder,
+       const std::function<void(const std::vector<run::CurvePoint>&)>& record)
+      : student_(student), method_(method), host_(host), settings_(settings), seed_(seed),
+        folder_(folder), record_(record), optimizer_(student, settings),
+        steps_(settings.integer("steps")), log_every_(settings.integer("log_every")) {}
+
+  TrainResult run() {
+    continue_from_checkpoint();
+    student_.train();
+    const auto checkpoint_every = settings_.integer("checkpoint_every");
+    start_ = mark_ = Clock::now();
+    for (; step_ < steps_; ++step_) {
+      stop_here_if_asked();
+      const auto [terms, norm] = learn_one_batch();
+      if ((step_ + 1) % log_every_ == 0 || step_ == 0) note_curves(terms, norm);
+      if ((step_ + 1) % checkpoint_every == 0 && step_ + 1 < steps_) save_checkpoint(step_ + 1);
+    }
+    host_.progress("steps", steps_, steps_);
+    flush_curves();
+    return finish();
+  }
+
+ private:
+  std::filesystem::path checkpoint_file() const { return folder_ / "checkpoint.safetensors"; }
+
+  void continue_from_checkpoint() {
+    const auto file = checkpoint_file();
+    if (!std::filesystem::exists(file)) return;
+    std::map<std::string, std::string> metadata;
+    TensorMap all = io::load_tensors(file, &metadata), weights, method;
+    const std::string prefix = "method/";
+    for (auto& [name, tensor] : all) {
+      if (name.starts_with(prefix)) method[name.substr(prefix.size())] = tensor;
+      else weights[name] = tensor;
+    }
+    optimizer_.restore(weights, file.string());
+    method_.restore(method);
+    step_ = std::stoll(metadata.at("step"));
+    elapsed_before_ = std::stod(metadata.at("elapsed_s"));
+    evaluations_before_ = std::stoll(metadata.at("teacher_evaluations"));
+    host_.log("train", "continuing from step " + std::to_string(step_));
+  }
+
+  void save_checkpoint(std::int64_t next_step) {
+    flush_curves();
+    TensorMap all = optimizer_.state();
+    for (const auto& [name, tensor] : method_.state()) all["method/" + name] = tensor;
+    io::save_tensors(checkpoint_file(), all,
+                     {{"step", std::to_string(next_step)},
+                      {"elapsed_s", std::to_string(elapsed_s())},
+                      {"teacher_evaluations", std::to_string(evaluations())}});
+  }
+
+  // Between two steps everything is consistent: the only place where the loop may be left.
+  void stop_here_if_asked() {
+    try {
+      host_.progress("steps", step_, steps_);
+    } catch (const Interrupted&) {
+      save_checkpoint(step_);
+      throw;
+    }
+  }
+
+  std::pair<LossTerms, at::Tensor> learn_one_batch() {
+    const TrainBatch batch = method_.next(step_);
+    nn::seed_dropout(student_, seed_, step_);
+    at::AutoGradMode with_grad(true);
+    const at::Tensor output = student_.forward(batch.x_t, method_.diffusion().network_time(batch.t));
+    const LossTerms terms = method_.loss(batch, output);
+    const at::Tensor loss = terms.loss.mean();
+    if (!std::isfinite(loss.item<double>())) fail_on(terms);
+    loss.backward();
+    const at::Tensor norm = optimizer_.grad_norm();
+    if (!std::isfinite(norm.item<double>())) fail_on(terms);
+    optimizer_.step(step_, norm);
+    return {terms, norm};
+  }
+
+  [[noreturn]] void fail_on(const LossTerms& terms) {
+    flush_curves();
+    throw Error("loss or gradient is not finite at step " + std::to_string(step_) + " (mse " +
+                std::to_string(terms.mse.mean().item<double>()) + ", vb " +
+                std::to_string(terms.vb.mean().item<double>()) +
+                " bits/dim); the last checkpoint is kept. A lower lr, or student_clip = true for a "
+                "distillation method, usually helps");
+  }
+
+  void note_curves(const LossTerms& terms, const at::Tensor& norm) {
+    const auto steps = step_ + 1 - noted_until_;
+    const auto add = [&](const char* name, double value) {
+      curves_.push_back({name, step_ + 1, value});
+    };
+    add("loss", terms.loss.mean().item<double>());
+    add("mse", terms.mse.mean().item<double>());
+    add("vb", terms.vb.mean().item<double>());
+    add("grad_norm", norm.item<double>());
+    add("lr", learning_rate(settings_, step_));
+    add("step_seconds", seconds_since(mark_) / double(std::max<std::int64_t>(1, steps)));
+    mark_ = Clock::now();
+    noted_until_ = step_ + 1;
+  }
+
+  void flush_curves() {
+    if (!curves_.empty()) record_(curves_);
+    curves_.clear();
+  }
+
+  TrainResult finish() {
+    io::save_tensors(folder_ / "raw.safetensors", optimizer_.weights(false));
+    io::save_tensors(folder_ / "ema.safetensors", optimizer_.weights(true));
+    std::filesystem::remove(checkpoint_file());
+    return {steps_, elapsed_s(), evaluations()};
+  }
+
+  double elapsed_s() const { return elapsed_before_ + seconds_since(start_); }
+  std::int64_t evaluations() const { return evaluations_before_ + method_.teacher_evaluations(); }
+
+  Denoiser& student_;
+  Method& method_;
+  Host& host_;
+  const Params& settings_;
+  const std::uint64_t seed_;
+  const std::filesystem::path folder_;
+  const std::function<void(const std::vector<run::CurvePoint>&)>& record_;
+  Optimizer optimizer_;
+  const std::int64_t steps_, log_every_;
+
+  std::int64_t step_ = 0, noted_until_ = 0;
+  double elapsed_before_ = 0;
+  std::int64_t evaluations_before_ = 0;
+  Clock::time_point start_ = Clock::now(), mark_ = start_;
+  std::vector<run::CurvePoint> curves_;
+};
+
+}  // namespace
+
+TrainResult train(Denoiser& student, Method& method, Host& host, const Params& settings,
+                  std::uint64_t seed, const std::filesystem::path& folder,
+                  const std::function<void(const std::vector<run::CurvePoint>&)>& record) {
+  return Loop(student, method, host, settings, seed, folder, record).run();
+}
+
+}  // namespace dkdm::train

@@ -1,0 +1,34 @@
+// The one training loop, for every method.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <vector>
+
+#include "dkdm/denoiser.hpp"
+#include "dkdm/method.hpp"
+#include "dkdm/params.hpp"
+#include "run/records.hpp"
+
+namespace dkdm::train {
+
+struct TrainResult {
+  std::int64_t steps = 0;
+  double elapsed_s = 0;  // of all attempts, up to their checkpoints
+  std::int64_t teacher_evaluations = 0;
+};
+
+// Trains `student` on the batches of `method` (already started) for settings' `steps`, and writes
+// raw.safetensors and ema.safetensors to `folder`. `settings` is [train]; `seed` controls dropout.
+//
+// folder/checkpoint.safetensors holds everything (weights, EMA, optimiser, method state, step): it is
+// written every `checkpoint_every` steps and when the host asks to stop, and a call that finds
+// it continues from it, to the same bits as a run that was never stopped (same machine, same thread count).
+// Throws Error naming the step when the loss is not finite; the last checkpoint stays.
+// `record` gets the curves, a batch of points at a time (loss, mse, vb, grad_norm, lr, step_seconds).
+DKDM_API TrainResult train(Denoiser& student, Method& method, Host& host, const Params& settings,
+                           std::uint64_t seed, const std::filesystem::path& folder,
+                           const std::function<void(const std::vector<run::CurvePoint>&)>& record);
+
+}  // namespace dkdm::train
