@@ -1,0 +1,28 @@
+// spdlog, whose state lies in its own shared library: one logger for the program and dkdm_core.
+#include "log/log.hpp"
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+namespace dkdm::log {
+
+void set_up(const std::string& level) {
+  auto log = spdlog::stderr_color_mt("dkdm");
+  log->set_pattern("%H:%M:%S %^%v%$");
+  log->set_level(spdlog::level::from_str(level));
+  spdlog::set_default_logger(std::move(log));
+}
+
+void debug(const std::string& component, const std::string& line) {
+  spdlog::debug("{}: {}", component, line);
+}
+
+void info(const std::string& component, const std::string& line) {
+  spdlog::info("{}: {}", component, line);
+}
+
+void warn(const std::string& component, const std::string& line) {
+  spdlog::warn("{}: {}", component, line);
+}
+
+}  // namespace dkdm::log
