@@ -1,0 +1,237 @@
+// A whole table at the smallest scale, on real images, with the real program.
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "e2e/program.hpp"
+
+namespace {
+
+using e2e::Output;
+using e2e::Program;
+namespace fs = std::filesystem;
+
+// One level of 32 channels learns in seconds what separates clothes from noise.
+const char* const kExperiment = R"(
+[experiment]
+name = "tiny"
+title = "Tiny table"
+table = "table2"
+published = "table2.cifar10"
+[dataset]
+plugin = "fashion-mnist"
+[teacher]
+plugin = "checkpoint"
+[teacher.student]
+plugin = "adm-unet"
+[teacher.method]
+plugin = "data-based"
+[teacher.train]
+steps = 160
+[student]
+plugin = "adm-unet"
+model_channels = 32
+num_res_blocks = 1
+channel_mult = [1, 1]
+attention_resolutions = []
+num_head_channels = 16
+dropout = 0.1
+[train]
+batch = 32
+steps = 12
+lr = 2e-3
+ema = 0.99
+ema_warmup = true
+checkpoint_every = 4
+log_every = 2
+[sample]
+count = 256
+respacing = "8"
+[synthetic]
+count = 64
+respacing = "4"
+[evaluator]
+plugin = "classifier"
+epochs = 1
+[[row]]
+id = "teacher"
+label = "Teacher"
+teacher = true
+[[row]]
+id = "dynamic"
+label = "Dynamic Iterative Distillation"
+method = { plugin = "dynamic", chain = "8", student_clip = true, lambda = 0.008 }
+[[row]]
+id = "data_free"
+label = "Data-Free Training (0%)"
+method = { plugin = "data-free" }
+)";
+
+std::string teacher_network() {
+  // The teacher has the students' network, stated once.
+  std::string text = kExperiment;
+  const std::string marker = "[teacher.student]\nplugin = \"adm-unet\"\n";
+  const auto start = text.find("model_channels"), end = text.find("[train]");
+  return text.insert(text.find(marker) + marker.size(), text.substr(start, end - start));
+}
+
+nlohmann::json query(const Program& program, const std::string& sql) {
+  const auto output = program.run({"query", sql, "--format", "json"});
+  INFO(output.err);
+  REQUIRE(output.exit_code == 0);
+  return nlohmann::json::parse(output.out);
+}
+
+double number(const nlohmann::json& value) {
+  return value.is_string() ? std::stod(value.get<std::string>()) : value.get<double>();
+}
+
+
+}  // namespace
+
+TEST_CASE("experiment: a table is made, recorded, and not made again", "[e2e]") {
+  const Program program;
+  const auto file = program.write("tiny.toml", teacher_network());
+  const Output first = program.run({"run", file});
+  INFO(first.err);
+  REQUIRE(first.exit_code == 0);
+
+  SECTION("the table shows every row, and the database holds the same figures") {
+    const auto report = program.run({"report", "tiny", "--format", "json"});
+    REQUIRE(report.exit_code == 0);
+    for (const char* label : {"Teacher", "Dynamic Iterative Distillation", "Data-Free Training"})
+      CHECK(first.out.find(label) != std::string::npos);
+    const auto rows = query(program, "SELECT row, fid, protocol, sample_count FROM table2");
+    REQUIRE(rows.size() == 3);
+    for (const auto& row : rows) {
+      CHECK(row.at("protocol").get<std::string>().find("classifier") == 0);
+      CHECK(number(row.at("sample_count")) == 256);
+      // Two decimals are what the table prints.
+      char printed[32];
+      std::snprintf(printed, sizeof printed, "%.2f", number(row.at("fid")));
+      CHECK(first.out.find(printed) != std::string::npos);
+    }
+  }
+
+  SECTION("a trained teacher stands far nearer to the data than an untrained one") {
+    const auto untrained = program.run(
+        {"run", file, "--rows", "teacher", "--set", "teacher.train.steps=1", "--set",
+         "experiment.name=untrained"});
+    INFO(untrained.err);
+    REQUIRE(untrained.exit_code == 0);
+    const auto fid = [&](const std::string& experiment) {
+      return number(query(program, "SELECT fid FROM table2 WHERE row = 'teacher' AND experiment = '" +
+                                       experiment + "'")[0]["fid"]);
+    };
+    CHECK(fid("tiny") < 0.75 * fid("untrained"));
+  }
+
+  SECTION("a second call recomputes nothing and prints the same") {
+    const auto before = fs::last_write_time(program.home() / "artifacts" / "train");
+    const Output second = program.run({"run", file});
+    CHECK(second.exit_code == 0);
+    CHECK(second.out == first.out);
+    CHECK(second.err.find("0 of ") != std::string::npos);
+    CHECK(fs::last_write_time(program.home() / "artifacts" / "train") == before);
+    CHECK(query(program, "SELECT count(*) AS n FROM attempts")[0]["n"] ==
+          query(program, "SELECT count(*) AS n FROM runs")[0]["n"]);
+  }
+
+  SECTION("sample grids, page and a fresh sample exist") {
+    for (const char* row : {"teacher", "dynamic", "data_free"}) {
+      const auto grid = program.home() / "grids" / "tiny" / (std::string(row) + ".png");
+      CHECK(e2e::read_file(grid).substr(1, 3) == "PNG");
+    }
+    CHECK(e2e::read_file(program.home() / "reports" / "tiny.html").find("<table") !=
+          std::string::npos);
+    const auto npz = program.home() / "six.npz";
+    const auto sampled = program.run({"sample", "1", "-n", "6", "--respacing", "4", "-o", npz});
+    INFO(sampled.err);
+    CHECK(sampled.exit_code == 0);
+    CHECK(fs::file_size(npz) > 6 * 16 * 16);
+  }
+
+  SECTION("plan names what differs when a setting changes") {
+    const auto plan = program.run({"plan", file, "--set", "row.dynamic.train.lr=5e-4"});
+    CHECK(plan.exit_code == 0);
+    CHECK(plan.out.find("lr = 0.0005 (was 0.002)") != std::string::npos);
+  }
+}
+
+TEST_CASE("experiment: a killed run continues to the same weights", "[e2e]") {
+  // Streaming makes the batch set part of what a checkpoint must hold.
+  const std::vector<std::string> settings{
+      "--rows", "dynamic", "--set", "teacher.train.steps=3", "--set", "train.steps=60", "--set",
+      "row.dynamic.method.prepare=streaming", "--set", "sample.count=256", "--set", "sample.respacing=2"};
+  const auto command = [&](const fs::path& file) {
+    std::vector<std::string> args{"run", file};
+    args.insert(args.end(), settings.begin(), settings.end());
+    return args;
+  };
+  const Program whole, killed;
+  const auto whole_file = whole.write("tiny.toml", teacher_network());
+  const auto killed_file = killed.write("tiny.toml", teacher_network());
+
+  const Output uninterrupted = whole.run(command(whole_file));
+  INFO(uninterrupted.err);
+  REQUIRE(uninterrupted.exit_code == 0);
+
+  // Once a checkpoint beyond the first steps of the student exists, the process is killed outright.
+  const auto student_checkpoint = [&] {
+    std::error_code absent;
+    if (!fs::exists(killed.home() / "artifacts" / "train", absent)) return false;
+    for (const auto& entry : fs::directory_iterator(killed.home() / "work" / "train", absent))
+      if (fs::exists(entry.path() / "checkpoint.safetensors")) return true;
+    return false;
+  };
+  const Output stopped = killed.run_until(command(killed_file), student_checkpoint, SIGKILL);
+  REQUIRE(stopped.exit_code == 128 + SIGKILL);
+  const Output continued = killed.run(command(killed_file));
+  INFO(continued.err);
+  REQUIRE(continued.exit_code == 0);
+  CHECK(continued.err.find("continuing from step") != std::string::npos);
+
+  const auto student_weights = [](const Program& program) {
+    const auto key = query(program, "SELECT key FROM stages WHERE name = 'train'")[0]["key"];
+    return program.home() / "artifacts" / "train" / key.get<std::string>();
+  };
+  for (const char* weights : {"raw.safetensors", "ema.safetensors"})
+    CHECK(e2e::read_file(student_weights(whole) / weights) ==
+          e2e::read_file(student_weights(killed) / weights));
+  const auto statuses = query(killed, "SELECT status FROM attempts ORDER BY id");
+  REQUIRE(statuses.size() == 2);
+  CHECK(statuses[0]["status"] == "crashed");
+  CHECK(statuses[1]["status"] == "done");
+}
+
+TEST_CASE("experiment: Ctrl-C is exit code 130 and loses nothing", "[e2e]") {
+  const Program program;
+  const auto file = program.write("tiny.toml", teacher_network());
+  const std::vector<std::string> command{"run", file, "--rows", "teacher", "--set",
+                                         "teacher.train.steps=100000"};
+  const auto training = [&] {
+    std::error_code absent;
+    for (const auto& entry : fs::directory_iterator(program.home() / "work" / "train", absent))
+      if (fs::exists(entry.path() / "checkpoint.safetensors")) return true;
+    return false;
+  };
+  const Output stopped = program.run_until(command, training, SIGINT);
+  CHECK(stopped.exit_code == 130);
+  CHECK(stopped.err.find("interrupted") != std::string::npos);
+  CHECK(query(program, "SELECT status FROM runs")[0]["status"] == "interrupted");
+}
+
+TEST_CASE("experiment: a failing row is recorded and the others are made", "[e2e]") {
+  const Program program;
+  const auto file = program.write("tiny.toml", teacher_network());
+  // Such a learning rate makes the loss overflow within a few steps.
+  const Output output = program.run({"run", file, "--rows", "teacher,data_free", "--set",
+                                     "teacher.train.steps=2", "--set", "sample.respacing=2",
+                                     "--set", "row.data_free.train.lr=1e30"});
+  CHECK(output.exit_code == 1);
+  CHECK(output.err.find("not finite at step") != std::string::npos);
+  const auto failures = query(program, "SELECT row, stage, message FROM failures");
+  REQUIRE(failures.size() == 1);
+  CHECK(failures[0]["row"] == "data_free");
+  CHECK(failures[0]["stage"] == "train");
+  CHECK(query(program, "SELECT row FROM runs WHERE status = 'done'")[0]["row"] == "teacher");
+}
