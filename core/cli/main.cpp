@@ -1,1 +1,78 @@
-int main() {}
+// The program: finds the command, and turns whatever it throws into one line and an exit code.
+#include <cstdlib>
+#include <iostream>
+
+#include "cli/commands.hpp"
+#include "cli/signals.hpp"
+#include "dkdm/error.hpp"
+#include "dkdm/params.hpp"
+#include "log/log.hpp"
+
+namespace dkdm::cli {
+namespace {
+
+void print_help(std::ostream& out) {
+  out << "dkdm " DKDM_VERSION
+         ": data-free knowledge distillation of diffusion models, benchmarked\n\n"
+         "usage: dkdm COMMAND [arguments]      dkdm COMMAND --help\n\n";
+  for (const Command& command : commands()) {
+    out << "  " << command.name << std::string(13 - std::string(command.name).size(), ' ')
+        << command.summary << '\n';
+  }
+  out << "  build        build only (./dkdm build)\n"
+         "  test         build and run tests: unit, conformance, robustness, e2e (./dkdm test)\n\n"
+         "environment: DKDM_HOME (data, artifacts, database; default ./.dkdm), DKDM_PLUGIN_PATH,\n"
+         "             DKDM_EXPERIMENTS, DKDM_LOG (trace, debug, info, warn, error, off)\n"
+         "exit codes:  0 done, 1 a run failed, 2 usage or configuration, 3 missing data or weights,\n"
+         "             130 interrupted (the same command continues)\n";
+}
+
+const Command& find_command(const std::string& name) {
+  std::vector<std::string> names;
+  for (const Command& command : commands()) {
+    if (name == command.name) return command;
+    names.emplace_back(command.name);
+  }
+  const std::string near = nearest_name(name, names);
+  throw ConfigError("no command '" + name + "'" +
+                    (near.empty() ? "; dkdm --help lists them" : "; did you mean " + near + "?"));
+}
+
+int dispatch(std::vector<std::string> args) {
+  if (args.empty() || args[0] == "--help" || args[0] == "-h" || args == Arguments{"help"}) {
+    print_help(std::cout);
+    return 0;
+  }
+  if (args[0] == "--version") {
+    std::cout << "dkdm " DKDM_VERSION "\n";
+    return 0;
+  }
+  if (args[0] == "help") args = {args[1], "--help"};
+  const Command& command = find_command(args[0]);
+  Context context;
+  return command.run({args.begin() + 1, args.end()}, context);
+}
+
+// One line, whatever the message holds: the parts of a longer one stay readable.
+int complain(const std::string& message, int code) {
+  std::cout.flush();
+  std::cerr << "dkdm: " << message << '\n';
+  return code;
+}
+
+}  // namespace
+}  // namespace dkdm::cli
+
+int main(int argc, char** argv) {
+  using namespace dkdm;
+  try {
+    const char* level = std::getenv("DKDM_LOG");
+    log::set_up(level ? level : "info");
+    cli::install_signal_handlers();
+    return cli::dispatch({argv + 1, argv + argc});
+  } catch (const Error& error) {
+    return cli::complain(error.what(), static_cast<int>(error.exit_code()));
+  } catch (const std::exception& error) {
+    return cli::complain(error.what(), static_cast<int>(ExitCode::run_failed));
+  }
+}

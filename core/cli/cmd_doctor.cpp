@@ -1,0 +1,124 @@
+// dkdm doctor: what this machine has, and how to get what it lacks.
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "cli/commands.hpp"
+#include "cli/datasets.hpp"
+#include "cli/options.hpp"
+#include "results/info.hpp"
+#include "run/environment.hpp"
+
+namespace dkdm::cli {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr double kGibibyte = 1024.0 * 1024.0 * 1024.0;
+
+std::string gibibytes(double bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f GiB", bytes / kGibibyte);
+  return text;
+}
+
+// What was found. `state` is "ok", "note" (works, could be better) or "missing" (nothing runs).
+struct Findings {
+  results::Table table;
+  bool missing = false;
+
+  Findings() { table.columns = {{"item"}, {"state"}, {"what"}}; }
+
+  void add(const std::string& item, const std::string& state, const std::string& what) {
+    table.rows.push_back({item, state, what});
+    missing |= state == "missing";
+  }
+};
+
+void check_machine(Findings& findings) {
+  const run::EnvironmentRecord machine = run::current_environment();
+  const bool vectors = machine.cpu_features.find("avx2") != std::string::npos;
+  findings.add("processor", "ok",
+               (machine.cpu.empty() ? "not named by the system" : machine.cpu) + ", " +
+                   std::to_string(machine.cores) + " cores, " + std::to_string(machine.threads) +
+                   " threads used");
+  findings.add("features", vectors ? "ok" : "note",
+               vectors ? machine.cpu_features : "no AVX2: networks will be slow here");
+  findings.add("memory", machine.memory_bytes < 4 * kGibibyte ? "note" : "ok",
+               gibibytes(double(machine.memory_bytes)));
+  findings.add("gpu", machine.gpu.empty() ? "note" : "ok",
+               machine.gpu.empty() ? "none: desk-scale experiments need none" : machine.gpu);
+  findings.add("libtorch", "ok", machine.libtorch);
+  findings.add("compiler", "ok", machine.compiler);
+  std::string version = machine.dkdm_version;
+  if (!machine.git_revision.empty()) version += ", revision " + machine.git_revision.substr(0, 12);
+  findings.add("dkdm", "ok", version + (machine.git_dirty ? ", sources changed since" : ""));
+}
+
+void check_plugins(Findings& findings, Context& context) {
+  const plugin::Registry& registry = context.registry();
+  const auto count = registry.plugins().size();
+  findings.add("plugins", count ? "ok" : "missing",
+               count ? std::to_string(count) + " loaded"
+                     : "none in " + (context.program_folder() / "plugins").string() +
+                           ": ./dkdm build makes them");
+  for (const plugin::Refusal& refusal : registry.refusals()) {
+    findings.add("plugin", "note", "not loaded: " + refusal.reason);
+  }
+}
+
+void check_datasets(Findings& findings, Context& context) {
+  for (const DatasetState& set : dataset_states(context)) {
+    findings.add("dataset " + set.name, set.present ? "ok" : "note",
+                 set.present ? std::to_string(set.images) + " images" : set.problem);
+  }
+}
+
+void check_store(Findings& findings, Context& context) {
+  // The nearest folder that exists decides whether the rest can be made.
+  fs::path existing = context.home();
+  while (!fs::exists(existing) && existing.has_relative_path()) existing = existing.parent_path();
+  const bool writable = access(existing.c_str(), W_OK | X_OK) == 0;
+  std::error_code error;
+  const fs::space_info disk = fs::space(existing, error);
+  findings.add("store", writable ? "ok" : "missing",
+               context.home().string() +
+                   (writable ? "" : ": not writable; set DKDM_HOME to a folder that is"));
+  if (!error) {
+    findings.add("disk", disk.available < 2 * kGibibyte ? "note" : "ok",
+                 gibibytes(double(disk.available)) + " free");
+  }
+  if (!fs::exists(context.database())) {
+    findings.add("database", "ok", "none yet: the first run makes it");
+    return;
+  }
+  try {
+    const results::StoreInfo info = results::store_info(context.database());
+    findings.add("database", "ok",
+                 context.database().string() + ", schema version " +
+                     std::to_string(info.schema_version) + ", " + gibibytes(double(info.bytes)));
+  } catch (const Error& problem) {
+    findings.add("database", "missing", problem.what());
+  }
+}
+
+}  // namespace
+
+int cmd_doctor(const Arguments& args, Context& context) {
+  Options options("doctor [--format F]",
+                  "Checks this machine: processor, GPU, LibTorch, plugins, datasets, store. Ends\n"
+                  "with 3 when something is missing without which nothing runs.");
+  options.with_format();
+  if (!options.parse(args)) return 0;
+
+  Findings findings;
+  check_machine(findings);
+  check_plugins(findings, context);
+  check_datasets(findings, context);
+  check_store(findings, context);
+  options.print(findings.table);
+  return static_cast<int>(findings.missing ? ExitCode::missing : ExitCode::done);
+}
+
+}  // namespace dkdm::cli

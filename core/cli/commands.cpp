@@ -1,0 +1,23 @@
+// The table of commands.
+#include "cli/commands.hpp"
+
+namespace dkdm::cli {
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> table{
+      {"quickstart", "train one row of every kind on real images, show the table", cmd_quickstart},
+      {"run", "run experiment files; a finished or interrupted one continues", cmd_run},
+      {"plan", "show an experiment's stages, what is done and what the rest costs", cmd_plan},
+      {"report", "print tables of results with the published values beside", cmd_report},
+      {"runs", "list runs, show one, compare two, remove one", cmd_runs},
+      {"query", "ask the results database in SQL, read-only", cmd_query},
+      {"sample", "draw images from a trained model", cmd_sample},
+      {"plugins", "list plugins, describe one", cmd_plugins},
+      {"data", "list datasets: present, or how to get them", cmd_data},
+      {"db", "the database's file, version and size", cmd_db},
+      {"doctor", "check this machine: processor, GPU, LibTorch, plugins, data", cmd_doctor},
+  };
+  return table;
+}
+
+}  // namespace dkdm::cli
