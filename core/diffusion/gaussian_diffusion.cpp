@@ -97,7 +97,8 @@ GaussianDiffusion::GaussianDiffusion(const DiffusionConfig& config)
   const std::vector<double> all = diffusion::betas(config.schedule, config.steps);
   timestep_map_ = respaced_steps(config.steps, config.respacing);
   if (timestep_map_.size() < 2) {
-    throw ConfigError("respacing \"" + config.respacing + "\" keeps one step, at least 2 are needed");
+    throw ConfigError("respacing \"" + config.respacing +
+                      "\" keeps one step, at least 2 are needed");
   }
   // Rebuilt from ratios even when every step is kept, as the reference does.
   tables_ = diffusion::make_tables(diffusion::respaced_betas(all, timestep_map_));
@@ -169,7 +170,8 @@ at::Tensor GaussianDiffusion::ddim_step(const Distribution& p, const at::Tensor&
                                         const at::Tensor& z) const {
   const std::int64_t dim = x_t.dim();
   const at::Tensor rows = device_tables_->on(t.device()).f64.index_select(0, t);
-  const at::Tensor alpha_bar = column(rows, kAlphaBar, dim), prev = column(rows, kAlphaBarPrev, dim);
+  const at::Tensor alpha_bar = column(rows, kAlphaBar, dim);
+  const at::Tensor prev = column(rows, kAlphaBarPrev, dim);
   const at::Tensor sigma =
       eta * ((1 - prev) / (1 - alpha_bar)).sqrt() * (1 - alpha_bar / prev).sqrt();
   // eps = (x_t - sqrt(alpha_bar) x0) / sqrt(1 - alpha_bar), put into Eq. 12: a blend of x0 and x_t.

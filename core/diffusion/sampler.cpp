@@ -82,8 +82,8 @@ at::Tensor sample(Denoiser& network, const GaussianDiffusion& process, const Sam
   for (std::int64_t done = 0; done < steps; ++done) {
     const std::int64_t step = steps - 1 - done;
     const at::Tensor t = at::full({count}, step, at::TensorOptions(device).dtype(at::kLong));
-    const Distribution p = process.p_mean_variance(network.forward(x, process.network_time(t)), x, t,
-                                                   config.clip_denoised);
+    const at::Tensor output = network.forward(x, process.network_time(t));
+    const Distribution p = process.p_mean_variance(output, x, t, config.clip_denoised);
     // The last step adds no noise, and neither does DDIM with eta 0: none is drawn.
     at::Tensor z;
     if (step > 0 && (ancestral || config.eta > 0)) {

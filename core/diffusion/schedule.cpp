@@ -1,4 +1,4 @@
-// Schedules, respacing and coefficient tables (guided-diffusion: gaussian_diffusion.py, respace.py).
+// Schedules, respacing, coefficient tables (guided-diffusion: gaussian_diffusion.py, respace.py).
 #include "diffusion/schedule.hpp"
 
 #include <charconv>
@@ -29,9 +29,10 @@ std::vector<std::int64_t> strided_steps(std::int64_t steps, const std::string& r
     }
     if (nearest == 0 || std::abs(count - wanted) < std::abs(nearest - wanted)) nearest = count;
   }
+  const std::string hint =
+      nearest > 0 ? "; the nearest is \"ddim" + std::to_string(nearest) + "\"" : "";
   throw ConfigError("respacing \"" + respacing + "\": no integer stride over " +
-                    std::to_string(steps) + " steps keeps that many" +
-                    (nearest > 0 ? "; the nearest is \"ddim" + std::to_string(nearest) + "\"" : ""));
+                    std::to_string(steps) + " steps keeps that many" + hint);
 }
 
 std::vector<std::int64_t> section_counts(const std::string& respacing) {
@@ -95,7 +96,7 @@ std::vector<double> betas(const std::string& schedule, std::int64_t steps) {
     const double first = scale * 0.0001, last = scale * 0.02;
     if (last >= 1) {
       throw ConfigError("diffusion.steps is " + std::to_string(steps) +
-                        ": the linear schedule needs more than 20, else its last beta is 1 or more");
+                        ": the linear schedule needs more than 20, its last beta must be below 1");
     }
     const double stride = (last - first) / static_cast<double>(steps - 1);
     for (std::size_t i = 0; i < beta.size(); ++i) beta[i] = first + static_cast<double>(i) * stride;
@@ -110,7 +111,8 @@ std::vector<double> betas(const std::string& schedule, std::int64_t steps) {
       beta[i] = std::min(1 - alpha_bar(i + 1) / alpha_bar(i), 0.999);
     }
   } else {
-    throw ConfigError("diffusion.schedule is \"" + schedule + "\", expected \"cosine\" or \"linear\"");
+    throw ConfigError("diffusion.schedule is \"" + schedule +
+                      "\", expected \"cosine\" or \"linear\"");
   }
   return beta;
 }

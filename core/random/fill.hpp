@@ -1,6 +1,6 @@
 // The two bulk generators: a row of normals, a row of dropout factors. A row is cut into groups of
-// kLanes Philox blocks, so that one pass of the inner loop fills whole vector registers; element e of
-// a row is a pure function of (key, counter, e).
+// kLanes Philox blocks, so that one pass of the inner loop fills whole vector registers; element e
+// of a row is a pure function of (key, counter, e).
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ struct RowKey {
   std::uint32_t step, sample_low, sample_high;
 };
 
-// `count` standard normals, those of elements first_group * kNormalGroup onwards. Box-Muller in f32 by
-// own polynomials (error under 3e-7), hence the same bits on every machine; |z| < 6.7.
+// `count` standard normals, those of elements first_group * kNormalGroup onwards. Box-Muller in f32
+// by own polynomials (relative error about 1e-6), hence the same bits on every machine; |z| < 6.7.
 void fill_normal(const RowKey& row, std::uint32_t first_group, std::int64_t count, float* out);
 
 // `count` factors of elements first_group * kMaskGroup onwards: 0 where the element's 16 bits are

@@ -1,5 +1,5 @@
-// Vectorised Philox: the loops below are written for the compiler's vectoriser (this file's flags are
-// in core/CMakeLists.txt). Dropout draws one number an activation, millions a training step.
+// Vectorised Philox: the loops below are written for the compiler's vectoriser (this file's flags
+// are in core/CMakeLists.txt). Dropout draws one number an activation, millions a training step.
 #include "random/fill.hpp"
 
 #include <algorithm>
@@ -7,8 +7,8 @@
 
 #include "random/philox.hpp"
 
-// Chosen when the library is loaded. No clone has fused multiply-add (-ffp-contract=off), so all give
-// the same bits.
+// Chosen when the library is loaded. No clone fuses multiply and add (-ffp-contract=off), so all
+// give the same bits.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define DKDM_VECTOR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
@@ -49,14 +49,16 @@ inline __attribute__((always_inline)) float radius(std::uint32_t word) {
   return __builtin_sqrtf(square > 0.0f ? square : 0.0f);
 }
 
-// cos and sin of a uniform angle: two bits choose the quadrant, thirty the angle within [-pi/4, pi/4).
-inline __attribute__((always_inline)) void direction(std::uint32_t word, float& cosine, float& sine) {
+// cos and sin of a uniform angle: two bits choose the quadrant, thirty the angle in [-pi/4, pi/4).
+inline __attribute__((always_inline)) void direction(std::uint32_t word, float& cosine,
+                                                     float& sine) {
   const std::int32_t offset = static_cast<std::int32_t>(word & 0x3fffffffu) - 0x20000000;
   const float x = static_cast<float>(offset) * (kPiOver4 * 0x1p-29f);
   const float z = x * x;
   const float s = ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) * z * x + x;
-  const float c = ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) *
-                      z * z - 0.5f * z + 1.0f;
+  const float cosine_tail =
+      (2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f;
+  const float c = cosine_tail * z * z - 0.5f * z + 1.0f;
   const std::uint32_t swap = 0u - ((word >> 30) & 1u);  // odd quadrant: all ones
   const std::uint32_t s_bits = std::bit_cast<std::uint32_t>(s);
   const std::uint32_t c_bits = std::bit_cast<std::uint32_t>(c);

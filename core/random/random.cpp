@@ -1,5 +1,5 @@
-// Random: tensors of Philox numbers. Work is split by rows and groups of a row; every group is a pure
-// function of its place, so the split does not show in the result.
+// Random: tensors of Philox numbers. Work is split by rows and groups of a row; every group is a
+// pure function of its place, so the split does not show in the result.
 #include "dkdm/random.hpp"
 
 #include <ATen/Parallel.h>
@@ -147,7 +147,9 @@ at::Tensor Random::choice(std::uint32_t step, std::int64_t n, std::int64_t count
   if (count > n / 4) {
     std::vector<std::int64_t> all(static_cast<std::size_t>(n));
     std::iota(all.begin(), all.end(), std::int64_t{0});
-    shuffle([&](std::int64_t place) -> std::int64_t& { return all[static_cast<std::size_t>(place)]; });
+    shuffle([&](std::int64_t place) -> std::int64_t& {
+      return all[static_cast<std::size_t>(place)];
+    });
   } else {
     std::unordered_map<std::int64_t, std::int64_t> touched;
     touched.reserve(static_cast<std::size_t>(2 * count));
@@ -165,9 +167,10 @@ at::Tensor Random::dropout_mask(std::uint32_t step, std::uint32_t layer, std::in
   }
   const auto threshold = static_cast<std::uint32_t>(std::min(65535L, std::lround(p * 65536)));
   const auto scale = static_cast<float>(65536.0 / (65536.0 - threshold));
-  at::Tensor mask = at::empty(
-      sizes, at::TensorOptions().dtype(at::kFloat).memory_format(
-                 sizes.size() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous));
+  const auto format =
+      sizes.size() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+  at::Tensor mask =
+      at::empty(sizes, at::TensorOptions().dtype(at::kFloat).memory_format(format));
   const std::int64_t rows = sizes.empty() ? 1 : sizes[0];
   const std::int64_t length = rows == 0 ? 0 : mask.numel() / rows;
   for_rows(rows, length, random::kMaskGroup, mask.mutable_data_ptr<float>(),

@@ -1,5 +1,5 @@
-// Diffusion against the authors' Python: tests/golden/diffusion.json, made by make_diffusion.py (its
-// provenance is inside). Entries quoted are [n, 1, 2, 3] of tensors filled by u(i, j).
+// Diffusion against the authors' Python: tests/golden/diffusion.json, made by make_diffusion.py
+// (its provenance is inside). Entries quoted are [n, 1, 2, 3] of tensors filled by u(i, j).
 #include "dkdm/diffusion.hpp"
 
 #include <ATen/ATen.h>
@@ -122,8 +122,8 @@ TEST_CASE("samplers: one step equal to the authors'", "[conformance][diffusion]"
 TEST_CASE("hybrid loss: equal to the authors'", "[conformance][diffusion]") {
   const Inputs in;
   const auto loss = [&](const GaussianDiffusion& process, const at::Tensor& t) {
-    return dkdm::hybrid_loss(process, in.a, in.x0, process.q_sample(in.x0, t, in.noise), t, in.noise,
-                             1);
+    const at::Tensor x_t = process.q_sample(in.x0, t, in.noise);
+    return dkdm::hybrid_loss(process, in.a, in.x0, x_t, t, in.noise, 1);
   };
   check_terms(loss(in.full, in.t), golden()["hybrid"]);
   check_terms(loss(in.fifty, in.t50), golden()["hybrid_50"]);

@@ -16,7 +16,8 @@ using dkdm::ImageSpec;
 
 constexpr double kMean = 0.3, kDeviation = 0.2;
 
-// Data N(kMean, kDeviation^2): E[eps | x_t] and the exact variance of p(x_{t-1} | x_t), in closed form.
+// Data N(kMean, kDeviation^2): E[eps | x_t] and the exact variance of p(x_{t-1} | x_t) are closed
+// forms.
 class GaussianDenoiser : public dkdm::Denoiser {
  public:
   explicit GaussianDenoiser(const GaussianDiffusion& process) : process_(process) {}
