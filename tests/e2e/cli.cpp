@@ -1,0 +1,163 @@
+// The commands that need no training, through the real program: answers, formats, exit codes.
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+
+#include "e2e/program.hpp"
+
+namespace {
+
+using e2e::Output;
+using e2e::Program;
+using nlohmann::json;
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::istringstream stream(text);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+// One complaint: a single line on stderr that begins with the program's name; nothing on stdout.
+void check_complaint(const Output& output, int exit_code, const std::string& names) {
+  INFO("stderr: " << output.err);
+  CHECK(output.exit_code == exit_code);
+  CHECK(output.out.empty());
+  CHECK(lines_of(output.err).size() == 1);
+  CHECK(output.err.starts_with("dkdm: "));
+  CHECK(contains(output.err, names));
+}
+
+// The element of a JSON listing whose `key` is `value`.
+json entry(const std::string& text, const std::string& key, const std::string& value) {
+  for (const json& element : json::parse(text)) {
+    if (element.at(key) == value) return element;
+  }
+  return {};
+}
+
+}  // namespace
+
+TEST_CASE("cli: help lists every command and each command has its own", "[e2e][cli]") {
+  const Program dkdm;
+  const Output help = dkdm.run({"--help"});
+  CHECK(help.exit_code == 0);
+  CHECK(dkdm.run({}).out == help.out);
+  for (const std::string command : {"quickstart", "run", "plan", "report", "runs", "query",
+                                    "sample", "plugins", "data", "db", "doctor"}) {
+    INFO(command);
+    CHECK(contains(help.out, "\n  " + command + " "));
+    const Output own = dkdm.run({command, "--help"});
+    CHECK(own.exit_code == 0);
+    CHECK(own.out.starts_with("usage: dkdm " + command));
+    CHECK(dkdm.run({"help", command}).out == own.out);
+  }
+}
+
+TEST_CASE("cli: a wrong command or option is a usage error that names the nearest", "[e2e][cli]") {
+  const Program dkdm;
+  check_complaint(dkdm.run({"pluginz"}), 2, "did you mean plugins?");
+  check_complaint(dkdm.run({"doctor", "--fromat", "csv"}), 2, "did you mean --format?");
+  check_complaint(dkdm.run({"plugins", "--format", "yaml"}), 2, "markdown");
+  check_complaint(dkdm.run({"plugins", "describe", "adm-unit"}), 2, "did you mean adm-unet?");
+  check_complaint(dkdm.run({"runs", "show", "first"}), 2, "'first'");
+  // An abbreviation is not an option: it would change its meaning when options are added.
+  check_complaint(dkdm.run({"doctor", "--form", "csv"}), 2, "--form");
+}
+
+TEST_CASE("cli: plugins lists what the experiments name, in four formats", "[e2e][cli]") {
+  const Program dkdm;
+  const Output listing = dkdm.run({"plugins", "--format", "json"});
+  CHECK(listing.exit_code == 0);
+  CHECK(listing.err.empty());  // nothing was refused
+  const json plugins = json::parse(listing.out);
+  // The kinds of the shipped plugins: design, section 3.
+  const std::vector<std::pair<std::string, std::string>> shipped{
+      {"student", "adm-unet"},    {"student", "dit"},          {"teacher", "checkpoint"},
+      {"dataset", "cifar10"},     {"dataset", "fashion-mnist"}, {"baseline", "data-based"},
+      {"baseline", "data-free"},  {"baseline", "data-limited"}, {"distillation", "dynamic"},
+      {"distillation", "iterative"}, {"distillation", "shuffled"}, {"evaluator", "classifier"}};
+  for (const auto& [kind, name] : shipped) {
+    INFO(kind << " " << name);
+    CHECK(entry(listing.out, "name", name).value("kind", "") == kind);
+  }
+  const Output csv = dkdm.run({"plugins", "--format", "csv"});
+  CHECK(lines_of(csv.out).size() == plugins.size() + 1);  // a header
+  CHECK(lines_of(csv.out)[0] == "kind,name,version,parameters,summary\r");
+  const auto markdown = lines_of(dkdm.run({"plugins", "--format", "markdown"}).out);
+  CHECK(markdown.size() == plugins.size() + 2);  // a header and its rule
+  CHECK(std::all_of(markdown.begin(), markdown.end(), [](const std::string& line) {
+    return line.starts_with("|") && line.ends_with("|");
+  }));
+  CHECK(contains(dkdm.run({"plugins"}).out, "adm-unet"));
+}
+
+TEST_CASE("cli: describe shows every parameter, the size, and lines to paste", "[e2e][cli]") {
+  const Program dkdm;
+  const Output text = dkdm.run({"plugins", "describe", "adm-unet"});
+  CHECK(text.exit_code == 0);
+  CHECK(contains(text.out, "[student]\nplugin = \"adm-unet\"\n"));
+  CHECK(contains(text.out, " weights at the defaults, 3x32x32 images"));
+  const Output listing = dkdm.run({"plugins", "describe", "adm-unet", "--format", "json"});
+  const json table = json::parse(listing.out);
+  REQUIRE(!table.empty());
+  for (const json& parameter : table) {
+    INFO(parameter.dump());
+    CHECK(!parameter.at("help").get<std::string>().empty());
+    // The snippet has each at its default.
+    CHECK(contains(text.out, "\n" + parameter.at("parameter").get<std::string>() + " = "));
+  }
+  CHECK(contains(dkdm.run({"plugins", "describe", "dynamic"}).out,
+                 "[[row]]\nid = \"dynamic\"\n[row.method]\nplugin = \"dynamic\"\n"));
+}
+
+TEST_CASE("cli: data list says what is present and how to get the rest", "[e2e][cli]") {
+  const Program dkdm;
+  const Output output = dkdm.run({"data", "list", "--format", "json"});
+  CHECK(output.exit_code == 0);
+  const json fashion = entry(output.out, "dataset", "fashion-mnist");
+  REQUIRE(!fashion.is_null());
+  CHECK(fashion.at("state") == "present");  // Debian's package, which the launcher installs
+  CHECK(fashion.at("images") == 60000);     // the training set of Xiao et al. 2017
+  CHECK(fashion.at("classes") == 10);
+  for (const json& set : json::parse(output.out)) {
+    INFO(set.dump());
+    CHECK(!set.at("note").get<std::string>().empty());
+    CHECK((set.at("state") == "present") == set.at("images").is_number());
+  }
+}
+
+TEST_CASE("cli: doctor finds this machine fit and says where things are", "[e2e][cli]") {
+  const Program dkdm;
+  const Output output = dkdm.run({"doctor", "--format", "json"});
+  CHECK(output.exit_code == 0);
+  CHECK(entry(output.out, "item", "plugins").value("state", "") == "ok");
+  CHECK(contains(entry(output.out, "item", "store").value("what", ""), dkdm.home().string()));
+  CHECK(contains(entry(output.out, "item", "database").value("what", ""), "none yet"));
+}
+
+TEST_CASE("cli: doctor ends with 3 when the database cannot be read", "[e2e][cli]") {
+  const Program dkdm;
+  dkdm.write("results.sqlite", std::string(4096, 'x'));
+  const Output output = dkdm.run({"doctor", "--format", "json"});
+  CHECK(output.exit_code == 3);
+  const json database = entry(output.out, "item", "database");
+  CHECK(database.value("state", "") == "missing");
+  CHECK(contains(database.value("what", ""), "results.sqlite"));
+}
+
+TEST_CASE("cli: commands on results say that there are none yet", "[e2e][cli]") {
+  const Program dkdm;
+  for (const std::vector<std::string>& args :
+       {std::vector<std::string>{"query", "SELECT 1"}, {"runs"}, {"runs", "show", "1"}, {"report"},
+        {"db", "info"}}) {
+    INFO(args[0]);
+    check_complaint(dkdm.run(args), 3, "no results yet");
+  }
+  CHECK(!e2e::fs::exists(dkdm.home() / "results.sqlite"));  // asking makes nothing
+}

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# The launcher around a project of one file: builds once, notices changes, reports failures, is quiet
+# and quick when there is nothing to do. Usage: launcher.sh SOURCE_DIR
+set -euo pipefail
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export LIBTORCH_ROOT=$work/libtorch
+unset DKDM_BUILD_DIR
+mkdir -p "$work"/{libtorch,project/{cmake,core,metrics,plugins,results}}
+cp "$1/dkdm" "$work/project/dkdm"
+cd "$work/project"
+cat >core/main.cpp <<'CPP'
+#include <cstdio>
+int main(int argc, char** argv) { return std::printf("%d:%s\n", argc, argc > 1 ? argv[1] : "") < 0; }
+CPP
+cat >CMakeLists.txt <<'CMAKE'
+cmake_minimum_required(VERSION 3.25)
+project(small LANGUAGES CXX)
+set(LIBTORCH_ROOT "" CACHE PATH "")
+add_executable(dkdm core/main.cpp)
+add_custom_target(dkdm_plugins)
+enable_testing()
+add_test(NAME fine COMMAND dkdm)
+add_test(NAME broken COMMAND false)
+set_tests_properties(fine PROPERTIES LABELS unit)
+set_tests_properties(broken PROPERTIES LABELS e2e)
+CMAKE
+
+# expect CODE PATTERN COMMAND…: the command's exit code, and what its output (both streams) says.
+expect() {
+  local code=$1 pattern=$2 seen=0 said
+  shift 2
+  said=$("$@" 2>&1) || seen=$?
+  if [[ $seen != "$code" ]] || ! grep -q -- "$pattern" <<<"$said"; then
+    printf '%s\n--- ended with %s, expected %s and "%s"\n' "$said" "$seen" "$code" "$pattern"
+    exit 1
+  fi
+}
+
+expect 0 '^3:two words$' ./dkdm 'two words' x
+# Nothing to do: the program's own output and nothing else, from any folder, through a link.
+ln -s "$work/project/dkdm" "$work/link"
+said=$(cd / && "$work/link" again 2>&1)
+[[ $said == 2:again ]] || { echo "not quiet: $said"; exit 1; }
+# And no build tool is asked: an empty PATH but for what the check itself needs.
+mkdir "$work/bin"
+for tool in bash env dirname readlink find; do ln -s "$(command -v "$tool")" "$work/bin/"; done
+said=$(PATH=$work/bin ./dkdm quick 2>&1)
+[[ $said == 2:quick ]] || { echo "asked more than it may: $said"; exit 1; }
+
+sed -i 's/%d:/changed %d:/' core/main.cpp
+expect 0 '^changed 1:$' ./dkdm
+echo 'int broken = "text";' >>core/main.cpp
+expect 1 'core/main.cpp:3' ./dkdm     # the compiler's own words
+expect 1 'build.log' ./dkdm           # a failed build is not taken for a finished one
+sed -i '$d' core/main.cpp
+expect 0 '^changed 1:$' ./dkdm
+
+expect 0 '100% tests passed' ./dkdm test unit
+expect 8 '50% tests passed, 1 tests failed out of 2' ./dkdm test
+expect 2 "no group 'units'; there are: unit conformance robustness e2e" ./dkdm test units
+LIBTORCH_ROOT=$work/nowhere expect 3 'no such folder' ./dkdm
+echo "launcher: all as expected"
