@@ -1,5 +1,5 @@
-// Log lines on stderr: time, component, text. Kept apart because LibTorch's headers bring another fmt
-// than the one that spdlog was built with, so no file may see both.
+// Log lines on stderr: time, component, text. Kept apart because LibTorch's headers bring another
+// fmt than the one that spdlog was built with, so no file may see both.
 #pragma once
 
 #include <string>
