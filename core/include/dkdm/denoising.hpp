@@ -1,0 +1,48 @@
+// A teacher walking its own chain: one denoising step, and the preparation of a batch set ("shuffle
+// denoise" of paper Algorithm 1). A row's state s is the paper's t: s = T' is pure noise, s = 0 a
+// finished image; the networks see step t = s - 1 of the chain.
+//
+// Random numbers never meet: x_T of a row is keyed (its restarts so far, row) on
+// Stream::pool_start; the noise of a row's way to its first state is keyed (s, row) on
+// Stream::pool_noise; that of training keyed (training step, kTrainingNoise + place in the batch).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "dkdm/method.hpp"
+
+namespace dkdm {
+
+constexpr std::int64_t kTrainingNoise = std::int64_t{1} << 40;  // more than any number of rows
+
+struct TeacherStep {
+  at::Tensor x_prev;  // x_{t-1} [N,C,S,S] f32, channels-last
+  Distribution p;     // of which it was drawn, pred_xstart clipped; eps is the teacher's target
+};
+
+// One ancestral step: x_t [N,C,S,S], t [N] int64 steps of `chain`, noise z like x_t. Evaluation
+// mode, no gradient.
+DKDM_API TeacherStep teacher_step(Denoiser& teacher, const GaussianDiffusion& chain,
+                                  const at::Tensor& x_t, const at::Tensor& t, const at::Tensor& z);
+
+// First states of rows 0 … rows-1: int64 [rows], uniform on 1 … T'-1 (both ends left out, as the
+// authors' preparation does). Throws ConfigError for a chain of one step.
+DKDM_API at::Tensor random_states(std::uint64_t seed, std::int64_t rows, std::int64_t chain_steps);
+
+// "Shuffle denoise": `rows` (int64 [n], n > 0) walked from pure noise to `states` (int64 [n], each
+// 1 … T') in lock-step: f32 [n,C,S,S]. Row i depends on (seed, i) alone. `after_forward` gets the
+// number of single-image teacher forwards just done (may throw to stop).
+DKDM_API at::Tensor shuffle_denoise(Denoiser& teacher, const GaussianDiffusion& chain,
+                                    const ImageSpec& spec, std::uint64_t seed,
+                                    const at::Tensor& rows, const at::Tensor& states,
+                                    const std::function<void(std::int64_t)>& after_forward);
+
+// Fills `dir` with pool.safetensors: x f32 [rows,C,S,S] and state int64 [rows], rows at random
+// states, `teacher_batch` of them at a time. Finished batches lie in part files until all are done,
+// so a killed preparation continues, with another teacher batch if need be.
+DKDM_API void prepare_pool(const MethodContext& context, const GaussianDiffusion& chain,
+                           std::int64_t rows, std::int64_t teacher_batch,
+                           const std::filesystem::path& dir);
+
+}  // namespace dkdm

@@ -1,0 +1,83 @@
+// What methods that train on images share: minibatches of one or two datasets, and the data-based
+// hybrid loss (paper Eq. 4-9). Example i of step k depends on (seed, k, i) alone.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "dkdm/dataset.hpp"
+#include "dkdm/method.hpp"
+#include "dkdm/params.hpp"
+#include "dkdm/random.hpp"
+
+namespace dkdm {
+
+// Some images of a dataset: index int64 [n]. The dataset must outlive its users.
+struct ImageSource {
+  const Dataset* dataset = nullptr;
+  at::Tensor index;
+};
+
+// All images of `dataset`.
+DKDM_API ImageSource all_images(const Dataset& dataset);
+
+// The sources' images as one list, in endless minibatches: every epoch is a permutation keyed by
+// (seed, epoch), its last partial batch is dropped. With `flip`, each example is mirrored left to
+// right with probability 1/2. Throws ConfigError when the list is shorter than a batch, DataError
+// when a dataset's images are not of `spec`.
+class DKDM_API TrainingImages {
+ public:
+  TrainingImages(std::vector<ImageSource> sources, const ImageSpec& spec, std::int64_t batch,
+                 std::uint64_t seed, bool flip);
+
+  std::int64_t size() const { return size_; }  // images in the list
+  // Places in the list of the images of `step`: int64 [batch].
+  at::Tensor places(std::int64_t step);
+  // Images of `step`: f32 [batch,C,S,S] in [-1,1], channels-last.
+  at::Tensor batch(std::int64_t step);
+
+ private:
+  std::vector<ImageSource> sources_;
+  std::int64_t size_ = 0, batch_;
+  bool flip_;
+  Random order_, augment_;
+  std::int64_t epoch_ = -1;  // of permutation_
+  at::Tensor permutation_;
+};
+
+// A baseline: the trainer of the reference on the images that the subclass names. x_t = q_sample of
+// an image at uniform t; loss = hybrid_loss. Parameters: `flip`, `vb_weight`.
+class DKDM_API ImageMethod : public Method {
+ public:
+  explicit ImageMethod(const Params& params);
+  static ParamTable params();
+
+  void start(const MethodContext& context, const std::filesystem::path& prepared) final;
+  const GaussianDiffusion& diffusion() const final { return *process_; }
+  TrainBatch next(std::int64_t step) final;
+  LossTerms loss(const TrainBatch& batch, const at::Tensor& output) const final;
+
+ protected:
+  virtual std::vector<ImageSource> sources(const MethodContext& context) const = 0;
+
+ private:
+  bool flip_;
+  double vb_weight_;
+  ImageSpec spec_;
+  std::int64_t batch_ = 0;
+  std::uint64_t seed_ = 0;
+  std::optional<GaussianDiffusion> process_;
+  std::optional<TrainingImages> images_;
+};
+
+// Which real images replace synthetic ones, as the authors' datasets/mix.py chooses them: numpy's
+// legacy generator with seed 0, first round(total * fraction) of `real_images` (halves to even),
+// then, from the same stream, the rest of `total` synthetic images. int64 indices. Throws
+// ConfigError when there are too few real images.
+struct Mixture {
+  at::Tensor real, synthetic;
+};
+DKDM_API Mixture reference_mixture(std::int64_t real_images, std::int64_t total, double fraction);
+
+}  // namespace dkdm

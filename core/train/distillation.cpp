@@ -1,0 +1,233 @@
+// The batch set and the step shared by iterative, shuffled and dynamic distillation.
+#include "dkdm/distillation.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "dkdm/io.hpp"
+
+namespace dkdm {
+
+namespace {
+
+// The chain that the teacher walks: the run's process, respaced when `respacing` says so.
+GaussianDiffusion chain_of(const MethodContext& context, const std::string& respacing) {
+  const DiffusionConfig& run = context.diffusion;
+  const DiffusionConfig& taught = context.teacher->diffusion;
+  if (taught.schedule != run.schedule || taught.steps != run.steps) {
+    throw ConfigError("the teacher was trained with " + taught.schedule + " noise in " +
+                      std::to_string(taught.steps) + " steps, the run has " + run.schedule +
+                      " in " + std::to_string(run.steps) + ": they must be equal");
+  }
+  if (context.teacher->spec != context.spec) {
+    throw ConfigError("the teacher makes images of " + std::to_string(context.teacher->spec.size) +
+                      " pixels and " + std::to_string(context.teacher->spec.channels) +
+                      " channels, the run's have " + std::to_string(context.spec.size) + " and " +
+                      std::to_string(context.spec.channels));
+  }
+  DiffusionConfig chain = run;
+  if (!respacing.empty()) chain.respacing = respacing;
+  return GaussianDiffusion(chain);
+}
+
+// A parameter that not every distillation method declares.
+template <class T>
+T value_or(const Params& params, const std::string& name, T otherwise) {
+  const auto found = params.values().find(name);
+  return found == params.values().end() ? otherwise : std::get<T>(found->second);
+}
+
+}  // namespace
+
+BatchSet::BatchSet(const GaussianDiffusion& chain, const ImageSpec& spec, std::uint64_t seed,
+                   std::int64_t capacity)
+    : chain_(&chain),
+      spec_(spec),
+      seed_(seed),
+      capacity_(capacity),
+      x_(at::empty({capacity, spec.channels, spec.size, spec.size}, at::kFloat,
+                   at::MemoryFormat::ChannelsLast)),
+      s_(at::zeros({capacity}, at::kLong)),
+      end_(at::zeros({capacity}, at::kLong)),
+      restarts_(at::zeros({capacity}, at::kLong)) {}
+
+void BatchSet::fill(const at::Tensor& x, const at::Tensor& states, const at::Tensor& ends) {
+  rows_ = x.size(0);
+  x_.narrow(0, 0, rows_).copy_(x);
+  s_.narrow(0, 0, rows_).copy_(states);
+  if (ends.defined()) end_.narrow(0, 0, rows_).copy_(ends);
+}
+
+void BatchSet::fill_with_noise(std::int64_t n, const at::Tensor& ends) {
+  const at::Tensor x = Random(seed_, Stream::pool_start)
+                           .normal(0, 0, n, {spec_.channels, spec_.size, spec_.size});
+  fill(x, at::full({n}, chain_->num_steps(), at::kLong), ends);
+}
+
+TrainBatch BatchSet::advance(Denoiser& teacher, const at::Tensor& drawn, std::int64_t step) {
+  const std::vector<std::int64_t> shape{spec_.channels, spec_.size, spec_.size};
+  const std::int64_t count = drawn.size(0);
+
+  // Restart the drawn rows whose pass is over.
+  const Random start(seed_, Stream::pool_start);
+  const at::Tensor over =
+      drawn.masked_select(s_.index_select(0, drawn) == end_.index_select(0, drawn));
+  for (std::int64_t i = 0; i < over.size(0); ++i) {
+    const auto row = over[i].item<std::int64_t>();
+    const std::int64_t restarts = restarts_[row].item<std::int64_t>() + 1;
+    x_.narrow(0, row, 1).copy_(start.normal(static_cast<std::uint32_t>(restarts), row, 1, shape));
+    s_[row] = chain_->num_steps();
+    end_[row] = 0;
+    restarts_[row] = restarts;
+  }
+
+  // One teacher step gives both the student's targets and the rows' next states.
+  TrainBatch batch;
+  batch.x_t = x_.index_select(0, drawn).contiguous(at::MemoryFormat::ChannelsLast);
+  batch.t = s_.index_select(0, drawn) - 1;
+  const at::Tensor z = Random(seed_, Stream::pool_noise)
+                           .normal(static_cast<std::uint32_t>(step), kTrainingNoise, count, shape);
+  const TeacherStep next = teacher_step(teacher, *chain_, batch.x_t, batch.t, z);
+  batch.teacher = next.p;
+
+  // Grow the set with the first results, write the others back.
+  const std::int64_t grown = std::min(capacity_ - rows_, count);
+  if (grown > 0) {
+    x_.narrow(0, rows_, grown).copy_(next.x_prev.narrow(0, 0, grown));
+    s_.narrow(0, rows_, grown).copy_(batch.t.narrow(0, 0, grown));
+    rows_ += grown;
+  }
+  if (grown < count) {
+    const at::Tensor replaced = drawn.narrow(0, grown, count - grown);
+    x_.index_copy_(0, replaced, next.x_prev.narrow(0, grown, count - grown));
+    s_.index_copy_(0, replaced, batch.t.narrow(0, grown, count - grown));
+  }
+  return batch;
+}
+
+TensorMap BatchSet::state() const {
+  if (rows_ == 0) return {};
+  return {{"x", x_.narrow(0, 0, rows_).contiguous().clone()},
+          {"state", s_.narrow(0, 0, rows_).clone()},
+          {"end", end_.narrow(0, 0, rows_).clone()},
+          {"restarts", restarts_.narrow(0, 0, rows_).clone()}};
+}
+
+void BatchSet::restore(const TensorMap& state) {
+  rows_ = 0;
+  if (state.count("x") == 0) return;  // saved before the first batch
+  if (state.at("x").sizes().slice(1) != x_.sizes().slice(1) || state.at("x").size(0) > capacity_) {
+    throw ConfigError("the saved batch set has another shape than this run's");
+  }
+  fill(state.at("x"), state.at("state"), state.at("end"));
+  restarts_.narrow(0, 0, rows_).copy_(state.at("restarts"));
+}
+
+Distillation::Distillation(const Params& params)
+    : respacing_(params.text("chain")),
+      student_clip_(params.flag("student_clip")),
+      upfront_(value_or<std::string>(params, "prepare", "") == "upfront"),
+      lambda_(params.real("lambda")),
+      teacher_batch_(value_or<std::int64_t>(params, "teacher_batch", 0)) {}
+
+ParamTable Distillation::chain_params() {
+  return {text("chain", "", "respacing of the chain that the teacher walks and the student learns, "
+                            "as \"50\" or \"ddim25\" (empty = every step)"),
+          flag("student_clip", false, "clip the student's predicted image in the KL term as the "
+                                      "teacher's is (false = the authors' code)"),
+          real("lambda", 1.0, "weight of the KL term, in bits per dimension and step (a respaced "
+                              "chain's rescaled loss is its steps / all steps)")
+              .at_least(0)};
+}
+
+ParamTable Distillation::preparation_params() {
+  return {text("prepare", "upfront", "random states before training (upfront), or no preparation "
+                                     "and a spread that builds up in training (streaming)")
+              .one_of({"upfront", "streaming"}),
+          integer("teacher_batch", 0, "rows that the preparation denoises together (0 = the "
+                                      "training batch)")
+              .at_least(0)};
+}
+
+std::int64_t Distillation::set_size(std::int64_t, std::int64_t batch) const { return batch; }
+
+Needs Distillation::needs() const {
+  Needs needs;
+  needs.teacher = true;
+  needs.preparation = upfront_;
+  return needs;
+}
+
+void Distillation::prepare(const MethodContext& context, const std::filesystem::path& dir) {
+  const GaussianDiffusion chain = chain_of(context, respacing_);
+  prepare_pool(context, chain, set_size(chain.num_steps(), context.batch),
+               teacher_batch_ > 0 ? teacher_batch_ : context.batch, dir);
+}
+
+std::int64_t Distillation::preparation_evaluations(const DiffusionConfig& diffusion,
+                                                   std::int64_t batch) const {
+  if (!upfront_) return 0;
+  const std::string& respacing = respacing_.empty() ? diffusion.respacing : respacing_;
+  const auto steps =
+      static_cast<std::int64_t>(respaced_steps(diffusion.steps, respacing).size());
+  return set_size(steps, batch) * steps / 2;
+}
+
+void Distillation::start(const MethodContext& context, const std::filesystem::path& prepared) {
+  host_ = &context.host;
+  spec_ = context.spec;
+  batch_ = context.batch;
+  seed_ = context.seed;
+  teacher_ = context.teacher->network;
+  chain_.emplace(chain_of(context, respacing_));
+  const std::int64_t rows = set_size(chain_->num_steps(), batch_);
+  set_.emplace(*chain_, spec_, seed_, rows);
+  evaluations_ = 0;
+  if (prepared.empty()) return;
+
+  const std::filesystem::path file = prepared / "pool.safetensors";
+  const TensorMap pool = io::load_tensors(file);
+  const std::vector<std::int64_t> expected{rows, spec_.channels, spec_.size, spec_.size};
+  if (pool.count("x") == 0 || pool.count("state") == 0 || pool.at("x").sizes() != expected) {
+    throw DataError(file.string(), "is not a batch set of " + std::to_string(rows) +
+                                       " rows of this run's images");
+  }
+  set_->fill(pool.at("x"), pool.at("state"));
+}
+
+void Distillation::begin_shuffled() {
+  const at::Tensor rows = at::arange(batch_, at::kLong);
+  const at::Tensor states = random_states(seed_, batch_, chain_->num_steps());
+  const auto total = (chain_->num_steps() - states).sum().item<std::int64_t>();
+  std::int64_t done = 0;
+  const at::Tensor x = shuffle_denoise(*teacher_, *chain_, spec_, seed_, rows, states,
+                                       [&](std::int64_t count) {
+                                         done += count;
+                                         host_->progress("teacher steps", done, total);
+                                       });
+  evaluations_ += done;
+  set_->fill(x, states);
+}
+
+TrainBatch Distillation::next(std::int64_t step) {
+  if (set_->rows() == 0) begin();
+  evaluations_ += batch_;
+  return set_->advance(*teacher_, draw(step), step);
+}
+
+LossTerms Distillation::loss(const TrainBatch& batch, const at::Tensor& output) const {
+  return distillation_loss(*chain_, output, batch.x_t, batch.t, batch.teacher, student_clip_,
+                           lambda_);
+}
+
+ParamTable joined(std::initializer_list<ParamTable> tables) {
+  ParamTable all;
+  for (const ParamTable& table : tables) all.insert(all.end(), table.begin(), table.end());
+  return all;
+}
+
+}  // namespace dkdm
