@@ -42,7 +42,7 @@ std::string relevant_features() {
 
 std::string output_of(const std::string& command) {
   std::string text;
-  if (FILE* pipe = ::popen((command + " 2>/dev/null").c_str(), "r")) {
+  if (FILE* pipe = ::popen(("{ " + command + "; } 2>/dev/null").c_str(), "r")) {
     std::array<char, 256> buffer;
     while (std::fgets(buffer.data(), buffer.size(), pipe)) text += buffer.data();
     ::pclose(pipe);
