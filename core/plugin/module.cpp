@@ -122,13 +122,13 @@ const DkdmPluginTable& open_module(const fs::path& file) {
     refuse("plugin ABI " + std::to_string(table->abi) + ", this dkdm has " +
            std::to_string(DKDM_ABI));
   }
-  if (table->struct_size != sizeof(DkdmPluginTable)) {
-    refuse("plugin table of " + std::to_string(table->struct_size) + " bytes, this dkdm has " +
-           std::to_string(sizeof(DkdmPluginTable)));
-  }
   const std::string build = table->build_id ? table->build_id : "";
   if (build != DKDM_BUILD_ID) {
     refuse("built as \"" + build + "\", this dkdm as \"" + DKDM_BUILD_ID + '"');
+  }
+  if (table->struct_size != sizeof(DkdmPluginTable)) {
+    refuse("plugin table of " + std::to_string(table->struct_size) + " bytes, this dkdm has " +
+           std::to_string(sizeof(DkdmPluginTable)));
   }
   if (!table->kind || !table->name || !table->version || !table->summary || !table->params ||
       !table->create || !table->destroy) {

@@ -1,0 +1,251 @@
+// Experiment files: inheritance between sections, overrides, and the place of every error. The
+// student, dataset and evaluator are fixtures; teacher and methods are the real ones.
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+
+#include <filesystem>
+#include <fstream>
+
+#include "config/experiment.hpp"
+
+using namespace dkdm;
+using config::Experiment;
+using Catch::Matchers::Contains;
+using Catch::Matchers::EndsWith;
+namespace fs = std::filesystem;
+
+namespace {
+
+const char* const kSmall = R"([experiment]
+name = "small"
+[dataset]
+plugin = "fixture-images"
+[teacher]
+plugin = "checkpoint"
+[teacher.student]
+plugin = "fixture-student"
+width = 16
+[teacher.method]
+plugin = "data-based"
+[teacher.train]
+steps = 7
+[student]
+plugin = "fixture-student"
+width = 4
+[train]
+steps = 5
+lr = 1
+[sample]
+count = 10
+[evaluator]
+plugin = "fixture-metric"
+[[row]]
+id = "teacher"
+teacher = true
+[[row]]
+id = "dynamic"
+label = "Dynamic"
+method = { plugin = "dynamic", rho = 0.5 }
+student = { dropout = 0.0 }
+train = { lr = 0.25 }
+sample = { count = 20 }
+)";
+
+const plugin::Registry& registry() {
+  static const plugin::Registry plugins({fs::path(DKDM_BUILD_DIR) / "plugins",
+                                         fs::path(DKDM_BUILD_DIR) / "tests/fixtures/plugins"});
+  return plugins;
+}
+
+const fs::path& file() {
+  static const fs::path path =
+      fs::temp_directory_path() / ("dkdm-experiment-" + std::to_string(::getpid()) + ".toml");
+  return path;
+}
+
+Experiment load(const std::string& text, const std::vector<std::string>& overrides = {}) {
+  std::ofstream(file()) << text;
+  struct Removed {
+    ~Removed() { fs::remove(file()); }
+  } removed;
+  return config::load_experiment(file(), overrides, registry());
+}
+
+// kSmall with the first `from` replaced.
+std::string edited(const std::string& from, const std::string& to) {
+  std::string text = kSmall;
+  const auto at = text.find(from);
+  REQUIRE(at != std::string::npos);
+  return text.replace(at, from.size(), to);
+}
+
+std::string error(const std::string& text, const std::vector<std::string>& overrides = {}) {
+  try {
+    load(text, overrides);
+  } catch (const ConfigError& e) {
+    CHECK(std::string(e.what()).find('\n') == std::string::npos);
+    return e.what();
+  }
+  FAIL("no ConfigError");
+  return "";
+}
+
+std::string place(int line, int column) {
+  return file().string() + ":" + std::to_string(line) + ":" + std::to_string(column) + ": ";
+}
+
+}  // namespace
+
+TEST_CASE("experiment: rows complete the shared sections with their own", "[unit][config]") {
+  const Experiment e = load(kSmall);
+  CHECK(e.title == "small");
+  CHECK(e.scale == "desk");
+  CHECK(e.seeds == std::vector<std::int64_t>{0});
+  CHECK(e.diffusion == DiffusionConfig{"cosine", 1000, ""});
+  CHECK(e.synthetic.integer("count") == 0);
+  REQUIRE(e.rows.size() == 2);
+
+  const config::Row& teacher = e.rows[0];
+  CHECK_FALSE(teacher.training);
+  CHECK(teacher.label == "teacher");
+  CHECK(teacher.sample.integer("count") == 10);
+  REQUIRE(e.teacher_training);
+  CHECK(e.teacher_training->student.params.integer("width") == 16);
+  CHECK(e.teacher_training->train.integer("steps") == 7);
+  CHECK(e.teacher_training->train.real("lr") == 1.0);
+
+  const config::Row& dynamic = e.rows[1];
+  REQUIRE(dynamic.training);
+  CHECK(dynamic.published == "dynamic");
+  CHECK(dynamic.training->method.kind == "distillation");
+  CHECK(dynamic.training->method.params.real("rho") == 0.5);
+  CHECK(dynamic.training->student.params.integer("width") == 4);
+  CHECK(dynamic.training->student.params.real("dropout") == 0.0);
+  CHECK(dynamic.training->train.integer("steps") == 5);
+  CHECK(dynamic.training->train.real("lr") == 0.25);
+  CHECK(dynamic.sample.integer("count") == 20);
+  CHECK(dynamic.sample.text("respacing") == "50");
+}
+
+TEST_CASE("experiment: another plugin replaces the default student whole", "[unit][config]") {
+  const Experiment same =
+      load(edited("{ dropout = 0.0 }", "{ plugin = \"fixture-student\", dropout = 0.0 }"));
+  CHECK(same.rows[1].training->student.params.integer("width") == 4);
+  const Experiment other =
+      load(edited("{ dropout = 0.0 }", "{ plugin = \"fixture-throwing\", how = \"data\" }"));
+  CHECK(other.rows[1].training->student.params.values().size() == 1);
+}
+
+TEST_CASE("experiment: the resolved text loads to an equal experiment", "[unit][config]") {
+  const Experiment first =
+      load(kSmall, {"experiment.seeds=[3,1]", "experiment.title=a \"quoted\" title"});
+  const Experiment again = load(first.resolved);
+  CHECK(again.resolved == first.resolved);
+  CHECK(again.title == "a \"quoted\" title");
+  CHECK(again.seeds == std::vector<std::int64_t>{3, 1});
+  CHECK(again.rows[1].label == "Dynamic");
+  CHECK(again.rows[1].training->train.canonical() == first.rows[1].training->train.canonical());
+  CHECK(again.rows[1].training->student.params.canonical() ==
+        first.rows[1].training->student.params.canonical());
+  CHECK(again.teacher_training->student.params.canonical() ==
+        first.teacher_training->student.params.canonical());
+  CHECK(load(kSmall, {"row.dynamic.train.lr=0.5"}).resolved != load(kSmall).resolved);
+}
+
+TEST_CASE("experiment: overrides reach every section and any row", "[unit][config]") {
+  const Experiment e =
+      load(kSmall, {"train.steps=100", "row.dynamic.train.lr=1e-3", "sample.respacing=10",
+                    "sample.sampler=ddim", "diffusion.schedule=linear",
+                    "student={ plugin = \"fixture-student\", width = 9 }"});
+  CHECK(e.rows[1].training->train.integer("steps") == 100);
+  CHECK(e.teacher_training->train.integer("steps") == 7);
+  CHECK(e.rows[1].training->train.real("lr") == 1e-3);
+  CHECK(e.rows[0].sample.text("respacing") == "10");  // typed as a number, meant as text
+  CHECK(e.rows[0].sample.text("sampler") == "ddim");
+  CHECK(e.diffusion.schedule == "linear");
+  CHECK(e.rows[1].training->student.params.integer("width") == 9);
+}
+
+TEST_CASE("experiment: a wrong override is named by its key", "[unit][config]") {
+  CHECK(error(kSmall, {"train.stpes=100"}) ==
+        "--set train.stpes: unknown key \"stpes\" in [train], did you mean \"steps\"?");
+  CHECK(error(kSmall, {"train.lr=fast"}) ==
+        "--set train.lr: lr: expected real, got text \"fast\"");
+  CHECK_THAT(error(kSmall, {"row.dynamc.train.lr=1"}), Contains("did you mean \"dynamic\"?"));
+  CHECK_THAT(error(kSmall, {"experiment.name.x=1"}), Contains("\"name\" is a value"));
+  CHECK_THAT(error(kSmall, {"experiment.seeds=[1,"}), Contains("--set experiment.seeds: "));
+  CHECK_THAT(error(kSmall, {"row.dynamic=1"}), Contains("expected row.dynamic.KEY=VALUE"));
+  for (const char* text : {"steps", "=5", "train..steps=5", "train.=5"}) {
+    CHECK_THAT(error(kSmall, {text}), EndsWith("expected KEY=VALUE, as in train.steps=100"));
+  }
+}
+
+TEST_CASE("experiment: errors in the file have line, column and the nearest name",
+          "[unit][config]") {
+  CHECK_THAT(error(edited("name = ", "name ")), Contains(place(2, 6)));
+  CHECK(error(edited("lr = 1\n", "lrr = 1\n")) ==
+        place(19, 1) + "unknown key \"lrr\" in [train], did you mean \"lr\"?");
+  CHECK(error(edited("[sample]", "[smaple]")) ==
+        place(20, 2) + "unknown key \"smaple\" in the file, did you mean \"sample\"?");
+  CHECK(error(edited("rho", "roh")) ==
+        place(30, 32) + "unknown key \"roh\" in row \"dynamic\" method (dynamic), did you mean "
+                     "\"rho\"?");
+  CHECK(error(edited("rho = 0.5", "rho = true")) ==
+        place(30, 38) + "rho: expected real, got boolean true");
+  CHECK_THAT(error(edited("\"dynamic\", rho", "\"dynamics\", rho")),
+             Contains(place(30, 21) + "unknown method \"dynamics\", did you mean \"dynamic\"?"));
+  CHECK_THAT(error(edited("steps = 5", "steps = 0")), Contains(place(18, 9) + "steps: expected"));
+  CHECK_THAT(error(edited("steps = 5\n", "")), Contains("steps must be given"));
+  CHECK_THAT(error(edited("count = 10", "respacing = \"2000\"\ncount = 10")),
+             Contains(place(21, 13)) && Contains("2000"));
+  CHECK_THAT(error(edited("\"small\"", "\"Small!\"")), Contains("Small!"));
+  CHECK_THAT(error(edited("\"small\"", "1979-05-27")), Contains(place(2, 8)) && Contains("date"));
+  CHECK_THAT(error(edited("[evaluator]\nplugin = \"fixture-metric\"\n", "")),
+             Contains("[evaluator] is missing"));
+}
+
+TEST_CASE("experiment: impossible rows are refused where they stand", "[unit][config]") {
+  CHECK(error(edited("id = \"dynamic\"", "id = \"teacher\"")) ==
+        place(28, 6) + "row id \"teacher\" is used twice, first at " + file().string() + ":25:6");
+  CHECK(error(edited("teacher = true", "teacher = true\nmethod = { plugin = \"dynamic\" }")) ==
+        place(27, 1) + "row \"teacher\": teacher = true and method exclude each other; remove one");
+  CHECK_THAT(error(edited("teacher = true\n", "")),
+             Contains(place(24, 1) + "row \"teacher\": expected method"));
+  const std::string text = kSmall;
+  CHECK_THAT(error(text.substr(0, text.find("[[row]]"))), Contains("at least one [[row]]"));
+  CHECK_THAT(error(edited("[experiment]", "[experiment]\nseeds = [1, 1]")),
+             Contains(place(2, 9) + "seeds"));
+}
+
+TEST_CASE("experiment: a file that is not there is missing data", "[unit][config]") {
+  try {
+    config::load_experiment("nowhere/none.toml", {}, registry());
+    FAIL("loaded");
+  } catch (const DataError& e) {
+    CHECK_THAT(e.what(), Contains("nowhere/none.toml: no such experiment file"));
+    CHECK(e.exit_code() == ExitCode::missing);
+  }
+}
+
+TEST_CASE("experiment: seeds are single, a range or a list", "[unit][config]") {
+  using Seeds = std::vector<std::int64_t>;
+  CHECK(config::parse_seeds("0") == Seeds{0});
+  CHECK(config::parse_seeds("0-2") == Seeds{0, 1, 2});
+  CHECK(config::parse_seeds("1,4,7-8") == Seeds{1, 4, 7, 8});
+  for (const char* text : {"", "a", "1,", "-1", "3-1", "1,1", "1 2", "0-99999999999"}) {
+    CHECK_THROWS_WITH(config::parse_seeds(text), Contains('"' + std::string(text) + '"'));
+  }
+}
+
+TEST_CASE("experiment: every shipped experiment file loads", "[unit][config]") {
+  int files = 0;
+  for (const auto& entry :
+       fs::recursive_directory_iterator(fs::path(DKDM_SOURCE_DIR) / "experiments")) {
+    if (entry.path().extension() != ".toml") continue;
+    INFO(entry.path());
+    CHECK_NOTHROW(config::load_experiment(entry.path(), {}, registry()));
+    ++files;
+  }
+  CHECK(files >= 2);
+}
