@@ -1,1 +1,207 @@
+// Writing facts.
+#include "results/store.hpp"
 
+#include <unistd.h>
+
+#include "results/database.hpp"
+#include "results/process.hpp"
+
+namespace dkdm::results {
+namespace {
+
+// The id of the row that equals `values`, made when there is none. `table` has a UNIQUE constraint
+// over `columns`.
+template <class... Values>
+std::int64_t intern(SQLite::Database& db, const std::string& table,
+                    const std::vector<std::string>& columns, const Values&... values) {
+  std::string names, marks, equal;
+  for (const auto& column : columns) {
+    names += (names.empty() ? "" : ", ") + column;
+    marks += marks.empty() ? "?" : ", ?";
+    equal += (equal.empty() ? "" : " AND ") + column + " = ?";
+  }
+  execute(db,
+          ("INSERT INTO " + table + " (" + names + ") VALUES (" + marks +
+           ") ON CONFLICT DO NOTHING")
+              .c_str(),
+          values...);
+  SQLite::Statement find(db, "SELECT id FROM " + table + " WHERE " + equal);
+  bind_all(find, values...);
+  find.executeStep();
+  return find.getColumn(0).getInt64();
+}
+
+const char* status_name(run::StageStatus status) {
+  switch (status) {
+    case run::StageStatus::done: return "done";
+    case run::StageStatus::cached: return "cached";
+    case run::StageStatus::failed: return "failed";
+  }
+  return "";
+}
+
+constexpr const char* kSameRun =
+    "experiment = ? AND key = ? AND row = ? AND seed = ? ORDER BY run DESC";
+
+std::optional<std::int64_t> find_finished(SQLite::Database& db, const run::RunRecord& run) {
+  SQLite::Statement find(
+      db, std::string("SELECT run FROM run_status WHERE status = 'done' AND ") + kSameRun);
+  bind_all(find, run.experiment, run.key, run.row, run.seed);
+  if (!find.executeStep()) return std::nullopt;
+  return find.getColumn(0).getInt64();
+}
+
+std::optional<std::int64_t> find_unfinished(SQLite::Database& db, const run::RunRecord& run) {
+  SQLite::Statement find(
+      db, std::string("SELECT run, status, host, pid FROM run_status WHERE status <> 'done' AND ") +
+              kSameRun);
+  bind_all(find, run.experiment, run.key, run.row, run.seed);
+  while (find.executeStep()) {
+    const bool running = find.getColumn(1).getString() == "running";
+    const bool here = find.getColumn(2).getString() == host_name();
+    const auto pid = find.getColumn(3).getInt64();
+    const bool taken = running && (!here || (pid != getpid() && !process_token(pid).empty()));
+    if (!taken) return find.getColumn(0).getInt64();
+  }
+  return std::nullopt;
+}
+
+std::int64_t insert_run(SQLite::Database& db, const run::RunRecord& run) {
+  const auto experiment = intern(
+      db, "experiments", {"name", "title", "table_shape", "published_section", "scale", "file"},
+      run.experiment, run.title, run.table, run.published_section, run.scale, run.file);
+  execute(db,
+          "INSERT INTO runs (experiment, key, row, label, row_order, seed, method, student, teacher, "
+          "dataset, evaluator, published_row, config, parameters, created) "
+          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+          experiment, run.key, run.row, run.label, run.row_order, run.seed, run.method, run.student,
+          run.teacher, run.dataset, run.evaluator, run.published_row, run.config, run.parameters,
+          unix_seconds());
+  return db.getLastInsertRowid();
+}
+
+void require_run(SQLite::Database& db, const std::filesystem::path& file, std::int64_t run) {
+  SQLite::Statement find(db, "SELECT 1 FROM runs WHERE id = ?");
+  find.bind(1, run);
+  if (!find.executeStep()) {
+    throw StoreError(file.string() + ": there is no run " + std::to_string(run));
+  }
+}
+
+}  // namespace
+
+Store::Store(const std::filesystem::path& file, int busy_timeout_ms)
+    : database_(std::make_unique<Database>(file, OpenMode::write, busy_timeout_ms)) {}
+
+Store::~Store() = default;
+
+std::optional<std::int64_t> Store::finished_run(const run::RunRecord& run) {
+  if (force_) return std::nullopt;
+  return database_->read([&](SQLite::Database& db) { return find_finished(db, run); });
+}
+
+std::int64_t Store::begin_run(const run::RunRecord& run,
+                              const run::EnvironmentRecord& environment,
+                              const std::vector<run::PluginRecord>& plugins) {
+  return database_->write([&](SQLite::Database& db) {
+    const auto unfinished = force_ ? std::nullopt : find_unfinished(db, run);
+    const auto id = unfinished ? *unfinished : insert_run(db, run);
+    execute(db,
+            "UPDATE attempts SET status = 'crashed', message = 'ended without a word' "
+            "WHERE run = ? AND status = 'running'",
+            id);
+    const auto& e = environment;
+    const auto environment_id = intern(
+        db, "environments",
+        {"host", "os", "cpu", "cpu_features", "gpu", "libtorch", "compiler", "dkdm_version",
+         "git_revision", "git_dirty", "cores", "threads", "memory_bytes"},
+        e.host, e.os, e.cpu, e.cpu_features, e.gpu, e.libtorch, e.compiler, e.dkdm_version,
+        e.git_revision, static_cast<int>(e.git_dirty), e.cores, e.threads, e.memory_bytes);
+    const std::int64_t pid = getpid();
+    execute(db,
+            "INSERT INTO attempts (run, environment, host, pid, process, started, status) "
+            "VALUES (?, ?, ?, ?, ?, ?, 'running')",
+            id, environment_id, host_name(), pid, process_token(pid), unix_seconds());
+    const auto attempt = db.getLastInsertRowid();
+    for (const auto& plugin : plugins) {
+      const auto plugin_id = intern(db, "plugins", {"kind", "name", "version", "summary", "file"},
+                                    plugin.kind, plugin.name, plugin.version, plugin.summary,
+                                    plugin.file);
+      execute(db, "INSERT INTO attempt_plugins (attempt, plugin) VALUES (?, ?) "
+                  "ON CONFLICT DO NOTHING",
+              attempt, plugin_id);
+    }
+    return id;
+  });
+}
+
+void Store::end_run(std::int64_t run, const std::string& status, const std::string& stage,
+                    const std::string& message) {
+  database_->write([&](SQLite::Database& db) {
+    require_run(db, database_->file(), run);
+    execute(db,
+            "UPDATE attempts SET status = ?, stage = ?, message = ?, ended = ? "
+            "WHERE id = (SELECT max(id) FROM attempts WHERE run = ?)",
+            status, stage, message, unix_seconds(), run);
+  });
+}
+
+void Store::record_stage(std::int64_t run, const run::StageRecord& stage) {
+  database_->write([&](SQLite::Database& db) {
+    require_run(db, database_->file(), run);
+    execute(db,
+            "INSERT INTO stages (run, name, key, plugin, status, started, elapsed_s, artifact, "
+            "bytes, steps, teacher_evaluations, peak_bytes, error) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (run, name) DO UPDATE SET key = excluded.key, plugin = excluded.plugin, "
+            "status = excluded.status, started = excluded.started, "
+            "elapsed_s = excluded.elapsed_s, artifact = excluded.artifact, "
+            "bytes = excluded.bytes, steps = excluded.steps, "
+            "teacher_evaluations = excluded.teacher_evaluations, "
+            "peak_bytes = excluded.peak_bytes, error = excluded.error "
+            "WHERE stages.status <> 'done' OR excluded.status = 'done'",
+            run, stage.name, stage.key, stage.plugin, status_name(stage.status), stage.started,
+            stage.elapsed_s, stage.artifact, stage.bytes, stage.steps, stage.teacher_evaluations,
+            stage.peak_bytes, stage.error);
+  });
+}
+
+void Store::record_artifact(const run::ArtifactRecord& artifact) {
+  database_->write([&](SQLite::Database& db) {
+    execute(db,
+            "INSERT INTO artifacts (key, kind, path, sha256, bytes, recorded) "
+            "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            artifact.key, artifact.kind, artifact.path, artifact.sha256, artifact.bytes,
+            unix_seconds());
+  });
+}
+
+void Store::record_metrics(std::int64_t run, const std::vector<run::MetricRecord>& metrics) {
+  database_->write([&](SQLite::Database& db) {
+    require_run(db, database_->file(), run);
+    for (const auto& m : metrics) {
+      execute(db,
+              "INSERT INTO metrics (run, name, value, higher_is_better, unit, protocol, reference, "
+              "sample_count, step, weights, recorded) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+              "ON CONFLICT DO NOTHING",
+              run, m.name, m.value, static_cast<int>(m.higher_is_better), m.unit, m.protocol,
+              m.reference, m.sample_count, m.step, m.weights, unix_seconds());
+    }
+  });
+}
+
+void Store::record_curves(const std::string& stage_key,
+                          const std::vector<run::CurvePoint>& points) {
+  database_->write([&](SQLite::Database& db) {
+    SQLite::Statement insert(db,
+                             "INSERT INTO curves (stage_key, name, step, value) "
+                             "VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING");
+    for (const auto& point : points) {
+      bind_all(insert, stage_key, point.name, point.step, point.value);
+      insert.exec();
+      insert.reset();
+    }
+  });
+}
+
+}  // namespace dkdm::results

@@ -1,0 +1,247 @@
+// Opening the database, its schema, and SQLite's error codes in words.
+#include "results/database.hpp"
+
+#include <sqlite3.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "embedded.hpp"
+#include "results/process.hpp"
+#include "results/published.hpp"
+
+namespace dkdm::results {
+namespace {
+
+// Shared memory between machines does not exist, so write-ahead logging corrupts on these.
+bool on_network(const std::filesystem::path& file) {
+  struct statfs info {};
+  const auto folder = file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
+  if (statfs(folder.c_str(), &info) != 0) return false;
+  constexpr std::array<std::uint32_t, 8> kNetwork = {
+      0x6969,      // NFS
+      0x517b,      // SMB
+      0xff534d42,  // CIFS
+      0xfe534d42,  // SMB2
+      0x65735546,  // FUSE
+      0x0bd00bd0,  // Lustre
+      0x47504653,  // GPFS
+      0x01021997,  // 9P
+  };
+  return std::find(kNetwork.begin(), kNetwork.end(), static_cast<std::uint32_t>(info.f_type)) !=
+         kNetwork.end();
+}
+
+// One line, whatever SQLite or the system said.
+std::string describe(int code, int system_error, const std::string& message) {
+  const auto reason = system_error != 0 ? std::string(std::strerror(system_error)) : message;
+  switch (code & 0xff) {
+    case SQLITE_FULL:
+      return "the disk is full; free some space and give the same command again (everything "
+             "recorded before is kept)";
+    case SQLITE_READONLY:
+      return "cannot be written: " + message + "; make the file and its folder writable, or set "
+             "DKDM_HOME to a folder that is";
+    case SQLITE_CANTOPEN:
+      return "cannot be opened: " + reason + "; make the file and its folder writable, or set "
+             "DKDM_HOME to a folder that is";
+    case SQLITE_NOTADB:
+      return "not a SQLite database (or its first bytes are damaged); move it away to start a new "
+             "one, or restore a copy";
+    case SQLITE_CORRUPT:
+      return "damaged (" + message + "); move it away to start a new one, or restore a copy; "
+             "sqlite3's .recover saves what is readable";
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      return "locked by another process for too long; wait for it to end, or end it, and give the "
+             "same command again";
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+      return "access denied: " + reason;
+    case SQLITE_IOERR:
+      return "input/output error " + std::to_string(code) + " (" + reason +
+             "): a quota, a file size limit or a failing disk; everything recorded before is kept";
+    default:
+      return message;
+  }
+}
+
+void mark_crashed(SQLite::Database& db) {
+  SQLite::Statement running(
+      db, "SELECT id, pid, process FROM attempts WHERE status = 'running' AND host = ?");
+  running.bind(1, host_name());
+  std::vector<std::int64_t> gone;
+  while (running.executeStep()) {
+    const auto token = process_token(running.getColumn(1).getInt64());
+    if (token != running.getColumn(2).getString()) gone.push_back(running.getColumn(0).getInt64());
+  }
+  for (const auto id : gone) {
+    execute(db,
+            "UPDATE attempts SET status = 'crashed', message = 'its process ended without a word "
+            "(killed, out of memory, or power lost); the same command continues' WHERE id = ?",
+            id);
+  }
+}
+
+}  // namespace
+
+double unix_seconds() {
+  using namespace std::chrono;
+  return duration<double>(system_clock::now().time_since_epoch()).count();
+}
+
+Database::Database(std::filesystem::path file, OpenMode mode, int busy_timeout_ms)
+    : file_(std::move(file)) {
+  std::error_code error;
+  if (std::filesystem::is_directory(file_, error)) {
+    throw StoreError(file_.string() + ": is a folder, expected the results database",
+                     SQLITE_CANTOPEN);
+  }
+  try {
+    open(mode, busy_timeout_ms);
+  } catch (const SQLite::Exception& exception) {
+    fail(exception);
+  }
+}
+
+void Database::open(OpenMode mode, int busy_timeout_ms) {
+  if (mode == OpenMode::read) {
+    open_for_reading(busy_timeout_ms);
+    return;
+  }
+  std::error_code error;
+  if (file_.has_parent_path()) std::filesystem::create_directories(file_.parent_path(), error);
+  if (error) {
+    throw StoreError(file_.string() + ": its folder cannot be made: " + error.message() +
+                         "; set DKDM_HOME to a folder that is writable",
+                     SQLITE_CANTOPEN);
+  }
+  sqlite_ = std::make_unique<SQLite::Database>(
+      file_.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE, busy_timeout_ms);
+  is_new();  // refuses what is not ours before anything is changed
+  set_journal(busy_timeout_ms);
+  sqlite_->exec("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON");
+  prepare();
+}
+
+void Database::open_for_reading(int busy_timeout_ms) {
+  std::error_code error;
+  if (!std::filesystem::exists(file_, error)) {
+    throw StoreError(file_.string() + ": " + (error ? error.message() : "no such file") +
+                         "; the first `dkdm run` or `dkdm quickstart` makes it",
+                     SQLITE_CANTOPEN);
+  }
+  const auto attempt = [&](const std::string& name, int flags) {
+    sqlite_ = std::make_unique<SQLite::Database>(name, SQLite::OPEN_READONLY | flags,
+                                                 busy_timeout_ms);
+    sqlite_->exec("PRAGMA query_only = ON");
+    if (is_new()) {
+      throw StoreError(file_.string() + ": empty; the first `dkdm run` or `dkdm quickstart` "
+                                        "records into it");
+    }
+  };
+  try {
+    attempt(file_.string(), 0);
+  } catch (const SQLite::Exception& exception) {
+    // A write-ahead database in a folder that cannot be written has no place for its index. With
+    // no log beside it nobody is writing, and it can be read as it is.
+    const int code = exception.getErrorCode();
+    const bool folder = code == SQLITE_CANTOPEN || code == SQLITE_READONLY;
+    if (!folder || std::filesystem::exists(file_.string() + "-wal", error)) throw;
+    std::string uri = "file:";
+    for (const char c : std::filesystem::absolute(file_).string()) {
+      if (c == '?' || c == '#' || c == '%') {
+        std::array<char, 4> escaped{};
+        std::snprintf(escaped.data(), escaped.size(), "%%%02x", static_cast<unsigned char>(c));
+        uri += escaped.data();
+      } else {
+        uri += c;
+      }
+    }
+    attempt(uri + "?immutable=1", SQLite::OPEN_URI);
+  }
+}
+
+// SQLite does not wait for other processes when it switches a file to write-ahead logging.
+void Database::set_journal(int busy_timeout_ms) {
+  const char* wanted = on_network(file_) ? "delete" : "wal";
+  const auto deadline =
+      std::chrono::steady_clock::now() + std::chrono::milliseconds(busy_timeout_ms);
+  for (;;) {
+    try {
+      if (sqlite_->execAndGet("PRAGMA journal_mode").getString() == wanted) return;
+      sqlite_->execAndGet(std::string("PRAGMA journal_mode = ") + wanted).getString();
+      return;
+    } catch (const SQLite::Exception& exception) {
+      if (exception.getErrorCode() != SQLITE_BUSY || std::chrono::steady_clock::now() > deadline) {
+        throw;
+      }
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+}
+
+// True when the file has no tables yet; throws when it is not ours or of another version.
+bool Database::is_new() {
+  SQLite::Transaction snapshot(*sqlite_);  // another process may be creating the schema just now
+  const auto version = sqlite_->execAndGet("PRAGMA user_version").getInt64();
+  const auto application = sqlite_->execAndGet("PRAGMA application_id").getInt64();
+  const auto objects = sqlite_->execAndGet("SELECT count(*) FROM sqlite_schema").getInt64();
+  if (objects == 0 && version == 0) return true;
+  if (application != kApplicationId) {
+    throw StoreError(file_.string() + ": a SQLite database of another program (application id " +
+                     std::to_string(application) + ", expected " +
+                     std::to_string(kApplicationId) + "); name another file");
+  }
+  if (version != kSchemaVersion) {
+    throw StoreError(file_.string() + ": has schema version " + std::to_string(version) +
+                     ", this dkdm knows version " + std::to_string(kSchemaVersion) +
+                     "; update dkdm, or name another file with DKDM_HOME");
+  }
+  return false;
+}
+
+// One transaction, so that of several processes that start at once one makes the schema.
+void Database::prepare() {
+  SQLite::Transaction transaction(*sqlite_, SQLite::TransactionBehavior::EXCLUSIVE);
+  if (sqlite_->execAndGet("PRAGMA user_version").getInt64() == 0) {
+    sqlite_->exec(kSchemaSql);
+    sqlite_->exec("PRAGMA application_id = " + std::to_string(kApplicationId));
+    sqlite_->exec("PRAGMA user_version = " + std::to_string(kSchemaVersion));
+  }
+  SQLite::Statement upsert(
+      *sqlite_,
+      "INSERT INTO published (section, row, metric, value) VALUES (?, ?, ?, ?) "
+      "ON CONFLICT DO UPDATE SET value = excluded.value WHERE value <> excluded.value");
+  for (const auto& figure : published_figures()) {
+    bind_all(upsert, figure.section, figure.row, figure.metric, figure.value);
+    upsert.exec();
+    upsert.reset();
+  }
+  mark_crashed(*sqlite_);
+  transaction.commit();
+}
+
+void Database::fail(const SQLite::Exception& error) const {
+  const int code = error.getExtendedErrorCode() > 0 ? error.getExtendedErrorCode()
+                                                    : error.getErrorCode();
+  int system_error = 0;
+  if (sqlite_) {
+    system_error = sqlite3_system_errno(sqlite_->getHandle());
+  } else {  // it never opened: ask the system why
+    std::error_code ignored;
+    const auto target = std::filesystem::exists(file_, ignored) ? file_ : file_.parent_path();
+    if (access(target.empty() ? "." : target.c_str(), R_OK | W_OK) != 0) system_error = errno;
+  }
+  throw StoreError(file_.string() + ": " + describe(code, system_error, error.what()), code);
+}
+
+}  // namespace dkdm::results

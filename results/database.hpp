@@ -1,0 +1,102 @@
+// The database file: opening, schema, transactions, and SQLite's errors as one clear line each.
+// Internal to results/ (the only header that shows SQLiteCpp).
+#pragma once
+
+#include <SQLiteCpp/Database.h>
+#include <SQLiteCpp/Exception.h>
+#include <SQLiteCpp/Statement.h>
+#include <SQLiteCpp/Transaction.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "dkdm/error.hpp"
+
+namespace dkdm::results {
+
+// In the file's header: what makes it ours, and the schema it has.
+constexpr std::int64_t kApplicationId = 0x646b646d;  // "dkdm"
+constexpr std::int64_t kSchemaVersion = 1;
+
+enum class OpenMode { read, write };
+
+class Database {
+ public:
+  // write: makes folder, file and schema where missing, brings the published figures up to date and
+  // marks runs whose process is gone as crashed. read: the file must exist and is never changed.
+  // Waits up to `busy_timeout_ms` for another process's lock, here and in every call. Throws
+  // StoreError.
+  Database(std::filesystem::path file, OpenMode mode, int busy_timeout_ms = 30'000);
+
+  const std::filesystem::path& file() const { return file_; }
+  sqlite3* handle() { return sqlite_->getHandle(); }
+
+  // Calls f(SQLite::Database&) on one snapshot and returns its result.
+  template <class F>
+  auto read(F&& f) {
+    return transact(SQLite::TransactionBehavior::DEFERRED, std::forward<F>(f));
+  }
+  // Calls f(SQLite::Database&) in one transaction, committed when f returns, undone when it throws.
+  template <class F>
+  auto write(F&& f) {
+    return transact(SQLite::TransactionBehavior::IMMEDIATE, std::forward<F>(f));
+  }
+
+ private:
+  template <class F>
+  auto transact(SQLite::TransactionBehavior behavior, F&& f) {
+    const std::lock_guard lock(mutex_);
+    try {
+      SQLite::Transaction transaction(*sqlite_, behavior);
+      try {
+        if constexpr (std::is_void_v<decltype(f(*sqlite_))>) {
+          f(*sqlite_);
+          transaction.commit();
+        } else {
+          auto result = f(*sqlite_);
+          transaction.commit();
+          return result;
+        }
+      } catch (const SQLite::Exception& error) {
+        fail(error);  // before the rollback, which forgets the system's reason
+      }
+    } catch (const SQLite::Exception& error) {
+      fail(error);  // it could not begin
+    }
+  }
+
+  void open(OpenMode mode, int busy_timeout_ms);
+  void open_for_reading(int busy_timeout_ms);
+  void set_journal(int busy_timeout_ms);
+  bool is_new();
+  void prepare();
+  [[noreturn]] void fail(const SQLite::Exception& error) const;
+
+  std::filesystem::path file_;
+  std::unique_ptr<SQLite::Database> sqlite_;
+  std::mutex mutex_;
+};
+
+// Binds `values` to the statement's parameters in order.
+template <class... Values>
+void bind_all(SQLite::Statement& statement, const Values&... values) {
+  int index = 0;
+  (statement.bind(++index, values), ...);
+}
+
+// Runs `sql` with `values` bound in order.
+template <class... Values>
+void execute(SQLite::Database& db, const char* sql, const Values&... values) {
+  SQLite::Statement statement(db, sql);
+  bind_all(statement, values...);
+  statement.exec();
+}
+
+double unix_seconds();
+
+}  // namespace dkdm::results

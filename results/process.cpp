@@ -1,0 +1,36 @@
+// Process identity from /proc (proc(5)).
+#include "results/process.hpp"
+
+#include <unistd.h>
+
+#include <array>
+#include <fstream>
+#include <sstream>
+
+namespace dkdm::results {
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (gethostname(name.data(), name.size() - 1) != 0) return "unknown";
+  return name.data();
+}
+
+std::string process_token(std::int64_t pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  if (!std::getline(stat, text)) return "";
+  // The second field, the program's name in brackets, may hold anything: count from the last ')'.
+  const auto bracket = text.rfind(')');
+  if (bracket == std::string::npos) return "";
+  std::istringstream fields(text.substr(bracket + 1));
+  std::string state, field;
+  fields >> state;
+  if (state == "Z" || state == "X") return "";
+  constexpr int kStartTime = 22;
+  for (int i = 4; i <= kStartTime; ++i) fields >> field;
+  std::string boot;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
+  return boot + "/" + field;
+}
+
+}  // namespace dkdm::results

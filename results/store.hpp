@@ -1,0 +1,50 @@
+// The results database as a run sees it: every fact of run::Recorder is one committed transaction.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/run/records.hpp"
+#include "dkdm/error.hpp"
+
+namespace dkdm::results {
+
+class Database;
+
+// What a call has returned from survives the end of the process, however it ends. Several stores
+// (threads, processes) may write to one file at once. Every call throws StoreError, with SQLite's
+// code, when the file cannot be read or written; what was recorded before is then intact.
+class Store final : public run::Recorder {
+ public:
+  // Opens `file` for writing, with its folder and schema made where missing. Runs whose process on
+  // this host is gone are marked crashed. busy_timeout_ms: longest wait for another process's lock,
+  // in this and every later call. Throws StoreError; refuses a file of another version or program.
+  explicit Store(const std::filesystem::path& file, int busy_timeout_ms = 30'000);
+  ~Store() override;
+
+  // Repeat what is finished: `finished_run` finds nothing and `begin_run` always makes a new row.
+  void set_force(bool force) { force_ = force; }
+
+  std::optional<std::int64_t> finished_run(const run::RunRecord& run) override;
+  // Continues the latest run of this key, experiment, row and seed that is not done, unless a
+  // living process (or one on another host) is at work on it; else makes a new row.
+  std::int64_t begin_run(const run::RunRecord& run, const run::EnvironmentRecord& environment,
+                         const std::vector<run::PluginRecord>& plugins) override;
+  void end_run(std::int64_t run, const std::string& status, const std::string& stage,
+               const std::string& message) override;
+  void record_stage(std::int64_t run, const run::StageRecord& stage) override;
+  void record_artifact(const run::ArtifactRecord& artifact) override;
+  void record_metrics(std::int64_t run, const std::vector<run::MetricRecord>& metrics) override;
+  void record_curves(const std::string& stage_key,
+                     const std::vector<run::CurvePoint>& points) override;
+
+ private:
+  std::unique_ptr<Database> database_;
+  bool force_ = false;
+};
+
+}  // namespace dkdm::results

@@ -1,0 +1,104 @@
+// Records and folders for the tests of results/.
+#pragma once
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include "results/store.hpp"
+
+namespace dkdm::results::testing {
+
+// A folder of its own, removed at the end.
+class TempFolder {
+ public:
+  TempFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "dkdm-results-XXXXXX").string();
+    path_ = mkdtemp(name.data());
+  }
+  ~TempFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TempFolder(const TempFolder&) = delete;
+  TempFolder& operator=(const TempFolder&) = delete;
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline run::RunRecord a_run(const std::string& row, std::int64_t seed = 0) {
+  run::RunRecord run;
+  run.key = "key-" + row + "-" + std::to_string(seed);
+  run.experiment = "desk";
+  run.title = "Desk table";
+  run.table = "table2";
+  run.published_section = "table2.cifar10";
+  run.published_row = row;
+  run.scale = "desk";
+  run.file = "desk.toml";
+  run.row = row;
+  run.label = "The " + row;
+  run.seed = seed;
+  run.method = row == "teacher" ? "" : row;
+  run.student = "adm-unet";
+  run.config = "[train]\nsteps = 100\nlr = 0.001\n";
+  run.parameters = 350'000;
+  return run;
+}
+
+inline run::EnvironmentRecord an_environment() {
+  run::EnvironmentRecord environment;
+  environment.host = "desk";
+  environment.cpu = "two slow cores";
+  environment.cores = 2;
+  return environment;
+}
+
+inline run::MetricRecord a_metric(const std::string& name, double value,
+                                  const std::string& protocol = "classifier-1a2b",
+                                  std::int64_t sample_count = 512) {
+  run::MetricRecord metric;
+  metric.name = name;
+  metric.value = value;
+  metric.higher_is_better = name == "is";
+  metric.protocol = protocol;
+  metric.reference = "reference-7";
+  metric.sample_count = sample_count;
+  return metric;
+}
+
+// A finished run with a training stage and `metrics`; returns its id.
+inline std::int64_t add_finished(Store& store, const run::RunRecord& run,
+                                 const std::vector<run::MetricRecord>& metrics,
+                                 double train_seconds = 120) {
+  const auto id = store.begin_run(run, an_environment(), {{"student", "adm-unet", "1", "", ""}});
+  run::StageRecord train;
+  train.name = run.method.empty() ? "teacher" : "train";
+  train.key = "stage-" + run.key;
+  train.elapsed_s = train_seconds;
+  store.record_stage(id, train);
+  store.record_metrics(id, metrics);
+  store.end_run(id, "done", "", "");
+  return id;
+}
+
+inline void write_file(const std::filesystem::path& file, const std::string& content) {
+  std::ofstream(file, std::ios::binary) << content;
+}
+
+inline std::string read_file(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace dkdm::results::testing
