@@ -1,0 +1,40 @@
+// The table of an experiment in the shape of the paper's Table 2, with the published values beside.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace dkdm::results {
+
+enum class ReportFormat { text, markdown, csv, json, latex, html };
+
+// The names above, and "md" and "tex". Throws ConfigError that lists them.
+ReportFormat parse_report_format(const std::string& name);
+
+// A row that the experiment file has, whether or not it ran.
+struct ExpectedRow {
+  std::string experiment, row, label;
+  std::string published_section, published_row;  // "" = the paper has no such row
+};
+
+struct ReportOptions {
+  ReportFormat format = ReportFormat::text;
+  // PNG sample grid of each row: key "row", or "experiment/row" where two experiments share a row's
+  // id. Shown by html alone, inlined.
+  std::map<std::string, std::filesystem::path> grids;
+  // Rows to show, in this order; one that never ran says so. Experiments without an entry show every
+  // row on record, in the order of their files.
+  std::vector<ExpectedRow> expected;
+};
+
+// A cell is the latest finished run of the row at each seed: the value, or mean ± standard deviation
+// (n - 1) over seeds. Runs of one experiment that were evaluated by different protocols, references,
+// sample counts or weights stand in different tables, never in one column. A row without a value
+// says why. experiments {} = all on record. Throws ConfigError for an experiment with neither runs
+// nor expected rows, StoreError when `file` cannot be read. A missing grid is a note, not an error.
+std::string report(const std::filesystem::path& file, const std::vector<std::string>& experiments,
+                   const ReportOptions& options = {});
+
+}  // namespace dkdm::results

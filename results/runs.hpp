@@ -1,0 +1,41 @@
+// What was recorded about runs, for a person: list, one run in full, two runs compared, removal.
+// All throw StoreError when the file cannot be read or a run does not exist.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "results/table.hpp"
+
+namespace dkdm::results {
+
+// id, experiment, row, seed, status, started, seconds, key (first 12 characters); oldest first.
+// experiment "" = all.
+Table runs_list(const std::filesystem::path& file, const std::string& experiment = "");
+
+// Everything about one run: Run, Attempts, Environment, Plugins, Stages, Metrics, Artifacts.
+struct RunDetail {
+  std::vector<Table> tables;
+  std::string config;  // resolved TOML
+
+  // text and markdown: the tables, then the configuration; csv: tables separated by an empty line;
+  // json: one object, a member for each table (its title in lower case) and "config".
+  std::string render(Format format) const;
+};
+RunDetail run_detail(const std::filesystem::path& file, std::int64_t run);
+
+// What differs between two runs: record, settings, environment, stage keys and seconds, metrics. Columns:
+// "what", "run A", "run B". No rows = nothing differs.
+Table runs_diff(const std::filesystem::path& file, std::int64_t run_a, std::int64_t run_b);
+
+// Folder of the network that a run evaluated, relative to the store's root. Throws StoreError when the run
+// does not exist or has trained nothing.
+std::string trained_artifact(const std::filesystem::path& file, std::int64_t run);
+
+// Forgets a run: its attempts, stages and metrics. Artifacts and curves stay, other runs may read
+// them. Refuses a run that a living process is at work on.
+void remove_run(const std::filesystem::path& file, std::int64_t run);
+
+}  // namespace dkdm::results

@@ -1,0 +1,269 @@
+// Rendering of tables, and numbers as text.
+#include "results/table.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "dkdm/error.hpp"
+
+namespace dkdm::results {
+namespace {
+
+// Decodes one code point at `i` and moves past it; U+FFFD and one byte for malformed input.
+char32_t next_code_point(std::string_view text, std::size_t& i) {
+  const auto byte = static_cast<unsigned char>(text[i++]);
+  if (byte < 0x80) return byte;
+  const int extra = byte >= 0xf0 && byte < 0xf8 ? 3 : byte >= 0xe0 ? 2 : byte >= 0xc2 ? 1 : 0;
+  if (extra == 0 || byte >= 0xf8 || i + extra > text.size()) return 0xfffd;
+  char32_t code = byte & (0x3f >> extra);
+  for (int k = 0; k < extra; ++k) {
+    const auto next = static_cast<unsigned char>(text[i + k]);
+    if ((next & 0xc0) != 0x80) return 0xfffd;
+    code = code << 6 | (next & 0x3f);
+  }
+  i += extra;
+  return code;
+}
+
+bool within(char32_t code, char32_t first, char32_t last) { return code >= first && code <= last; }
+
+int width_of(char32_t code) {
+  if (within(code, 0x300, 0x36f) || within(code, 0x200b, 0x200f) || within(code, 0xfe00, 0xfe0f)) {
+    return 0;
+  }
+  const bool wide = within(code, 0x1100, 0x115f) || within(code, 0x2e80, 0xa4cf) ||
+                    within(code, 0xac00, 0xd7a3) || within(code, 0xf900, 0xfaff) ||
+                    within(code, 0xfe30, 0xfe6f) || within(code, 0xff00, 0xff60) ||
+                    within(code, 0xffe0, 0xffe6) || within(code, 0x1f300, 0x1faff) ||
+                    within(code, 0x20000, 0x3fffd);
+  return wide ? 2 : 1;
+}
+
+std::string csv_escaped(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string out = "\"";
+  for (const char c : text) out += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return out + '"';
+}
+
+std::string padded(const std::string& text, int width, Align align) {
+  const std::string space(std::max(0, width - display_width(text)), ' ');
+  return align == Align::left ? text + space : space + text;
+}
+
+// Title and cells of each line made ready by `convert`, and each column's width.
+struct Grid {
+  std::vector<std::vector<std::string>> lines;
+  std::vector<int> widths;
+};
+
+template <class Convert>
+Grid layout(const Table& table, int least, Convert&& convert) {
+  Grid grid;
+  auto& header = grid.lines.emplace_back();
+  for (const auto& column : table.columns) header.push_back(convert(Cell(column.title)));
+  for (const auto& row : table.rows) {
+    auto& line = grid.lines.emplace_back();
+    for (const auto& cell : row) line.push_back(convert(cell));
+  }
+  grid.widths.assign(table.columns.size(), least);
+  for (const auto& line : grid.lines) {
+    for (std::size_t c = 0; c < line.size(); ++c) {
+      grid.widths[c] = std::max(grid.widths[c], display_width(line[c]));
+    }
+  }
+  return grid;
+}
+
+std::string render_text(const Table& table) {
+  const auto grid =
+      layout(table, 1, [](const Cell& cell) { return terminal_text(cell.text.value_or("")); });
+  std::string out = table.title.empty() ? "" : terminal_text(table.title) + "\n";
+  for (std::size_t l = 0; l < grid.lines.size(); ++l) {
+    std::string line;
+    for (std::size_t c = 0; c < grid.widths.size(); ++c) {
+      if (c > 0) line += "  ";
+      line += padded(grid.lines[l][c], grid.widths[c], table.columns[c].align);
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    out += line + "\n";
+    if (l == 0) {
+      const int gaps = 2 * std::max(0, static_cast<int>(grid.widths.size()) - 1);
+      const int total = std::accumulate(grid.widths.begin(), grid.widths.end(), gaps);
+      for (int i = 0; i < total; ++i) out += "─";
+      out += "\n";
+    }
+  }
+  return out;
+}
+
+std::string render_markdown(const Table& table) {
+  const auto grid = layout(table, 3, [](const Cell& cell) {
+    const auto text = markdown_text(cell.text.value_or(""));
+    return cell.strong && !text.empty() ? "**" + text + "**" : text;
+  });
+  std::string out = table.title.empty() ? "" : "### " + markdown_text(table.title) + "\n\n";
+  for (std::size_t l = 0; l < grid.lines.size(); ++l) {
+    std::string line = "|", rule = "|";
+    for (std::size_t c = 0; c < grid.widths.size(); ++c) {
+      const bool right = table.columns[c].align == Align::right;
+      line += " " + padded(grid.lines[l][c], grid.widths[c], table.columns[c].align) + " |";
+      rule += " " + std::string(grid.widths[c] - (right ? 1 : 0), '-') + (right ? ": |" : " |");
+    }
+    out += line + "\n" + (l == 0 ? rule + "\n" : "");
+  }
+  return out;
+}
+
+const std::optional<std::string>& machine_text(const Cell& cell) {
+  return cell.raw ? cell.raw : cell.text;
+}
+
+std::string render_csv(const Table& table) {
+  std::string out;
+  const auto add = [&](std::size_t c, const std::string& text) {
+    out += (c > 0 ? "," : "") + csv_escaped(text);
+  };
+  for (std::size_t c = 0; c < table.columns.size(); ++c) add(c, table.columns[c].title);
+  out += "\r\n";
+  for (const auto& row : table.rows) {
+    for (std::size_t c = 0; c < row.size(); ++c) add(c, machine_text(row[c]).value_or(""));
+    out += "\r\n";
+  }
+  return out;
+}
+
+std::string render_json(const Table& table) {
+  auto rows = nlohmann::ordered_json::array();
+  for (const auto& row : table.rows) {
+    auto object = nlohmann::ordered_json::object();
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      auto& value = object[table.columns[c].title];
+      const auto& text = machine_text(row[c]);
+      if (!text) continue;  // null
+      value = *text;
+      if (!table.columns[c].number) continue;
+      auto number = nlohmann::ordered_json::parse(*text, nullptr, false);
+      if (number.is_number()) value = std::move(number);
+    }
+    rows.push_back(std::move(object));
+  }
+  return rows.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace
+
+Format parse_format(const std::string& name) {
+  if (name == "text") return Format::text;
+  if (name == "markdown" || name == "md") return Format::markdown;
+  if (name == "csv") return Format::csv;
+  if (name == "json") return Format::json;
+  throw ConfigError("--format", "'" + name + "' is not one of text, markdown, csv, json");
+}
+
+std::string Table::render(Format format) const {
+  switch (format) {
+    case Format::text: return render_text(*this);
+    case Format::markdown: return render_markdown(*this);
+    case Format::csv: return render_csv(*this);
+    case Format::json: return render_json(*this);
+  }
+  return "";
+}
+
+int display_width(std::string_view text) {
+  int width = 0;
+  for (std::size_t i = 0; i < text.size();) width += width_of(next_code_point(text, i));
+  return width;
+}
+
+std::string terminal_text(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size();) {
+    const auto start = i;
+    const char32_t code = next_code_point(text, i);
+    if (code == '\n' || code == '\t' || code == '\r') {
+      out += ' ';
+    } else if (code < 0x20 || within(code, 0x7f, 0x9f)) {
+      std::array<char, 8> escaped{};
+      std::snprintf(escaped.data(), escaped.size(), "\\x%02x", static_cast<unsigned>(code));
+      out += escaped.data();
+    } else if (code == 0xfffd) {
+      out += "\xef\xbf\xbd";
+    } else {
+      out += text.substr(start, i - start);
+    }
+  }
+  return out;
+}
+
+std::string markdown_text(std::string_view text) {
+  std::string out;
+  for (const char c : terminal_text(text)) {
+    if (std::string_view("\\`*|[]").find(c) != std::string_view::npos) {
+      out += std::string("\\") + c;
+    } else if (c == '<') {
+      out += "&lt;";
+    } else if (c == '&') {
+      out += "&amp;";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+std::string shortest(double value) {
+  std::array<char, 32> buffer{};
+  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
+  return {buffer.data(), end};
+}
+
+std::string fixed(double value, int decimals) {
+  if (!std::isfinite(value)) return shortest(value);
+  std::array<char, 400> buffer{};  // the largest double has 309 digits
+  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value,
+                                 std::chars_format::fixed, decimals).ptr;
+  return {buffer.data(), end};
+}
+
+std::string count_text(double count) {
+  if (count < 1e3) return fixed(count, 0);
+  const double scale = count < 1e5 ? 1e3 : count < 1e9 ? 1e6 : 1e9;
+  const double scaled = count / scale;
+  return fixed(scaled, scaled < 10 ? 2 : scaled < 100 ? 1 : 0) +
+         (scale == 1e3 ? " K" : scale == 1e6 ? " M" : " G");
+}
+
+std::string duration_text(double seconds) {
+  if (seconds < 10) return fixed(seconds, 1) + " s";
+  const auto whole = static_cast<std::int64_t>(std::llround(seconds));
+  if (whole < 60) return std::to_string(whole) + " s";
+  std::array<char, 40> text{};
+  if (whole < 3600) {
+    std::snprintf(text.data(), text.size(), "%d:%02d", static_cast<int>(whole / 60),
+                  static_cast<int>(whole % 60));
+  } else {
+    std::snprintf(text.data(), text.size(), "%lld:%02d:%02d", static_cast<long long>(whole / 3600),
+                  static_cast<int>(whole / 60 % 60), static_cast<int>(whole % 60));
+  }
+  return text.data();
+}
+
+std::string time_text(double unix_seconds) {
+  const auto time = static_cast<std::time_t>(unix_seconds);
+  std::tm local{};
+  localtime_r(&time, &local);
+  std::array<char, 32> text{};
+  std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M", &local);
+  return text.data();
+}
+
+}  // namespace dkdm::results

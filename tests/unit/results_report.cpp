@@ -1,0 +1,208 @@
+// Reports: means over seeds, published values, failures, protocols apart, every format.
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+
+#include "results/report.hpp"
+#include "results_support.hpp"
+
+using namespace dkdm;
+using namespace dkdm::results;
+using namespace dkdm::results::testing;
+
+namespace {
+
+std::vector<run::MetricRecord> scores(double fid, const std::string& protocol = "classifier-1a2b",
+                                      std::int64_t sample_count = 512) {
+  return {a_metric("is", 2.5, protocol, sample_count), a_metric("fid", fid, protocol, sample_count),
+          a_metric("sfid", fid + 1, protocol, sample_count)};
+}
+
+std::string rendered(const std::filesystem::path& file, ReportFormat format) {
+  ReportOptions options;
+  options.format = format;
+  return report(file, {"desk"}, options);
+}
+
+nlohmann::json tables(const std::filesystem::path& file) {
+  return nlohmann::json::parse(rendered(file, ReportFormat::json));
+}
+
+// teacher 5; dynamic 10 and 14 at two seeds; data_free 20.
+void fill(Store& store) {
+  add_finished(store, a_run("teacher"), scores(5), 1072);
+  add_finished(store, a_run("dynamic", 0), scores(10));
+  add_finished(store, a_run("dynamic", 1), scores(14));
+  add_finished(store, a_run("data_free"), scores(20));
+}
+
+}  // namespace
+
+TEST_CASE("report: text has the paper's shape with its values beside", "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  fill(store);
+  // Published: DKDM table 2, CIFAR10. The spread of 10 and 14 is sqrt(8).
+  const auto text = rendered(file, ReportFormat::text);
+  INFO(text);
+  CHECK(contains(text, R"(
+Method            IS@512 ↑     FID@512 ↓    sFID@512 ↓  paper IS  paper FID  paper sFID  Parameters  Training (s)  Seeds
+────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+The teacher           2.50          5.00          6.00      9.52       4.45        7.09      0.35 M          1072      1
+The dynamic    2.50 ± 0.00  12.00 ± 2.83  13.00 ± 2.83      8.60       9.56       11.77      0.35 M           120      2
+The data_free         2.50         20.00         21.00      8.28      12.06       13.23      0.35 M           120      1
+)"));
+  CHECK(contains(text, "Desk table: classifier-1a2b, 512 samples, ema weights, "
+                       "reference reference-7\n"));
+}
+
+TEST_CASE("report: a cell is mean and standard deviation over the seeds' latest runs",
+          "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  add_finished(store, a_run("dynamic", 0), scores(1000));
+  store.set_force(true);
+  add_finished(store, a_run("dynamic", 0), scores(10));  // supersedes the first
+  add_finished(store, a_run("dynamic", 1), scores(14));
+  const auto fid = tables(file)[0]["rows"][0]["metrics"]["fid"];
+  CHECK(fid["seeds"] == 2);
+  CHECK(fid["mean"].get<double>() == Approx(12));            // (10 + 14) / 2
+  CHECK(fid["std"].get<double>() == Approx(std::sqrt(8.)));  // ((-2)^2 + 2^2) / (2 - 1)
+}
+
+TEST_CASE("report: the best student is marked, the teacher never", "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  fill(store);
+  const auto markdown = rendered(file, ReportFormat::markdown);
+  CHECK(contains(markdown, "**12.00 ± 2.83**"));
+  CHECK_FALSE(contains(markdown, "**5.00**"));
+  CHECK_FALSE(contains(markdown, "**20.00**"));
+  CHECK(contains(rendered(file, ReportFormat::latex), "\\textbf{12.00 $\\pm$ 2.83}"));
+  CHECK(contains(rendered(file, ReportFormat::html), "<strong>12.00 ± 2.83</strong>"));
+}
+
+TEST_CASE("report: two protocols, sample counts or references never share a table",
+          "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  add_finished(store, a_run("teacher"), scores(5));
+  add_finished(store, a_run("dynamic"), scores(10, "inception-ffff"));
+  add_finished(store, a_run("iterative"), scores(11, "classifier-1a2b", 1024));
+  auto other_reference = scores(12);
+  for (auto& metric : other_reference) metric.reference = "reference-8";
+  add_finished(store, a_run("shuffled"), other_reference);
+  const auto json = tables(file);
+  REQUIRE(json.size() == 4);
+  for (const auto& table : json) CHECK(table["rows"].size() == 1);
+  CHECK(json[0]["reference"] == "reference-8");  // the newest run's table comes first
+  const auto text = rendered(file, ReportFormat::text);
+  CHECK(contains(text, "FID@1024 ↓"));
+  CHECK(contains(text, "Desk table: inception-ffff, 512 samples"));
+}
+
+TEST_CASE("report: rows without a value say why", "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  add_finished(store, a_run("teacher"), scores(5));
+  const auto id = store.begin_run(a_run("dynamic"), an_environment(), {});
+  store.end_run(id, "failed", "train", "loss is not finite at step 17");
+  ReportOptions options;
+  options.expected = {{"desk", "teacher", "Teacher", "", ""},
+                      {"desk", "dynamic", "Dynamic", "", ""},
+                      {"desk", "data_free", "Data-free", "", ""}};
+  const auto text = report(file, {"desk"}, options);
+  INFO(text);
+  CHECK(contains(text, "Dynamic: failed in stage train: loss is not finite at step 17.\n"));
+  CHECK(contains(text, "Data-free: not run yet.\n"));
+  CHECK(contains(text, "\nDynamic      failed          —"));
+  CHECK(contains(text, "\nData-free   not run          —"));
+
+  SECTION("an experiment that never ran is a table of missing rows") {
+    options.expected = {{"new", "teacher", "Teacher", "", ""}};
+    CHECK(contains(report(file, {"new"}, options), "Teacher: not run yet."));
+  }
+  SECTION("an unknown experiment is an error that names it") {
+    CHECK_THROWS_WITH(report(file, {"desk2"}, {}), Catch::Contains("'desk2'"));
+  }
+}
+
+TEST_CASE("report: seeds that were run with different settings are called out",
+          "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  auto longer = a_run("dynamic", 1);
+  longer.config += "ema = 0.99\n";
+  add_finished(store, a_run("dynamic", 0), scores(10));
+  add_finished(store, longer, scores(11));
+  CHECK(contains(rendered(file, ReportFormat::text), "mixes runs of different settings"));
+}
+
+TEST_CASE("report: csv has one line a row with full precision", "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  add_finished(store, a_run("dynamic"), scores(10.125));
+  CHECK(rendered(file, ReportFormat::csv) ==
+        "experiment,row,label,status,protocol,reference,sample_count,weights,is,is_std,fid,fid_std,"
+        "sfid,sfid_std,published_is,published_fid,published_sfid,parameters,train_seconds,seeds,"
+        "reason\r\n"
+        "desk,dynamic,The dynamic,done,classifier-1a2b,reference-7,512,ema,2.5,,10.125,,11.125,,"
+        "8.6,9.56,11.77,350000,120,1,\r\n");
+}
+
+TEST_CASE("report: the page is self-contained, escaped, with pictures and curves inside",
+          "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  auto hostile = a_run("dynamic");
+  hostile.label = "<script>alert('x')</script>";
+  hostile.title = "\"><img src=x onerror=y>";
+  add_finished(store, hostile, scores(10));
+  store.record_curves("stage-" + hostile.key, {{"loss", 0, 1.0}, {"loss", 50, 0.5}});
+  write_file(folder / "grid.png", std::string("\x89PNG\r\n\x1a\n") + "abc");
+  ReportOptions options;
+  options.format = ReportFormat::html;
+  options.grids = {{"dynamic", folder / "grid.png"}};
+  const auto page = report(file, {"desk"}, options);
+  CHECK_FALSE(contains(page, "<script"));
+  CHECK_FALSE(contains(page, "<img src=x"));
+  CHECK(contains(page, "&lt;script&gt;alert(&#39;x&#39;)"));
+  CHECK_FALSE(contains(page, "http://"));
+  CHECK_FALSE(contains(page, "https://"));
+  // Base64 (RFC 4648) of 89 50 4e 47 0d 0a 1a 0a 61 62 63.
+  CHECK(contains(page, "src=\"data:image/png;base64,iVBORw0KGgphYmM=\" alt=\"Samples of"));
+  CHECK(contains(page, "<polyline class=\"c0\" points=\"60.0,12.0 708.0,260.0 \">"));
+  CHECK(contains(page, "prefers-color-scheme: dark"));
+  CHECK(contains(page, "<html lang=\"en\">"));
+
+  options.grids = {{"desk/dynamic", folder / "absent.png"}};
+  CHECK(contains(report(file, {"desk"}, options), "absent.png cannot be read"));
+}
+
+TEST_CASE("report: latex escapes its special characters", "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  auto run = a_run("dynamic");
+  run.label = "data_limited 20 % & {more}";
+  add_finished(store, run, scores(10));
+  const auto latex = rendered(file, ReportFormat::latex);
+  CHECK(contains(latex, "data\\_limited 20 \\% \\& \\{more\\} & 2.50 & 10.00"));
+  CHECK(contains(latex, "FID@512 $\\downarrow$"));
+  CHECK(contains(latex, "\\toprule"));
+}
+
+TEST_CASE("report: an unknown format is refused with those there are", "[unit][results]") {
+  CHECK(parse_report_format("tex") == ReportFormat::latex);
+  CHECK_THROWS_WITH(parse_report_format("pdf"),
+                    Catch::Contains("'pdf'") && Catch::Contains("latex, html"));
+}

@@ -1,0 +1,101 @@
+// Tables in every format.
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "dkdm/error.hpp"
+#include "results/table.hpp"
+
+using namespace dkdm::results;
+
+namespace {
+
+Table sample() {
+  Table table{"Two rows", {{"Method"}, {"FID ↓", Align::right, true}}, {}};
+  table.rows.push_back({"dynamic", "9.56"});
+  table.rows.push_back({"a|b, \"c\"", Cell()});
+  table.rows[0][1].strong = true;
+  return table;
+}
+
+}  // namespace
+
+TEST_CASE("table: text is aligned by what a terminal shows", "[unit][results]") {
+  CHECK(sample().render(Format::text) ==
+        "Two rows\n"
+        "Method    FID ↓\n"
+        "───────────────\n"
+        "dynamic    9.56\n"
+        "a|b, \"c\"\n");
+}
+
+TEST_CASE("table: markdown escapes what would break a cell and marks strong cells",
+          "[unit][results]") {
+  CHECK(sample().render(Format::markdown) ==
+        "### Two rows\n\n"
+        "| Method    |    FID ↓ |\n"
+        "| --------- | -------: |\n"
+        "| dynamic   | **9.56** |\n"
+        "| a\\|b, \"c\" |          |\n");
+  Table hostile{"", {{"x"}}, {{"<script>&`"}}};
+  CHECK(hostile.render(Format::markdown) ==
+        "| x                  |\n| ------------------ |\n| &lt;script>&amp;\\` |\n");
+}
+
+TEST_CASE("table: csv quotes as RFC 4180 says", "[unit][results]") {
+  Table table{"", {{"a"}, {"b"}}, {{"x,y", "say \"hi\""}, {"two\nlines", Cell()}}};
+  CHECK(table.render(Format::csv) ==
+        "a,b\r\n\"x,y\",\"say \"\"hi\"\"\"\r\n\"two\nlines\",\r\n");
+}
+
+TEST_CASE("table: json has numbers, null and valid text for any bytes", "[unit][results]") {
+  const auto json = nlohmann::json::parse(sample().render(Format::json));
+  REQUIRE(json.size() == 2);
+  CHECK(json[0]["FID ↓"] == 9.56);
+  CHECK(json[1]["FID ↓"].is_null());
+  CHECK(json[1]["Method"] == "a|b, \"c\"");
+  Table broken{"", {{"x"}}, {{"bad \xff byte"}}};
+  CHECK(nlohmann::json::parse(broken.render(Format::json))[0]["x"] == "bad \xef\xbf\xbd byte");
+}
+
+TEST_CASE("table: programs get the raw value where a person gets a readable one",
+          "[unit][results]") {
+  Table table{"", {{"seconds", Align::right, true}}, {{"2:00"}}};
+  table.rows[0][0].raw = "120.25";
+  CHECK(table.render(Format::text) == "seconds\n───────\n   2:00\n");
+  CHECK(table.render(Format::csv) == "seconds\r\n120.25\r\n");
+  CHECK(nlohmann::json::parse(table.render(Format::json))[0]["seconds"] == 120.25);
+}
+
+TEST_CASE("table: text from outside cannot drive the terminal", "[unit][results]") {
+  Table table{"", {{"x"}}, {{"red \x1b[31m\nnext \xff"}}};
+  const auto text = table.render(Format::text);
+  CHECK(text.find('\x1b') == std::string::npos);
+  CHECK(text.find("red \\x1b[31m next \xef\xbf\xbd\n") != std::string::npos);
+}
+
+TEST_CASE("table: an unknown format is refused with those there are", "[unit][results]") {
+  CHECK(parse_format("md") == Format::markdown);
+  CHECK_THROWS_AS(parse_format("xml"), dkdm::ConfigError);
+  CHECK_THROWS_WITH(parse_format("xml"), Catch::Contains("'xml'") &&
+                                             Catch::Contains("text, markdown, csv, json"));
+}
+
+TEST_CASE("table: width counts arrows once, wide characters twice, combining ones not",
+          "[unit][results]") {
+  CHECK(display_width("FID ↓") == 5);
+  CHECK(display_width("1.0 ± 0.2") == 9);
+  CHECK(display_width("漢字") == 4);          // East Asian Width W (Unicode annex 11)
+  CHECK(display_width("e\xcc\x81") == 1);     // e with combining acute
+  CHECK(display_width("\xff\xfe") == 2);      // two broken bytes
+}
+
+TEST_CASE("table: numbers read as a person writes them", "[unit][results]") {
+  CHECK(shortest(0.1) == "0.1");
+  CHECK(fixed(2.345678, 2) == "2.35");
+  CHECK(count_text(350'000) == "0.35 M");
+  CHECK(count_text(57'210'000) == "57.2 M");
+  CHECK(count_text(999) == "999");
+  CHECK(duration_text(4.25) == "4.2 s");
+  CHECK(duration_text(3849) == "1:04:09");
+  CHECK(duration_text(59) == "59 s");
+}
