@@ -1,0 +1,218 @@
+// PNG and JPEG files of a folder and its subfolders, in the order and with the resize of ADM's
+// loader (image_datasets.py): names sorted within each folder; halved by a box filter while the
+// shorter side is at least 2S, then bicubic to a shorter side of S, then the centre square. Files are
+// decoded when asked for, so a folder larger than memory works.
+#include <ATen/ATen.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <cmath>
+#include <exception>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "dkdm/io.hpp"
+#include "dkdm/plugin.hpp"
+
+namespace {
+
+namespace fs = std::filesystem;
+using dkdm::DataError;
+using dkdm::Host;
+using dkdm::Params;
+
+struct Filter {
+  double support;  // half the width, in source pixels at equal size
+  double (*weight)(double x);
+};
+
+double box_weight(double x) { return x > -0.5 && x <= 0.5 ? 1 : 0; }
+
+// Keys' cubic with a = -1/2.
+double bicubic_weight(double x) {
+  constexpr double a = -0.5;
+  x = std::abs(x);
+  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+  return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+}
+
+// uint8 [C,H,W] -> [C,H,width], antialiased, as Pillow computes it: weights normalised in float64,
+// applied in fixed point of 22 bits, rounded and clamped to a byte.
+at::Tensor resize_width(const at::Tensor& image, std::int64_t width, const Filter& filter) {
+  const std::int64_t source = image.size(2), rows = image.size(0) * image.size(1);
+  if (width == source) return image;
+  constexpr int bits = 22;
+  const double step = static_cast<double>(source) / static_cast<double>(width);
+  const double stretch = std::max(step, 1.0), support = filter.support * stretch;
+  const double shrink = 1 / stretch;
+  at::Tensor resized = at::empty({image.size(0), image.size(1), width}, at::kByte);
+  const auto* in = image.const_data_ptr<std::uint8_t>();
+  auto* out = resized.mutable_data_ptr<std::uint8_t>();
+  for (std::int64_t x = 0; x < width; ++x) {
+    const double centre = (static_cast<double>(x) + 0.5) * step;
+    const auto first = std::max<std::int64_t>(static_cast<std::int64_t>(centre - support + 0.5), 0);
+    const auto last = std::min(static_cast<std::int64_t>(centre + support + 0.5), source);
+    std::vector<double> weights;
+    double sum = 0;
+    for (std::int64_t i = first; i < last; ++i) {
+      weights.push_back(filter.weight((static_cast<double>(i) - centre + 0.5) * shrink));
+      sum += weights.back();
+    }
+    std::vector<int> fixed;
+    for (const double weight : weights) {
+      fixed.push_back(static_cast<int>(std::round(weight / sum * (1 << bits))));
+    }
+    for (std::int64_t row = 0; row < rows; ++row) {
+      int value = 1 << (bits - 1);
+      for (std::size_t i = 0; i < fixed.size(); ++i) {
+        value += fixed[i] * in[row * source + first + static_cast<std::int64_t>(i)];
+      }
+      out[row * width + x] = static_cast<std::uint8_t>(std::clamp(value >> bits, 0, 255));
+    }
+  }
+  return resized;
+}
+
+at::Tensor resize(const at::Tensor& image, std::int64_t height, std::int64_t width,
+                  const Filter& filter) {
+  const at::Tensor narrow = resize_width(image, width, filter).transpose(1, 2).contiguous();
+  return resize_width(narrow, height, filter).transpose(1, 2).contiguous();
+}
+
+at::Tensor centre_crop(at::Tensor image, std::int64_t size) {
+  const auto shorter = [&] { return std::min(image.size(1), image.size(2)); };
+  while (shorter() >= 2 * size) {
+    image = resize(image, image.size(1) / 2, image.size(2) / 2, {0.5, box_weight});
+  }
+  const double scale = static_cast<double>(size) / static_cast<double>(shorter());
+  // Python's round() goes to the even neighbour at a half; so does nearbyint.
+  const auto scaled = [&](std::int64_t side) {
+    return static_cast<std::int64_t>(std::nearbyint(static_cast<double>(side) * scale));
+  };
+  image = resize(image, scaled(image.size(1)), scaled(image.size(2)), {2, bicubic_weight});
+  return image.narrow(1, (image.size(1) - size) / 2, size)
+      .narrow(2, (image.size(2) - size) / 2, size);
+}
+
+std::vector<fs::path> list_images(const fs::path& root) {
+  std::vector<fs::path> files;
+  try {
+    const auto options = fs::directory_options::follow_directory_symlink;
+    for (const auto& entry : fs::recursive_directory_iterator(root, options)) {
+      std::string kind = entry.path().extension().string();
+      std::transform(kind.begin(), kind.end(), kind.begin(), [](unsigned char c) {
+        return static_cast<char>(std::tolower(c));
+      });
+      if ((kind == ".png" || kind == ".jpg" || kind == ".jpeg") && entry.is_regular_file()) {
+        files.push_back(entry.path().lexically_relative(root));
+      }
+    }
+  } catch (const fs::filesystem_error& error) {
+    throw DataError(root.string(), "cannot list the folder: " + error.code().message());
+  }
+  if (files.empty()) throw DataError(root.string(), "no .png, .jpg or .jpeg in it or below it");
+  std::sort(files.begin(), files.end());  // by component, hence sorted within each folder
+  return files;
+}
+
+class ImageFolder final : public dkdm::Dataset {
+ public:
+  static dkdm::ParamTable params() {
+    return {dkdm::text("root", "", "the folder").must_be_given(),
+            dkdm::integer("size", 32, "side in pixels").between(1, 4096),
+            dkdm::integer("channels", 3, "1 or 3").between(1, 3)};
+  }
+
+  ImageFolder(const Params& params, Host&)
+      : root_(params.text("root")),
+        spec_{params.integer("channels"), params.integer("size")},
+        files_(list_images(root_)) {
+    if (spec_.channels == 2) throw dkdm::ConfigError("image-folder: channels 2 is not 1 or 3");
+    find_labels();
+  }
+
+  dkdm::ImageSpec spec() const override { return spec_; }
+  std::int64_t size() const override { return static_cast<std::int64_t>(files_.size()); }
+  std::int64_t num_classes() const override { return classes_; }
+
+  at::Tensor images(const at::Tensor& index) const override {
+    const at::Tensor wanted = index.to(at::kCPU, at::kLong).contiguous();
+    const auto* at_index = wanted.const_data_ptr<std::int64_t>();
+    const std::int64_t count = wanted.numel();
+    at::Tensor images = at::empty({count, spec_.channels, spec_.size, spec_.size}, at::kByte);
+    std::atomic<std::int64_t> next{0};
+    std::exception_ptr failure;
+    std::mutex failing;
+    const auto work = [&] {
+      try {
+        for (std::int64_t i = next++; i < count; i = next++) {
+          const fs::path& file = files_.at(static_cast<std::size_t>(at_index[i]));
+          images[i].copy_(
+              centre_crop(dkdm::io::read_image(root_ / file, spec_.channels), spec_.size));
+        }
+      } catch (...) {
+        const std::lock_guard lock(failing);
+        failure = std::current_exception();
+        next = count;
+      }
+    };
+    std::vector<std::thread> helpers;
+    const std::int64_t threads = std::min<std::int64_t>(at::get_num_threads(), count);
+    for (std::int64_t i = 1; i < threads; ++i) helpers.emplace_back(work);
+    work();
+    for (std::thread& helper : helpers) helper.join();
+    if (failure) std::rethrow_exception(failure);
+    return images;
+  }
+
+  at::Tensor labels(const at::Tensor& index) const override {
+    return labels_.defined() ? labels_.index_select(0, index) : at::Tensor();
+  }
+
+  // Names, sizes and modification times: reading 200,000 files would not be cheap.
+  std::string fingerprint() const override {
+    std::string text = "image-folder 1 " + std::to_string(spec_.size) + " " +
+                       std::to_string(spec_.channels) + "\n";
+    for (const fs::path& file : files_) {
+      struct stat status{};
+      if (::stat((root_ / file).c_str(), &status) != 0) {
+        throw DataError((root_ / file).string(), "has gone since the folder was listed");
+      }
+      text += file.string() + '\0' + std::to_string(status.st_size) + " " +
+              std::to_string(status.st_mtim.tv_sec) + "." +
+              std::to_string(status.st_mtim.tv_nsec) + "\n";
+    }
+    return dkdm::io::sha256(text);
+  }
+
+ private:
+  // The class is the file's name up to its first "_", numbered in sorted order, when every file
+  // has one (the authors' `<class>_<index>.png`).
+  void find_labels() {
+    std::vector<std::string> names;
+    for (const fs::path& file : files_) {
+      const std::string name = file.filename().string();
+      if (name.find('_') == std::string::npos) return;
+      names.push_back(name.substr(0, name.find('_')));
+    }
+    const std::set<std::string> classes(names.begin(), names.end());
+    std::vector<std::int64_t> labels;
+    for (const std::string& name : names) {
+      labels.push_back(std::distance(classes.begin(), classes.find(name)));
+    }
+    labels_ = at::tensor(labels, at::kLong);
+    classes_ = static_cast<std::int64_t>(classes.size());
+  }
+
+  fs::path root_;
+  dkdm::ImageSpec spec_;
+  std::vector<fs::path> files_;
+  at::Tensor labels_;
+  std::int64_t classes_ = 0;
+};
+
+}  // namespace
+
+DKDM_DATASET("image-folder", "1", "PNG and JPEG files, resized and cropped as ADM's loader does",
+             ImageFolder)
