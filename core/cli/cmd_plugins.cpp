@@ -19,9 +19,13 @@ void list(const Options& options, const plugin::Registry& registry) {
   results::Table table;
   table.columns = {{"kind"}, {"name"}, {"version"}, {"parameters", results::Align::right, true},
                    {"summary"}};
-  for (const plugin::PluginInfo& info : registry.plugins()) {
-    table.rows.push_back({info.kind, info.name, info.version, std::to_string(info.params.size()),
-                          info.summary});
+  for (const char* kind : {"student", "teacher", "dataset", "baseline", "distillation",
+                           "evaluator"}) {
+    for (const plugin::PluginInfo& info : registry.plugins()) {
+      if (info.kind != kind) continue;
+      table.rows.push_back({info.kind, info.name, info.version,
+                            std::to_string(info.params.size()), info.summary});
+    }
   }
   options.print(table);
   print_refusals(registry);
