@@ -4,7 +4,7 @@
 #include "cli/commands.hpp"
 #include "cli/session.hpp"
 #include "dkdm/io.hpp"
-#include "results/query.hpp"
+#include "results/runs.hpp"
 #include "run/progress.hpp"
 
 namespace dkdm::cli {

@@ -66,6 +66,9 @@ void print_results(Context& context, const Session::Planned& planned,
   const auto& name = planned.experiment.name;
   const auto grids = publish_grids(planned, artifacts);
   results::ReportOptions options;
+  for (const auto& row : planned.experiment.rows)
+    options.expected.push_back(
+        {name, row.id, row.label, planned.experiment.published, row.published});
   std::printf("%s\n", results::report(context.database(), {name}, options).c_str());
   std::printf("Samples\n");
   for (const auto& row : planned.experiment.rows)

@@ -1,0 +1,76 @@
+// The blocks of dkdm/nn.hpp: the reference's time embedding, attention as one fused operator,
+// dropout from the counter-based generator.
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "dkdm/nn.hpp"
+#include "dkdm/random.hpp"
+
+namespace dkdm::nn {
+
+torch::Tensor timestep_embedding(const torch::Tensor& t, std::int64_t dim) {
+  if (dim < 2 || dim % 2 != 0) {
+    throw ConfigError("time embedding of width " + std::to_string(dim) +
+                      ": expected an even number, half cosines and half sines");
+  }
+  const std::int64_t half = dim / 2;
+  // The reference's order of f32 operations: multiply, divide, exponentiate.
+  const auto frequency =
+      (at::arange(half, t.options().dtype(at::kFloat)) * -std::log(10000.0) /
+       static_cast<double>(half))
+          .exp();
+  const auto phase = t.to(at::kFloat).unsqueeze(1) * frequency.unsqueeze(0);
+  return at::cat({phase.cos(), phase.sin()}, 1);
+}
+
+torch::Tensor self_attention(const torch::Tensor& qkv, std::int64_t heads) {
+  const std::int64_t n = qkv.size(0), tokens = qkv.size(1), width = qkv.size(2) / 3;
+  if (width * 3 != qkv.size(2) || width % heads != 0) {
+    throw ConfigError("attention: " + std::to_string(qkv.size(2)) +
+                      " channels of q, k and v, expected a multiple of three times the " +
+                      std::to_string(heads) + " heads");
+  }
+  const auto split = qkv.view({n, tokens, 3, heads, width / heads}).permute({2, 0, 3, 1, 4});
+  const auto out = at::scaled_dot_product_attention(split[0], split[1], split[2]);
+  return out.transpose(1, 2).reshape({n, tokens, width});
+}
+
+void zero_parameters(torch::nn::Module& module) {
+  at::NoGradGuard no_grad;
+  for (auto& parameter : module.parameters()) parameter.zero_();
+}
+
+Dropout::Dropout(double p) : p_(p) {
+  if (!(p >= 0 && p < 1)) {
+    throw ConfigError("dropout = " + std::to_string(p), "expected a probability in [0, 1)");
+  }
+}
+
+torch::Tensor Dropout::forward(const torch::Tensor& x) {
+  if (!is_training() || p_ == 0 || !seeded_) return x;
+  const at::Tensor mask =
+      Random(seed_, Stream::dropout).dropout_mask(step_, layer_, first_sample_, x.sizes(), p_);
+  return x * mask.to(x.options());
+}
+
+void Dropout::seed(std::uint64_t seed, std::uint32_t step, std::uint32_t layer,
+                   std::int64_t first_sample) {
+  seed_ = seed;
+  step_ = step;
+  layer_ = layer;
+  first_sample_ = first_sample;
+  seeded_ = true;
+}
+
+void seed_dropout(torch::nn::Module& module, std::uint64_t seed, std::int64_t step,
+                  std::int64_t first_sample) {
+  std::uint32_t layer = 0;
+  for (const auto& child : module.modules(/*include_self=*/false)) {
+    if (auto* dropout = dynamic_cast<Dropout*>(child.get())) {
+      dropout->seed(seed, static_cast<std::uint32_t>(step), layer++, first_sample);
+    }
+  }
+}
+
+}  // namespace dkdm::nn

@@ -1,0 +1,15 @@
+// Inception Score (Salimans et al. 2016).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace dkdm::metrics {
+
+// exp of the mean KL(p(y|x) ‖ p(y)) within splits of `split` consecutive samples, averaged over the splits;
+// a short last split counts fully (ADM's evaluator, split 5000). split 0 = the whole set at once.
+// probabilities [n, classes], rows sum to 1; f64 inside. Throws std::invalid_argument when empty.
+double inception_score(const at::Tensor& probabilities, std::int64_t split);
+
+}  // namespace dkdm::metrics

@@ -1,0 +1,218 @@
+// DiT (Peebles & Xie 2023) as in the authors' code, without classes: a transformer on patches whose
+// blocks are modulated by the time embedding (adaLN-Zero). Names, order and shapes of the
+// parameters are the reference's (its attention and MLP come from timm).
+//
+// Tokens are [N,T,D], T = (size / patch_size)^2 patches row by row.
+#include <torch/nn/modules/container/modulelist.h>
+#include <torch/nn/modules/conv.h>
+#include <torch/nn/modules/linear.h>
+
+#include <cmath>
+
+#include "dkdm/nn.hpp"
+#include "dkdm/plugin.hpp"
+
+namespace {
+
+using namespace dkdm;
+using at::Tensor;
+namespace tnn = torch::nn;
+
+constexpr std::int64_t kFrequencies = 256;  // width of the sinusoid of t
+
+struct Layers : tnn::Module {};  // a name only
+
+tnn::Linear linear(std::int64_t in, std::int64_t out) {
+  tnn::Linear layer(in, out);
+  const at::NoGradGuard no_grad;
+  const double bound = std::sqrt(6.0 / static_cast<double>(in + out));  // Xavier, uniform
+  layer->weight.uniform_(-bound, bound);
+  layer->bias.zero_();
+  return layer;
+}
+
+tnn::Linear zero_linear(std::int64_t in, std::int64_t out) {
+  tnn::Linear layer(in, out);
+  nn::zero_parameters(*layer);
+  return layer;
+}
+
+// Registers `layer` as `parent`.`name`.`index`, the place that the reference's Sequential gives it.
+tnn::Linear numbered(tnn::Module& parent, const std::string& name, int index, tnn::Linear layer) {
+  const auto known = parent.named_children();
+  const std::shared_ptr<tnn::Module> group =
+      known.contains(name) ? known[name]
+                           : parent.register_module(name, std::make_shared<Layers>());
+  group->register_module(std::to_string(index), layer);
+  return layer;
+}
+
+// LN(x) (1 + scale) + shift; x [N,T,D], shift and scale [N,1,D].
+Tensor modulated(const Tensor& x, const Tensor& shift, const Tensor& scale) {
+  return at::addcmul(shift, at::layer_norm(x, {x.size(2)}, {}, {}, 1e-6), scale + 1);
+}
+
+struct Block final : tnn::Module {
+  Block(std::int64_t width, std::int64_t heads, std::int64_t hidden) : heads_(heads) {
+    const auto attn = register_module("attn", std::make_shared<Layers>());
+    qkv = attn->register_module("qkv", linear(width, 3 * width));
+    proj = attn->register_module("proj", linear(width, width));
+    const auto mlp = register_module("mlp", std::make_shared<Layers>());
+    fc1 = mlp->register_module("fc1", linear(width, hidden));
+    fc2 = mlp->register_module("fc2", linear(hidden, width));
+    modulation = numbered(*this, "adaLN_modulation", 1, zero_linear(width, 6 * width));
+  }
+
+  // c [N,D] is the SiLU of the time embedding, computed once for all blocks.
+  Tensor forward(const Tensor& x, const Tensor& c) {
+    const auto m = modulation->forward(c).unsqueeze(1).chunk(6, 2);
+    const Tensor attended =
+        nn::self_attention(qkv->forward(modulated(x, m[0], m[1])), heads_);
+    const Tensor h = at::addcmul(x, m[2], proj->forward(attended));
+    const Tensor mixed = at::gelu(fc1->forward(modulated(h, m[3], m[4])), "tanh");
+    return at::addcmul(h, m[5], fc2->forward(mixed));
+  }
+
+ private:
+  std::int64_t heads_;
+  tnn::Linear qkv{nullptr}, proj{nullptr}, fc1{nullptr}, fc2{nullptr}, modulation{nullptr};
+};
+
+// Fixed code of a grid x grid image, f32 [1,T,width]: the first half tells the column, the second
+// the row; each [sin, cos] of the index times 10000^(-k / (width/4)), in f64 as the reference.
+Tensor position_table(std::int64_t width, std::int64_t grid) {
+  const auto f64 = at::TensorOptions().dtype(at::kDouble);
+  const std::int64_t quarter = width / 4;
+  const Tensor omega = at::pow(10000.0, -(at::arange(quarter, f64) / quarter));
+  const Tensor phase = at::outer(at::arange(grid, f64), omega);
+  const Tensor code = at::cat({phase.sin(), phase.cos()}, 1);  // [grid, width/2]
+  const Tensor column = code.unsqueeze(0).expand({grid, grid, 2 * quarter});
+  const Tensor row = code.unsqueeze(1).expand({grid, grid, 2 * quarter});
+  return at::cat({column, row}, 2).reshape({1, grid * grid, width}).to(at::kFloat);
+}
+
+struct Config {
+  std::int64_t depth, hidden_size, num_heads;
+};
+
+// The sizes of Peebles & Xie; the number behind their slash is patch_size.
+const std::vector<std::pair<std::string, Config>>& presets() {
+  static const std::vector<std::pair<std::string, Config>> table{
+      {"DiT-S", {12, 384, 6}},
+      {"DiT-B", {12, 768, 12}},
+      {"DiT-L", {24, 1024, 16}},
+      {"DiT-XL", {28, 1152, 16}},
+  };
+  return table;
+}
+
+ParamTable param_table() {
+  std::vector<std::string> names{""};
+  for (const auto& preset : presets()) names.push_back(preset.first);
+  return {
+      text("preset", "", "a published size: sets depth, hidden_size and num_heads").one_of(names),
+      integer("depth", 12, "blocks").at_least(1),
+      integer("hidden_size", 384, "width of a token").at_least(4),
+      integer("num_heads", 6, "attention heads").at_least(1),
+      integer("patch_size", 2, "pixels of a patch's side").at_least(1),
+      real("mlp_ratio", 4, "width of the MLP, in hidden_size").between(0.1, 64),
+      flag("learn_sigma", true, "predict the variance as well"),
+  };
+}
+
+// Throws ConfigError for a network that cannot be.
+Config config_of(const Params& params, const ImageSpec& spec) {
+  const std::int64_t patch = params.integer("patch_size");
+  if (spec.size % patch != 0) {
+    throw ConfigError("patch_size is " + std::to_string(patch) +
+                      ", expected a divisor of the image size, " + std::to_string(spec.size));
+  }
+  if (const std::string& name = params.text("preset"); !name.empty()) {
+    for (const Param& param : param_table()) {
+      const bool set = param.name == "depth" || param.name == "hidden_size" ||
+                       param.name == "num_heads";
+      if (!set || params.values().at(param.name) == param.fallback) continue;
+      throw ConfigError("preset \"" + name + "\" sets " + param.name + "; leave one of them out");
+    }
+    return std::find_if(presets().begin(), presets().end(),
+                        [&](const auto& preset) { return preset.first == name; })
+        ->second;
+  }
+  const Config config{params.integer("depth"), params.integer("hidden_size"),
+                      params.integer("num_heads")};
+  if (config.hidden_size % 4 != 0) {
+    throw ConfigError("hidden_size is " + std::to_string(config.hidden_size) +
+                      ", expected a multiple of 4 (sines and cosines of row and column)");
+  }
+  if (config.hidden_size % config.num_heads != 0) {
+    throw ConfigError("num_heads is " + std::to_string(config.num_heads) +
+                      ", expected a divisor of hidden_size, " + std::to_string(config.hidden_size));
+  }
+  return config;
+}
+
+class Dit final : public Denoiser {
+ public:
+  static ParamTable params() { return param_table(); }
+
+  Dit(const Params& params, const ImageSpec& spec)
+      : patch_(params.integer("patch_size")), grid_(spec.size / patch_) {
+    const Config config = config_of(params, spec);
+    const std::int64_t width = config.hidden_size;
+    out_channels_ = spec.channels * (params.flag("learn_sigma") ? 2 : 1);
+    const auto hidden =
+        static_cast<std::int64_t>(static_cast<double>(width) * params.real("mlp_ratio"));
+
+    pos_embed_ = register_parameter("pos_embed", position_table(width, grid_),
+                                    /*requires_grad=*/false);
+    const auto x_embedder = register_module("x_embedder", std::make_shared<Layers>());
+    patches_ = x_embedder->register_module(
+        "proj", tnn::Conv2d(tnn::Conv2dOptions(spec.channels, width, patch_).stride(patch_)));
+    const auto t_embedder = register_module("t_embedder", std::make_shared<Layers>());
+    time_in_ = numbered(*t_embedder, "mlp", 0, linear(kFrequencies, width));
+    time_out_ = numbered(*t_embedder, "mlp", 2, linear(width, width));
+    blocks_ = register_module("blocks", tnn::ModuleList());
+    for (std::int64_t i = 0; i < config.depth; ++i) {
+      blocks_->push_back(std::make_shared<Block>(width, config.num_heads, hidden));
+    }
+    const auto final_layer = register_module("final_layer", std::make_shared<Layers>());
+    out_ = final_layer->register_module("linear",
+                                        zero_linear(width, patch_ * patch_ * out_channels_));
+    out_modulation_ = numbered(*final_layer, "adaLN_modulation", 1, zero_linear(width, 2 * width));
+
+    const at::NoGradGuard no_grad;
+    const double bound =
+        std::sqrt(6.0 / static_cast<double>(width + spec.channels * patch_ * patch_));
+    patches_->weight.uniform_(-bound, bound);
+    patches_->bias.zero_();
+    time_in_->weight.normal_(0, 0.02);
+    time_out_->weight.normal_(0, 0.02);
+  }
+
+  Tensor forward(const Tensor& x_t, const Tensor& t) override {
+    const std::int64_t n = x_t.size(0);
+    const Tensor patches = patches_->forward(x_t).permute({0, 2, 3, 1});
+    Tensor x = patches.reshape({n, grid_ * grid_, -1}) + pos_embed_;
+    const Tensor frequencies = nn::timestep_embedding(t, kFrequencies);
+    const Tensor c = at::silu(time_out_->forward(at::silu(time_in_->forward(frequencies))));
+    for (const auto& block : *blocks_) x = block->as<Block>()->forward(x, c);
+    const auto m = out_modulation_->forward(c).unsqueeze(1).chunk(2, 2);
+    // A token is (row in patch, column in patch, channel); the image comes out channels-last.
+    return out_->forward(modulated(x, m[0], m[1]))
+        .view({n, grid_, grid_, patch_, patch_, out_channels_})
+        .permute({0, 1, 3, 2, 4, 5})
+        .reshape({n, grid_ * patch_, grid_ * patch_, out_channels_})
+        .permute({0, 3, 1, 2});
+  }
+
+ private:
+  std::int64_t patch_, grid_, out_channels_ = 0;
+  Tensor pos_embed_;
+  tnn::Conv2d patches_{nullptr};
+  tnn::Linear time_in_{nullptr}, time_out_{nullptr}, out_{nullptr}, out_modulation_{nullptr};
+  tnn::ModuleList blocks_{nullptr};
+};
+
+}  // namespace
+
+DKDM_STUDENT("dit", "1", "DiT: the paper's transformer (ViT) student", Dit)
