@@ -1,0 +1,202 @@
+// What every student promises, for both architectures at desk size, and what their parameters
+// refuse.
+#include <ATen/ATen.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+
+#include "dkdm/io.hpp"
+#include "dkdm/nn.hpp"
+#include "fixtures/students.hpp"
+#include "train/state_dict.hpp"
+
+using namespace dkdm;
+using Catch::Matchers::Contains;
+using Given = std::map<std::string, Value>;
+using List = std::vector<std::int64_t>;
+
+namespace {
+
+constexpr auto kLast = at::MemoryFormat::ChannelsLast;
+
+struct Case {
+  std::string name;
+  Given given;
+};
+
+std::vector<Case> cases() {
+  return {{"adm-unet",
+           {{"model_channels", std::int64_t{32}},
+            {"num_res_blocks", std::int64_t{1}},
+            {"channel_mult", List{1, 2}},
+            {"attention_resolutions", List{8}},
+            {"num_head_channels", std::int64_t{16}}}},
+          {"dit",
+           {{"depth", std::int64_t{2}},
+            {"hidden_size", std::int64_t{48}},
+            {"num_heads", std::int64_t{3}},
+            {"patch_size", std::int64_t{4}}}}};
+}
+
+// Images [n,C,16,16] and their steps.
+at::Tensor images(std::int64_t n, std::int64_t channels = 3) {
+  return golden::u_fill(5000, {n, channels, 16, 16}, 1.7).contiguous(kLast);
+}
+
+at::Tensor steps(std::int64_t n) { return at::arange(n, at::kLong) * 150 + 7; }
+
+std::shared_ptr<Denoiser> filled(const Case& of, const ImageSpec& spec = {3, 16}) {
+  auto network = fixtures::student(of.name, of.given, spec);
+  fixtures::fill_parameters(*network);
+  return network;
+}
+
+}  // namespace
+
+TEST_CASE("students: a fresh network says zero, in the image's shape", "[unit][students]") {
+  const auto of = GENERATE(from_range(cases()));
+  INFO(of.name);
+  for (const std::int64_t channels : {1, 3}) {
+    for (const bool learn_sigma : {true, false}) {
+      Given given = of.given;
+      given["learn_sigma"] = learn_sigma;
+      const auto network = fixtures::student(of.name, given, {channels, 16});
+      const at::Tensor out = network->forward(images(2, channels), steps(2));
+      CHECK(out.sizes() == at::IntArrayRef({2, learn_sigma ? 2 * channels : channels, 16, 16}));
+      CHECK(at::count_nonzero(out).item<int>() == 0);
+    }
+  }
+}
+
+TEST_CASE("students: activations stay channels-last, for grey images too", "[unit][students]") {
+  const auto of = GENERATE(from_range(cases()));
+  const std::int64_t channels = GENERATE(1, 3);
+  INFO(of.name << ", channels " << channels);
+  const auto network = filled(of, {channels, 16});
+  const at::Tensor out = network->forward(images(2, channels), steps(2));
+  CHECK(out.is_contiguous(kLast));
+}
+
+TEST_CASE("students: the seed decides the weights", "[unit][students]") {
+  const auto of = GENERATE(from_range(cases()));
+  INFO(of.name);
+  const auto flat = [&](std::uint64_t seed) {
+    std::vector<at::Tensor> all;
+    const auto network = fixtures::student(of.name, of.given, {3, 16}, seed);
+    for (const auto& parameter : network->parameters()) all.push_back(parameter.reshape(-1));
+    return at::cat(all).detach();
+  };
+  CHECK(at::equal(flat(1), flat(1)));
+  CHECK_FALSE(at::equal(flat(1), flat(2)));
+}
+
+TEST_CASE("students: a row's output depends on that row alone", "[unit][students]") {
+  const auto of = GENERATE(from_range(cases()));
+  INFO(of.name);
+  const at::NoGradGuard no_grad;
+  const auto network = filled(of);
+  network->eval();
+  const at::Tensor x = images(4), t = steps(4), all = network->forward(x, t);
+  CHECK(at::equal(all, network->forward(x, t)));
+  const at::Tensor third = network->forward(x.narrow(0, 2, 1), t.narrow(0, 2, 1));
+  // Other batch sizes sum in other orders.
+  CHECK(at::allclose(all.narrow(0, 2, 1), third, 1e-4, 1e-5));
+  CHECK_FALSE(at::allclose(all.narrow(0, 1, 1), third, 1e-2, 1e-2));
+  CHECK_FALSE(at::allclose(all, network->forward(x, t + 300), 1e-2, 1e-2));
+}
+
+TEST_CASE("students: with and without gradient they compute the same, and keep their input",
+          "[unit][students]") {
+  const auto of = GENERATE(from_range(cases()));
+  INFO(of.name);
+  const auto network = filled(of);
+  network->eval();
+  const at::Tensor x = images(2), before = x.clone(), t = steps(2);
+  const at::Tensor with = network->forward(x, t).detach();
+  const at::NoGradGuard no_grad;
+  CHECK(at::allclose(with, network->forward(x, t), 1e-5, 1e-6));
+  CHECK(at::equal(x, before));
+}
+
+TEST_CASE("students: the gradient reaches every parameter", "[unit][students]") {
+  const auto of = GENERATE(from_range(cases()));
+  INFO(of.name);
+  const auto network = filled(of);
+  const at::Tensor out = network->forward(images(2), steps(2));
+  (out * golden::u_fill(6000, out.sizes())).sum().backward();
+  std::size_t fixed = 0;
+  for (const auto& entry : network->named_parameters()) {
+    INFO(entry.key());
+    if (!entry.value().requires_grad()) {
+      ++fixed;
+      continue;
+    }
+    REQUIRE(entry.value().grad().defined());
+    CHECK(at::isfinite(entry.value().grad()).all().item<bool>());
+    CHECK(entry.value().grad().abs().max().item<double>() > 0);
+  }
+  CHECK(fixed == (of.name == "dit" ? 1 : 0));  // the position table
+}
+
+TEST_CASE("students: saved weights give the same network", "[unit][students]") {
+  const auto of = GENERATE(from_range(cases()));
+  INFO(of.name);
+  const at::NoGradGuard no_grad;
+  const auto tensors = [](Denoiser& network) {
+    io::TensorMap map;
+    for (const auto& entry : network.named_parameters()) map[entry.key()] = entry.value();
+    return map;
+  };
+  const auto file = std::filesystem::temp_directory_path() /
+                    ("dkdm-students-" + std::to_string(::getpid()) + ".safetensors");
+  const auto saved = filled(of), loaded = fixtures::student(of.name, of.given, {3, 16}, 9);
+  io::save_tensors(file, tensors(*saved));
+  train::copy_strictly(io::load_tensors(file), tensors(*loaded), file.string());
+  std::filesystem::remove(file);
+  saved->eval();
+  loaded->eval();
+  CHECK(at::equal(saved->forward(images(2), steps(2)), loaded->forward(images(2), steps(2))));
+}
+
+TEST_CASE("adm-unet: dropout does not depend on how a batch is split", "[unit][students]") {
+  const at::NoGradGuard no_grad;
+  const auto network = filled(cases()[0]);
+  const at::Tensor x = images(6), t = steps(6);
+  const auto part = [&](std::int64_t from, std::int64_t count, std::int64_t first_sample) {
+    nn::seed_dropout(*network, 11, 3, first_sample);
+    return network->forward(x.narrow(0, from, count), t.narrow(0, from, count));
+  };
+  const at::Tensor whole = part(0, 6, 0);
+  CHECK(at::allclose(whole, at::cat({part(0, 4, 0), part(4, 2, 4)}), 1e-4, 1e-5));
+  CHECK_FALSE(at::allclose(whole.narrow(0, 4, 2), part(4, 2, 0), 1e-2, 1e-2));
+  network->eval();
+  CHECK_FALSE(at::allclose(whole, network->forward(x, t), 1e-2, 1e-2));
+}
+
+TEST_CASE("students: impossible parameters are refused with what would be right",
+          "[unit][students]") {
+  struct Refused {
+    std::string name;
+    Given given;
+    std::int64_t size;
+    std::string culprit, remedy;
+  };
+  const std::int64_t k = 48;
+  const auto wrong = GENERATE_COPY(values<Refused>({
+      {"adm-unet", {{"model_channels", k}}, 32, "48", "multiple of the 32 groups"},
+      {"adm-unet", {{"num_head_channels", k}}, 32, "num_head_channels is 48", "divisor of the 128"},
+      {"adm-unet", {}, 28, "28 pixels, cannot be halved 3 times", "fewer levels"},
+      {"adm-unet", {{"channel_mult", List{1, 2}}}, 32, "attention_resolutions has 8", "32, 16"},
+      {"adm-unet", {{"channel_mult", List{}}}, 32, "channel_mult is empty", "[1, 2, 2]"},
+      {"adm-unet", {{"preset", "57M-CNN-CelebA"}}, 32, "57M-CNN-CelebA", "64 pixels, got 32"},
+      {"adm-unet", {{"preset", "14M-CNN"}, {"dropout", 0.1}}, 32, "sets dropout", "leave one"},
+      {"adm-unet", {{"preset", "15M-CNN"}}, 32, "15M-CNN", "14M-CNN"},
+      {"dit", {{"patch_size", std::int64_t{5}}}, 32, "patch_size is 5", "divisor of the image"},
+      {"dit", {{"num_heads", std::int64_t{7}}}, 32, "num_heads is 7", "divisor of hidden_size"},
+      {"dit", {{"hidden_size", std::int64_t{50}}}, 32, "hidden_size is 50", "multiple of 4"},
+      {"dit", {{"preset", "DiT-B"}, {"depth", std::int64_t{3}}}, 32, "sets depth", "leave one"},
+  }));
+  INFO(wrong.name << ": " << wrong.culprit);
+  CHECK_THROWS_WITH(fixtures::student(wrong.name, wrong.given, {3, wrong.size}),
+                    Contains(wrong.culprit) && Contains(wrong.remedy));
+}
