@@ -31,8 +31,11 @@ torch::Tensor self_attention(const torch::Tensor& qkv, std::int64_t heads) {
                       " channels of q, k and v, expected a multiple of three times the " +
                       std::to_string(heads) + " heads");
   }
-  const auto split = qkv.view({n, tokens, 3, heads, width / heads}).permute({2, 0, 3, 1, 4});
-  const auto out = at::scaled_dot_product_attention(split[0], split[1], split[2]);
+  // One unbind: its gradient is one concatenation in the layout of qkv, where three selects would
+  // each add into a zeroed copy.
+  const auto parts = qkv.view({n, tokens, 3, heads, width / heads}).unbind(2);
+  const auto out = at::scaled_dot_product_attention(
+      parts[0].transpose(1, 2), parts[1].transpose(1, 2), parts[2].transpose(1, 2));
   return out.transpose(1, 2).reshape({n, tokens, width});
 }
 
