@@ -5,9 +5,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstring>
-#include <memory>
+#include <cstdio>
 
 #include "dkdm/io.hpp"
 #include "io/input_file.hpp"
@@ -17,51 +15,81 @@ namespace {
 
 constexpr unsigned char kUnsignedByte = 0x08;
 
-// The bytes of a file, unpacked where it is gzip.
-class GzipReader {
+// The bytes of a file, unpacked where it is gzip. (zlib's own gzread takes a file that lacks the
+// end of its checksum for whole.)
+class Bytes {
  public:
-  explicit GzipReader(const std::filesystem::path& file)
-      : path_(file), stream_(::gzopen(file.c_str(), "rb"), &::gzclose) {
-    if (!stream_) throw DataError(file.string(), errno ? std::strerror(errno) : "cannot open");
-    ::gzbuffer(stream_.get(), 1 << 18);
+  explicit Bytes(const std::filesystem::path& file)
+      : path_(file), raw_(read_text(file)), packed_(raw_.starts_with("\x1f\x8b")) {
+    if (packed_ && ::inflateInit2(&stream_, MAX_WBITS + 16) != Z_OK) {
+      throw Error(path_.string() + ": zlib has no memory");
+    }
   }
+  ~Bytes() {
+    if (packed_) ::inflateEnd(&stream_);
+  }
+  Bytes(const Bytes&) = delete;
+  Bytes& operator=(const Bytes&) = delete;
 
   // Reads up to `bytes`; fewer only at the end. Throws DataError for a damaged stream.
   std::uint64_t read(void* out, std::uint64_t bytes) {
+    const std::uint64_t got = packed_ ? inflate(static_cast<unsigned char*>(out), bytes)
+                                      : raw_.copy(static_cast<char*>(out), bytes, offset_);
+    offset_ += got;
+    return got;
+  }
+  // Whether anything follows. Also makes zlib check the checksum.
+  bool more() {
+    char next = 0;
+    return read(&next, 1) != 0 || (packed_ && taken_ != raw_.size());
+  }
+  // More than the file can hold, whatever it promises.
+  bool too_many(std::uint64_t bytes) const {
+    return bytes / (packed_ ? kDeflateLimit : 1) > raw_.size();
+  }
+  std::uint64_t file_bytes() const { return raw_.size(); }
+  std::string where() const {
+    return at_byte(path_, offset_) + (packed_ ? " of the unpacked data" : "");
+  }
+
+ private:
+  std::uint64_t inflate(unsigned char* out, std::uint64_t bytes) {
     std::uint64_t done = 0;
-    while (done < bytes) {
-      const auto piece = static_cast<unsigned>(std::min<std::uint64_t>(bytes - done, 1u << 28));
-      const int got = ::gzread(stream_.get(), static_cast<char*>(out) + done, piece);
-      if (got < 0) {
-        int code = 0;
-        const char* reason = ::gzerror(stream_.get(), &code);
-        throw DataError(where(), code == Z_BUF_ERROR ? "the gzip file is truncated"
-                                 : code == Z_ERRNO   ? std::strerror(errno)
-                                                     : std::string("damaged gzip: ") + reason);
+    while (done < bytes && !ended_) {
+      // zlib counts in 32 bits.
+      constexpr std::uint64_t limit = std::uint64_t{1} << 30;
+      const auto room = static_cast<unsigned>(std::min(bytes - done, limit));
+      const auto given = static_cast<unsigned>(std::min(raw_.size() - taken_, limit));
+      stream_.next_in = reinterpret_cast<unsigned char*>(raw_.data()) + taken_;
+      stream_.avail_in = given;
+      stream_.next_out = out + done;
+      stream_.avail_out = room;
+      const int status = ::inflate(&stream_, Z_NO_FLUSH);
+      taken_ += given - stream_.avail_in;
+      done += room - stream_.avail_out;
+      ended_ = status == Z_STREAM_END;
+      if (status == Z_BUF_ERROR || (status == Z_OK && taken_ == raw_.size() && stream_.avail_out)) {
+        throw DataError(at_byte(path_, taken_), "the gzip file is truncated");
       }
-      if (got == 0) break;
-      done += static_cast<std::uint64_t>(got);
-      offset_ += static_cast<std::uint64_t>(got);
+      if (status != Z_OK && !ended_) {
+        throw DataError(at_byte(path_, taken_),
+                        std::string("damaged gzip: ") + (stream_.msg ? stream_.msg : "no stream"));
+      }
     }
     return done;
   }
 
-  bool packed() { return ::gzdirect(stream_.get()) == 0; }
-  std::string where() {
-    return at_byte(path_, offset_) + (packed() ? " of the unpacked data" : "");
-  }
-
- private:
   std::filesystem::path path_;
-  std::unique_ptr<gzFile_s, int (*)(gzFile)> stream_;
-  std::uint64_t offset_ = 0;
+  std::string raw_;
+  bool packed_, ended_ = false;
+  z_stream stream_{};
+  std::uint64_t offset_ = 0, taken_ = 0;  // bytes given out; bytes of the file used
 };
 
 }  // namespace
 
 at::Tensor read_idx(const std::filesystem::path& file) {
-  const std::uint64_t file_bytes = InputFile(file).size();
-  GzipReader input(file);
+  Bytes input(file);
 
   std::array<unsigned char, 4> magic{};
   if (input.read(magic.data(), magic.size()) < magic.size()) {
@@ -84,9 +112,10 @@ at::Tensor read_idx(const std::filesystem::path& file) {
     shape.push_back(std::int64_t{side[0]} << 24 | side[1] << 16 | side[2] << 8 | side[3]);
   }
   const std::uint64_t expected = array_bytes(shape, 1, input.where());
-  if (expected / (input.packed() ? kDeflateLimit : 1) > file_bytes) {
+  if (input.too_many(expected)) {
     throw DataError(input.where(), "promises " + std::to_string(expected) +
-                                       " bytes, more than a file of " + std::to_string(file_bytes) +
+                                       " bytes, more than a file of " +
+                                       std::to_string(input.file_bytes()) +
                                        " bytes can hold (truncated?)");
   }
   at::Tensor data = at::empty(shape, at::kByte);
@@ -95,8 +124,7 @@ at::Tensor read_idx(const std::filesystem::path& file) {
     throw DataError(input.where(), "truncated: " + std::to_string(expected) +
                                        " bytes were promised, " + std::to_string(got) + " follow");
   }
-  char more = 0;  // asking for one byte too many also makes zlib check the gzip checksum
-  if (input.read(&more, 1) != 0) throw DataError(input.where(), "bytes follow the last element");
+  if (input.more()) throw DataError(input.where(), "bytes follow the last element");
   return data;
 }
 

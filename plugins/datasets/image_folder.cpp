@@ -1,7 +1,7 @@
 // PNG and JPEG files of a folder and its subfolders, in the order and with the resize of ADM's
 // loader (image_datasets.py): names sorted within each folder; halved by a box filter while the
-// shorter side is at least 2S, then bicubic to a shorter side of S, then the centre square. Files are
-// decoded when asked for, so a folder larger than memory works.
+// shorter side is at least 2S, then bicubic to a shorter side of S, then the centre square. Files
+// are decoded when asked for, so a folder larger than memory works.
 #include <ATen/ATen.h>
 #include <sys/stat.h>
 

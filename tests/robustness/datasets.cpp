@@ -1,0 +1,142 @@
+// Missing, truncated and wrong data: one line that says what and where, and the exit code for
+// missing data.
+#include <ATen/ATen.h>
+
+#include <catch2/catch.hpp>
+
+#include "dkdm/io.hpp"
+#include "fixtures/analytic.hpp"
+
+using namespace dkdm;
+using Catch::Matchers::Contains;
+using fixtures::ScratchFolder;
+using fixtures::shipped_plugins;
+
+namespace {
+
+// The message of the dkdm::Error that creating (and reading image 0) ends in.
+std::string failure(const std::string& name, const std::map<std::string, Value>& given,
+                    ExitCode expected = ExitCode::missing) {
+  fixtures::CountingHost host;
+  const auto& info = shipped_plugins().find("dataset", name);
+  try {
+    shipped_plugins()
+        .dataset({info.kind, name, info.version, Params(info.params, given)}, host)
+        ->images(at::zeros({1}, at::kLong));
+  } catch (const Error& error) {
+    CHECK(error.exit_code() == expected);
+    return error.what();
+  }
+  return "no error";
+}
+
+// An IDX file of unsigned bytes, each 1.
+std::string idx(const std::vector<std::int64_t>& shape) {
+  std::string bytes{'\0', '\0', '\x08', static_cast<char>(shape.size())};
+  std::int64_t count = 1;
+  for (const std::int64_t side : shape) {
+    for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(side >> shift & 0xff);
+    count *= side;
+  }
+  return bytes + std::string(static_cast<std::size_t>(count), '\x01');
+}
+
+}  // namespace
+
+TEST_CASE("fashion-mnist: a missing file names Debian's package", "[robustness][datasets]") {
+  ScratchFolder scratch;
+  CHECK_THAT(failure("fashion-mnist", {{"root", scratch.path.string()}}),
+             Contains("train-images-idx3-ubyte.gz") &&
+                 Contains("apt-get install dataset-fashion-mnist"));
+}
+
+TEST_CASE("fashion-mnist: truncated, foreign and inconsistent files are named with the byte",
+          "[robustness][datasets]") {
+  ScratchFolder scratch;
+  const auto images = scratch.path / "train-images-idx3-ubyte";
+  const auto labels = scratch.path / "train-labels-idx1-ubyte";
+  const std::map<std::string, Value> given{{"root", scratch.path.string()}};
+  io::write_text(labels, idx({3}));
+  io::write_text(images, idx({3, 28, 28}));
+  CHECK(failure("fashion-mnist", given) == "no error");
+
+  io::write_text(images, idx({3, 28, 28}).substr(0, 2000));
+  CHECK_THAT(failure("fashion-mnist", given),
+             Contains("train-images-idx3-ubyte: byte ") && Contains("truncated"));
+  io::write_text(images, "not an IDX file");
+  CHECK_THAT(failure("fashion-mnist", given), Contains("byte 0: magic number 6e6f7420"));
+  io::write_text(images, idx({3, 28, 27}));
+  CHECK_THAT(failure("fashion-mnist", given), Contains("byte 4: its images are not 28 x 28"));
+  io::write_text(images, idx({4, 28, 28}));
+  CHECK_THAT(failure("fashion-mnist", given), Contains("3 labels for 4 images"));
+  io::write_text(images, idx({3, 28, 28}));
+  io::write_text(labels, idx({3}).substr(0, 9) + "\x0b\x01");
+  CHECK_THAT(failure("fashion-mnist", given), Contains("byte 9: label 11 is not 0 to 9"));
+}
+
+TEST_CASE("fashion-mnist: the package's own file cut in the middle is refused",
+          "[robustness][datasets]") {
+  ScratchFolder scratch;
+  const std::string whole =
+      io::read_text("/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz");
+  const std::map<std::string, Value> given{{"root", scratch.path.string()},
+                                           {"split", std::string("test")}};
+  const auto file = scratch.path / "t10k-images-idx3-ubyte.gz";
+  io::write_text(scratch.path / "t10k-labels-idx1-ubyte", idx({10000}));
+  // In gzip's header, in its dictionary, in the pixels, in the trailing checksum.
+  for (const std::size_t length : {std::size_t{1}, std::size_t{5}, std::size_t{200},
+                                   whole.size() / 2, whole.size() - 3}) {
+    io::write_text(file, whole.substr(0, length));
+    CAPTURE(length);
+    CHECK_THAT(failure("fashion-mnist", given),
+               Contains("t10k-images-idx3-ubyte.gz: byte ") &&
+                   (Contains("truncated") || Contains("magic number")));
+  }
+  io::write_text(file, whole + "x");
+  CHECK_THAT(failure("fashion-mnist", given), Contains("bytes follow the last element"));
+  std::string damaged = whole;
+  damaged[whole.size() - 6] ^= 1;  // the checksum
+  io::write_text(file, damaged);
+  CHECK_THAT(failure("fashion-mnist", given), Contains("damaged gzip: incorrect data check"));
+}
+
+TEST_CASE("datasets: sizes and channels that are not offered are usage errors",
+          "[robustness][datasets]") {
+  CHECK_THAT(failure("fashion-mnist", {{"size", std::int64_t{20}}}, ExitCode::usage),
+             Contains("size 20 is not 16, 28 or 32"));
+  CHECK_THAT(failure("fashion-mnist", {{"channels", std::int64_t{2}}}, ExitCode::usage),
+             Contains("channels 2"));
+}
+
+TEST_CASE("cifar10: missing and short batches are named", "[robustness][datasets]") {
+  ScratchFolder scratch;
+  const std::map<std::string, Value> given{{"root", scratch.path.string()}};
+  CHECK_THAT(failure("cifar10", given), Contains("data_batch_1.bin") && Contains("absent"));
+  io::write_text(scratch.path / "data_batch_1.bin", std::string(3073, '\0'));
+  CHECK_THAT(failure("cifar10", given),
+             Contains("data_batch_1.bin: byte 3073") && Contains("expected 30730000"));
+}
+
+TEST_CASE("npz: a missing file, array or square shape is named", "[robustness][datasets]") {
+  ScratchFolder scratch;
+  const auto file = scratch.path / "a.npz";
+  const std::map<std::string, Value> given{{"file", file.string()}};
+  CHECK_THAT(failure("npz", given), Contains("a.npz: No such file"));
+  io::write_npz(file, {{"x", at::zeros({1}, at::kByte)}});
+  CHECK_THAT(failure("npz", given), Contains("has no array 'arr_0'; it holds x.npy"));
+  io::write_npz(file, {{"arr_0", at::zeros({2, 4, 5, 3}, at::kByte)}});
+  CHECK_THAT(failure("npz", given), Contains("found Byte of 2 4 5 3"));
+  io::write_npz(file, {{"arr_0", at::zeros({2, 4, 4, 3}, at::kByte)}, {"arr_1", at::ones({3})}});
+  CHECK_THAT(failure("npz", given), Contains("'arr_1': expected 2 integer labels"));
+}
+
+TEST_CASE("image-folder: an absent or empty folder and a damaged picture are named",
+          "[robustness][datasets]") {
+  ScratchFolder scratch;
+  CHECK_THAT(failure("image-folder", {{"root", (scratch.path / "no").string()}}),
+             Contains("no: cannot list the folder: No such file or directory"));
+  const std::map<std::string, Value> given{{"root", scratch.path.string()}};
+  CHECK_THAT(failure("image-folder", given), Contains("no .png, .jpg or .jpeg in it"));
+  io::write_text(scratch.path / "broken.png", "\x89PNG\r\n\x1a\n and no more");
+  CHECK_THAT(failure("image-folder", given), Contains("broken.png: byte "));
+}

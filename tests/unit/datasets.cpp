@@ -1,0 +1,204 @@
+// The shipped datasets: pixels, labels, resizing, fingerprints.
+#include <ATen/ATen.h>
+
+#include <catch2/catch.hpp>
+
+#include <cstdlib>
+
+#include "dkdm/io.hpp"
+#include "fixtures/analytic.hpp"
+
+using namespace dkdm;
+using fixtures::ScratchFolder;
+using fixtures::shipped_plugins;
+using fixtures::values;
+
+namespace {
+
+std::shared_ptr<Dataset> dataset(const std::string& name,
+                                 const std::map<std::string, Value>& given) {
+  fixtures::CountingHost host;
+  const auto& info = shipped_plugins().find("dataset", name);
+  return shipped_plugins().dataset({info.kind, name, info.version, Params(info.params, given)},
+                                   host);
+}
+
+at::Tensor pick(std::vector<std::int64_t> which) { return at::tensor(which, at::kLong); }
+
+std::int64_t total(const at::Tensor& images) {
+  return images.to(at::kLong).sum().item<std::int64_t>();
+}
+
+// uint8 [C,H,W] of a rough pattern: (7 (j^2 mod 251) + 13 i) mod 256 at row-major element j.
+at::Tensor pattern(std::int64_t i, at::IntArrayRef shape) {
+  const at::Tensor j = at::arange(c10::multiply_integers(shape));
+  return ((j * j).remainder(251) * 7 + 13 * i).remainder(256).to(at::kByte).view(shape);
+}
+
+// Sum of elements weighted 1, 2, … 97, 1, 2, …: feels a permutation, unlike the sum.
+std::int64_t weighted(const at::Tensor& images) {
+  const at::Tensor flat = images.to(at::kLong).flatten();
+  return (flat * (at::arange(flat.numel()).remainder(97) + 1)).sum().item<std::int64_t>();
+}
+
+}  // namespace
+
+// Expected sums: gzip.open, numpy.pad and 2 x 2 sums (s + 2) // 4, by Python and numpy 2.4.6.
+TEST_CASE("fashion-mnist: training images at 16 pixels have the sums that numpy finds",
+          "[unit][datasets]") {
+  const auto data = dataset("fashion-mnist", {});
+  CHECK(data->spec() == ImageSpec{1, 16});
+  REQUIRE(data->size() == 60000);
+  CHECK(data->num_classes() == 10);
+  CHECK(total(data->images(pick({0}))) == 19078);
+  CHECK(total(data->images(pick({59999}))) == 4180);
+  CHECK(total(data->images(at::arange(60000))) == 858652757);
+  CHECK(values(data->images(pick({0}))[0][0][8]) ==
+        std::vector<std::int64_t>{0, 1, 1, 3, 1, 16, 87, 225, 219, 217, 218, 222, 220, 235, 59, 0});
+  CHECK(values(data->labels(at::arange(8))) == std::vector<std::int64_t>{9, 0, 0, 3, 0, 2, 7, 2});
+  CHECK(values(at::bincount(data->labels(at::arange(60000)))) ==
+        std::vector<std::int64_t>(10, 6000));
+}
+
+TEST_CASE("fashion-mnist: 28 is untouched, 32 is padded, channels repeat", "[unit][datasets]") {
+  const at::Tensor which = pick({9999, 0, 0});
+  const auto of = [&](std::int64_t size, std::int64_t channels) {
+    return dataset("fashion-mnist",
+                   {{"split", std::string("test")}, {"size", size}, {"channels", channels}})
+        ->images(which);
+  };
+  const at::Tensor plain = of(28, 1), padded = of(32, 1), small = of(16, 1);
+  CHECK(plain.sizes() == at::IntArrayRef({3, 1, 28, 28}));
+  CHECK(total(plain[0]) == 24390);
+  CHECK(total(plain[1]) == 33456);
+  CHECK(at::equal(plain[1], plain[2]));
+  CHECK(at::equal(padded.narrow(2, 2, 28).narrow(3, 2, 28), plain));
+  CHECK(total(padded) == total(plain));
+  CHECK(total(small[0]) == 6106);
+  CHECK(total(small[1]) == 8374);
+  const at::Tensor colour = of(16, 3);
+  CHECK(at::equal(colour, small.expand({3, 3, 16, 16})));
+}
+
+TEST_CASE("fashion-mnist: the fingerprint names the images and the recipe", "[unit][datasets]") {
+  const auto of = [](const char* split, std::int64_t size, std::int64_t channels) {
+    return dataset("fashion-mnist",
+                   {{"split", std::string(split)}, {"size", size}, {"channels", channels}})
+        ->fingerprint();
+  };
+  const std::string one = of("test", 16, 1);
+  CHECK(one == of("test", 16, 1));
+  CHECK(one != of("train", 16, 1));
+  CHECK(one != of("test", 28, 1));
+  CHECK(one != of("test", 16, 3));
+}
+
+TEST_CASE("cifar10: a record is a label, then the red, green and blue planes", "[unit][datasets]") {
+  ScratchFolder scratch;
+  // Record i: label i mod 10, pixel p of its 3072 is (i + 3 p) mod 256.
+  const at::Tensor i = at::arange(10000).view({-1, 1});
+  const at::Tensor records =
+      at::cat({i.remainder(10), (i + 3 * at::arange(3072)).remainder(256)}, 1).to(at::kByte);
+  const std::string bytes(reinterpret_cast<const char*>(records.const_data_ptr<std::uint8_t>()),
+                          static_cast<std::size_t>(records.numel()));
+  const auto root = scratch.path / "cifar-10-batches-bin";
+  std::filesystem::create_directory(root);
+  io::write_text(root / "test_batch.bin", bytes);
+  for (int batch = 1; batch <= 5; ++batch) {
+    std::filesystem::create_symlink("test_batch.bin",
+                                    root / ("data_batch_" + std::to_string(batch) + ".bin"));
+  }
+  const auto test = dataset("cifar10", {{"root", root.string()}, {"split", std::string("test")}});
+  CHECK(test->spec() == ImageSpec{3, 32});
+  CHECK(test->size() == 10000);
+  CHECK(values(test->labels(pick({17, 9999}))) == std::vector<std::int64_t>{7, 9});
+  // Channel 2, row 1, column 5 is pixel 2 * 1024 + 32 + 5 = 2085: (17 + 6255) mod 256 = 128.
+  CHECK(test->images(pick({17}))[0][2][1][5].item<int>() == 128);
+
+  ::setenv("DKDM_DATA", scratch.path.c_str(), 1);
+  const auto train = dataset("cifar10", {});
+  ::unsetenv("DKDM_DATA");
+  CHECK(train->size() == 50000);
+  CHECK(at::equal(train->images(pick({40017})), test->images(pick({17}))));
+  CHECK(train->fingerprint() != test->fingerprint());
+}
+
+TEST_CASE("npz: interleaved images become planes, labels are optional", "[unit][datasets]") {
+  ScratchFolder scratch;
+  const std::string file = (scratch.path / "a.npz").string();
+  const at::Tensor planes = pattern(1, {4, 3, 8, 8});
+  io::write_npz(file, {{"arr_0", planes.permute({0, 2, 3, 1})}});
+  const auto bare = dataset("npz", {{"file", file}});
+  CHECK(bare->spec() == ImageSpec{3, 8});
+  CHECK(bare->num_classes() == 0);
+  CHECK_FALSE(bare->labels(pick({0})).defined());
+  CHECK(at::equal(bare->images(pick({3, 1})), planes.index_select(0, pick({3, 1}))));
+  const std::string before = bare->fingerprint();
+
+  io::write_npz(file, {{"arr_0", planes.permute({0, 2, 3, 1})}, {"arr_1", pick({2, 0, 5, 2})}});
+  const auto labelled = dataset("npz", {{"file", file}});
+  CHECK(labelled->num_classes() == 6);
+  CHECK(values(labelled->labels(pick({2, 3}))) == std::vector<std::int64_t>{5, 2});
+  CHECK(labelled->fingerprint() != before);
+}
+
+TEST_CASE("image-folder: resized and cropped to the pixels of ADM's loader", "[unit][datasets]") {
+  // center_crop_arr of guided-diffusion's image_datasets.py with Pillow 13.0 on the same patterns:
+  // sum and weighted sum. The first is halved twice by the box filter, the third is enlarged.
+  struct Case {
+    std::int64_t height, width, pattern, size, sum, weighted;
+  };
+  for (const Case& one : {Case{37, 53, 1, 8, 23447, 1131861}, Case{23, 19, 2, 12, 54068, 2473883},
+                          Case{9, 11, 3, 16, 94372, 4694951}, Case{8, 8, 4, 8, 24406, 1165955}}) {
+    ScratchFolder scratch;
+    io::write_png(scratch.path / "a.png", pattern(one.pattern, {3, one.height, one.width}));
+    const auto data =
+        dataset("image-folder", {{"root", scratch.path.string()}, {"size", one.size}});
+    const at::Tensor image = data->images(pick({0}))[0];
+    CAPTURE(one.height, one.width, one.size);
+    CHECK(image.sizes() == at::IntArrayRef({3, one.size, one.size}));
+    CHECK(total(image) == one.sum);
+    CHECK(weighted(image) == one.weighted);
+  }
+}
+
+TEST_CASE("image-folder: grey is converted before it is resized", "[unit][datasets]") {
+  // As above after Pillow's convert("L").
+  ScratchFolder scratch;
+  io::write_png(scratch.path / "a.png", pattern(1, {3, 37, 53}));
+  const auto data = dataset("image-folder", {{"root", scratch.path.string()},
+                                             {"size", std::int64_t{8}},
+                                             {"channels", std::int64_t{1}}});
+  CHECK(total(data->images(pick({0}))) == 7808);
+  CHECK(weighted(data->images(pick({0}))) == 254928);
+}
+
+TEST_CASE("image-folder: files are sorted within folders, labels come from names",
+          "[unit][datasets]") {
+  ScratchFolder scratch;
+  const auto write = [&](const std::string& name, std::int64_t value) {
+    std::filesystem::create_directories((scratch.path / name).parent_path());
+    io::write_png(scratch.path / name, at::full({3, 4, 4}, value, at::kByte));
+  };
+  write("dog_1.png", 40);
+  write("cat_9.PNG", 20);
+  write("cow/cat_2.png", 30);
+  write("ant_10.png", 10);
+  io::write_text(scratch.path / "notes.txt", "not an image");
+  const std::map<std::string, Value> given{{"root", scratch.path.string()},
+                                           {"size", std::int64_t{4}}};
+  const auto data = dataset("image-folder", given);
+  REQUIRE(data->size() == 4);
+  CHECK(values(data->images(at::arange(4)).select(1, 0).select(1, 0).select(1, 0)) ==
+        std::vector<std::int64_t>{10, 20, 30, 40});
+  CHECK(data->num_classes() == 3);
+  CHECK(values(data->labels(at::arange(4))) == std::vector<std::int64_t>{0, 1, 1, 2});
+  const std::string before = data->fingerprint();
+  CHECK(before == dataset("image-folder", given)->fingerprint());
+
+  write("bare.png", 15);  // no "_": no labels for any
+  const auto more = dataset("image-folder", given);
+  CHECK(more->num_classes() == 0);
+  CHECK_FALSE(more->labels(pick({0})).defined());
+  CHECK(more->fingerprint() != before);
+}
