@@ -11,7 +11,7 @@ using e2e::Program;
 namespace fs = std::filesystem;
 
 // One level of 32 channels learns in seconds what separates clothes from noise.
-const char* const kExperiment = R"(
+const char* const kExperiment = R"toml(
 [experiment]
 name = "tiny"
 title = "Tiny table"
@@ -64,7 +64,7 @@ method = { plugin = "dynamic", chain = "8", student_clip = true, lambda = 0.008 
 id = "data_free"
 label = "Data-Free Training (0%)"
 method = { plugin = "data-free" }
-)";
+)toml";
 
 std::string teacher_network() {
   // The teacher has the students' network, stated once.
