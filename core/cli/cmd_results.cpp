@@ -18,17 +18,6 @@ namespace po = boost::program_options;
 
 namespace {
 
-// The database's file; a person who has run nothing yet is told so.
-fs::path recorded(Context& context) {
-  const fs::path file = context.database();
-  if (!fs::exists(file)) {
-    throw Error("no results yet: " + file.string() +
-                    " does not exist; dkdm quickstart or dkdm run makes it (DKDM_HOME says where)",
-                ExitCode::missing);
-  }
-  return file;
-}
-
 std::int64_t run_id(const Options& options, const std::string& word) {
   std::int64_t id = 0;
   const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
@@ -48,7 +37,7 @@ int cmd_query(const Arguments& args, Context& context) {
   options.with_format().with_words(1);
   if (!options.parse(args)) return 0;
   if (options.words().empty()) options.misuse("query: which SELECT?");
-  options.print(results::query(recorded(context), options.words()[0]));
+  options.print(results::query(context.recorded_database(), options.words()[0]));
   return 0;
 }
 
@@ -68,19 +57,19 @@ int cmd_runs(const Arguments& args, Context& context) {
 
   if (action == "list") {
     expect(0, 1, "list [EXPERIMENT]");
-    options.print(results::runs_list(recorded(context), words.size() > 1 ? words[1] : ""));
+    options.print(results::runs_list(context.recorded_database(), words.size() > 1 ? words[1] : ""));
   } else if (action == "show") {
     expect(1, 1, "show ID");
     const std::int64_t id = run_id(options, words[1]);
-    std::cout << results::run_detail(recorded(context), id).render(options.format());
+    std::cout << results::run_detail(context.recorded_database(), id).render(options.format());
   } else if (action == "diff") {
     expect(2, 2, "diff ID ID");
     const std::int64_t a = run_id(options, words[1]), b = run_id(options, words[2]);
-    options.print(results::runs_diff(recorded(context), a, b));
+    options.print(results::runs_diff(context.recorded_database(), a, b));
   } else if (action == "rm") {
     expect(1, 1, "rm ID");
     const std::int64_t id = run_id(options, words[1]);
-    results::remove_run(recorded(context), id);
+    results::remove_run(context.recorded_database(), id);
     std::cerr << "dkdm: run " << id << " forgotten; its artifacts stay\n";
   } else {
     options.misuse("runs: no '" + action + "'; there are: list, show ID, diff ID ID, rm ID");
@@ -143,7 +132,7 @@ int cmd_report(const Arguments& args, Context& context) {
   } else if (to_file && output.has_extension() && output.extension() != ".txt") {
     report.format = results::parse_report_format(output.extension().string().substr(1));
   }
-  const fs::path file = recorded(context);
+  const fs::path file = context.recorded_database();
   std::vector<std::string> experiments;
   for (const std::string& word : options.words()) select(word, context, experiments, report);
   report.grids = published_grids(context.home());
@@ -165,7 +154,7 @@ int cmd_db(const Arguments& args, Context& context) {
   if (const auto words = options.words(); !words.empty() && words[0] != "info") {
     options.misuse("db: no '" + words[0] + "'; there is: info");
   }
-  const fs::path file = recorded(context);
+  const fs::path file = context.recorded_database();
   const results::StoreInfo info = results::store_info(file);
   results::Table table;
   table.columns = {{"property"}, {"value"}};

@@ -17,7 +17,7 @@ namespace po = boost::program_options;
 fs::path model_folder(const std::string& word, Context& context) {
   if (fs::is_directory(word)) return word;
   if (!word.empty() && word.find_first_not_of("0123456789") == std::string::npos) {
-    const auto artifact = results::trained_artifact(context.database(), std::stoll(word));
+    const auto artifact = results::trained_artifact(context.recorded_database(), std::stoll(word));
     return context.home() / artifact;
   }
   throw ConfigError(word, "neither a folder of a trained model nor the number of a run (dkdm runs)");

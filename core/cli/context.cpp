@@ -22,6 +22,14 @@ Context::Context()
       experiments_(path_from("DKDM_EXPERIMENTS", fs::path(DKDM_SOURCE_DIR) / "experiments")),
       program_folder_(fs::read_symlink("/proc/self/exe").parent_path()) {}
 
+fs::path Context::recorded_database() const {
+  if (!fs::exists(database()))
+    throw Error("no results yet: " + database().string() +
+                    " does not exist; dkdm quickstart or dkdm run makes it (DKDM_HOME says where)",
+                ExitCode::missing);
+  return database();
+}
+
 const plugin::Registry& Context::registry() {
   if (!registry_) registry_ = std::make_unique<plugin::Registry>(plugin_folders());
   return *registry_;

@@ -204,7 +204,7 @@ std::string range_text(const Param& param) {
     std::string text = "one of";
     const char* separator = " ";
     for (const std::string& choice : param.choices) {
-      text += separator + choice;
+      text += separator + (choice.empty() ? "\"\"" : choice);
       separator = ", ";
     }
     return text;
