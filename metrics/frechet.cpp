@@ -1,8 +1,12 @@
+// Definition: frechet.hpp.
 #include "metrics/frechet.hpp"
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+#include <limits>
 #include <stdexcept>
+#include <string>
 
 namespace dkdm::metrics {
 namespace {
@@ -29,10 +33,22 @@ double frechet_distance(const Gaussian& a, const Gaussian& b) {
   const auto root = symmetric_root(a.covariance);
   auto product = root.mm(b.covariance).mm(root);
   product = (product + product.t()) / 2;
-  const auto eigenvalues = at::linalg_eigvalsh(product, "L");
-  const double cross = eigenvalues.clamp_min(0).sqrt().sum().item<double>();
-  return (a.mean - b.mean).square().sum().item<double>() +
-         a.covariance.trace().item<double>() + b.covariance.trace().item<double>() - 2 * cross;
+  const auto eigenvalues = at::linalg_eigvalsh(product, "L").clamp_min(0);
+  const double cross = eigenvalues.sqrt().sum().item<double>();
+  const double traces =
+      a.covariance.trace().item<double>() + b.covariance.trace().item<double>();
+  const double distance = (a.mean - b.mean).square().sum().item<double>() + traces - 2 * cross;
+
+  // An eigenvalue is known to about epsilon times the largest one, so where it should be zero its
+  // root is wrong by up to sqrt(epsilon * largest): at worst that for every dimension.
+  const double epsilon = std::numeric_limits<double>::epsilon();
+  const double largest = eigenvalues.max().item<double>();
+  const double rounding = 2.0 * double(a.mean.size(0)) * std::sqrt(epsilon * largest) +
+                          1e-12 * std::abs(traces);
+  if (distance < -rounding)
+    throw std::invalid_argument("the Fréchet distance is " + std::to_string(distance) +
+                                ": not of two covariance matrices");
+  return distance;
 }
 
 }  // namespace dkdm::metrics

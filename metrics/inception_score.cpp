@@ -1,7 +1,9 @@
+// Definition: inception_score.hpp.
 #include "metrics/inception_score.hpp"
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 
@@ -10,6 +12,8 @@ namespace dkdm::metrics {
 double inception_score(const at::Tensor& probabilities, std::int64_t split) {
   const auto count = probabilities.size(0);
   if (count == 0) throw std::invalid_argument("no samples");
+  if (!probabilities.isfinite().all().item<bool>() || probabilities.lt(0).any().item<bool>())
+    throw std::invalid_argument("a class probability is not finite or negative");
   if (split == 0) split = count;
   double sum = 0;
   std::int64_t splits = 0;

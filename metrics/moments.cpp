@@ -1,8 +1,10 @@
+// Update of two parts: Chan, Golub & LeVeque 1983, eq. 2.1.
 #include "metrics/moments.hpp"
 
 #include <ATen/ATen.h>
 
 #include <stdexcept>
+#include <string>
 
 namespace dkdm::metrics {
 
@@ -25,10 +27,14 @@ void Moments::merge(std::int64_t count, const at::Tensor& mean, const at::Tensor
     scatter_ = scatter.clone();
     return;
   }
+  if (mean.size(0) != mean_.size(0))
+    throw std::invalid_argument("feature dimensions differ: " + std::to_string(mean_.size(0)) +
+                                " and " + std::to_string(mean.size(0)));
   const double total = double(count_ + count);
   const auto delta = mean - mean_;
   mean_ = mean_ + delta * (double(count) / total);
-  scatter_ = scatter_ + scatter + at::outer(delta, delta) * (double(count_) * double(count) / total);
+  scatter_ = scatter_ + scatter +
+             at::outer(delta, delta) * (double(count_) * double(count) / total);
   count_ += count;
 }
 

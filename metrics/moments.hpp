@@ -13,11 +13,11 @@ struct Gaussian {
   std::int64_t count = 0;
 };
 
-// Float64 sums about the running mean (Chan, Golub & LeVeque 1983): no cancellation however large the
-// mean is, memory of D x D numbers however many vectors come, and parts merge.
+// Float64 sums about the running mean (Chan, Golub & LeVeque 1983): no cancellation however large
+// the mean is, memory of D x D numbers however many vectors come, and parts merge.
 class Moments {
  public:
-  // features [n,D], any real dtype. Every call has the same D.
+  // features [n,D], any real dtype. Throws std::invalid_argument for another D than before.
   void add(const at::Tensor& features);
   void merge(const Moments& other);
 
