@@ -40,6 +40,7 @@ void Progress::begin(const std::string& label) {
   label_ = label;
   unit_.clear();
   done_ = total_ = 0;
+  each_s_ = 0;
   running_ = true;
   started_ = Clock::now();
   shown_ = {};
@@ -49,20 +50,30 @@ void Progress::begin(const std::string& label) {
 void Progress::update(const std::string& unit, std::int64_t done, std::int64_t total) {
   if (unit != unit_) {  // a new kind of work within the stage: rates start afresh
     unit_ = unit;
-    first_done_ = done;
+    each_s_ = 0;
+    counted_done_ = done;
     counted_from_ = Clock::now();
   }
   done_ = done;
   total_ = total;
+  measure_rate();
   if (seconds_since(shown_) < (terminal_ ? 0.5 : 20.0)) return;
-  const double counted = double(done_ - first_done_);
   char rate[48] = "";
-  if (counted > 0) {
-    const double each = seconds_since(counted_from_) / counted;
-    if (each >= 0.1) std::snprintf(rate, sizeof rate, " · %.2f s each", each);
-    else std::snprintf(rate, sizeof rate, " · %.0f a second", 1 / std::max(each, 1e-9));
-  }
+  if (each_s_ >= 0.1) std::snprintf(rate, sizeof rate, " · %.2f s each", each_s_);
+  else if (each_s_ > 0) std::snprintf(rate, sizeof rate, " · %.0f a second", 1 / each_s_);
   show(std::to_string(done_) + " of " + std::to_string(total_) + " " + unit_ + rate);
+}
+
+// Averages over about half a minute, so that a machine that was busy for a while is not held against
+// the rest of a long stage.
+void Progress::measure_rate() {
+  const double seconds = seconds_since(counted_from_);
+  const double counted = double(done_ - counted_done_);
+  if (counted <= 0 || seconds < 3.0) return;
+  const double weight = each_s_ == 0 ? 1.0 : std::min(1.0, seconds / 30.0);
+  each_s_ += weight * (seconds / counted - each_s_);
+  counted_done_ = done_;
+  counted_from_ = Clock::now();
 }
 
 void Progress::end() {
@@ -85,9 +96,7 @@ double Progress::elapsed_s() const { return seconds_since(started_); }
 
 double Progress::current_remaining_s() const {
   const double estimate = current_ < estimates_.size() ? estimates_[current_] : 0;
-  const double counted = double(done_ - first_done_);
-  if (counted > 0 && counted >= 0.01 * double(total_))
-    return seconds_since(counted_from_) / counted * double(total_ - done_);
+  if (each_s_ > 0) return each_s_ * double(total_ - done_);
   return std::max(0.0, estimate - elapsed_s());
 }
 

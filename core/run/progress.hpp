@@ -29,13 +29,15 @@ class DKDM_API Progress {
  private:
   double elapsed_s() const;
   double current_remaining_s() const;
+  void measure_rate();
   void show(const std::string& line);
   void clear();
 
   std::vector<double> estimates_;
   std::size_t current_ = 0;
   std::string label_, unit_;
-  std::int64_t done_ = 0, total_ = 0, first_done_ = 0;
+  std::int64_t done_ = 0, total_ = 0, counted_done_ = 0;
+  double each_s_ = 0;  // recent seconds a unit, 0 = not known yet
   bool running_ = false, terminal_ = false, line_open_ = false;
   double spent_s_ = 0, spent_estimate_s_ = 0;  // finished stages: how wrong the estimates are
   std::chrono::steady_clock::time_point started_, counted_from_, shown_;
