@@ -192,6 +192,10 @@ void apply_override(Section& root, const std::string& text) {
     }
   }
   Entry entry = read_value(parts.back(), text.substr(equals + 1), source);
+  // Another plugin does not know the parameters of the one whose place it takes.
+  const Entry* plugin = entry.name == "plugin" ? at->find("plugin") : nullptr;
+  if (plugin && plugin->value() && entry.value() && *plugin->value() != *entry.value())
+    std::erase_if(at->entries, [](const Entry& e) { return e.value() && e.name != "plugin"; });
   if (Entry* old = at->find(parts.back())) {
     *old = std::move(entry);
   } else {

@@ -47,6 +47,7 @@ class Planner {
         spec_(bench.dataset->spec()), dataset_(bench.dataset->fingerprint()) {}
 
   Plan plan(const Selection& selection) {
+    check_sample_counts();
     const auto seeds = selection.seeds.empty() ? experiment_.seeds : selection.seeds;
     std::int64_t number = 0;
     for (const auto& id : selection.rows)
@@ -68,6 +69,19 @@ class Planner {
 
  private:
   using Chain = std::vector<std::pair<std::string, std::size_t>>;
+
+  // Too few samples for the evaluator would show only after hours of training.
+  void check_sample_counts() const {
+    const auto least =
+        bench_.registry.evaluator(experiment_.evaluator, bench_.host)->least_samples();
+    for (const auto& row : experiment_.rows)
+      if (const auto count = row.sample.integer("count"); count < least)
+        throw ConfigError(experiment_.file.string(),
+                          "row \"" + row.id + "\": sample.count = " + std::to_string(count) +
+                              ", but the evaluator " + experiment_.evaluator.name +
+                              " needs at least " + std::to_string(least) +
+                              " samples (twice its largest feature dimension)");
+  }
 
   [[noreturn]] void unknown_row(const std::string& id) const {
     std::vector<std::string> ids;
@@ -321,8 +335,8 @@ class Planner {
     record.row_order = static_cast<std::int64_t>(order);
     record.seed = seed;
     const auto& training = row.training ? row.training : experiment_.teacher_training;
+    if (row.training) record.method = row.training->method.name;  // "" marks the teacher
     if (training) {
-      record.method = training->method.name;
       record.student = training->student.name;
       record.parameters = cost_.parameters(training->student, spec_);
     }

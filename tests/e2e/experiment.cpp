@@ -99,6 +99,12 @@ TEST_CASE("experiment: a table is made, recorded, and not made again", "[e2e]") 
     INFO("the table shows every row, and the database holds the same figures");
     const auto report = program.run({"report", "tiny", "--format", "json"});
     REQUIRE(report.exit_code == 0);
+    // The teacher is no competitor: only a student's value is the best of its column.
+    const auto markdown = program.run({"report", "tiny", "--format", "markdown"});
+    std::istringstream lines(markdown.out);
+    for (std::string line; std::getline(lines, line);)
+      if (line.find("| Teacher") == 0) CHECK(line.find("**") == std::string::npos);
+    CHECK(markdown.out.find("**") != std::string::npos);
     for (const char* label : {"Teacher", "Dynamic Iterative Distillation", "Data-Free Training"})
       CHECK(first.out.find(label) != std::string::npos);
     const auto rows = query(program, "SELECT row, fid, protocol, sample_count FROM table2");
@@ -223,6 +229,15 @@ TEST_CASE("experiment: Ctrl-C is exit code 130 and loses nothing", "[e2e]") {
   CHECK(stopped.exit_code == 130);
   CHECK(stopped.err.find("interrupted") != std::string::npos);
   CHECK(query(program, "SELECT status FROM run_status")[0]["status"] == "interrupted");
+}
+
+TEST_CASE("experiment: too few samples for the evaluator are refused before anything is made", "[e2e]") {
+  const Program program;
+  const auto file = program.write("tiny.toml", teacher_network());
+  const Output output = program.run({"run", file, "--set", "sample.count=100"});
+  CHECK(output.exit_code == 2);
+  CHECK(output.err.find("needs at least 224 samples") != std::string::npos);
+  CHECK_FALSE(fs::exists(program.home() / "artifacts" / "train"));
 }
 
 TEST_CASE("experiment: a failing row is recorded and the others are made", "[e2e]") {

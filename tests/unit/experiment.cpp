@@ -135,6 +135,10 @@ TEST_CASE("experiment: another plugin replaces the default student whole", "[uni
   const Experiment other =
       load(edited("{ dropout = 0.0 }", "{ plugin = \"fixture-throwing\", how = \"data\" }"));
   CHECK(other.rows[1].training->student.params.values().size() == 1);
+  // The file's [student] has a width, which the other plugin does not know.
+  const Experiment overridden =
+      load(edited("{ dropout = 0.0 }", "{}"), {"student.plugin=fixture-throwing"});
+  CHECK(overridden.rows[1].training->student.name == "fixture-throwing");
 }
 
 TEST_CASE("experiment: the resolved text loads to an equal experiment", "[unit][config]") {
