@@ -26,9 +26,10 @@ struct RunRecord {
   std::string experiment, title, table, published_section, published_row, scale, file;
   std::string row, label;
   std::int64_t row_order = 0, seed = 0;
-  std::string method, student, teacher, dataset, evaluator;  // plugin names ("" = none; no method: the teacher)
-  std::string config;                                       // resolved TOML
-  std::int64_t parameters = 0;                               // of the evaluated network
+  std::string method;  // plugin name; "" marks the teacher itself
+  std::string student, teacher, dataset, evaluator;  // plugin names, "" = none
+  std::string config;                                // resolved TOML
+  std::int64_t parameters = 0;                       // of the evaluated network
 };
 
 enum class StageStatus { done, cached, failed };
