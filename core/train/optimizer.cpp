@@ -32,12 +32,14 @@ Optimizer::Optimizer(torch::nn::Module& network, const Params& settings) : setti
       parameters_.push_back(parameter.detach());
       exp_avg_.push_back(at::zeros_like(parameters_.back()));
       exp_avg_sq_.push_back(at::zeros_like(parameters_.back()));
-      step_count_.push_back(at::zeros({}, at::kFloat));
     }
     names_.push_back(entry.key());
     all_.push_back(parameter);
+    values_.push_back(parameter.detach());
     ema_.push_back(parameter.detach().clone());
   }
+  // One count for all: the fused kernel reads it and does not advance it.
+  step_count_.assign(parameters_.size(), at::zeros({}, at::kFloat));
 }
 
 std::vector<at::Tensor> Optimizer::gradients() const {
@@ -60,23 +62,17 @@ void Optimizer::step(std::int64_t step, const at::Tensor& norm) {
   auto gradients = this->gradients();
   const double clip = settings_.real("grad_clip");
   if (clip > 0) at::_foreach_mul_(gradients, (clip / (norm + 1e-6)).clamp_max(1.0));
-  // The fused kernel counts steps itself; ours is the only count, so a restored run needs no other.
-  for (auto& count : step_count_) count.fill_(double(step + 1));
+  if (!step_count_.empty()) step_count_.front().fill_(double(step + 1));
   at::_fused_adamw_(parameters_, gradients, exp_avg_, exp_avg_sq_, /*max_exp_avg_sqs=*/{},
                     step_count_, learning_rate(settings_, step), settings_.real("beta1"),
                     settings_.real("beta2"), settings_.real("weight_decay"),
                     settings_.real("adam_eps"), /*amsgrad=*/false, /*maximize=*/false);
-  std::vector<at::Tensor> current;
-  current.reserve(all_.size());
-  for (const auto& parameter : all_) current.push_back(parameter.detach());
-  at::_foreach_lerp_(ema_, current, 1.0 - ema_decay(settings_, step));
+  at::_foreach_lerp_(ema_, values_, 1.0 - ema_decay(settings_, step));
   for (std::size_t i : trained_) all_[i].mutable_grad().reset();
 }
 
 std::vector<std::pair<std::string, std::vector<at::Tensor>>> Optimizer::slots() const {
-  std::vector<at::Tensor> current;
-  for (const auto& parameter : all_) current.push_back(parameter.detach());
-  return {{"param/", current}, {"ema/", ema_}, {"exp_avg/", exp_avg_}, {"exp_avg_sq/", exp_avg_sq_}};
+  return {{"param/", values_}, {"ema/", ema_}, {"exp_avg/", exp_avg_}, {"exp_avg_sq/", exp_avg_sq_}};
 }
 
 std::map<std::string, at::Tensor> Optimizer::state() const {
@@ -96,7 +92,7 @@ void Optimizer::restore(const std::map<std::string, at::Tensor>& state, const st
 std::map<std::string, at::Tensor> Optimizer::weights(bool ema) const {
   std::map<std::string, at::Tensor> weights;
   for (std::size_t i = 0; i < names_.size(); ++i)
-    weights[names_[i]] = ema ? ema_[i] : all_[i].detach();
+    weights[names_[i]] = ema ? ema_[i] : values_[i];
   return weights;
 }
 

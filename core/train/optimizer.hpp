@@ -47,7 +47,8 @@ class DKDM_API Optimizer {
 
   Params settings_;
   std::vector<std::string> names_;      // of all parameters, in registration order
-  std::vector<at::Tensor> all_, ema_;   // parallel to names_
+  // Parallel to names_; values_ are the parameters' storage outside autograd.
+  std::vector<at::Tensor> all_, values_, ema_;
   std::vector<std::size_t> trained_;    // indices of those that require a gradient
   std::vector<at::Tensor> parameters_, exp_avg_, exp_avg_sq_, step_count_;
 };
