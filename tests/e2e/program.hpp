@@ -52,13 +52,14 @@ class Program {
     return home_ / name;
   }
 
-  // Starts `dkdm args…`; stdout and stderr go to files of the home.
-  pid_t start(const std::vector<std::string>& args) const {
+  // Starts `dkdm args…` with DKDM_HOME `store` ("" = the home); stdout and stderr go to files of the
+  // home.
+  pid_t start(const std::vector<std::string>& args, const fs::path& store = {}) const {
     std::vector<std::string> words{DKDM_BUILD_DIR "/dkdm"};
     words.insert(words.end(), args.begin(), args.end());
     const pid_t child = ::fork();
     if (child == 0) {
-      ::setenv("DKDM_HOME", home_.c_str(), 1);
+      ::setenv("DKDM_HOME", (store.empty() ? home_ : store).c_str(), 1);
       ::setenv("OMP_NUM_THREADS", "2", 1);
       std::freopen((home_ / "stdout").c_str(), "w", stdout);
       std::freopen((home_ / "stderr").c_str(), "w", stderr);
@@ -78,7 +79,9 @@ class Program {
     return {code, read_file(home_ / "stdout"), read_file(home_ / "stderr")};
   }
 
-  Output run(const std::vector<std::string>& args) const { return wait(start(args)); }
+  Output run(const std::vector<std::string>& args, const fs::path& store = {}) const {
+    return wait(start(args, store));
+  }
 
   // Starts, waits until `ready` holds, sends `signal`, waits for the end.
   template <class Ready>
