@@ -4,26 +4,12 @@
 #include "cli/commands.hpp"
 #include "cli/session.hpp"
 #include "dkdm/io.hpp"
-#include "results/runs.hpp"
 #include "run/progress.hpp"
 
 namespace dkdm::cli {
-namespace {
 
 namespace fs = std::filesystem;
 namespace po = boost::program_options;
-
-// A folder with model.json, or the number of a recorded run.
-fs::path model_folder(const std::string& word, Context& context) {
-  if (fs::is_directory(word)) return word;
-  if (!word.empty() && word.find_first_not_of("0123456789") == std::string::npos) {
-    const auto artifact = results::trained_artifact(context.recorded_database(), std::stoll(word));
-    return context.home() / artifact;
-  }
-  throw ConfigError(word, "neither a folder of a trained model nor the number of a run (dkdm runs)");
-}
-
-}  // namespace
 
 int cmd_sample(const Arguments& args, Context& context) {
   Options options("sample CHECKPOINT|RUN -n N [-o FILE.npz|FILE.png] [options]",

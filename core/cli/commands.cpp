@@ -12,6 +12,7 @@ const std::vector<Command>& commands() {
       {"runs", "list runs, show one, compare two, remove one", cmd_runs},
       {"query", "ask the results database in SQL, read-only", cmd_query},
       {"sample", "draw images from a trained model", cmd_sample},
+      {"checkpoint", "look into, convert and export weight files", cmd_checkpoint},
       {"plugins", "list plugins, describe one", cmd_plugins},
       {"data", "list datasets: present, or how to get them", cmd_data},
       {"db", "the database's file, version and size", cmd_db},

@@ -19,6 +19,7 @@ struct Command {
 // In the order of the program's help.
 const std::vector<Command>& commands();
 
+int cmd_checkpoint(const Arguments& args, Context& context);
 int cmd_data(const Arguments& args, Context& context);
 int cmd_db(const Arguments& args, Context& context);
 int cmd_doctor(const Arguments& args, Context& context);

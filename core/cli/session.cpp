@@ -6,6 +6,7 @@
 #include "cli/signals.hpp"
 #include "dkdm/io.hpp"
 #include "results/report.hpp"
+#include "results/runs.hpp"
 #include "run/progress.hpp"
 
 namespace dkdm::cli {
@@ -161,6 +162,15 @@ std::vector<fs::path> experiment_files(const Options& options, Context& context)
   }
   if (files.empty()) options.misuse("name an experiment file");
   return files;
+}
+
+fs::path model_folder(const std::string& word, Context& context) {
+  if (fs::is_directory(word)) return word;
+  if (!word.empty() && word.find_first_not_of("0123456789") == std::string::npos) {
+    const auto artifact = results::trained_artifact(context.recorded_database(), std::stoll(word));
+    return context.home() / artifact;
+  }
+  throw ConfigError(word, "neither a folder of a trained model nor the number of a run (dkdm runs)");
 }
 
 int run_experiments(Context& context, const std::vector<fs::path>& files, const Options& options,

@@ -51,6 +51,9 @@ std::vector<std::string> overrides_of(const Options& options);
 // ("desk/table2"). Throws ConfigError that lists what there is.
 std::vector<std::filesystem::path> experiment_files(const Options& options, Context& context);
 
+// A trained model named on the command line: a folder with model.json, or the number of a recorded run.
+std::filesystem::path model_folder(const std::string& word, Context& context);
+
 // Runs every experiment of `files` in turn; then prints each one's table and paths to stdout.
 int run_experiments(Context& context, const std::vector<std::filesystem::path>& files,
                     const Options& options, const run::RunOptions& run_options);

@@ -1,7 +1,8 @@
-// Positional reads with the system's reason in every failure.
+// Positional reads and mappings with the system's reason in every failure.
 #include "io/input_file.hpp"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,44 +16,80 @@ std::string at_byte(const std::filesystem::path& file, std::uint64_t offset) {
   return file.string() + ": byte " + std::to_string(offset);
 }
 
-InputFile::InputFile(std::filesystem::path file)
-    : path_(std::move(file)), descriptor_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC)) {
-  if (descriptor_ < 0) throw DataError(path_.string(), std::strerror(errno));
-  struct stat status{};
-  const bool known = ::fstat(descriptor_, &status) == 0;
-  if (!known || !S_ISREG(status.st_mode)) {
-    ::close(descriptor_);
-    throw DataError(path_.string(), "is not a regular file");
-  }
-  size_ = static_cast<std::uint64_t>(status.st_size);
-}
-
-InputFile::~InputFile() { ::close(descriptor_); }
-
-void InputFile::read(std::uint64_t offset, void* out, std::uint64_t bytes) const {
+void ByteSource::require(std::uint64_t offset, std::uint64_t bytes) const {
   if (offset > size_ || bytes > size_ - offset) {
     throw DataError(at_byte(path_, offset), "needs " + std::to_string(bytes) +
                                                 " bytes here, but the file ends at byte " +
                                                 std::to_string(size_) + " (truncated?)");
   }
+}
+
+std::string ByteSource::read(std::uint64_t offset, std::uint64_t bytes) const {
+  require(offset, bytes);  // before memory is asked for
+  std::string text(bytes, '\0');
+  read(offset, text.data(), bytes);
+  return text;
+}
+
+Descriptor::Descriptor(const std::filesystem::path& file)
+    : number_(::open(file.c_str(), O_RDONLY | O_CLOEXEC)) {
+  if (number_ < 0) throw DataError(file.string(), std::strerror(errno));
+  struct stat status{};
+  const bool known = ::fstat(number_, &status) == 0;
+  if (!known || !S_ISREG(status.st_mode)) {
+    ::close(number_);
+    throw DataError(file.string(), "is not a regular file");
+  }
+  size_ = static_cast<std::uint64_t>(status.st_size);
+}
+
+Descriptor::~Descriptor() { ::close(number_); }
+
+void InputFile::read(std::uint64_t offset, void* out, std::uint64_t bytes) const {
+  require(offset, bytes);
   char* to = static_cast<char*>(out);
   while (bytes > 0) {
     const std::size_t piece = std::min<std::uint64_t>(bytes, std::uint64_t{1} << 30);
-    const ssize_t got = ::pread(descriptor_, to, piece, static_cast<off_t>(offset));
+    const ssize_t got = ::pread(number(), to, piece, static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw DataError(at_byte(path_, offset), std::strerror(errno));
-    if (got == 0) throw DataError(at_byte(path_, offset), "the file shrank while it was read");
+    if (got < 0) throw DataError(at_byte(path(), offset), std::strerror(errno));
+    if (got == 0) throw DataError(at_byte(path(), offset), "the file shrank while it was read");
     to += got;
     offset += static_cast<std::uint64_t>(got);
     bytes -= static_cast<std::uint64_t>(got);
   }
 }
 
-std::string InputFile::read(std::uint64_t offset, std::uint64_t bytes) const {
-  if (offset > size_ || bytes > size_ - offset) read(offset, nullptr, bytes);  // throws
-  std::string text(bytes, '\0');
-  read(offset, text.data(), bytes);
-  return text;
+MappedFile::MappedFile(const std::filesystem::path& file)
+    : MappedFile(file, Descriptor(file)) {}
+
+MappedFile::MappedFile(const std::filesystem::path& file, const Descriptor& open)
+    : ByteSource(file, open.size()), mapped_(open.size() > 0) {
+  if (!mapped_) return;  // the system maps no empty file
+  // Private and writable: a tensor over it may be changed, and the file stays as it is.
+  void* memory = ::mmap(nullptr, size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE,
+                        open.number(), 0);
+  if (memory == MAP_FAILED) {
+    throw DataError(file.string(), std::string("cannot be mapped: ") + std::strerror(errno));
+  }
+  data_ = static_cast<const char*>(memory);
+}
+
+MappedFile::MappedFile(const std::filesystem::path& name, std::string_view bytes)
+    : ByteSource(name, bytes.size()), data_(bytes.data()) {}
+
+MappedFile::~MappedFile() {
+  if (mapped_) ::munmap(const_cast<char*>(data_), size());
+}
+
+std::string_view MappedFile::view(std::uint64_t offset, std::uint64_t bytes) const {
+  require(offset, bytes);
+  return {data_ + offset, bytes};
+}
+
+void MappedFile::read(std::uint64_t offset, void* out, std::uint64_t bytes) const {
+  const std::string_view from = view(offset, bytes);
+  std::copy(from.begin(), from.end(), static_cast<char*>(out));
 }
 
 std::uint64_t array_bytes(const std::vector<std::int64_t>& shape, std::uint64_t item_size,

@@ -49,7 +49,14 @@ void apply_zip64(ZipEntry& entry, const std::string& bytes, std::uint64_t at, st
 
 }  // namespace
 
-ZipReader::ZipReader(const std::filesystem::path& file) : file_(file) {
+ZipReader::ZipReader(const std::filesystem::path& file)
+    : own_(std::make_unique<InputFile>(file)), file_(*own_) {
+  read_directory();
+}
+
+ZipReader::ZipReader(const ByteSource& source) : file_(source) { read_directory(); }
+
+void ZipReader::read_directory() {
   const Directory directory = find_directory();
   directory_offset_ = directory.offset;
   const std::string bytes = file_.read(directory.offset, directory.bytes);
@@ -57,11 +64,11 @@ ZipReader::ZipReader(const std::filesystem::path& file) : file_(file) {
   for (std::uint64_t at = 0; at < bytes.size();) {
     entries_.push_back(parse_entry(bytes, at));
     if (!names.insert(entries_.back().name).second) {
-      throw DataError(file.string(), "entry '" + entries_.back().name + "' stands there twice");
+      throw DataError(file_.path().string(), "entry '" + entries_.back().name + "' stands there twice");
     }
   }
   if (entries_.size() != directory.count) {
-    throw DataError(at_byte(file, directory.offset),
+    throw DataError(at_byte(file_.path(), directory.offset),
                     "the zip directory promises " + std::to_string(directory.count) +
                         " entries and holds " + std::to_string(entries_.size()));
   }
@@ -79,7 +86,7 @@ ZipReader::Directory ZipReader::find_directory() const {
   }
   if (at == std::string::npos) {
     throw DataError(at_byte(file_.path(), file_.size()),
-                    "no end record of a zip archive (not an npz, or truncated)");
+                    "no end record of a zip archive (another kind of file, or truncated)");
   }
   const std::uint64_t end = tail_offset + at;
   Directory directory{.offset = u32(tail, at + 16), .bytes = u32(tail, at + 12),

@@ -1,10 +1,11 @@
-// The part of zip that npz needs: single-disk archives, stored or deflated entries, zip64.
+// The part of zip that npz and PyTorch need: single-disk archives, stored or deflated entries, zip64.
 // Every length is checked against the file before it is used; errors are DataError with the byte.
 #pragma once
 
 #include <zlib.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -23,8 +24,10 @@ struct ZipEntry {
 class ZipReader {
  public:
   explicit ZipReader(const std::filesystem::path& file);
+  // `source` must outlive it.
+  explicit ZipReader(const ByteSource& source);
 
-  const InputFile& file() const { return file_; }
+  const ByteSource& file() const { return file_; }
   const std::vector<ZipEntry>& entries() const { return entries_; }
   // Offset of the entry's packed bytes.
   std::uint64_t data_offset(const ZipEntry& entry) const;
@@ -36,7 +39,10 @@ class ZipReader {
   Directory find_directory() const;
   ZipEntry parse_entry(const std::string& directory, std::uint64_t& at) const;
 
-  InputFile file_;
+  void read_directory();
+
+  std::unique_ptr<const ByteSource> own_;
+  const ByteSource& file_;
   std::uint64_t directory_offset_ = 0;
   std::vector<ZipEntry> entries_;
 };

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "dkdm/checkpoint.hpp"
 #include "dkdm/io.hpp"
 #include "train/state_dict.hpp"
 
@@ -78,7 +79,9 @@ TrainedModel load_model(const std::filesystem::path& folder, const std::string& 
     target[entry.key()] = entry.value();
   }
   const auto file = folder / (weights + ".safetensors");
-  train::copy_strictly(io::load_tensors(file), target, file.string());
+  const auto tensors = io::load_tensors(file);
+  io::check_finite({.path = "", .tensors = {tensors.begin(), tensors.end()}}, file);
+  train::copy_strictly(tensors, target, file.string());
   network->eval();
   return {network, description.diffusion, description.spec};
 }

@@ -1,27 +1,40 @@
 #include "train/state_dict.hpp"
 
+#include <torch/nn/module.h>
+
+#include <algorithm>
 #include <sstream>
+
+#include "dkdm/checkpoint.hpp"
 
 namespace dkdm::train {
 
 void copy_strictly(const std::map<std::string, at::Tensor>& source,
                    const std::map<std::string, at::Tensor>& target, const std::string& where) {
   std::vector<std::string> problems;
+  std::size_t missing = 0, misshapen = 0, unexpected = 0;
   for (const auto& [name, tensor] : target) {
     const auto found = source.find(name);
     if (found == source.end()) {
       problems.push_back("missing " + name);
+      ++missing;
     } else if (found->second.sizes() != tensor.sizes()) {
       std::ostringstream line;
       line << name << " has shape " << found->second.sizes() << ", expected " << tensor.sizes();
       problems.push_back(line.str());
+      ++misshapen;
     }
   }
-  for (const auto& [name, tensor] : source)
-    if (!target.contains(name)) problems.push_back("unexpected " + name);
+  for (const auto& [name, tensor] : source) {
+    if (target.contains(name)) continue;
+    problems.push_back("unexpected " + name);
+    ++unexpected;
+  }
   if (!problems.empty()) {
     constexpr std::size_t kListed = 10;
-    std::string text = "tensors do not fit the network: ";
+    std::string text = "tensors do not fit the network (" + std::to_string(missing) + " missing, " +
+                       std::to_string(misshapen) + " misshapen, " + std::to_string(unexpected) +
+                       " unexpected): ";
     for (std::size_t i = 0; i < std::min(kListed, problems.size()); ++i)
       text += (i ? "; " : "") + problems[i];
     if (problems.size() > kListed)
@@ -33,3 +46,33 @@ void copy_strictly(const std::map<std::string, at::Tensor>& source,
 }
 
 }  // namespace dkdm::train
+
+namespace dkdm::io {
+
+namespace {
+
+// A module's own parameters, then its buffers, then its children's, as PyTorch's state_dict() goes.
+void collect(const torch::nn::Module& module, const std::string& prefix, NamedTensors& out) {
+  for (const auto& entry : module.named_parameters(/*recurse=*/false))
+    out.emplace_back(prefix + entry.key(), entry.value());
+  for (const auto& entry : module.named_buffers(/*recurse=*/false))
+    out.emplace_back(prefix + entry.key(), entry.value());
+  for (const auto& child : module.named_children())
+    collect(*child.value(), prefix + child.key() + ".", out);
+}
+
+}  // namespace
+
+NamedTensors state_of(const torch::nn::Module& network) {
+  NamedTensors tensors;
+  collect(network, "", tensors);
+  return tensors;
+}
+
+void load_strictly(const NamedTensors& tensors, torch::nn::Module& network,
+                   const std::string& where) {
+  const NamedTensors target = state_of(network);
+  train::copy_strictly({tensors.begin(), tensors.end()}, {target.begin(), target.end()}, where);
+}
+
+}  // namespace dkdm::io

@@ -49,7 +49,7 @@ TEST_CASE("cli: help lists every command and each command has its own", "[e2e][c
   CHECK(help.exit_code == 0);
   CHECK(dkdm.run({}).out == help.out);
   for (const std::string command : {"quickstart", "run", "plan", "report", "runs", "query",
-                                    "sample", "plugins", "data", "db", "doctor"}) {
+                                    "sample", "checkpoint", "plugins", "data", "db", "doctor"}) {
     INFO(command);
     CHECK(contains(help.out, "\n  " + command + " "));
     const Output own = dkdm.run({command, "--help"});

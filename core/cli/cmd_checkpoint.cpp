@@ -1,0 +1,118 @@
+// dkdm checkpoint inspect|convert|export: weight files of PyTorch and safetensors.
+#include <iostream>
+
+#include "cli/commands.hpp"
+#include "cli/session.hpp"
+#include "dkdm/checkpoint.hpp"
+#include "io/tensor_types.hpp"
+
+namespace dkdm::cli {
+namespace {
+
+namespace fs = std::filesystem;
+namespace po = boost::program_options;
+
+std::string shape_text(const at::Tensor& tensor) {
+  std::string text;
+  for (const std::int64_t side : tensor.sizes()) {
+    text += (text.empty() ? "" : "x") + std::to_string(side);
+  }
+  return text.empty() ? "scalar" : text;
+}
+
+std::int64_t parameters(const io::NamedTensors& tensors) {
+  std::int64_t count = 0;
+  for (const auto& [name, tensor] : tensors) count += tensor.numel();
+  return count;
+}
+
+// One row a fact: the format, then each dictionary with its tensors, then the values.
+results::Table description(const io::CheckpointFile& checkpoint, const fs::path& file) {
+  const auto right = results::Align::right;
+  results::Table table;
+  table.columns = {{"what"},  {"dictionary"}, {"name"}, {"type"}, {"shape"},
+                   {"parameters", right, true}, {"value"}};
+  table.rows.push_back({"format", {}, {}, {}, {}, {}, checkpoint.format});
+  for (const io::StateDict& state : checkpoint.states) {
+    const std::string path = state.path.empty() ? "." : state.path;
+    table.rows.push_back({"dictionary", path, {}, {}, {},
+                          std::to_string(parameters(state.tensors)),
+                          std::to_string(state.tensors.size()) + " tensors"});
+    for (const auto& [name, tensor] : state.tensors) {
+      table.rows.push_back({"tensor", path, name,
+                            std::string(io::item_of(tensor, file.string()).torch),
+                            shape_text(tensor), std::to_string(tensor.numel()), {}});
+    }
+  }
+  for (const auto& [path, value] : checkpoint.values) {
+    table.rows.push_back({"value", {}, path, {}, {}, {}, value});
+  }
+  return table;
+}
+
+bool is_safetensors(const fs::path& file) { return file.extension() == ".safetensors"; }
+
+void check_ending(const fs::path& file) {
+  const std::string ending = file.extension().string();
+  if (is_safetensors(file) || ending == ".pt" || ending == ".pth" || ending == ".ckpt") return;
+  throw ConfigError(file.string(), "expected a file name ending in .pt, .pth, .ckpt or .safetensors");
+}
+
+void write(const fs::path& file, const io::NamedTensors& tensors) {
+  if (is_safetensors(file)) {
+    io::write_safetensors(file, tensors);
+  } else {
+    io::write_torch(file, tensors);
+  }
+  std::cout << file.string() << '\n';
+}
+
+}  // namespace
+
+int cmd_checkpoint(const Arguments& args, Context& context) {
+  Options options(
+      "checkpoint inspect FILE | convert IN OUT | export RUN|FOLDER OUT [options]",
+      "inspect  prints what a .pt, .pth, .ckpt or .safetensors file holds: dictionaries, tensors,\n"
+      "         values. Nothing that the file asks for is run.\n"
+      "convert  writes one of its dictionaries as PyTorch's zip (.pt, .pth, .ckpt) or as\n"
+      "         .safetensors: the same tensors, byte for byte.\n"
+      "export   writes a trained model, by its run's number or folder, as a state_dict of the\n"
+      "         reference implementation.");
+  options.add()("state", po::value<std::string>()->default_value("")->value_name("PATH"),
+                "convert: the dictionary, as inspect shows it; \".\" = the top (default: the only "
+                "one, or state_dict, model)")(
+      "weights", po::value<std::string>()->default_value("ema"), "export: ema or raw");
+  options.with_format().with_words(3);
+  if (!options.parse(args)) return 0;
+  const auto words = options.words();
+  const std::string action = words.empty() ? "" : words[0];
+  const auto expect = [&](std::size_t count, const std::string& usage) {
+    if (words.size() != count) options.misuse("checkpoint: expected " + usage);
+  };
+
+  if (action == "inspect") {
+    expect(2, "inspect FILE");
+    options.print(description(io::read_checkpoint(words[1]), words[1]));
+  } else if (action == "convert") {
+    expect(3, "convert IN OUT");
+    check_ending(words[2]);
+    const auto checkpoint = io::read_checkpoint(words[1]);
+    write(words[2], io::select_state(checkpoint, options.get<std::string>("state"), words[1]).tensors);
+  } else if (action == "export") {
+    expect(3, "export RUN|FOLDER OUT");
+    check_ending(words[2]);
+    const std::string& weights = options.get<std::string>("weights");
+    if (weights != "ema" && weights != "raw") {
+      throw ConfigError("--weights " + weights, "expected ema or raw");
+    }
+    Session session(context);
+    const auto model = session.host().load_model(model_folder(words[1], context), weights);
+    write(words[2], io::state_of(*model.network));
+  } else {
+    options.misuse((action.empty() ? "checkpoint: say which" : "checkpoint: no '" + action + "'") +
+                   "; there are: inspect FILE, convert IN OUT, export RUN|FOLDER OUT");
+  }
+  return 0;
+}
+
+}  // namespace dkdm::cli

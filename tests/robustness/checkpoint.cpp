@@ -1,0 +1,309 @@
+// Checkpoints that lie: hostile pickles, cut files, flipped bits, sizes that no file has.
+#include <ATen/ATen.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+
+#include <functional>
+
+#include "dkdm/checkpoint.hpp"
+#include "dkdm/io.hpp"
+#include "fixtures/analytic.hpp"
+#include "fixtures/pickles.hpp"
+#include "io/zip_writer.hpp"
+
+using namespace dkdm;
+using namespace dkdm::fixtures;
+using Catch::Matchers::Contains;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kFixtures = fs::path(DKDM_SOURCE_DIR) / "tests/fixtures/checkpoints/torch-2.15.0";
+constexpr std::int64_t kHuge = std::int64_t{1} << 62;
+
+// Allocations beyond `extra` bytes fail while it lives, so that an unbounded one is seen.
+class MemoryLimit {
+ public:
+  explicit MemoryLimit(std::uint64_t extra) {
+    ::getrlimit(RLIMIT_AS, &before_);
+    long pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    rlimit limit = before_;
+    limit.rlim_cur = static_cast<rlim_t>(pages) * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + extra;
+    ::setrlimit(RLIMIT_AS, &limit);
+  }
+  ~MemoryLimit() { ::setrlimit(RLIMIT_AS, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+// What reading `bytes` says: the DataError's message, or "accepted". Any other end fails the test.
+std::string said_of(const std::string& bytes) {
+  ScratchFolder scratch;
+  const auto file = scratch.path / "bad.pt";
+  write_bytes(file, bytes);
+  const MemoryLimit limit(std::uint64_t{1} << 30);
+  try {
+    const auto checkpoint = io::read_checkpoint(file);
+    for (const auto& state : checkpoint.states) {
+      io::select_state(checkpoint, state.path.empty() ? "." : state.path, file);
+    }
+    return "accepted";
+  } catch (const DataError& error) {
+    return error.what();
+  } catch (const std::exception& error) {
+    FAIL("not a DataError: " << error.what());
+  }
+  return "";
+}
+
+std::string said_of_object(const std::string& object, const std::vector<LegacyStorage>& data = {}) {
+  return said_of(legacy(object, data));
+}
+
+std::string repeated(const std::string& part, std::size_t times) {
+  std::string all;
+  while (times-- > 0) all += part;
+  return all;
+}
+
+const LegacyStorage kFour{"s", 4, floats({1, 2, 3, 4})};
+
+std::string shaped(std::int64_t offset, const std::vector<std::int64_t>& sizes,
+                   const std::vector<std::int64_t>& strides) {
+  return said_of_object(dict({{text("w"), tensor(storage("s", 4), offset, sizes, strides)}}), {kFour});
+}
+
+}  // namespace
+
+TEST_CASE("hostile pickle: a call of a system function is refused by name and byte, and not made",
+          "[robustness][checkpoint]") {
+  ScratchFolder scratch;
+  const auto marker = scratch.path / "made";
+  const std::string attack = call(global("posix", "system"), {text("touch " + marker.string())});
+  const auto at = "byte " + std::to_string(legacy_head().size() + 2);
+  CHECK_THAT(said_of_object(attack), Contains("bad.pt: " + at) && Contains("posix.system") &&
+                                         Contains("nothing of the file was run"));
+  const std::string stack_global = text("os") + text("system") + "\x93" + tuple({text("true")}) + "R";
+  CHECK_THAT(said_of_object(stack_global), Contains("os.system"));
+  CHECK_FALSE(fs::exists(marker));
+}
+
+TEST_CASE("hostile pickle: each opcode and global outside the lists is named",
+          "[robustness][checkpoint]") {
+  const std::string list_of_nothing = "]";
+  const std::map<std::string, std::string> cases{
+      {global("builtins", "eval"), "builtins.eval"},
+      {global("torch._utils", "_rebuild_qtensor"), "torch._utils._rebuild_qtensor"},
+      {global("torch", "load"), "torch.load"},
+      {global("torch", "QInt8Storage"), "torch.QInt8Storage"},
+      {global("torch\x1b[2J", "x"), "torch?[2J.x"},
+      {global("collections", "OrderedDict") + ")\x81", "the opcode NEWOBJ"},
+      {"(iposix\nsystem\n", "the opcode INST"},
+      {"(" + global("posix", "system") + "o", "posix.system"},
+      {")o", "the opcode OBJ"},
+      {std::string("\x82\x01"), "the opcode EXT1"},
+      {"]0", "the opcode POP"},
+      {"\x8f", "the opcode EMPTY_SET"},
+      {"\xff", "the unknown opcode 0xff"},
+      {call(text("x"), {}), "calls a value"},
+      {call(global("torch", "FloatStorage"), {integer(3)}), "calls FloatStorage"},
+      {call(global("numpy", "ndarray"), {integer(3)}), "calls ndarray"},
+      {list_of_nothing + "}b", "gives a state to an object that takes none"},
+      {text("module") + "Q", "a persistent id is no tuple"},
+      {tuple({text("module"), text("a"), text("b"), text("c"), text("d")}) + "Q",
+       "a persistent id is not"},
+      {dict({{tensor(storage("s", 4), 0, {1}, {1}), "N"}}), "key is neither text nor number"},
+      {dict({{text("a\nb"), "N"}}), "holds a control character"},
+      {dict({{text("a"), "N"}, {text("a"), "N"}}), "'a' stands there twice"},
+      {text("\xc0\x80"), "a text is not UTF-8"},
+      {"\x80\x06", "pickle protocol 6"},
+      {"K\x01K\x02", "ends with more than one value"},
+      {"", "takes a value where there is none"},
+      {"h\x05", "memo entry 5, which was never stored"},
+      {"t", "goes back to a mark where there is none"},
+      {"K\x01(R", "takes a value where there is none"},
+      {"](K\x01u", "has no value"},
+      {"]K\x01K\x02s", "what is no dictionary"},
+      {"}K\x01" + std::string("a"), "what is no list"},
+      {"cabc", "a global's name does not end"},
+  };
+  for (const auto& [object, expected] : cases) {
+    CAPTURE(expected);
+    CHECK_THAT(said_of_object(object, {kFour}), Contains(expected) && Contains("bad.pt: byte "));
+  }
+}
+
+TEST_CASE("hostile pickle: references that multiply, cycles and depth end in an error",
+          "[robustness][checkpoint]") {
+  std::string bomb = "}q" + std::string(1, '\0');
+  for (int i = 1; i < 50; ++i) {  // each holds the one before twice: 2^49 paths
+    const std::string before(1, static_cast<char>(i - 1));
+    bomb += "](h" + before + "h" + before + "eq" + std::string(1, static_cast<char>(i));
+  }
+  const std::string nested_bomb = "](" + bomb + "e";
+  CHECK_THAT(said_of_object(nested_bomb), Contains("refer to each other so often"));
+
+  const std::string zero(1, '\0');
+  CHECK_THAT(said_of_object("]q" + zero + "(h" + zero + "}e"), Contains("nested deeper than 64"));
+  CHECK_THAT(said_of_object("}q" + zero + text("me") + "h" + zero + "s"),
+             Contains("nested deeper than 64"));
+  const std::size_t depth = 200'000;
+  CHECK_THAT(said_of_object(std::string(depth, ']') + "}" + std::string(depth, 'a')),
+             Contains("nested deeper than 64"));
+  // A long text that is shared by many keys' paths.
+  std::string shared = "}(";
+  for (int i = 0; i < 2000; ++i) shared += text(std::string(4000, 'k') + std::to_string(i)) + "}";
+  CHECK(said_of_object(shared + "u") == "accepted");
+}
+
+TEST_CASE("hostile pickle: counts that no file holds ask for no memory", "[robustness][checkpoint]") {
+  const std::map<std::string, std::string> cases{
+      {"X\xff\xff\xff\xff", "needs 4294967295 more bytes"},
+      {"\x8d" + raw(kHuge), "needs 4611686018427387904 more bytes"},
+      {"\x8e" + raw(kHuge), "needs 4611686018427387904 more bytes"},
+      {"\x8b\xff\xff\xff\xff", "needs 4294967295 more bytes"},
+      {"]r\xff\xff\xff\xff", "memo entry 4294967295 is not read"},
+      {std::string(5'000'000, ']'), "more than 4194304 values"},
+      {std::string(5'000'000, '('), "too many open marks"},
+      {"]q\x01" + repeated("h\x01", 5'000'000), "more values are waiting"},
+      {dict({{text("w"), tensor(storage("s", kHuge), 0, {1}, {1})}}), "items is impossible"},
+      {dict({{text("w"), tensor(storage("s", kHuge / 8), 0, {1}, {1})}}), "expected 576460752303"},
+      {dict({{text("w"), tensor(storage("s", -1), 0, {1}, {1})}}), "is not an integer from 0"},
+      {dict({{text("w"), tensor(storage("s", 4), 0, std::vector<std::int64_t>(65, 1),
+                                std::vector<std::int64_t>(65, 1))}}),
+       "is not a short list of integers"},
+  };
+  for (const auto& [object, expected] : cases) {
+    CAPTURE(expected);
+    CHECK_THAT(said_of_object(object, {kFour}), Contains(expected));
+  }
+  CHECK(shaped(0, {2, 2}, {2, 1}) == "accepted");
+  CHECK(shaped(4, {0, kHuge}, {kHuge, 1}) == "accepted");
+  CHECK(shaped(0, {1 << 20, 4}, {0, 1}) == "accepted");
+  CHECK_THAT(shaped(1, {4}, {1}), Contains("first item 1 does not lie in its storage of 4 items"));
+  CHECK_THAT(shaped(0, {2, 2}, {3, 1}), Contains("does not lie in its storage"));
+  CHECK_THAT(shaped(0, {kHuge, 4}, {kHuge, 1}), Contains("dimension 4 is impossible"));
+  CHECK_THAT(shaped(2, {3}, {kHuge}), Contains("does not lie in its storage"));
+  CHECK_THAT(shaped(kHuge, {2, 2}, {kHuge, kHuge}), Contains("does not lie in its storage"));
+  CHECK_THAT(shaped(0, {2}, {-1}), Contains("is not an integer from 0"));
+  CHECK_THAT(shaped(-1, {2}, {1}), Contains("is not an integer from 0"));
+  CHECK_THAT(shaped(0, {2}, {1, 1}), Contains("not one stride a dimension"));
+  CHECK_THAT(shaped(0, {1 << 20, 1 << 20}, {0, 0}), Contains("more often than is read"));
+}
+
+TEST_CASE("legacy stream: storages that are absent, strange, misnumbered or too many",
+          "[robustness][checkpoint]") {
+  const std::string object = dict({{text("w"), tensor(storage("s", 4), 0, {4}, {1})}});
+  CHECK(said_of_object(object, {kFour}) == "accepted");
+  CHECK_THAT(said_of_object(object), Contains("the bytes of the storage 's' are not in the file"));
+  CHECK_THAT(said_of_object(object, {kFour, kFour}), Contains("stands there twice"));
+  CHECK_THAT(said_of_object(object, {kFour, {"t", 0, ""}}), Contains("'t' stands there twice or"));
+  CHECK_THAT(said_of_object(object, {{"s", 3, floats({1, 2, 3})}}), Contains("has 3 items, expected 4"));
+  CHECK_THAT(said_of(legacy(object, {kFour}) + "x"), Contains("bytes follow the last storage"));
+  CHECK_THAT(said_of_object("](" + tensor(storage("s", 4), 0, {4}, {1}) +
+                                tensor(storage("s", 5), 0, {4}, {1}) + "e",
+                            {kFour}),
+             Contains("is given 16 bytes, and 20 elsewhere"));
+  CHECK_THAT(said_of_object(dict({{text("b"), tensor(storage("s", 2, "BoolStorage"), 0, {2}, {1})}}),
+                            {{"s", 2, "\x01\x02"}}),
+             Contains("tensor 'b': a BOOL is neither 0 nor 1"));
+}
+
+TEST_CASE("torch zip: entries that are absent, compressed in name, resized or of another kind",
+          "[robustness][checkpoint]") {
+  ScratchFolder scratch;
+  const std::string objects = pickle(dict({{text("w"), tensor(storage("0", 2), 0, {2}, {1})}}));
+  const auto said = [&](const std::vector<std::pair<std::string, std::string>>& entries) {
+    const auto file = scratch.path / "made.zip";
+    io::ZipWriter zip(file);
+    for (const auto& [name, bytes] : entries) zip.add(name, bytes);
+    zip.commit();
+    return said_of(io::read_text(file));
+  };
+  const std::pair<std::string, std::string> data{"x/data/0", floats({1, 2})};
+  CHECK(said({{"x/data.pkl", objects}, data}) == "accepted");
+  CHECK(said({{"x/data.pkl", objects}, {"x/byteorder", "little"}, data}) == "accepted");
+  CHECK_THAT(said({{"x/data.pkl", objects}, {"x/byteorder", "middle"}, data}),
+             Contains("the byte order is 'middle', expected little or big"));
+  CHECK_THAT(said({{"x/data.pkl", objects}}), Contains("no entry for the storage '0'"));
+  CHECK_THAT(said({{"x/data.pkl", objects}, {"x/data/0", "four"}}),
+             Contains("has 4 bytes, but its storage takes 8"));
+  CHECK_THAT(said({{"x/data.pkl", objects}, {"y/data.pkl", objects}, data}),
+             Contains("two entries data.pkl"));
+  CHECK_THAT(said({{"x/data.pkl", objects}, {"x/constants.pkl", ""}, data}),
+             Contains("a TorchScript module"));
+  CHECK_THAT(said({{"x/data.pkl", objects + "x"}, data}), Contains("bytes follow the pickle's end"));
+  CHECK_THAT(said({{"x/data.pkl", objects.substr(0, 9)}, data}), Contains("truncated?"));
+}
+
+TEST_CASE("cut files: at every byte an error that names the file and a byte",
+          "[robustness][checkpoint]") {
+  ScratchFolder scratch;
+  const auto tensors = io::read_checkpoint(kFixtures / "state.pt").states.at(0).tensors;
+  io::write_safetensors(scratch.path / "state.safetensors", tensors);
+  for (const fs::path& source : {kFixtures / "state.pt", kFixtures / "legacy-state.pt",
+                                 kFixtures / "legacy-views.pt", scratch.path / "state.safetensors"}) {
+    const std::string whole = io::read_text(source);
+    CHECK(said_of(whole) == "accepted");
+    int wrong = 0;
+    for (std::size_t bytes = 0; bytes < whole.size(); ++bytes) {
+      const std::string said = said_of(whole.substr(0, bytes));
+      if (said.find("bad.pt: ") == std::string::npos || said.find("byte") == std::string::npos) {
+        ++wrong;
+        UNSCOPED_INFO(source << " cut to " << bytes << ": " << said);
+      }
+    }
+    CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("flipped bits: a zip is refused or unchanged, a stream refused or read, nothing else",
+          "[robustness][checkpoint]") {
+  ScratchFolder scratch;
+  const auto file = scratch.path / "flipped.pt";
+  for (const std::string name : {"state.pt", "legacy-state.pt"}) {
+    const std::string whole = io::read_text(kFixtures / name);
+    const auto original = io::read_checkpoint(kFixtures / name);
+    int refused = 0, changed = 0;
+    for (std::size_t at = 0; at < whole.size(); ++at) {
+      std::string bytes = whole;
+      bytes[at] = static_cast<char>(bytes[at] ^ (1 << at % 8));
+      write_bytes(file, bytes);
+      try {
+        const auto read = io::read_checkpoint(file);
+        const auto& state = io::select_state(read, "", file);
+        const auto& expected = original.states.at(0);
+        bool same = state.tensors.size() == expected.tensors.size();
+        for (std::size_t i = 0; same && i < state.tensors.size(); ++i) {
+          same = state.tensors[i].first == expected.tensors[i].first &&
+                 at::equal(state.tensors[i].second, expected.tensors[i].second);
+        }
+        changed += !same;
+      } catch (const DataError&) {
+        ++refused;
+      }
+    }
+    CAPTURE(name);
+    CHECK(refused > 500);
+    if (name == "state.pt") CHECK(changed == 0);  // every byte of a tensor is under a checksum
+  }
+}
+
+TEST_CASE("a file without checksums, as set_crc32_options(False) writes it, is read",
+          "[robustness][checkpoint]") {
+  std::string bytes = io::read_text(kFixtures / "state.pt");
+  // Where a local header, a directory entry and a data descriptor hold theirs.
+  const std::map<std::string, std::size_t> records{
+      {"PK\x03\x04", 14}, {"PK\x01\x02", 16}, {"PK\x07\x08", 4}};
+  for (const auto& [mark, at] : records) {
+    for (auto found = bytes.find(mark); found != std::string::npos; found = bytes.find(mark, found + 4)) {
+      bytes.replace(found + at, 4, 4, '\0');
+    }
+  }
+  CHECK(said_of(bytes) == "accepted");
+}
