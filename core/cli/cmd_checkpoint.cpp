@@ -3,6 +3,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/session.hpp"
+#include "dkdm/architecture.hpp"
 #include "dkdm/checkpoint.hpp"
 #include "io/tensor_types.hpp"
 
@@ -26,7 +27,7 @@ std::int64_t parameters(const io::NamedTensors& tensors) {
   return count;
 }
 
-// One row a fact: the format, then each dictionary with its tensors, then the values.
+// One row a fact: the format, then each dictionary with its network and tensors, then the values.
 results::Table description(const io::CheckpointFile& checkpoint, const fs::path& file) {
   const auto right = results::Align::right;
   results::Table table;
@@ -38,6 +39,10 @@ results::Table description(const io::CheckpointFile& checkpoint, const fs::path&
     table.rows.push_back({"dictionary", path, {}, {}, {},
                           std::to_string(parameters(state.tensors)),
                           std::to_string(state.tensors.size()) + " tensors"});
+    architecture::Shapes shapes;
+    for (const auto& [name, tensor] : state.tensors) shapes.emplace_back(name, tensor.sizes().vec());
+    const auto network = architecture::recognise(shapes);
+    if (network.familiar) table.rows.push_back({"network", path, {}, {}, {}, {}, network.text});
     for (const auto& [name, tensor] : state.tensors) {
       table.rows.push_back({"tensor", path, name,
                             std::string(io::item_of(tensor, file.string()).torch),
@@ -72,8 +77,8 @@ void write(const fs::path& file, const io::NamedTensors& tensors) {
 int cmd_checkpoint(const Arguments& args, Context& context) {
   Options options(
       "checkpoint inspect FILE | convert IN OUT | export RUN|FOLDER OUT [options]",
-      "inspect  prints what a .pt, .pth, .ckpt or .safetensors file holds: dictionaries, tensors,\n"
-      "         values. Nothing that the file asks for is run.\n"
+      "inspect  prints what a .pt, .pth, .ckpt or .safetensors file holds: dictionaries, networks\n"
+      "         known by their tensors, tensors, values. Nothing that the file asks for is run.\n"
       "convert  writes one of its dictionaries as PyTorch's zip (.pt, .pth, .ckpt) or as\n"
       "         .safetensors: the same tensors, byte for byte.\n"
       "export   writes a trained model, by its run's number or folder, as a state_dict of the\n"

@@ -131,7 +131,12 @@ class Reader {
     out.expected_minutes = params.real("expected_minutes");
 
     const Params diffusion = read_params(diffusion_table(), optional("diffusion"), "[diffusion]");
-    out.diffusion = {diffusion.text("schedule"), diffusion.integer("steps"), ""};
+    out.diffusion = {.schedule = diffusion.text("schedule"),
+                     .steps = diffusion.integer("steps"),
+                     .respacing = "",
+                     .beta_start = diffusion.real("beta_start"),
+                     .beta_end = diffusion.real("beta_end"),
+                     .variance = diffusion.text("variance")};
     steps_ = out.diffusion.steps;
     out.dataset = choose("dataset", required("dataset"), "[dataset]");
     out.evaluator = choose("evaluator", required("evaluator"), "[evaluator]");

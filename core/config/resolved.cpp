@@ -50,6 +50,9 @@ std::string resolved_text(const Experiment& experiment) {
   out.section("[diffusion]");
   out.value("schedule", experiment.diffusion.schedule);
   out.value("steps", experiment.diffusion.steps);
+  out.value("beta_start", experiment.diffusion.beta_start);
+  out.value("beta_end", experiment.diffusion.beta_end);
+  out.value("variance", experiment.diffusion.variance);
   out.plugin("[teacher]", experiment.teacher);
   if (experiment.teacher_training) out.training("teacher", *experiment.teacher_training);
   out.params("[synthetic]", experiment.synthetic);

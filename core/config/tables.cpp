@@ -74,8 +74,13 @@ const ParamTable& synthetic_table() {
 
 const ParamTable& diffusion_table() {
   static const ParamTable table{
-      text("schedule", "cosine", "noise schedule").one_of({"cosine", "linear"}),
+      text("schedule", "cosine", "noise schedule").one_of({"cosine", "linear", "scaled_linear"}),
       integer("steps", 1000, "diffusion steps T before respacing").between(2, 100000),
+      real("beta_start", 0, "first beta of a linear schedule, 0 = 0.1 / steps").between(0, 1),
+      real("beta_end", 0, "last beta of a linear schedule, 0 = 20 / steps").between(0, 1),
+      text("variance", "fixed_large", "variance of networks that predict none: beta (fixed_large) "
+                                      "or the posterior's (fixed_small)")
+          .one_of({"fixed_large", "fixed_small"}),
   };
   return table;
 }

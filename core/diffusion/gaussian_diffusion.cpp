@@ -27,7 +27,7 @@ enum Column : std::int64_t {
   kColumns
 };
 
-at::Tensor coefficient_matrix(const GaussianDiffusion::Tables& tables) {
+at::Tensor coefficient_matrix(const GaussianDiffusion::Tables& tables, bool fixed_large) {
   const auto steps = static_cast<std::int64_t>(tables.beta.size());
   at::Tensor matrix = at::empty({steps, kColumns}, at::kDouble);
   double* row = matrix.mutable_data_ptr<double>();
@@ -44,7 +44,7 @@ at::Tensor coefficient_matrix(const GaussianDiffusion::Tables& tables) {
     row[kPosteriorLogVariance] = lower;
     row[kLogVarianceMiddle] = (upper + lower) / 2;
     row[kLogVarianceHalf] = (upper - lower) / 2;
-    row[kFixedLogVariance] = t == 0 ? lower : upper;
+    row[kFixedLogVariance] = fixed_large && t > 0 ? upper : lower;
     row[kNotLast] = t == 0 ? 0 : 1;
   }
   return matrix;
@@ -70,8 +70,8 @@ struct GaussianDiffusion::DeviceTables {
     at::Tensor f64, f32, timestep_map;
   };
 
-  DeviceTables(const Tables& tables, const std::vector<std::int64_t>& map) {
-    const at::Tensor matrix = coefficient_matrix(tables);
+  DeviceTables(const Tables& tables, const std::vector<std::int64_t>& map, bool fixed_large) {
+    const at::Tensor matrix = coefficient_matrix(tables, fixed_large);
     copies.push_back({matrix, matrix.to(at::kFloat), at::tensor(map, at::kLong)});
   }
 
@@ -94,7 +94,12 @@ struct GaussianDiffusion::DeviceTables {
 
 GaussianDiffusion::GaussianDiffusion(const DiffusionConfig& config)
     : config_(config) {
-  const std::vector<double> all = diffusion::betas(config.schedule, config.steps);
+  const bool fixed_large = config.variance == "fixed_large";
+  if (!fixed_large && config.variance != "fixed_small") {
+    throw ConfigError("diffusion.variance is \"" + config.variance +
+                      "\", expected \"fixed_large\" or \"fixed_small\"");
+  }
+  const std::vector<double> all = diffusion::betas(config);
   timestep_map_ = respaced_steps(config.steps, config.respacing);
   if (timestep_map_.size() < 2) {
     throw ConfigError("respacing \"" + config.respacing +
@@ -102,7 +107,7 @@ GaussianDiffusion::GaussianDiffusion(const DiffusionConfig& config)
   }
   // Rebuilt from ratios even when every step is kept, as the reference does.
   tables_ = diffusion::make_tables(diffusion::respaced_betas(all, timestep_map_));
-  device_tables_ = std::make_shared<DeviceTables>(tables_, timestep_map_);
+  device_tables_ = std::make_shared<DeviceTables>(tables_, timestep_map_, fixed_large);
 }
 
 std::int64_t GaussianDiffusion::num_steps() const {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numbers>
 #include <string_view>
+#include <utility>
 
 namespace dkdm {
 namespace {
@@ -86,22 +87,48 @@ std::vector<std::int64_t> respaced_steps(std::int64_t steps, const std::string& 
 
 namespace diffusion {
 
-std::vector<double> betas(const std::string& schedule, std::int64_t steps) {
+namespace {
+
+// Both ends of a linear schedule.
+std::pair<double, double> linear_ends(const DiffusionConfig& config) {
+  const double scale = 1000.0 / static_cast<double>(config.steps);
+  const double first = config.beta_start == 0 ? scale * 0.0001 : config.beta_start;
+  const double last = config.beta_end == 0 ? scale * 0.02 : config.beta_end;
+  if (config.beta_end == 0 && last >= 1) {
+    throw ConfigError("diffusion.steps is " + std::to_string(config.steps) +
+                      ": the linear schedule needs more than 20, its last beta must be below 1");
+  }
+  if (!(first > 0 && first <= last && last < 1)) {
+    throw ConfigError("diffusion.beta_start and beta_end are " + std::to_string(first) + " and " +
+                      std::to_string(last) + ", expected 0 < beta_start <= beta_end < 1");
+  }
+  return {first, last};
+}
+
+std::vector<double> evenly(double first, double last, std::int64_t count) {
+  std::vector<double> points(static_cast<std::size_t>(count));
+  const double stride = (last - first) / static_cast<double>(count - 1);
+  for (std::size_t i = 0; i < points.size(); ++i) points[i] = first + static_cast<double>(i) * stride;
+  points.back() = last;
+  return points;
+}
+
+}  // namespace
+
+std::vector<double> betas(const DiffusionConfig& config) {
+  const std::int64_t steps = config.steps;
   if (steps < 2) {
     throw ConfigError("diffusion.steps is " + std::to_string(steps) + ", expected at least 2");
   }
   std::vector<double> beta(static_cast<std::size_t>(steps));
-  if (schedule == "linear") {
-    const double scale = 1000.0 / static_cast<double>(steps);
-    const double first = scale * 0.0001, last = scale * 0.02;
-    if (last >= 1) {
-      throw ConfigError("diffusion.steps is " + std::to_string(steps) +
-                        ": the linear schedule needs more than 20, its last beta must be below 1");
-    }
-    const double stride = (last - first) / static_cast<double>(steps - 1);
-    for (std::size_t i = 0; i < beta.size(); ++i) beta[i] = first + static_cast<double>(i) * stride;
-    beta.back() = last;
-  } else if (schedule == "cosine") {
+  if (config.schedule == "linear") {
+    const auto [first, last] = linear_ends(config);
+    beta = evenly(first, last, steps);
+  } else if (config.schedule == "scaled_linear") {
+    const auto [first, last] = linear_ends(config);
+    beta = evenly(std::sqrt(first), std::sqrt(last), steps);
+    for (double& b : beta) b *= b;
+  } else if (config.schedule == "cosine") {
     const auto alpha_bar = [&](std::size_t i) {
       const double s = static_cast<double>(i) / static_cast<double>(steps);
       const double cosine = std::cos((s + 0.008) / 1.008 * std::numbers::pi / 2);
@@ -111,8 +138,8 @@ std::vector<double> betas(const std::string& schedule, std::int64_t steps) {
       beta[i] = std::min(1 - alpha_bar(i + 1) / alpha_bar(i), 0.999);
     }
   } else {
-    throw ConfigError("diffusion.schedule is \"" + schedule +
-                      "\", expected \"cosine\" or \"linear\"");
+    throw ConfigError("diffusion.schedule is \"" + config.schedule +
+                      "\", expected \"cosine\", \"linear\" or \"scaled_linear\"");
   }
   return beta;
 }

@@ -24,7 +24,7 @@ torch::Tensor timestep_embedding(const torch::Tensor& t, std::int64_t dim) {
   return at::cat({phase.cos(), phase.sin()}, 1);
 }
 
-torch::Tensor self_attention(const torch::Tensor& qkv, std::int64_t heads) {
+torch::Tensor self_attention(const torch::Tensor& qkv, std::int64_t heads, QkvOrder order) {
   const std::int64_t n = qkv.size(0), tokens = qkv.size(1), width = qkv.size(2) / 3;
   if (width * 3 != qkv.size(2) || width % heads != 0) {
     throw ConfigError("attention: " + std::to_string(qkv.size(2)) +
@@ -33,7 +33,9 @@ torch::Tensor self_attention(const torch::Tensor& qkv, std::int64_t heads) {
   }
   // One unbind: its gradient is one concatenation in the layout of qkv, where three selects would
   // each add into a zeroed copy.
-  const auto parts = qkv.view({n, tokens, 3, heads, width / heads}).unbind(2);
+  const bool parts_first = order == QkvOrder::parts_first;
+  const auto parts = parts_first ? qkv.view({n, tokens, 3, heads, width / heads}).unbind(2)
+                                 : qkv.view({n, tokens, heads, 3, width / heads}).unbind(3);
   const auto out = at::scaled_dot_product_attention(
       parts[0].transpose(1, 2), parts[1].transpose(1, 2), parts[2].transpose(1, 2));
   return out.transpose(1, 2).reshape({n, tokens, width});

@@ -37,7 +37,11 @@ void write_model_description(const std::filesystem::path& folder,
         {"params", params}}},
       {"image", {{"channels", description.spec.channels}, {"size", description.spec.size}}},
       {"diffusion",
-       {{"schedule", description.diffusion.schedule}, {"steps", description.diffusion.steps}}},
+       {{"schedule", description.diffusion.schedule},
+        {"steps", description.diffusion.steps},
+        {"beta_start", description.diffusion.beta_start},
+        {"beta_end", description.diffusion.beta_end},
+        {"variance", description.diffusion.variance}}},
       {"trained_steps", description.steps}};
   io::write_text(folder / kFile, json.dump(2) + "\n");
 }
@@ -59,8 +63,14 @@ ModelDescription read_model_description(const std::filesystem::path& folder,
     description.student = {"student", info.name, info.version,
                            Params(info.params, given, file.string())};
     description.spec = {json.at("image").at("channels"), json.at("image").at("size")};
-    description.diffusion.schedule = json.at("diffusion").at("schedule");
-    description.diffusion.steps = json.at("diffusion").at("steps");
+    const auto& diffusion = json.at("diffusion");
+    description.diffusion.schedule = diffusion.at("schedule");
+    description.diffusion.steps = diffusion.at("steps");
+    // Folders of before there was a choice do not have these.
+    const DiffusionConfig fallback;
+    description.diffusion.beta_start = diffusion.value("beta_start", fallback.beta_start);
+    description.diffusion.beta_end = diffusion.value("beta_end", fallback.beta_end);
+    description.diffusion.variance = diffusion.value("variance", fallback.variance);
     description.steps = json.at("trained_steps");
     return description;
   } catch (const Json::exception& error) {
@@ -84,6 +94,19 @@ TrainedModel load_model(const std::filesystem::path& folder, const std::string& 
   train::copy_strictly(tensors, target, file.string());
   network->eval();
   return {network, description.diffusion, description.spec};
+}
+
+std::shared_ptr<Denoiser> untrained_student(const std::string& name,
+                                            const std::map<std::string, Value>& values,
+                                            const ImageSpec& spec,
+                                            const plugin::Registry& registry) {
+  const auto& info = registry.find("student", name);
+  auto network = registry.student(
+      {info.kind, info.name, info.version, Params(info.params, values, name)}, spec, /*seed=*/0);
+  to_channels_last(*network);
+  for (auto& parameter : network->parameters()) parameter.set_requires_grad(false);
+  network->eval();
+  return network;
 }
 
 std::int64_t count_parameters(const torch::nn::Module& network) {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
+#include <memory>
 #include <string>
 
 #include "dkdm/host.hpp"
@@ -25,6 +27,12 @@ DKDM_API ModelDescription read_model_description(const std::filesystem::path& fo
 // The network in evaluation mode, channels-last, without gradients. `weights` "ema" or "raw".
 DKDM_API TrainedModel load_model(const std::filesystem::path& folder, const std::string& weights,
                                  const plugin::Registry& registry);
+
+// A student by its plugin's name, for weights that come from elsewhere (Host::student).
+DKDM_API std::shared_ptr<Denoiser> untrained_student(const std::string& name,
+                                                     const std::map<std::string, Value>& values,
+                                                     const ImageSpec& spec,
+                                                     const plugin::Registry& registry);
 
 DKDM_API std::int64_t count_parameters(const torch::nn::Module& network);
 

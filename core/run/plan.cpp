@@ -16,8 +16,13 @@ std::string describe(const plugin::PluginChoice& choice) {
   return choice.name + " " + choice.version + "\n" + choice.params.canonical();
 }
 
+// What is at its default is left out, so that keys of before there was a choice stay good.
 std::string describe(const DiffusionConfig& config) {
-  return config.schedule + " " + std::to_string(config.steps);
+  std::string text = config.schedule + " " + std::to_string(config.steps);
+  if (config.beta_start != 0) text += " beta_start " + to_text(Value(config.beta_start));
+  if (config.beta_end != 0) text += " beta_end " + to_text(Value(config.beta_end));
+  if (config.variance != DiffusionConfig().variance) text += " variance " + config.variance;
+  return text;
 }
 
 std::string describe(const ImageSpec& spec) {

@@ -23,4 +23,10 @@ TrainedModel RunHost::load_model(const std::filesystem::path& folder, const std:
   return run::load_model(folder, weights, registry_);
 }
 
+std::shared_ptr<Denoiser> RunHost::student(const std::string& name,
+                                           const std::map<std::string, Value>& values,
+                                           const ImageSpec& spec) {
+  return untrained_student(name, values, spec, registry_);
+}
+
 }  // namespace dkdm::run

@@ -21,6 +21,9 @@ class DKDM_API RunHost final : public Host {
   void log(const std::string& component, const std::string& line) override;
   void progress(const std::string& unit, std::int64_t done, std::int64_t total) override;
   TrainedModel load_model(const std::filesystem::path& folder, const std::string& weights) override;
+  std::shared_ptr<Denoiser> student(const std::string& name,
+                                    const std::map<std::string, Value>& values,
+                                    const ImageSpec& spec) override;
 
  private:
   const plugin::Registry& registry_;

@@ -14,14 +14,22 @@ namespace dkdm {
 
 namespace {
 
+std::string described(const DiffusionConfig& config) {
+  std::string text = config.schedule + " noise in " + std::to_string(config.steps) + " steps";
+  if (config.beta_start != 0) text += ", beta_start " + to_text(Value(config.beta_start));
+  if (config.beta_end != 0) text += ", beta_end " + to_text(Value(config.beta_end));
+  return text + ", variance " + config.variance;
+}
+
 // The chain that the teacher walks: the run's process, respaced when `respacing` says so.
 GaussianDiffusion chain_of(const MethodContext& context, const std::string& respacing) {
   const DiffusionConfig& run = context.diffusion;
   const DiffusionConfig& taught = context.teacher->diffusion;
-  if (taught.schedule != run.schedule || taught.steps != run.steps) {
-    throw ConfigError("the teacher was trained with " + taught.schedule + " noise in " +
-                      std::to_string(taught.steps) + " steps, the run has " + run.schedule +
-                      " in " + std::to_string(run.steps) + ": they must be equal");
+  if (taught.schedule != run.schedule || taught.steps != run.steps ||
+      taught.beta_start != run.beta_start || taught.beta_end != run.beta_end ||
+      taught.variance != run.variance) {
+    throw ConfigError("the teacher was trained with " + described(taught) + "; the run's " +
+                      "[diffusion] says " + described(run) + ": they must be equal");
   }
   if (context.teacher->spec != context.spec) {
     throw ConfigError("the teacher makes images of " + std::to_string(context.teacher->spec.size) +

@@ -1,6 +1,8 @@
-// ADM's UNet (Dhariwal & Nichol 2021) as the paper's teachers and CNN students use it: residual
-// blocks with scale-shift conditioning, resampling inside them, attention at stated resolutions.
-// Names, order and shapes of the parameters are the reference's, so its checkpoints fit.
+// ADM's UNet (Dhariwal & Nichol 2021): at the defaults as the paper's teachers and CNN students use
+// it, with residual blocks with scale-shift conditioning, resampling inside them, attention at stated
+// resolutions; by parameters whatever else guided-diffusion's and improved-diffusion's UNetModel can
+// be without classes. Names, order and shapes of the parameters are the reference's, so its
+// checkpoints fit.
 //
 // Activations are [N,C,H,W] in channels-last memory from the stem to the head.
 #include <torch/nn/modules/container/modulelist.h>
@@ -9,16 +11,16 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/modules/normalization.h>
 
+#include "adm_unet_config.hpp"
 #include "dkdm/nn.hpp"
 #include "dkdm/plugin.hpp"
 
 namespace {
 
 using namespace dkdm;
+using adm::Config;
 using at::Tensor;
 namespace tnn = torch::nn;
-
-constexpr std::int64_t kGroups = 32;
 
 // Takes the place of the reference's parameterless layers, which count in the names.
 struct Unnamed : tnn::Module {};
@@ -29,11 +31,11 @@ Tensor activated(Tensor x) {
 }
 
 tnn::GroupNorm norm(std::int64_t channels) {
-  return tnn::GroupNorm(tnn::GroupNormOptions(kGroups, channels));
+  return tnn::GroupNorm(tnn::GroupNormOptions(adm::kGroups, channels));
 }
 
-tnn::Conv2d conv(std::int64_t in, std::int64_t out, std::int64_t kernel) {
-  return tnn::Conv2d(tnn::Conv2dOptions(in, out, kernel).padding(kernel / 2));
+tnn::Conv2d conv(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t stride = 1) {
+  return tnn::Conv2d(tnn::Conv2dOptions(in, out, kernel).padding(kernel / 2).stride(stride));
 }
 
 // A convolution that starts at zero: the block is the identity, the network's output 0.
@@ -52,6 +54,12 @@ std::shared_ptr<T> numbered(tnn::Module& parent, int index, std::shared_ptr<T> l
 struct Layers : tnn::Module {};  // a name only
 
 enum class Resample { none, down, up };
+
+Tensor resampled(const Tensor& x, Resample how) {
+  if (how == Resample::down) return at::avg_pool2d(x, 2);
+  if (how == Resample::up) return at::upsample_nearest2d(x, {2 * x.size(2), 2 * x.size(3)});
+  return x;
+}
 
 // One layer of a block: h [N,C,H,W], emb [N,E] -> h.
 struct Layer : tnn::Module {
@@ -74,43 +82,61 @@ struct Stem final : Layer {
   Tensor weight, bias;
 };
 
+// Halves or doubles the image outside residual blocks: by a strided convolution or by one after
+// repetition; without convolutions by averaging or repetition alone.
+struct Resampler final : Layer {
+  Resampler(std::int64_t channels, Resample resample, bool convolution) : resample_(resample) {
+    if (!convolution) return;
+    const bool down = resample == Resample::down;
+    layer = register_module(down ? "op" : "conv", conv(channels, channels, 3, down ? 2 : 1));
+  }
+  Tensor forward(const Tensor& x, const Tensor&) override {
+    if (!layer) return resampled(x, resample_);
+    return layer->forward(resample_ == Resample::up ? resampled(x, resample_) : x);
+  }
+
+ private:
+  Resample resample_;
+  tnn::Conv2d layer{nullptr};
+};
+
 struct ResBlock final : Layer {
-  ResBlock(std::int64_t in, std::int64_t out, std::int64_t emb, double dropout, Resample resample)
-      : resample_(resample) {
+  ResBlock(std::int64_t in, std::int64_t out, std::int64_t emb, const Config& config,
+           Resample resample)
+      : resample_(resample), scale_shift_(config.scale_shift) {
     auto in_layers = register_module("in_layers", std::make_shared<Layers>());
     in_norm = numbered(*in_layers, 0, norm(in).ptr());
     numbered(*in_layers, 1, std::make_shared<Unnamed>());
     in_conv = numbered(*in_layers, 2, conv(in, out, 3).ptr());
     auto emb_layers = register_module("emb_layers", std::make_shared<Layers>());
     numbered(*emb_layers, 0, std::make_shared<Unnamed>());
-    emb_linear = numbered(*emb_layers, 1, tnn::Linear(emb, 2 * out).ptr());
+    emb_linear = numbered(*emb_layers, 1, tnn::Linear(emb, scale_shift_ ? 2 * out : out).ptr());
     auto out_layers = register_module("out_layers", std::make_shared<Layers>());
     out_norm = numbered(*out_layers, 0, norm(out).ptr());
     numbered(*out_layers, 1, std::make_shared<Unnamed>());
-    out_dropout = numbered(*out_layers, 2, std::make_shared<nn::Dropout>(dropout));
+    out_dropout = numbered(*out_layers, 2, std::make_shared<nn::Dropout>(config.dropout));
     out_conv = numbered(*out_layers, 3, zero_conv(out, out).ptr());
     if (in != out) skip = register_module("skip_connection", conv(in, out, 1));
   }
 
   // emb comes with its SiLU already applied, once for all blocks.
   Tensor forward(const Tensor& x, const Tensor& emb) override {
-    Tensor h = in_conv->forward(resampled(activated(in_norm->forward(x))));
-    const auto scale_shift = emb_linear->forward(emb).unsqueeze(2).unsqueeze(3).chunk(2, 1);
-    h = at::addcmul(scale_shift[1], out_norm->forward(h), scale_shift[0] + 1);
+    Tensor h = in_conv->forward(resampled(activated(in_norm->forward(x)), resample_));
+    const Tensor time = emb_linear->forward(emb).unsqueeze(2).unsqueeze(3);
+    if (scale_shift_) {
+      const auto scale_shift = time.chunk(2, 1);
+      h = at::addcmul(scale_shift[1], out_norm->forward(h), scale_shift[0] + 1);
+    } else {
+      h = out_norm->forward(h + time);
+    }
     h = out_conv->forward(out_dropout->forward(activated(h)));
-    const Tensor shortcut = resampled(x);
+    const Tensor shortcut = resampled(x, resample_);
     return h.add_(skip ? skip->forward(shortcut) : shortcut);
   }
 
  private:
-  Tensor resampled(const Tensor& x) const {
-    if (resample_ == Resample::down) return at::avg_pool2d(x, 2);
-    if (resample_ == Resample::up)
-      return at::upsample_nearest2d(x, {2 * x.size(2), 2 * x.size(3)});
-    return x;
-  }
-
   Resample resample_;
+  bool scale_shift_;
   std::shared_ptr<tnn::GroupNormImpl> in_norm, out_norm;
   std::shared_ptr<tnn::Conv2dImpl> in_conv, out_conv;
   std::shared_ptr<tnn::LinearImpl> emb_linear;
@@ -119,7 +145,9 @@ struct ResBlock final : Layer {
 };
 
 struct Attention final : Layer {
-  Attention(std::int64_t channels, std::int64_t head_channels) : heads_(channels / head_channels) {
+  Attention(std::int64_t channels, const Config& config, bool output)
+      : heads_(config.heads(channels, output)),
+        order_(config.new_order ? nn::QkvOrder::parts_first : nn::QkvOrder::heads_first) {
     norm_ = register_module("norm", norm(channels));
     qkv = register_module("qkv", tnn::Conv1d(tnn::Conv1dOptions(channels, 3 * channels, 1)));
     proj_out = register_module("proj_out", tnn::Conv1d(tnn::Conv1dOptions(channels, channels, 1)));
@@ -134,13 +162,15 @@ struct Attention final : Layer {
       return h.permute({0, 2, 3, 1}).reshape({n, height * width, c});
     };
     const auto mixed = nn::self_attention(
-        at::linear(tokens(norm_->forward(x)), qkv->weight.squeeze(2), qkv->bias), heads_);
+        at::linear(tokens(norm_->forward(x)), qkv->weight.squeeze(2), qkv->bias), heads_,
+        order_);
     const auto out = at::linear(mixed, proj_out->weight.squeeze(2), proj_out->bias);
     return x + out.view({n, height, width, c}).permute({0, 3, 1, 2});
   }
 
  private:
   std::int64_t heads_;
+  nn::QkvOrder order_;
   tnn::GroupNorm norm_{nullptr};
   tnn::Conv1d qkv{nullptr}, proj_out{nullptr};
 };
@@ -158,132 +188,15 @@ struct Block final : tnn::Module {
   std::vector<std::shared_ptr<Layer>> layers;
 };
 
-struct Config {
-  std::int64_t model_channels, num_res_blocks, num_head_channels;
-  std::vector<std::int64_t> channel_mult, attention_resolutions;
-  double dropout;
-};
-
-// The paper's networks (the authors' arch files).
-struct Preset {
-  std::string name;
-  std::int64_t image_size;
-  Config config;
-};
-
-const std::vector<Preset>& presets() {
-  static const std::vector<Preset> table{
-      {"14M-CNN", 32, {64, 3, 32, {1, 2, 2, 2}, {16, 8}, 0.3}},
-      {"24M-CNN", 32, {96, 2, 32, {1, 2, 2, 2}, {16, 8}, 0.3}},
-      {"32M-CNN", 32, {96, 3, 32, {1, 2, 2, 2}, {16, 8}, 0.3}},
-      {"44M-CNN", 32, {128, 2, 32, {1, 2, 2, 2}, {16, 8}, 0.3}},
-      {"57M-CNN", 32, {128, 3, 32, {1, 2, 2, 2}, {16, 8}, 0.3}},
-      {"57M-CNN-CelebA", 64, {96, 2, 32, {1, 2, 3, 4}, {32, 16, 8}, 0.1}},
-      {"295M-CNN", 64, {192, 3, 64, {1, 2, 3, 4}, {32, 16, 8}, 0.1}},
-  };
-  return table;
-}
-
-ParamTable param_table() {
-  std::vector<std::string> names{""};
-  for (const Preset& preset : presets()) names.push_back(preset.name);
-  return {
-      text("preset", "", "a network of the paper: sets everything but learn_sigma").one_of(names),
-      integer("model_channels", 64, "base width; levels are multiples of it").at_least(2),
-      integer("num_res_blocks", 3, "residual blocks a level").at_least(1),
-      integers("channel_mult", {1, 2, 2, 2}, "width of each level, in model_channels").at_least(1),
-      integers("attention_resolutions", {16, 8}, "image sizes, in pixels, that have attention")
-          .at_least(1),
-      integer("num_head_channels", 32, "channels of an attention head").at_least(1),
-      real("dropout", 0.3, "dropout in residual blocks").between(0, 0.99),
-      flag("learn_sigma", true, "predict the variance as well"),
-  };
-}
-
-Config preset_config(const Params& params, std::int64_t image_size) {
-  const std::string& name = params.text("preset");
-  const auto preset = std::find_if(presets().begin(), presets().end(),
-                                   [&](const Preset& p) { return p.name == name; });
-  if (preset->image_size != image_size) {
-    throw ConfigError("preset \"" + name + "\" is for images of " +
-                      std::to_string(preset->image_size) + " pixels, got " +
-                      std::to_string(image_size) +
-                      "; leave it out and give model_channels and so on");
-  }
-  for (const Param& param : param_table()) {
-    if (param.name == "preset" || param.name == "learn_sigma") continue;
-    if (params.values().at(param.name) == param.fallback) continue;
-    throw ConfigError("preset \"" + name + "\" sets " + param.name + "; leave one of them out");
-  }
-  return preset->config;
-}
-
-std::string listed(const std::vector<std::int64_t>& numbers) {
-  std::string text;
-  for (const auto n : numbers) text += (text.empty() ? "" : ", ") + std::to_string(n);
-  return text;
-}
-
-// Throws ConfigError for a network that cannot be.
-void check(const Config& config, std::int64_t image_size) {
-  const auto fail = [](const std::string& what) { throw ConfigError(what); };
-  if (config.channel_mult.empty()) {
-    fail("channel_mult is empty, expected one multiplier a level, such as [1, 2, 2]");
-  }
-  if (config.model_channels % 2 != 0) {
-    fail("model_channels is " + std::to_string(config.model_channels) +
-         ", expected an even number");
-  }
-  const std::size_t halvings = config.channel_mult.size() - 1;
-  if (halvings > 30 || image_size % (std::int64_t{1} << halvings) != 0) {
-    fail("channel_mult has " + std::to_string(halvings + 1) + " levels: the image size, " +
-         std::to_string(image_size) + " pixels, cannot be halved " + std::to_string(halvings) +
-         " times; give fewer levels");
-  }
-  std::vector<std::int64_t> sizes;
-  for (std::size_t level = 0; level <= halvings; ++level) sizes.push_back(image_size >> level);
-  std::vector<std::int64_t> attending{config.channel_mult.back()};  // the middle always does
-  for (const auto resolution : config.attention_resolutions) {
-    const auto level = std::find(sizes.begin(), sizes.end(), resolution);
-    if (level == sizes.end()) {
-      fail("attention_resolutions has " + std::to_string(resolution) +
-           ", expected sizes of this network's levels: " + listed(sizes));
-    }
-    attending.push_back(config.channel_mult[static_cast<std::size_t>(level - sizes.begin())]);
-  }
-  for (const auto mult : config.channel_mult) {
-    if (mult * config.model_channels % kGroups == 0) continue;
-    fail("channel_mult " + std::to_string(mult) + " times model_channels " +
-         std::to_string(config.model_channels) + " is " +
-         std::to_string(mult * config.model_channels) + " channels, expected a multiple of the " +
-         std::to_string(kGroups) + " groups of normalisation");
-  }
-  for (const auto mult : attending) {
-    if (mult * config.model_channels % config.num_head_channels == 0) continue;
-    fail("num_head_channels is " + std::to_string(config.num_head_channels) +
-         ", expected a divisor of the " + std::to_string(mult * config.model_channels) +
-         " channels of a level with attention");
-  }
-}
-
-Config config_of(const Params& params, std::int64_t image_size) {
-  if (!params.text("preset").empty()) return preset_config(params, image_size);
-  const Config config{params.integer("model_channels"),    params.integer("num_res_blocks"),
-                      params.integer("num_head_channels"), params.integers("channel_mult"),
-                      params.integers("attention_resolutions"), params.real("dropout")};
-  check(config, image_size);
-  return config;
-}
-
 class AdmUnet final : public Denoiser {
  public:
-  static ParamTable params() { return param_table(); }
+  static ParamTable params() { return adm::param_table(); }
 
   AdmUnet(const Params& params, const ImageSpec& spec)
-      : config_(config_of(params, spec.size)), channels_(config_.model_channels) {
-    const auto emb = 4 * channels_;
+      : config_(adm::config_of(params, spec.size)) {
+    const auto time = config_.time_channels, emb = 4 * time, base = config_.model_channels;
     auto time_embed = register_module("time_embed", std::make_shared<Layers>());
-    time_in = numbered(*time_embed, 0, tnn::Linear(channels_, emb).ptr());
+    time_in = numbered(*time_embed, 0, tnn::Linear(time, emb).ptr());
     numbered(*time_embed, 1, std::make_shared<Unnamed>());
     time_out = numbered(*time_embed, 2, tnn::Linear(emb, emb).ptr());
 
@@ -291,17 +204,21 @@ class AdmUnet final : public Denoiser {
     auto middle = register_module("middle_block", std::make_shared<Block>());
     auto output_blocks = register_module("output_blocks", std::make_shared<Layers>());
     const auto& mult = config_.channel_mult;
-    std::int64_t width = mult.front() * channels_, resolution = spec.size;
+    std::int64_t width = mult.front() * base, resolution = spec.size;
     std::vector<std::int64_t> skips{width};
 
     const auto res = [&](Block& block, std::int64_t in, std::int64_t out,
                          Resample resample = Resample::none) {
-      block.add(std::make_shared<ResBlock>(in, out, emb, config_.dropout, resample));
+      block.add(std::make_shared<ResBlock>(in, out, emb, config_, resample));
     };
-    const auto attend_here = [&](Block& block, std::int64_t at_width) {
+    const auto resize = [&](Block& block, std::int64_t channels, Resample how) {
+      if (config_.resblock_updown) return res(block, channels, channels, how);
+      block.add(std::make_shared<Resampler>(channels, how, config_.conv_resample));
+    };
+    const auto attend_here = [&](Block& block, std::int64_t at_width, bool output) {
       const auto& where = config_.attention_resolutions;
       if (std::find(where.begin(), where.end(), resolution) != where.end())
-        block.add(std::make_shared<Attention>(at_width, config_.num_head_channels));
+        block.add(std::make_shared<Attention>(at_width, config_, output));
     };
     const auto new_block = [](tnn::Module& parent, std::vector<std::shared_ptr<Block>>& list) {
       list.push_back(numbered(parent, static_cast<int>(list.size()), std::make_shared<Block>()));
@@ -312,30 +229,30 @@ class AdmUnet final : public Denoiser {
     for (std::size_t level = 0; level < mult.size(); ++level) {
       for (std::int64_t i = 0; i < config_.num_res_blocks; ++i) {
         const auto block = new_block(*input_blocks, input_);
-        const auto out = mult[level] * channels_;
+        const auto out = mult[level] * base;
         res(*block, width, out);
-        attend_here(*block, width = out);
+        attend_here(*block, width = out, /*output=*/false);
         skips.push_back(width);
       }
       if (level + 1 < mult.size()) {
-        res(*new_block(*input_blocks, input_), width, width, Resample::down);
+        resize(*new_block(*input_blocks, input_), width, Resample::down);
         skips.push_back(width);
         resolution /= 2;
       }
     }
     res(*middle, width, width);
-    middle->add(std::make_shared<Attention>(width, config_.num_head_channels));
+    middle->add(std::make_shared<Attention>(width, config_, /*output=*/false));
     res(*middle, width, width);
     middle_ = middle;
     for (std::size_t level = mult.size(); level-- > 0;) {
       for (std::int64_t i = 0; i <= config_.num_res_blocks; ++i) {
         const auto block = new_block(*output_blocks, output_);
-        const auto out = mult[level] * channels_;
+        const auto out = mult[level] * base;
         res(*block, width + skips.back(), out);
         skips.pop_back();
-        attend_here(*block, width = out);
+        attend_here(*block, width = out, /*output=*/true);
         if (level > 0 && i == config_.num_res_blocks) {
-          res(*block, width, width, Resample::up);
+          resize(*block, width, Resample::up);
           resolution *= 2;
         }
       }
@@ -349,7 +266,7 @@ class AdmUnet final : public Denoiser {
 
   Tensor forward(const Tensor& x_t, const Tensor& t) override {
     const auto time = time_out->forward(
-        activated(time_in->forward(nn::timestep_embedding(t, channels_))));
+        activated(time_in->forward(nn::timestep_embedding(t, config_.time_channels))));
     const auto emb = activated(time);  // every block's embedding layer begins with it
     Tensor h = x_t.contiguous(at::MemoryFormat::ChannelsLast);
     std::vector<Tensor> skips;
@@ -364,7 +281,6 @@ class AdmUnet final : public Denoiser {
 
  private:
   Config config_;
-  std::int64_t channels_;
   std::shared_ptr<tnn::LinearImpl> time_in, time_out;
   std::vector<std::shared_ptr<Block>> input_, output_;
   std::shared_ptr<Block> middle_;

@@ -5,7 +5,9 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
 #include <cstdint>
+#include <string>
 
 namespace dkdm::golden {
 
@@ -19,6 +21,18 @@ inline at::Tensor u_fill(std::int64_t i, at::IntArrayRef shape, double scale = 1
   float* out = filled.mutable_data_ptr<float>();
   for (std::int64_t j = 0; j < filled.numel(); ++j) out[j] = static_cast<float>(scale * u(i, j));
   return filled;
+}
+
+// Parameter i of a network, as tests/golden/fill.py: rank > 1 scaled to unit gain, weights of rank 1
+// around 1, biases around 0.
+inline at::Tensor parameter_fill(std::int64_t i, const std::string& name, at::IntArrayRef shape) {
+  if (shape.size() > 1) {
+    const double gain = 3.0 * static_cast<double>(shape[0]);
+    return u_fill(i, shape,
+                  std::sqrt(gain / static_cast<double>(c10::multiply_integers(shape))));
+  }
+  const at::Tensor values = u_fill(i, shape, 0.1);
+  return name.ends_with("weight") ? values + 1 : values;
 }
 
 }  // namespace dkdm::golden

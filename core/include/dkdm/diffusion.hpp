@@ -16,9 +16,11 @@
 namespace dkdm {
 
 struct DiffusionConfig {
-  std::string schedule = "cosine";  // "cosine" | "linear"
-  std::int64_t steps = 1000;        // T before respacing
-  std::string respacing;            // "" = all; "50", "10,15,20", "ddim25"
+  std::string schedule = "cosine";       // "cosine" | "linear" | "scaled_linear"
+  std::int64_t steps = 1000;             // T before respacing
+  std::string respacing;                 // "" = all; "50", "10,15,20", "ddim25"
+  double beta_start = 0, beta_end = 0;   // of the linear ones; 0 = 1e-4 and 0.02, times 1000 / steps
+  std::string variance = "fixed_large";  // where none is predicted: that, beta; "fixed_small", posterior
   bool operator==(const DiffusionConfig&) const = default;
 };
 
@@ -57,7 +59,8 @@ class DKDM_API GaussianDiffusion {
   at::Tensor posterior_log_variance(const at::Tensor& t, std::int64_t dim) const;
 
   // From a network's output [N,2C,H,W] (learned variance range, Eq. 12 with v -> (v+1)/2) or
-  // [N,C,H,W] (fixed: log of beta with entry 0 replaced by posterior_variance[1]).
+  // [N,C,H,W] (config().variance: the log of beta, or of the posterior variance; in both entry 0 is
+  // replaced by posterior_variance[1]).
   // `clip` clamps pred_xstart to [-1,1]; `eps` is the raw prediction either way.
   Distribution p_mean_variance(const at::Tensor& output, const at::Tensor& x_t, const at::Tensor& t,
                                bool clip) const;

@@ -34,9 +34,14 @@ class DKDM_API Dropout : public torch::nn::Module {
 DKDM_API void seed_dropout(torch::nn::Module& module, std::uint64_t seed, std::int64_t step,
                            std::int64_t first_sample = 0);
 
-// Softmax attention over tokens. qkv [N, L, 3*D] holds q | k | v, each split into `heads` runs of
-// consecutive channels; scale 1/sqrt(D/heads). Returns [N, L, D].
-DKDM_API torch::Tensor self_attention(const torch::Tensor& qkv, std::int64_t heads);
+// How q, k and v lie in the channels: q | k | v, each made of the heads' runs of channels; or
+// (guided-diffusion's legacy order) a run of each head's q | k | v.
+enum class QkvOrder { parts_first, heads_first };
+
+// Softmax attention over tokens: qkv [N, L, 3*D], scale 1/sqrt(D/heads). Returns [N, L, D], the
+// heads one after another.
+DKDM_API torch::Tensor self_attention(const torch::Tensor& qkv, std::int64_t heads,
+                                      QkvOrder order = QkvOrder::parts_first);
 
 // Sets every parameter of `module` to zero (the reference's zero_module).
 DKDM_API void zero_parameters(torch::nn::Module& module);

@@ -1,0 +1,333 @@
+// Recognition of networks from their tensors' names and shapes (dkdm/architecture.hpp).
+#include "dkdm/architecture.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+namespace dkdm::architecture {
+namespace {
+
+using Shape = std::vector<std::int64_t>;
+
+std::string listed(const std::vector<std::string>& words) {
+  std::string text;
+  for (const auto& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+std::string counted(std::int64_t count, const std::string& noun) {
+  return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
+}
+
+// The tensors by name, asked for with what is expected of them.
+class Tensors {
+ public:
+  Tensors(const Shapes& shapes, const std::string& prefix) {
+    for (const auto& [name, shape] : shapes) shapes_[name.substr(prefix.size())] = shape;
+  }
+
+  bool has(const std::string& name) const { return shapes_.contains(name); }
+
+  bool has_below(const std::string& prefix) const {
+    const auto found = shapes_.lower_bound(prefix);
+    return found != shapes_.end() && found->first.starts_with(prefix);
+  }
+
+  // Length `dim` of tensor `name` with `rank` dimensions, or 0: absent or of another rank. What the
+  // caller was after is then remembered as the reason.
+  std::int64_t length(const std::string& name, std::size_t rank, std::size_t dim) {
+    const auto found = shapes_.find(name);
+    if (found != shapes_.end() && found->second.size() == rank) return found->second[dim];
+    if (problem.empty()) {
+      problem = found == shapes_.end()
+                    ? "there is no " + name
+                    : name + " has " + std::to_string(found->second.size()) +
+                          " dimensions, expected " + std::to_string(rank);
+    }
+    return 0;
+  }
+
+  // One more than the largest number N in names `prefix`N.…; 0 when there is none.
+  std::int64_t count(const std::string& prefix) const {
+    std::int64_t count = 0;
+    for (auto it = shapes_.lower_bound(prefix);
+         it != shapes_.end() && it->first.starts_with(prefix); ++it) {
+      const auto end = it->first.find('.', prefix.size());
+      const std::string number = it->first.substr(prefix.size(), end - prefix.size());
+      const bool digits = !number.empty() && number.size() < 6 &&
+                          std::all_of(number.begin(), number.end(),
+                                      [](unsigned char c) { return c >= '0' && c <= '9'; });
+      if (digits) count = std::max(count, std::int64_t{std::stol(number)} + 1);
+    }
+    return count;
+  }
+
+  const std::map<std::string, Shape>& all() const { return shapes_; }
+
+  std::string problem;
+
+ private:
+  std::map<std::string, Shape> shapes_;
+};
+
+std::string at(const std::string& list, std::int64_t index, const std::string& rest) {
+  return list + "." + std::to_string(index) + "." + rest;
+}
+
+// How the UNet doubles the image, and after how many output blocks: those that have an upsampling
+// layer after their residual block and attention. Names of pooling show nothing; there the missing
+// input blocks tell.
+struct Levels {
+  std::int64_t count = 1;
+  Resampling resampling = Resampling::residual_blocks;
+};
+
+Levels levels_of(const Tensors& tensors, std::int64_t inputs, std::int64_t outputs) {
+  std::int64_t blocks = 0, convolutions = 0, missing = 0;
+  for (std::int64_t i = 0; i < outputs; ++i) {
+    if (tensors.has(at("output_blocks", i, "1.in_layers.0.weight")) ||
+        tensors.has(at("output_blocks", i, "2.in_layers.0.weight"))) {
+      ++blocks;
+    } else if (tensors.has(at("output_blocks", i, "1.conv.weight")) ||
+               tensors.has(at("output_blocks", i, "2.conv.weight"))) {
+      ++convolutions;
+    }
+  }
+  for (std::int64_t i = 1; i < inputs; ++i)
+    missing += tensors.has_below("input_blocks." + std::to_string(i) + ".") ? 0 : 1;
+  if (blocks > 0) return {blocks + 1, Resampling::residual_blocks};
+  if (convolutions > 0) return {convolutions + 1, Resampling::convolutions};
+  if (missing > 0) return {missing + 1, Resampling::pooling};
+  return {};
+}
+
+// Fills `unet`, or leaves a reason in tensors.problem.
+bool read_unet(Tensors& tensors, Unet& unet) {
+  const std::int64_t embedding = tensors.length("time_embed.0.weight", 2, 0);
+  unet.time_channels = tensors.length("time_embed.0.weight", 2, 1);
+  unet.in_channels = tensors.length("input_blocks.0.0.weight", 4, 1);
+  unet.out_channels = tensors.length("out.2.weight", 4, 0);
+  if (!tensors.problem.empty()) return false;
+  if (embedding != 4 * unet.time_channels) {
+    tensors.problem = "time_embed.0.weight makes " + std::to_string(embedding) + " channels of " +
+                      std::to_string(unet.time_channels) + ", expected four times as many";
+    return false;
+  }
+
+  const std::int64_t inputs = tensors.count("input_blocks.");
+  const std::int64_t outputs = tensors.count("output_blocks.");
+  const Levels levels = levels_of(tensors, inputs, outputs);
+  unet.resampling = levels.resampling;
+  unet.num_res_blocks = outputs / levels.count - 1;
+  const std::int64_t stride = unet.num_res_blocks + 1;
+  if (unet.num_res_blocks < 1 || outputs != levels.count * stride || inputs != outputs) {
+    tensors.problem = counted(inputs, "input block") + " and " + counted(outputs, "output block") +
+                      " do not make " + counted(levels.count, "level");
+    return false;
+  }
+  for (std::int64_t level = 0; level < levels.count; ++level) {
+    const std::int64_t first = level * stride + 1;
+    unet.widths.push_back(tensors.length(at("input_blocks", first, "0.out_layers.0.weight"), 1, 0));
+    unet.attention.push_back(tensors.has(at("input_blocks", first, "1.qkv.weight")));
+  }
+  const std::int64_t modulation = tensors.length("input_blocks.1.0.emb_layers.1.weight", 2, 0);
+  if (!tensors.problem.empty()) return false;
+  unet.scale_shift = modulation == 2 * unet.widths.front();
+  unet.classes = tensors.has("label_emb.weight") ? tensors.length("label_emb.weight", 2, 0) : 0;
+  const bool cross_attention =
+      std::any_of(tensors.all().begin(), tensors.all().end(), [](const auto& entry) {
+        return entry.first.find(".transformer_blocks.") != std::string::npos;
+      });
+  if (cross_attention) tensors.problem = "it attends to a text or another condition";
+  return tensors.problem.empty();
+}
+
+bool read_dit(Tensors& tensors, Dit& dit) {
+  const std::int64_t tokens = tensors.length("pos_embed", 3, 1);
+  dit.hidden_size = tensors.length("pos_embed", 3, 2);
+  dit.in_channels = tensors.length("x_embedder.proj.weight", 4, 1);
+  dit.patch_size = tensors.length("x_embedder.proj.weight", 4, 2);
+  dit.mlp_width = tensors.length("blocks.0.mlp.fc1.weight", 2, 0);
+  const std::int64_t outputs = tensors.length("final_layer.linear.weight", 2, 0);
+  dit.depth = tensors.count("blocks.");
+  if (tensors.has("y_embedder.embedding_table.weight"))
+    dit.classes = tensors.length("y_embedder.embedding_table.weight", 2, 0);
+  if (!tensors.problem.empty()) return false;
+  const auto grid =
+      static_cast<std::int64_t>(std::llround(std::sqrt(static_cast<double>(tokens))));
+  const std::int64_t area = dit.patch_size * dit.patch_size;
+  if (grid * grid != tokens || area == 0 || outputs % area != 0 || dit.hidden_size == 0) {
+    tensors.problem = "pos_embed has " + std::to_string(tokens) +
+                      " tokens and final_layer.linear.weight " + std::to_string(outputs) +
+                      " rows, which are no square of patches of " +
+                      std::to_string(dit.patch_size) + " pixels";
+    return false;
+  }
+  dit.image_size = grid * dit.patch_size;
+  dit.out_channels = outputs / area;
+  return true;
+}
+
+std::string channels_text(std::int64_t in, std::int64_t out) {
+  std::string text = counted(in, "channel") + " in, " + std::to_string(out) + " out";
+  if (out == in) text += " (eps alone)";
+  if (out == 2 * in) text += " (eps and the variance)";
+  return text;
+}
+
+std::string classes_text(std::int64_t classes) {
+  return classes > 0 ? ", conditional on " + std::to_string(classes) + " classes" : "";
+}
+
+std::string describe(const Unet& unet) {
+  std::vector<std::string> widths, attention;
+  for (std::size_t level = 0; level < unet.widths.size(); ++level) {
+    widths.push_back(std::to_string(unet.widths[level]));
+    if (unet.attention[level])
+      attention.push_back(level == 0 ? "1" : "1/" + std::to_string(std::int64_t{1} << level));
+  }
+  std::string text = "guided-diffusion UNet: " + channels_text(unet.in_channels, unet.out_channels) +
+                     ", levels of " + listed(widths) + " channels, " +
+                     counted(unet.num_res_blocks, "residual block") + " each, attention at ";
+  text += attention.empty() ? "none but the middle" : listed(attention) + " of the image size";
+  if (unet.resampling == Resampling::residual_blocks) text += ", resampling in residual blocks";
+  if (unet.resampling == Resampling::convolutions) text += ", resampling by convolutions";
+  if (unet.resampling == Resampling::pooling) text += ", resampling by pooling";
+  text += unet.scale_shift ? ", time scales and shifts" : ", time is added";
+  return text + classes_text(unet.classes);
+}
+
+std::string describe(const Dit& dit) {
+  return "DiT: " + channels_text(dit.in_channels, dit.out_channels) + ", " +
+         std::to_string(dit.image_size) + " pixels in patches of " +
+         std::to_string(dit.patch_size) + ", " + counted(dit.depth, "block") + " of width " +
+         std::to_string(dit.hidden_size) + ", MLP of " + std::to_string(dit.mlp_width) +
+         classes_text(dit.classes);
+}
+
+// Networks that are known by sight but are not these.
+std::string other_network(const Tensors& tensors) {
+  if (tensors.has_below("model.diffusion_model.")) {
+    return "a latent diffusion model (model.diffusion_model.…, with its autoencoder)";
+  }
+  if (tensors.has("conv_in.weight") && tensors.has_below("down_blocks.")) {
+    return "a diffusers UNet2DModel: the teacher \"diffusers\" reads its folder";
+  }
+  if (tensors.has_below("input_blocks.") && !tensors.has_below("output_blocks.")) {
+    return "the encoder half of guided-diffusion's UNet (a classifier): it has no output_blocks";
+  }
+  return "";
+}
+
+// The options that a network was published with, by its shape.
+struct Known {
+  std::int64_t channels, num_res_blocks;
+  std::vector<double> multipliers;
+  std::vector<bool> attention;
+  bool residual_resampling, scale_shift;
+  Hidden hidden;
+};
+
+const std::vector<Known>& known_networks() {
+  const std::vector<double> cifar{1, 2, 2, 2}, small{1, 2, 3, 4}, medium{1, 1, 2, 3, 4},
+      large{1, 1, 2, 2, 4, 4}, huge{0.5, 1, 1, 2, 2, 4, 4};
+  const std::vector<bool> half{false, true, true, false}, from_half{false, true, true, true};
+  const auto paper = [](const char* name, std::int64_t size, std::int64_t head_channels) {
+    return Hidden{name, size, head_channels, 0, true, "cosine", 1000, false};
+  };
+  static const std::vector<Known> table{
+      // The paper's arch files.
+      {64, 3, cifar, half, true, true, paper("the paper's 14M-CNN", 32, 32)},
+      {96, 2, cifar, half, true, true, paper("the paper's 24M-CNN", 32, 32)},
+      {96, 3, cifar, half, true, true, paper("the paper's 32M-CNN", 32, 32)},
+      {128, 2, cifar, half, true, true, paper("the paper's 44M-CNN", 32, 32)},
+      {128, 3, cifar, half, true, true, paper("the paper's 57M-CNN", 32, 32)},
+      {96, 2, small, from_half, true, true, paper("the paper's 57M-CNN-CelebA", 64, 32)},
+      {192, 3, small, from_half, true, true,
+       paper("the paper's 295M-CNN, which is OpenAI's ImageNet-64", 64, 64)},
+      // guided-diffusion's README.
+      {256, 2, medium, {false, false, true, true, true}, true, true,
+       {"OpenAI's ImageNet-128", 128, 0, 4, false, "linear", 1000, false}},
+      {256, 2, large, {false, false, false, true, true, true}, true, true,
+       {"OpenAI's ImageNet-256 and LSUN", 256, 64, 0, false, "linear", 1000, false}},
+      {256, 2, huge, {false, false, false, false, true, true, true}, true, true,
+       {"OpenAI's ImageNet-512", 512, 64, 0, false, "linear", 1000, false}},
+      // improved-diffusion's README; rescale_timesteps is on there unless said otherwise.
+      {128, 3, cifar, half, false, true,
+       {"improved-diffusion's CIFAR-10", 32, 0, 4, false, "cosine", 4000, true}},
+      {128, 3, small, {false, false, true, true}, false, true,
+       {"improved-diffusion's ImageNet-64", 64, 0, 4, false, "cosine", 4000, true}},
+      {192, 3, small, {false, false, true, true}, false, true,
+       {"improved-diffusion's class-conditional ImageNet-64", 64, 0, 4, false, "cosine", 4000,
+        false}},
+      {128, 2, large, {false, false, false, false, true, false}, false, false,
+       {"improved-diffusion's LSUN bedroom", 256, 0, 1, false, "linear", 1000, false}},
+  };
+  return table;
+}
+
+std::vector<double> multipliers(const Unet& unet) {
+  std::vector<double> result;
+  for (const auto width : unet.widths)
+    result.push_back(static_cast<double>(width) / static_cast<double>(unet.time_channels));
+  return result;
+}
+
+}  // namespace
+
+std::string common_prefix(const Shapes& shapes) {
+  const std::string prefix = "module.";
+  const bool all = std::all_of(shapes.begin(), shapes.end(), [&](const auto& entry) {
+    return entry.first.starts_with(prefix);
+  });
+  return !shapes.empty() && all ? prefix : "";
+}
+
+Recognised recognise(const Shapes& shapes) {
+  Tensors tensors(shapes, common_prefix(shapes));
+  if (const std::string other = other_network(tensors); !other.empty()) return {{}, other};
+  if (tensors.has_below("input_blocks.") && tensors.has_below("time_embed.")) {
+    Unet unet;
+    if (read_unet(tensors, unet)) return {unet, describe(unet)};
+    return {{}, "looks like guided-diffusion's UNet, but " + tensors.problem};
+  }
+  if (tensors.has_below("x_embedder.") && tensors.has_below("blocks.")) {
+    Dit dit;
+    if (read_dit(tensors, dit)) return {dit, describe(dit)};
+    return {{}, "looks like DiT, but " + tensors.problem};
+  }
+  std::vector<std::string> first;
+  for (const auto& [name, shape] : shapes)
+    if (first.size() < 3) first.push_back(name);
+  return {{}, "no network known here: no input_blocks and time_embed (guided-diffusion), no "
+              "x_embedder and blocks (DiT)" +
+                  (first.empty() ? std::string("; it has no tensors")
+                                 : "; its tensors are " + listed(first) +
+                                       (shapes.size() > first.size() ? ", …" : "")),
+          /*familiar=*/false};
+}
+
+Hidden hidden_options(const Unet& unet) {
+  const std::vector<double> mult = multipliers(unet);
+  for (const Known& known : known_networks()) {
+    const auto wanted = known.residual_resampling ? Resampling::residual_blocks
+                                                  : Resampling::convolutions;
+    if (known.channels == unet.time_channels && known.num_res_blocks == unet.num_res_blocks &&
+        known.multipliers == mult && known.attention == unet.attention &&
+        known.scale_shift == unet.scale_shift && wanted == unet.resampling) {
+      return known.hidden;
+    }
+  }
+  Hidden hidden{"", 0, 0, 4, false, "linear", 1000, false};
+  for (const Known& known : known_networks())  // networks of the same multipliers have one size
+    if (known.multipliers == mult) hidden.image_size = known.hidden.image_size;
+  return hidden;
+}
+
+std::int64_t usual_heads(const Dit& dit) {
+  if (dit.hidden_size == 1152) return 16;
+  return std::max<std::int64_t>(1, dit.hidden_size / 64);
+}
+
+}  // namespace dkdm::architecture

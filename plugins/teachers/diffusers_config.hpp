@@ -1,0 +1,238 @@
+// The JSON files of a diffusers folder: config.json of a UNet2DModel and scheduler_config.json. A key
+// that is not understood is refused by name unless its value is null.
+#pragma once
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "as_eps.hpp"
+#include "dkdm/image.hpp"
+#include "dkdm/io.hpp"
+#include "dkdm/params.hpp"
+
+namespace dkdm::diffusers {
+
+using Json = nlohmann::json;
+
+struct UnetConfig {
+  ImageSpec spec;                       // size 0 = not stated
+  std::int64_t out_channels = 3;
+  bool center_input = false, flip_sin_to_cos = true, scale_shift = false, mid_attention = true;
+  double freq_shift = 0, norm_eps = 1e-5, mid_scale = 1;
+  std::vector<std::int64_t> widths;     // block_out_channels
+  std::vector<bool> down_attention, up_attention;
+  std::int64_t layers = 2, downsample_padding = 1, groups = 32;
+  std::int64_t head_channels = 8;       // 0 = one head
+  std::int64_t mid_attention_groups = 32;  // 0 = no normalisation before the middle's attention
+  std::int64_t time_width = 0;
+};
+
+struct SchedulerConfig {
+  std::string name;  // its class
+  DiffusionConfig diffusion;
+  teachers::Prediction prediction = teachers::Prediction::eps;
+  std::string prediction_type, variance_type;
+  bool learned_variance = false;
+};
+
+// One object of a file: every key is asked for, or refused at the end.
+class Keys {
+ public:
+  explicit Keys(const std::filesystem::path& file) : file_(file.string()) {
+    try {
+      json_ = Json::parse(io::read_text(file));
+    } catch (const Json::exception& error) {
+      throw DataError(file_, std::string("is not JSON: ") + error.what());
+    }
+    if (!json_.is_object()) throw DataError(file_, "is not a JSON object");
+  }
+
+  const std::string& file() const { return file_; }
+
+  bool states(const std::string& key) const { return json_.contains(key); }
+  bool is_null(const std::string& key) const {
+    return !json_.contains(key) || json_.at(key).is_null();
+  }
+
+  // Value of `key`, `fallback` where it is absent or null.
+  template <class T>
+  T get(const std::string& key, const T& fallback) {
+    known_.insert(key);
+    if (is_null(key)) return fallback;
+    try {
+      return json_.at(key).get<T>();
+    } catch (const Json::exception&) {
+      throw DataError(file_, key + " is " + json_.at(key).dump() + ", expected something like " +
+                                 Json(fallback).dump());
+    }
+  }
+
+  // `key` must be absent or one of `allowed`.
+  void only(const std::string& key, const std::vector<Json>& allowed) {
+    known_.insert(key);
+    if (!json_.contains(key)) return;
+    const Json& value = json_.at(key);
+    std::string texts;
+    for (const Json& each : allowed) {
+      if (value == each) return;
+      texts += (texts.empty() ? "" : " or ") + each.dump();
+    }
+    throw DataError(file_, key + " is " + value.dump() + ", which is not supported; expected " + texts);
+  }
+
+  void ignore(std::initializer_list<const char*> keys) { known_.insert(keys.begin(), keys.end()); }
+
+  void refuse_unknown() const {
+    for (const auto& [key, value] : json_.items()) {
+      if (key.starts_with("_") || known_.contains(key) || value.is_null()) continue;
+      throw DataError(file_, key + " = " + value.dump() + " is not supported");
+    }
+  }
+
+ private:
+  std::string file_;
+  Json json_;
+  std::set<std::string> known_;
+};
+
+// "DownBlock2D" -> false, "AttnDownBlock2D" -> true.
+inline std::vector<bool> with_attention(Keys& keys, const std::string& key, const std::string& plain,
+                                        const std::vector<std::string>& fallback) {
+  std::vector<bool> attention;
+  for (const std::string& type : keys.get(key, fallback)) {
+    if (type != plain && type != "Attn" + plain) {
+      throw DataError(keys.file(), key + " has \"" + type + "\", which is not supported; expected \"" +
+                                       plain + "\" or \"Attn" + plain + "\"");
+    }
+    attention.push_back(type != plain);
+  }
+  return attention;
+}
+
+// Throws DataError where the numbers of `config` make no network.
+inline void check(const UnetConfig& config, const std::string& file) {
+  const auto fail = [&](const std::string& what) { throw DataError(file, what); };
+  if (config.widths.empty() || config.widths.size() != config.down_attention.size() ||
+      config.widths.size() != config.up_attention.size()) {
+    fail("block_out_channels, down_block_types and up_block_types have " +
+         std::to_string(config.widths.size()) + ", " +
+         std::to_string(config.down_attention.size()) + " and " +
+         std::to_string(config.up_attention.size()) + " entries, expected equal numbers");
+  }
+  if (config.layers < 1) fail("layers_per_block is below 1");
+  if (config.groups < 1) fail("norm_num_groups is below 1");
+  if (config.downsample_padding < 0 || config.downsample_padding > 1)
+    fail("downsample_padding is " + std::to_string(config.downsample_padding) + ", expected 0 or 1");
+  if (config.widths.front() < 4 || config.widths.front() % 2 != 0)
+    fail("block_out_channels starts with " + std::to_string(config.widths.front()) +
+         ", expected an even number");
+  for (std::size_t level = 0; level < config.widths.size(); ++level) {
+    const auto width = config.widths[level];
+    if (width < 1 || width % config.groups != 0)
+      fail("block_out_channels has " + std::to_string(width) + ", expected a multiple of the " +
+           std::to_string(config.groups) + " of norm_num_groups");
+    const bool attends = config.down_attention[level] ||
+                         config.up_attention[config.widths.size() - 1 - level] ||
+                         (config.mid_attention && level + 1 == config.widths.size());
+    if (attends && config.head_channels > 0 && width % config.head_channels != 0)
+      fail("attention_head_dim is " + std::to_string(config.head_channels) +
+           ", expected a divisor of the " + std::to_string(width) + " channels of a block");
+  }
+  if (config.mid_attention_groups > 0 && config.widths.back() % config.mid_attention_groups != 0)
+    fail("attn_norm_num_groups does not divide the middle's " +
+         std::to_string(config.widths.back()) + " channels");
+}
+
+inline UnetConfig read_unet(const std::filesystem::path& file) {
+  Keys keys(file);
+  keys.only("_class_name", {"UNet2DModel"});
+  UnetConfig config;
+  config.spec.channels = keys.get<std::int64_t>("in_channels", 3);
+  config.out_channels = keys.get<std::int64_t>("out_channels", 3);
+  // A number, or height and width.
+  try {
+    config.spec.size = keys.get<std::int64_t>("sample_size", 0);
+  } catch (const DataError&) {
+    const auto sides = keys.get<std::vector<std::int64_t>>("sample_size", {32, 32});
+    if (sides.size() != 2 || sides[0] != sides[1])
+      throw DataError(file.string(), "sample_size is not square, and images here are");
+    config.spec.size = sides[0];
+  }
+  config.center_input = keys.get("center_input_sample", false);
+  config.flip_sin_to_cos = keys.get("flip_sin_to_cos", true);
+  config.freq_shift = keys.get("freq_shift", 0.0);
+  config.widths = keys.get<std::vector<std::int64_t>>("block_out_channels", {224, 448, 672, 896});
+  config.down_attention =
+      with_attention(keys, "down_block_types", "DownBlock2D",
+                     {"DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"});
+  config.up_attention = with_attention(keys, "up_block_types", "UpBlock2D",
+                                       {"AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"});
+  config.layers = keys.get<std::int64_t>("layers_per_block", 2);
+  config.mid_scale = keys.get("mid_block_scale_factor", 1.0);
+  config.downsample_padding = keys.get<std::int64_t>("downsample_padding", 1);
+  // Stated as null it is one head; left out it is the class's default.
+  const bool one_head = keys.states("attention_head_dim") && keys.is_null("attention_head_dim");
+  config.head_channels = keys.get<std::int64_t>("attention_head_dim", one_head ? 0 : 8);
+  if (keys.states("norm_num_groups") && keys.is_null("norm_num_groups"))
+    throw DataError(file.string(), "norm_num_groups is null, expected a number");
+  config.groups = keys.get<std::int64_t>("norm_num_groups", 32);
+  config.norm_eps = keys.get("norm_eps", 1e-5);
+  keys.only("resnet_time_scale_shift", {"default", "scale_shift"});
+  config.scale_shift = keys.get<std::string>("resnet_time_scale_shift", "default") == "scale_shift";
+  config.mid_attention = keys.get("add_attention", true);
+  config.mid_attention_groups = keys.get<std::int64_t>(
+      "attn_norm_num_groups", config.scale_shift ? std::int64_t{0} : config.groups);
+  config.time_width = keys.get<std::int64_t>("time_embedding_dim", 0);
+  keys.only("time_embedding_type", {"positional"});
+  keys.only("mid_block_type", {"UNetMidBlock2D"});
+  keys.only("downsample_type", {"conv"});
+  keys.only("upsample_type", {"conv"});
+  keys.only("act_fn", {"silu", "swish"});
+  keys.ignore({"dropout", "num_train_timesteps"});
+  keys.refuse_unknown();
+  check(config, file.string());
+  if (config.time_width == 0) config.time_width = 4 * config.widths.front();
+  return config;
+}
+
+inline SchedulerConfig read_scheduler(const std::filesystem::path& file) {
+  Keys keys(file);
+  // Those whose process is the one of DDPM, with the same defaults.
+  keys.only("_class_name",
+            {"DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "DPMSolverMultistepScheduler",
+             "DPMSolverSinglestepScheduler", "DEISMultistepScheduler", "UniPCMultistepScheduler"});
+  SchedulerConfig config;
+  config.name = keys.get<std::string>("_class_name", "DDPMScheduler");
+  auto& diffusion = config.diffusion;
+  diffusion.steps = keys.get<std::int64_t>("num_train_timesteps", 1000);
+  keys.only("beta_schedule", {"linear", "scaled_linear", "squaredcos_cap_v2"});
+  diffusion.schedule = keys.get<std::string>("beta_schedule", "linear");
+  const double start = keys.get("beta_start", 0.0001), end = keys.get("beta_end", 0.02);
+  const double scale = 1000.0 / static_cast<double>(std::max<std::int64_t>(1, diffusion.steps));
+  if (diffusion.schedule == "squaredcos_cap_v2") {
+    diffusion.schedule = "cosine";
+  } else if (start != scale * 0.0001 || end != scale * 0.02) {
+    diffusion.beta_start = start;
+    diffusion.beta_end = end;
+  }
+  keys.only("trained_betas", {nullptr});
+  keys.only("rescale_betas_zero_snr", {false});
+  keys.only("prediction_type", {"epsilon", "sample", "v_prediction"});
+  config.prediction_type = keys.get<std::string>("prediction_type", "epsilon");
+  if (config.prediction_type == "sample") config.prediction = teachers::Prediction::sample;
+  if (config.prediction_type == "v_prediction") config.prediction = teachers::Prediction::v;
+  keys.only("variance_type", {nullptr, "fixed_small", "fixed_small_log", "fixed_large",
+                              "fixed_large_log", "learned_range"});
+  config.variance_type = keys.get<std::string>("variance_type", "");
+  config.learned_variance = config.variance_type == "learned_range";
+  const bool large = config.variance_type.starts_with("fixed_large");
+  // Without a statement the class's own: DDPM's default, and what DDIM has with eta 1.
+  if (!large && !config.learned_variance) diffusion.variance = "fixed_small";
+  return config;  // its other keys are about sampling, which the run decides
+}
+
+}  // namespace dkdm::diffusers

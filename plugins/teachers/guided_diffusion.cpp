@@ -1,0 +1,325 @@
+// A teacher from a checkpoint of guided-diffusion, improved-diffusion or the paper's authors: their
+// UNet, or DiT. The network's options are read off its tensors (dkdm/architecture.hpp); what no tensor
+// shows is a parameter, or assumed by a rule and said in the log.
+#include <algorithm>
+#include <numeric>
+
+#include "as_eps.hpp"
+#include "dkdm/architecture.hpp"
+#include "dkdm/checkpoint.hpp"
+#include "dkdm/plugin.hpp"
+#include "weights_file.hpp"
+
+namespace {
+
+namespace fs = std::filesystem;
+namespace arch = dkdm::architecture;
+using dkdm::ConfigError;
+using dkdm::DataError;
+using dkdm::Params;
+
+constexpr const char* kName = "guided-diffusion";
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const auto& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+// The student that takes the weights, and what to call it with.
+struct Plan {
+  std::string student;
+  std::map<std::string, dkdm::Value> values;
+  dkdm::ImageSpec spec;
+  dkdm::DiffusionConfig diffusion;
+  double time_scale = 1;
+  std::int64_t classes = 0;
+  std::string label_table, label_bias;  // tensors: rows of labels, and where such a row is added
+  std::string assumed_from;
+  std::vector<std::string> assumed, set;  // what no tensor shows
+};
+
+class GuidedDiffusion final : public dkdm::Teacher {
+ public:
+  GuidedDiffusion(const Params& params, dkdm::Host& host) : params_(params), host_(host) {}
+
+  static dkdm::ParamTable params() {
+    using namespace dkdm;
+    return {
+        text("path", "", "the checkpoint, .pt or .safetensors; ema_0.9999_*.pt are files like others"),
+        text("state", "", "dictionary of the file that holds the weights (empty = the only one, or "
+                          "state_dict, model_state_dict, model)"),
+        integer("label", -1, "the class to distil of a class-conditional network (-1 = none: such a "
+                             "network is refused)")
+            .at_least(-1),
+        integer("image_size", 0, "pixels (0 = by the network's level widths; DiT shows it)")
+            .at_least(0),
+        integer("num_head_channels", 0, "channels of an attention head (0 = as the published network "
+                                        "of this shape, else by num_heads)")
+            .at_least(0),
+        integer("num_heads", 0, "attention heads at every width (0 = as the published network of "
+                                "this shape, else 4; DiT: by its width)")
+            .at_least(0),
+        integer("num_heads_upsample", 0, "the same on the way up (0 = num_heads)").at_least(0),
+        text("attention_order", "", "use_new_attention_order: new or legacy (empty = as the "
+                                    "published network of this shape, else legacy)")
+            .one_of({"", "new", "legacy"}),
+        text("schedule", "", "noise_schedule (empty = as the published network of this shape, else "
+                             "linear)")
+            .one_of({"", "cosine", "linear"}),
+        integer("steps", 0, "diffusion_steps (0 = as the published network of this shape, else 1000)")
+            .at_least(0),
+        text("rescale_timesteps", "", "the network counts 1000 steps whatever steps is (empty = as "
+                                      "the published network of this shape, else off)")
+            .one_of({"", "on", "off"}),
+        flag("predict_xstart", false, "the network predicts the image; converted to eps"),
+        text("variance", "fixed_large", "where the network predicts no variance: beta (fixed_large) "
+                                        "or the posterior's (fixed_small, sigma_small)")
+            .one_of({"fixed_large", "fixed_small"}),
+    };
+  }
+
+  dkdm::TrainedModel load() override {
+    const fs::path file = path();
+    const auto checkpoint = dkdm::io::read_checkpoint(file);
+    const auto& state = dkdm::io::select_state(checkpoint, params_.text("state"), file);
+    dkdm::io::check_finite(state, file);
+
+    arch::Shapes shapes;
+    for (const auto& [name, tensor] : state.tensors) shapes.emplace_back(name, tensor.sizes().vec());
+    const auto recognised = arch::recognise(shapes);
+    Plan plan;
+    if (const auto* unet = std::get_if<arch::Unet>(&recognised.network)) {
+      plan = plan_of(*unet, file);
+    } else if (const auto* dit = std::get_if<arch::Dit>(&recognised.network)) {
+      plan = plan_of(*dit, file);
+    } else {
+      throw DataError(file.string(), "holds no network that the teacher guided-diffusion knows: " +
+                                         recognised.text);
+    }
+    plan_process(plan);
+
+    auto tensors = stripped(state.tensors, arch::common_prefix(shapes).size());
+    choose_label(plan, tensors, file);
+    auto network = host_.student(plan.student, plan.values, plan.spec);
+    dkdm::io::load_strictly(tensors, *network, file.string());
+    say(file, state.path, recognised.text, plan, *network);
+    using dkdm::teachers::Prediction;
+    network = dkdm::teachers::as_eps(
+        network, params_.flag("predict_xstart") ? Prediction::sample : Prediction::eps,
+        plan.diffusion, plan.time_scale);
+    return dkdm::teachers::frozen(network, plan.diffusion, plan.spec);
+  }
+
+  std::string fingerprint() const override {
+    return dkdm::teachers::fingerprint(params_, {path()});
+  }
+
+ private:
+  fs::path path() const {
+    return dkdm::teachers::given_path(params_, kName, "a checkpoint file of guided-diffusion");
+  }
+
+  // The parameter if it is set, else what the rule says; noted as `text` of it.
+  template <class T, class Text>
+  static T chosen(Plan& plan, bool given, T parameter, T rule, Text text) {
+    const T value = given ? parameter : rule;
+    (given ? plan.set : plan.assumed).push_back(text(value));
+    return value;
+  }
+
+  static void check_channels(std::int64_t in, std::int64_t out, const fs::path& file) {
+    if (out == in || out == 2 * in) return;
+    throw DataError(file.string(), "its network takes " + std::to_string(in) +
+                                       " channels and returns " + std::to_string(out) +
+                                       ", expected as many or twice as many: one that is "
+                                       "conditioned on an image (super-resolution) cannot be a "
+                                       "teacher here");
+  }
+
+  Plan plan_of(const arch::Unet& unet, const fs::path& file) {
+    check_channels(unet.in_channels, unet.out_channels, file);
+    const arch::Hidden hidden = arch::hidden_options(unet);
+    Plan plan;
+    plan.student = "adm-unet";
+    plan.classes = unet.classes;
+    plan.label_table = "label_emb.weight";
+    plan.label_bias = "time_embed.2.bias";
+    plan.assumed_from = hidden.network.empty() ? "guided-diffusion's defaults" : hidden.network;
+
+    const auto wanted = params_.integer("image_size");
+    if (wanted == 0 && hidden.image_size == 0) {
+      throw ConfigError("teacher guided-diffusion: no tensor of " + file.string() +
+                        " shows the image size, and its level widths are not those of a published "
+                        "network; set image_size");
+    }
+    const auto size = chosen(plan, wanted > 0, wanted, hidden.image_size,
+                             [](auto n) { return std::to_string(n) + " pixels"; });
+    plan.spec = {unet.in_channels, size};
+    auto& values = plan.values;
+    plan_heads(plan, hidden);
+    const std::string& order = params_.text("attention_order");
+    values["use_new_attention_order"] =
+        chosen(plan, !order.empty(), order == "new", hidden.new_attention_order, [](bool is_new) {
+          return std::string(is_new ? "new" : "legacy") + " attention order";
+        });
+
+    // Multiples of the sinusoid's width, or (OpenAI's 512-pixel network halves it) of what divides all.
+    std::int64_t base = unet.time_channels;
+    for (const auto width : unet.widths) base = std::gcd(base, width);
+    std::vector<std::int64_t> multipliers, resolutions;
+    for (std::size_t level = 0; level < unet.widths.size(); ++level) {
+      multipliers.push_back(unet.widths[level] / base);
+      if (unet.attention[level]) resolutions.push_back(size >> level);
+    }
+    values["model_channels"] = base;
+    values["time_channels"] = unet.time_channels;
+    values["channel_mult"] = multipliers;
+    values["attention_resolutions"] = resolutions;
+    values["num_res_blocks"] = unet.num_res_blocks;
+    values["learn_sigma"] = unet.out_channels == 2 * unet.in_channels;
+    values["use_scale_shift_norm"] = unet.scale_shift;
+    values["resblock_updown"] = unet.resampling == arch::Resampling::residual_blocks;
+    values["conv_resample"] = unet.resampling != arch::Resampling::pooling;
+    values["dropout"] = 0.0;
+    plan_hidden_process(plan, hidden);
+    return plan;
+  }
+
+  // num_heads and num_head_channels exclude each other.
+  void plan_heads(Plan& plan, const arch::Hidden& hidden) {
+    const auto channels = params_.integer("num_head_channels"), heads = params_.integer("num_heads");
+    const auto upsample = params_.integer("num_heads_upsample");
+    if (channels > 0 && heads > 0) {
+      throw ConfigError("teacher guided-diffusion: num_head_channels is " +
+                        std::to_string(channels) + " and num_heads is " + std::to_string(heads) +
+                        "; leave one of them out");
+    }
+    const bool given = channels > 0 || heads > 0;
+    const auto used_channels = given ? channels : hidden.num_head_channels;
+    const auto used_heads = given ? heads : hidden.num_heads;
+    (given ? plan.set : plan.assumed)
+        .push_back(used_channels > 0 ? std::to_string(used_channels) + " channels a head"
+                                     : std::to_string(used_heads) + " heads");
+    if (used_channels > 0) plan.values["num_head_channels"] = used_channels;
+    if (used_heads > 0) plan.values["num_heads"] = used_heads;
+    if (upsample > 0) {
+      plan.values["num_heads_upsample"] = upsample;
+      plan.set.push_back(std::to_string(upsample) + " heads on the way up");
+    }
+  }
+
+  Plan plan_of(const arch::Dit& dit, const fs::path& file) {
+    check_channels(dit.in_channels, dit.out_channels, file);
+    Plan plan;
+    plan.student = "dit";
+    plan.classes = dit.classes;
+    plan.label_table = "y_embedder.embedding_table.weight";
+    plan.label_bias = "t_embedder.mlp.2.bias";
+    plan.assumed_from = "DiT's sizes, guided-diffusion's defaults";
+    plan.spec = {dit.in_channels, dit.image_size};
+    if (const auto size = params_.integer("image_size"); size > 0 && size != dit.image_size) {
+      throw ConfigError("teacher guided-diffusion: image_size is " + std::to_string(size) + ", but " +
+                        file.string() + " holds positions for " + std::to_string(dit.image_size) +
+                        " pixels; leave it out");
+    }
+    arch::Hidden hidden;
+    hidden.schedule = "linear";
+    hidden.steps = 1000;
+    const auto channels = params_.integer("num_head_channels");
+    hidden.num_heads =
+        channels > 0 ? std::max<std::int64_t>(1, dit.hidden_size / channels) : arch::usual_heads(dit);
+    const auto heads = params_.integer("num_heads");
+    auto& values = plan.values;
+    values["num_heads"] = chosen(plan, heads > 0, heads, hidden.num_heads,
+                                 [](auto n) { return std::to_string(n) + " heads"; });
+    values["depth"] = dit.depth;
+    values["hidden_size"] = dit.hidden_size;
+    values["patch_size"] = dit.patch_size;
+    // Half a channel more, since the student rounds down.
+    values["mlp_ratio"] =
+        (static_cast<double>(dit.mlp_width) + 0.5) / static_cast<double>(dit.hidden_size);
+    values["learn_sigma"] = dit.out_channels == 2 * dit.in_channels;
+    plan_hidden_process(plan, hidden);
+    return plan;
+  }
+
+  // Schedule, steps, how the network counts them.
+  void plan_hidden_process(Plan& plan, const arch::Hidden& hidden) {
+    const std::string& schedule = params_.text("schedule");
+    plan.diffusion.schedule = chosen(plan, !schedule.empty(), schedule, hidden.schedule,
+                                     [](const auto& name) { return name + " schedule"; });
+    const auto steps = params_.integer("steps");
+    plan.diffusion.steps = chosen(plan, steps > 0, steps, hidden.steps,
+                                  [](auto n) { return std::to_string(n) + " steps"; });
+    const std::string& rescale = params_.text("rescale_timesteps");
+    const bool rescaled =
+        chosen(plan, !rescale.empty(), rescale == "on", hidden.rescale_timesteps, [](bool on) {
+          return std::string(on ? "time rescaled to 1000" : "time not rescaled");
+        });
+    if (rescaled) plan.time_scale = 1000.0 / static_cast<double>(plan.diffusion.steps);
+  }
+
+  void plan_process(Plan& plan) {
+    if (std::get<bool>(plan.values.at("learn_sigma"))) return;
+    plan.diffusion.variance = params_.text("variance");
+    plan.set.push_back("variance " + plan.diffusion.variance);
+  }
+
+  static dkdm::io::NamedTensors stripped(const dkdm::io::NamedTensors& tensors,
+                                         std::size_t prefix) {
+    dkdm::io::NamedTensors result;
+    for (const auto& [name, tensor] : tensors) result.emplace_back(name.substr(prefix), tensor);
+    return result;
+  }
+
+  // A fixed label adds a fixed row to the time embedding, whose last layer ends with a bias: the row
+  // goes into it, and the network is unconditional.
+  void choose_label(Plan& plan, dkdm::io::NamedTensors& tensors, const fs::path& file) {
+    const auto label = params_.integer("label");
+    if (plan.classes == 0) {
+      if (label < 0) return;
+      throw ConfigError("teacher guided-diffusion: label is " + std::to_string(label) + ", but " +
+                        file.string() + " is not class-conditional; leave it out");
+    }
+    if (label < 0 || label >= plan.classes) {
+      throw ConfigError("teacher guided-diffusion: " + file.string() + " is conditional on " +
+                        std::to_string(plan.classes) +
+                        " classes, and distillation here is unconditional: set label to 0 … " +
+                        std::to_string(plan.classes - 1) + " to distil that class" +
+                        (label < 0 ? "" : ", got " + std::to_string(label)));
+    }
+    const auto find = [&](const std::string& name) {
+      return std::find_if(tensors.begin(), tensors.end(),
+                          [&](const auto& entry) { return entry.first == name; });
+    };
+    const auto table = find(plan.label_table), bias = find(plan.label_bias);
+    if (bias == tensors.end() || bias->second.numel() != table->second.size(1)) {
+      throw DataError(file.string(), plan.label_table + " does not fit " + plan.label_bias);
+    }
+    bias->second = bias->second.to(at::kFloat) + table->second[label].to(at::kFloat);
+    tensors.erase(table);
+    plan.set.push_back("label " + std::to_string(label) + " of every image");
+  }
+
+  void say(const fs::path& file, const std::string& state, const std::string& network,
+           const Plan& plan, const dkdm::Denoiser& student) {
+    std::int64_t weights = 0;
+    for (const auto& parameter : student.parameters()) weights += parameter.numel();
+    std::string line = file.filename().string() + (state.empty() ? "" : " (" + state + ")") + ": " +
+                       network + "; " + std::to_string(weights) + " weights";
+    if (!plan.assumed.empty())
+      line += "; shown by no tensor, assumed as in " + plan.assumed_from + ": " + joined(plan.assumed);
+    if (!plan.set.empty()) line += "; by parameters: " + joined(plan.set);
+    host_.log(kName, line);
+  }
+
+  Params params_;
+  dkdm::Host& host_;
+};
+
+}  // namespace
+
+DKDM_TEACHER("guided-diffusion", "1",
+             "a checkpoint of guided-diffusion, improved-diffusion or the paper's authors",
+             GuidedDiffusion)

@@ -1,0 +1,180 @@
+// A teacher from a TorchScript module (torch.jit.save of a traced or scripted network) whose
+// forward(x, t) takes x [N,C,S,S] f32 and t [N] int64 and returns [N,C,S,S] or [N,2C,S,S]. Such a file
+// holds a program, which runs: load only what you trust.
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include "as_eps.hpp"
+#include "dkdm/plugin.hpp"
+#include "weights_file.hpp"
+
+namespace {
+
+namespace fs = std::filesystem;
+using dkdm::ConfigError;
+using dkdm::DataError;
+using dkdm::Params;
+
+constexpr const char* kName = "torchscript";
+
+// LibTorch's messages carry a stack of lines; the first that says something.
+std::string first_line(const std::string& text) {
+  std::string line = text.substr(0, text.find('\n'));
+  if (line.size() > 200) line = line.substr(0, 200) + "…";
+  return line;
+}
+
+class Scripted final : public dkdm::Denoiser {
+ public:
+  Scripted(torch::jit::Module module, std::string file)
+      : module_(std::move(module)), file_(std::move(file)) {
+    // Plain names: a network's parameters are looked at for their number and their device.
+    std::int64_t i = 0;
+    for (const auto& parameter : module_.parameters())
+      register_parameter("parameter" + std::to_string(i++), parameter, parameter.requires_grad());
+  }
+
+  at::Tensor forward(const at::Tensor& x_t, const at::Tensor& t) override {
+    c10::IValue out;
+    try {
+      out = module_.forward({x_t, t});
+    } catch (const std::exception& error) {
+      throw DataError(file_, "its forward(x, t) failed for x " + c10::str(x_t.sizes()) + ", t " +
+                                 c10::str(t.sizes()) + ": " + reason(error.what()));
+    }
+    if (!out.isTensor()) {
+      throw DataError(file_, "its forward returned " + out.tagKind() + ", expected one tensor");
+    }
+    return out.toTensor();
+  }
+
+ private:
+  // The interpreter puts the cause last.
+  static std::string reason(const std::string& text) {
+    const auto at = text.rfind("Error: ");
+    return first_line(at == std::string::npos ? text : text.substr(at));
+  }
+
+  torch::jit::Module module_;
+  std::string file_;
+};
+
+class TorchScript final : public dkdm::Teacher {
+ public:
+  TorchScript(const Params& params, dkdm::Host& host) : params_(params), host_(host) {}
+
+  static dkdm::ParamTable params() {
+    using namespace dkdm;
+    return {
+        text("path", "", "the module, as torch.jit.save writes it; it is a program: load only what "
+                         "you trust"),
+        integer("channels", 3, "of its images").at_least(1),
+        integer("image_size", 32, "pixels").at_least(1),
+        text("schedule", "cosine", "noise that it was trained with")
+            .one_of({"cosine", "linear", "scaled_linear"}),
+        integer("steps", 1000, "diffusion steps T; t is 0 … T-1").at_least(2),
+        real("beta_start", 0, "first beta of a linear schedule, 0 = 0.1 / steps").between(0, 1),
+        real("beta_end", 0, "last beta of a linear schedule, 0 = 20 / steps").between(0, 1),
+        text("prediction", "epsilon", "what it predicts; sample and v_prediction are converted")
+            .one_of({"epsilon", "sample", "v_prediction"}),
+        flag("rescale_timesteps", false, "call it with t 1000 / steps, a real number"),
+        text("variance", "fixed_large", "where it returns C channels: beta (fixed_large) or the "
+                                        "posterior's (fixed_small)")
+            .one_of({"fixed_large", "fixed_small"}),
+    };
+  }
+
+  dkdm::TrainedModel load() override {
+    const fs::path file = path();
+    const auto network = std::make_shared<Scripted>(read(file), file.string());
+    const dkdm::ImageSpec spec{params_.integer("channels"), params_.integer("image_size")};
+    const dkdm::DiffusionConfig diffusion{.schedule = params_.text("schedule"),
+                                          .steps = params_.integer("steps"),
+                                          .respacing = "",
+                                          .beta_start = params_.real("beta_start"),
+                                          .beta_end = params_.real("beta_end"),
+                                          .variance = params_.text("variance")};
+    const std::string& predicted = params_.text("prediction");
+    using dkdm::teachers::Prediction;
+    const auto prediction = predicted == "sample"         ? Prediction::sample
+                            : predicted == "v_prediction" ? Prediction::v
+                                                          : Prediction::eps;
+    const double time_scale = params_.flag("rescale_timesteps")
+                                  ? 1000.0 / static_cast<double>(diffusion.steps)
+                                  : 1.0;
+    auto model = dkdm::teachers::frozen(
+        dkdm::teachers::as_eps(network, prediction, diffusion, time_scale), diffusion, spec);
+    const auto channels = try_out(model, file);
+    host_.log(kName, file.filename().string() + ": returns " + std::to_string(channels) +
+                         " channels for images of " + std::to_string(spec.channels) + "x" +
+                         std::to_string(spec.size) + "x" + std::to_string(spec.size) +
+                         ", predicts " + predicted + "; by parameters: " + diffusion.schedule +
+                         " schedule, " + std::to_string(diffusion.steps) + " steps" +
+                         (channels == spec.channels ? ", variance " + diffusion.variance : ""));
+    return model;
+  }
+
+  std::string fingerprint() const override {
+    return dkdm::teachers::fingerprint(params_, {path()});
+  }
+
+ private:
+  fs::path path() const {
+    return dkdm::teachers::given_path(params_, kName, "a module that torch.jit.save wrote");
+  }
+
+  static torch::jit::Module read(const fs::path& file) {
+    if (!fs::is_regular_file(file)) throw DataError(file.string(), "is not a file");
+    try {
+      auto module = torch::jit::load(file.string(), at::kCPU);
+      module.eval();
+      if (!module.find_method("forward"))
+        throw DataError(file.string(), "its module has no method forward(x, t)");
+      return module;
+    } catch (const dkdm::Error&) {
+      throw;
+    } catch (const std::exception& error) {
+      throw DataError(file.string(),
+                      "is not a TorchScript module (" + first_line(error.what()) +
+                          "); write it with torch.jit.save, or use the teacher guided-diffusion "
+                          "for a state dict");
+    }
+  }
+
+  // Two images of two steps, together and alone: shape, values, and that rows do not mix, as in a
+  // module that was traced with one batch size or in training mode. Returns the output's channels.
+  static std::int64_t try_out(const dkdm::TrainedModel& model, const fs::path& file) {
+    const at::NoGradGuard no_grad;
+    const auto c = model.spec.channels, s = model.spec.size;
+    const at::Tensor x = at::linspace(-1, 1, 2 * c * s * s).view({2, c, s, s});
+    const at::Tensor t = at::tensor({std::int64_t{0}, model.diffusion.steps - 1}, at::kLong);
+    const at::Tensor out = model.network->forward(x, t);
+    const bool shaped = out.dim() == 4 && out.size(0) == 2 && out.size(2) == s && out.size(3) == s &&
+                        (out.size(1) == c || out.size(1) == 2 * c);
+    if (!shaped || !out.is_floating_point()) {
+      throw DataError(file.string(), "returned " + std::string(out.dtype().name()) + " " +
+                                         c10::str(out.sizes()) + " for images of " +
+                                         c10::str(x.sizes()) + ", expected floats with " +
+                                         std::to_string(c) + " or " + std::to_string(2 * c) +
+                                         " channels of the same size; check channels and image_size");
+    }
+    if (!out.isfinite().all().item<bool>())
+      throw DataError(file.string(), "returned values that are not finite on its first call");
+    const at::Tensor alone = model.network->forward(x.narrow(0, 1, 1), t.narrow(0, 1, 1));
+    if (alone.sizes() != out.narrow(0, 1, 1).sizes() ||
+        !at::allclose(alone, out.narrow(0, 1, 1), 1e-3, 1e-4)) {
+      throw DataError(file.string(), "gives an image another output alone than in a batch of two; "
+                                     "trace it in evaluation mode, with nothing that depends on the "
+                                     "batch");
+    }
+    return out.size(1);
+  }
+
+  Params params_;
+  dkdm::Host& host_;
+};
+
+}  // namespace
+
+DKDM_TEACHER("torchscript", "1", "a traced or scripted module: forward(x, t)", TorchScript)

@@ -1,0 +1,71 @@
+"""Writes unet_options.json: outputs of tiny UNets of the reference's class UNetModel, one for each
+option that the paper's networks do not use.
+
+REFERENCE=<checkout of qianlong0502/DKDM>/guided-diffusion python3 make_unet_options.py
+Needs torch and numpy; for a checkout without its history also REFERENCE_COMMIT. Weights as fill.py,
+input x = 1.7 u(5000), t = [7, 993].
+"""
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import torch as th
+
+from fill import fill, fill_parameters, numbers
+
+reference = os.environ["REFERENCE"]
+sys.path.insert(0, reference)
+from guided_diffusion.unet import UNetModel  # noqa: E402
+
+# What all share, as the reference's class and as the plugin adm-unet call it. attention_resolutions
+# are factors there and pixels here: 2 is 4 of 8 pixels.
+BASE = dict(image_size=8, in_channels=3, model_channels=32, out_channels=6, num_res_blocks=1,
+            attention_resolutions={2}, channel_mult=(1, 2), num_head_channels=16,
+            use_scale_shift_norm=True, resblock_updown=True, use_new_attention_order=True)
+STUDENT = dict(model_channels=32, num_res_blocks=1, channel_mult=[1, 2],
+               attention_resolutions=[4], num_head_channels=16)
+# name: (what differs in the class, what differs in the plugin)
+CASES = {
+    "legacy attention order": (dict(use_new_attention_order=False),
+                               dict(use_new_attention_order=False)),
+    "heads by number": (dict(num_head_channels=-1, num_heads=2, num_heads_upsample=4),
+                        dict(num_heads=2, num_heads_upsample=4)),
+    "convolutions resample": (dict(resblock_updown=False), dict(resblock_updown=False)),
+    "pooling resamples": (dict(resblock_updown=False, conv_resample=False),
+                          dict(resblock_updown=False, conv_resample=False)),
+    "time is added": (dict(use_scale_shift_norm=False, out_channels=3),
+                      dict(use_scale_shift_norm=False, learn_sigma=False)),
+    "half a multiple": (dict(model_channels=64, channel_mult=(0.5, 1), num_res_blocks=2),
+                        dict(time_channels=64, num_res_blocks=2)),
+    "grey, attention everywhere": (dict(in_channels=1, out_channels=2, attention_resolutions={1, 2}),
+                                   dict(attention_resolutions=[8, 4])),
+    # Called with label 3; the plugin guided-diffusion makes it an unconditional network.
+    "classes": (dict(num_classes=10), {}),
+}
+
+
+def case(name):
+    network, student = CASES[name]
+    arguments = BASE | network
+    net = fill_parameters(UNetModel(**arguments))
+    channels = arguments["in_channels"]
+    x = th.from_numpy(fill(5000, (2, channels, 8, 8), 1.7)).float()
+    labels = {"y": th.tensor([3, 3])} if "num_classes" in arguments else {}
+    with th.no_grad():
+        out = net(x, th.tensor([7, 993]), **labels)
+    lines = "".join(" ".join([key, *map(str, p.shape)]) + "\n" for key, p in net.state_dict().items())
+    return {"channels": channels, "student": STUDENT | student,
+            "layout": hashlib.sha256(lines.encode()).hexdigest(), "output": numbers(out, 7)}
+
+
+commit = os.environ.get("REFERENCE_COMMIT") or subprocess.run(
+    ["git", "-C", reference, "rev-parse", "HEAD"], capture_output=True, text=True,
+    check=True).stdout.strip()
+golden = {"source": f"qianlong0502/DKDM {commit}, torch {th.__version__.split('+')[0]}",
+          "networks": {name: case(name) for name in CASES}}
+here = os.path.dirname(os.path.abspath(__file__))
+with open(os.path.join(here, "unet_options.json"), "w") as file:
+    json.dump(golden, file, indent=None, separators=(",", ":"))
+    file.write("\n")

@@ -1,0 +1,28 @@
+"""Loads a network that dkdm exported into the reference's class, strictly, and compares outputs.
+
+DKDM_EXPORT=<folder> build/tests/conformance-export
+REFERENCE=<checkout of qianlong0502/DKDM>/guided-diffusion python3 verify_export.py <folder>
+The folder has network.json (arguments of UNetModel), exported.pt (its weights after some steps of
+training) and probe.pt (x, t and what dkdm's network made of them). Needs torch and numpy.
+"""
+import json
+import os
+import sys
+
+import torch as th
+
+sys.path.insert(0, os.environ["REFERENCE"])
+from guided_diffusion.unet import UNetModel  # noqa: E402
+
+folder = sys.argv[1]
+with open(os.path.join(folder, "network.json")) as file:
+    net = UNetModel(**json.load(file))
+weights = th.load(os.path.join(folder, "exported.pt"), map_location="cpu", weights_only=True)
+net.load_state_dict(weights, strict=True)
+assert list(weights) == list(net.state_dict()), "the order of the tensors differs"
+probe = th.load(os.path.join(folder, "probe.pt"), map_location="cpu", weights_only=True)
+with th.no_grad():
+    out = net.eval()(probe["x"], probe["t"])
+error = ((out - probe["out"]).norm() / out.norm()).item()
+print(f"{len(weights)} tensors loaded strictly; relative difference of the outputs {error:.2e}")
+sys.exit(0 if error < 1e-5 else 1)
