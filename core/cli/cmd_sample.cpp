@@ -18,7 +18,9 @@ int cmd_sample(const Arguments& args, Context& context) {
   options.add()("count,n", po::value<std::int64_t>()->default_value(64), "images")(
       "output,o", po::value<std::string>()->default_value("samples.png"), "FILE.npz or FILE.png")(
       "respacing", po::value<std::string>()->default_value("50"), "kept steps, e.g. 50 or ddim25")(
-      "sampler", po::value<std::string>()->default_value("ancestral"), "ancestral or ddim")(
+      "sampler", po::value<std::string>()->default_value("ancestral"),
+      "ancestral, ddim or dpm-solver")(
+      "solver-steps", po::value<std::int64_t>()->default_value(20), "steps of dpm-solver")(
       "eta", po::value<double>()->default_value(0), "DDIM's stochasticity")(
       "seed", po::value<std::int64_t>()->default_value(0), "image i depends on (seed, i) alone")(
       "batch", po::value<std::int64_t>()->default_value(64), "images at a time")(
@@ -33,6 +35,7 @@ int cmd_sample(const Arguments& args, Context& context) {
   Params section(config::sample_table(), {{"count", options.get<std::int64_t>("count")},
                                           {"respacing", options.get<std::string>("respacing")},
                                           {"sampler", options.get<std::string>("sampler")},
+                                          {"solver_steps", options.get<std::int64_t>("solver-steps")},
                                           {"eta", options.get<double>("eta")},
                                           {"batch", options.get<std::int64_t>("batch")},
                                           {"weights", options.get<std::string>("weights")}},

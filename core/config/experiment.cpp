@@ -136,7 +136,8 @@ class Reader {
                      .respacing = "",
                      .beta_start = diffusion.real("beta_start"),
                      .beta_end = diffusion.real("beta_end"),
-                     .variance = diffusion.text("variance")};
+                     .variance = diffusion.text("variance"),
+                     .variance_range = diffusion.text("variance_range")};
     steps_ = out.diffusion.steps;
     out.dataset = choose("dataset", required("dataset"), "[dataset]");
     out.evaluator = choose("evaluator", required("evaluator"), "[evaluator]");

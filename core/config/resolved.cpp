@@ -53,6 +53,7 @@ std::string resolved_text(const Experiment& experiment) {
   out.value("beta_start", experiment.diffusion.beta_start);
   out.value("beta_end", experiment.diffusion.beta_end);
   out.value("variance", experiment.diffusion.variance);
+  out.value("variance_range", experiment.diffusion.variance_range);
   out.plugin("[teacher]", experiment.teacher);
   if (experiment.teacher_training) out.training("teacher", *experiment.teacher_training);
   out.params("[synthetic]", experiment.synthetic);

@@ -9,10 +9,16 @@ ParamTable sampling(Param count) {
   return {std::move(count),
           text("respacing", "50", "steps of the chain: \"50\", \"10,15,20\" by section, \"ddim25\", "
                                   "\"\" = all"),
-          text("sampler", "ancestral", "ancestral (DDPM) or DDIM").one_of({"ancestral", "ddim"}),
-          real("eta", 0, "DDIM's stochasticity, 0 = deterministic; ancestral ignores it")
+          text("sampler", "ancestral", "ancestral (DDPM), ddim, or dpm-solver (DPM-Solver++, second "
+                                       "order, multistep)")
+              .one_of({"ancestral", "ddim", "dpm-solver"}),
+          real("eta", 0, "DDIM's stochasticity, 0 = deterministic; the others ignore it")
               .between(0, 1),
-          flag("clip_denoised", true, "clamp the predicted image to [-1, 1] at every step"),
+          integer("solver_steps", 20, "network calls of dpm-solver, which ignores respacing; the "
+                                      "others ignore it")
+              .between(2, 1000),
+          flag("clip_denoised", true, "clamp the predicted image to [-1, 1] at every step; "
+                                      "dpm-solver thresholds it dynamically"),
           integer("batch", 64, "images drawn at a time; no sample depends on it").at_least(1)};
 }
 
@@ -81,6 +87,9 @@ const ParamTable& diffusion_table() {
       text("variance", "fixed_large", "variance of networks that predict none: beta (fixed_large) "
                                       "or the posterior's (fixed_small)")
           .one_of({"fixed_large", "fixed_small"}),
+      text("variance_range", "centred", "v that spans posterior variance to beta: -1 … 1 (centred, the "
+                                        "authors' code) or 0 … 1 (unit, the paper's Eq. 12)")
+          .one_of({"centred", "unit"}),
   };
   return table;
 }

@@ -20,14 +20,18 @@ enum Column : std::int64_t {
   kPosteriorMeanX0,
   kPosteriorMeanXt,
   kPosteriorLogVariance,
-  kLogVarianceMiddle,  // (log beta + log posterior variance) / 2: v = 0
-  kLogVarianceHalf,    // (log beta - log posterior variance) / 2: the reach of v = 1
+  kLogVarianceOrigin,  // of v = 0
+  kLogVarianceReach,   // what v = 1 adds
   kFixedLogVariance,
   kNotLast,  // 0 at t = 0, else 1
   kColumns
 };
 
-at::Tensor coefficient_matrix(const GaussianDiffusion::Tables& tables, bool fixed_large) {
+// config.variance_range "unit": v = 0 … 1 spans log posterior variance … log beta, else v = -1 … 1.
+at::Tensor coefficient_matrix(const GaussianDiffusion::Tables& tables,
+                              const DiffusionConfig& config) {
+  const bool unit = config.variance_range == "unit";
+  const bool fixed_large = config.variance == "fixed_large";
   const auto steps = static_cast<std::int64_t>(tables.beta.size());
   at::Tensor matrix = at::empty({steps, kColumns}, at::kDouble);
   double* row = matrix.mutable_data_ptr<double>();
@@ -42,8 +46,8 @@ at::Tensor coefficient_matrix(const GaussianDiffusion::Tables& tables, bool fixe
     row[kPosteriorMeanX0] = tables.posterior_mean_coef_x0[t];
     row[kPosteriorMeanXt] = tables.posterior_mean_coef_xt[t];
     row[kPosteriorLogVariance] = lower;
-    row[kLogVarianceMiddle] = (upper + lower) / 2;
-    row[kLogVarianceHalf] = (upper - lower) / 2;
+    row[kLogVarianceOrigin] = unit ? lower : (upper + lower) / 2;
+    row[kLogVarianceReach] = unit ? upper - lower : (upper - lower) / 2;
     row[kFixedLogVariance] = fixed_large && t > 0 ? upper : lower;
     row[kNotLast] = t == 0 ? 0 : 1;
   }
@@ -70,8 +74,9 @@ struct GaussianDiffusion::DeviceTables {
     at::Tensor f64, f32, timestep_map;
   };
 
-  DeviceTables(const Tables& tables, const std::vector<std::int64_t>& map, bool fixed_large) {
-    const at::Tensor matrix = coefficient_matrix(tables, fixed_large);
+  DeviceTables(const Tables& tables, const std::vector<std::int64_t>& map,
+               const DiffusionConfig& config) {
+    const at::Tensor matrix = coefficient_matrix(tables, config);
     copies.push_back({matrix, matrix.to(at::kFloat), at::tensor(map, at::kLong)});
   }
 
@@ -94,10 +99,13 @@ struct GaussianDiffusion::DeviceTables {
 
 GaussianDiffusion::GaussianDiffusion(const DiffusionConfig& config)
     : config_(config) {
-  const bool fixed_large = config.variance == "fixed_large";
-  if (!fixed_large && config.variance != "fixed_small") {
+  if (config.variance != "fixed_large" && config.variance != "fixed_small") {
     throw ConfigError("diffusion.variance is \"" + config.variance +
                       "\", expected \"fixed_large\" or \"fixed_small\"");
+  }
+  if (config.variance_range != "centred" && config.variance_range != "unit") {
+    throw ConfigError("diffusion.variance_range is \"" + config.variance_range +
+                      "\", expected \"centred\" or \"unit\"");
   }
   const std::vector<double> all = diffusion::betas(config);
   timestep_map_ = respaced_steps(config.steps, config.respacing);
@@ -107,7 +115,7 @@ GaussianDiffusion::GaussianDiffusion(const DiffusionConfig& config)
   }
   // Rebuilt from ratios even when every step is kept, as the reference does.
   tables_ = diffusion::make_tables(diffusion::respaced_betas(all, timestep_map_));
-  device_tables_ = std::make_shared<DeviceTables>(tables_, timestep_map_, fixed_large);
+  device_tables_ = std::make_shared<DeviceTables>(tables_, timestep_map_, config);
 }
 
 std::int64_t GaussianDiffusion::num_steps() const {
@@ -153,8 +161,8 @@ Distribution GaussianDiffusion::p_mean_variance(const at::Tensor& output, const 
   p.eps = halves[0];
   p.log_variance =
       halves.size() == 2
-          ? at::addcmul(column(rows, kLogVarianceMiddle, dim), halves[1],
-                        column(rows, kLogVarianceHalf, dim))
+          ? at::addcmul(column(rows, kLogVarianceOrigin, dim), halves[1],
+                        column(rows, kLogVarianceReach, dim))
           : column(rows, kFixedLogVariance, dim).expand_as(x_t);
   p.pred_xstart = (x_t * column(rows, kSqrtRecipAlphaBar, dim))
                       .addcmul_(p.eps, column(rows, kSqrtRecipm1AlphaBar, dim), -1);

@@ -43,6 +43,15 @@ at::Tensor decoder_nll(const at::Tensor& x0, const at::Tensor& mean,
   return -probability.clamp_min(1e-12).log();
 }
 
+// `nats` [N] with the rows of t = 0 replaced by the decoder likelihood of `image`.
+at::Tensor decoded_at_zero(const at::Tensor& nats, const at::Tensor& t, const at::Tensor& image,
+                           const at::Tensor& mean, const at::Tensor& log_variance) {
+  // Few batches hold a t = 0. Asking is free on the CPU and a synchronisation elsewhere.
+  const at::Tensor decodes = t == 0;
+  if (t.is_cpu() && !decodes.any().item<bool>()) return nats;
+  return at::where(decodes, mean_per_sample(decoder_nll(image, mean, log_variance)), nats);
+}
+
 at::Tensor squared_error(const at::Tensor& a, const at::Tensor& b) {
   return mean_per_sample((a - b).square());
 }
@@ -57,7 +66,7 @@ LossTerms with_bound(const at::Tensor& mse, const at::Tensor& vb_bits, double we
 
 LossTerms hybrid_loss(const GaussianDiffusion& process, const at::Tensor& output,
                       const at::Tensor& x0, const at::Tensor& x_t, const at::Tensor& t,
-                      const at::Tensor& eps, double vb_weight) {
+                      const at::Tensor& eps, double vb_weight, bool decode) {
   const Distribution p = process.p_mean_variance(output, x_t, t, /*clip=*/false);
   const at::Tensor mse = squared_error(eps, p.eps);
   if (output.size(1) == x_t.size(1)) return with_bound(mse, {}, vb_weight);
@@ -67,22 +76,21 @@ LossTerms hybrid_loss(const GaussianDiffusion& process, const at::Tensor& output
   at::Tensor nats = mean_per_sample(normal_kl(process.posterior_mean(x0, x_t, t),
                                               process.posterior_log_variance(t, x_t.dim()), mean,
                                               p.log_variance));
-  // Few batches hold a t = 0. Asking is free on the CPU and a synchronisation elsewhere.
-  const at::Tensor decodes = t == 0;
-  if (!t.is_cpu() || decodes.any().item<bool>()) {
-    nats = at::where(decodes, mean_per_sample(decoder_nll(x0, mean, p.log_variance)), nats);
-  }
+  if (decode) nats = decoded_at_zero(nats, t, x0, mean, p.log_variance);
   return with_bound(mse, nats / std::numbers::ln2, vb_weight);
 }
 
 LossTerms distillation_loss(const GaussianDiffusion& process, const at::Tensor& output,
                             const at::Tensor& x_t, const at::Tensor& t,
-                            const Distribution& teacher, bool student_clip, double lambda) {
+                            const Distribution& teacher, bool student_clip, double lambda,
+                            const at::Tensor& x_prev) {
   const Distribution p = process.p_mean_variance(output, x_t, t, student_clip);
   const at::Tensor mse = squared_error(teacher.eps, p.eps);
   if (output.size(1) == x_t.size(1)) return with_bound(mse, {}, lambda);
-  const at::Tensor nats = mean_per_sample(
-      normal_kl(teacher.mean, teacher.log_variance, p.mean.detach(), p.log_variance));
+  const at::Tensor mean = p.mean.detach();
+  at::Tensor nats =
+      mean_per_sample(normal_kl(teacher.mean, teacher.log_variance, mean, p.log_variance));
+  if (x_prev.defined()) nats = decoded_at_zero(nats, t, x_prev, mean, p.log_variance);
   return with_bound(mse, nats / std::numbers::ln2, lambda);
 }
 

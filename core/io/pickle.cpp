@@ -81,10 +81,10 @@ bool Pickle::run_scalar(unsigned char opcode) {
       nodes_.back().number = little_endian<std::int64_t>(bytes.data());
       return true;
     }
-    case kBinUnicode:
-    case kBinString: push_text(take(take_number<std::uint32_t>())); return true;
-    case kShortBinUnicode:
-    case kShortBinString: push_text(take(static_cast<unsigned char>(take(1)[0]))); return true;
+    case kBinUnicode: push_text(take(take_number<std::uint32_t>())); return true;
+    case kShortBinUnicode: push_text(take(static_cast<unsigned char>(take(1)[0]))); return true;
+    case kBinString: push_string(take(take_number<std::uint32_t>())); return true;
+    case kShortBinString: push_string(take(static_cast<unsigned char>(take(1)[0]))); return true;
     case kBinUnicode8: push_text(take(take_number<std::uint64_t>())); return true;
     case kBinBytes:
     case kShortBinBytes:
@@ -250,6 +250,12 @@ void Pickle::push_text(std::string_view text) {
   if (!is_utf8(text)) fail("a text is not UTF-8");
   push(make(Kind::text));
   nodes_.back().data = text;
+}
+
+// Python 2 has one type for texts and bytes.
+void Pickle::push_string(std::string_view string) {
+  push(make(is_utf8(string) ? Kind::text : Kind::bytes));
+  nodes_.back().data = string;
 }
 
 void Pickle::push_integer(std::string_view bytes) {

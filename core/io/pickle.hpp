@@ -121,6 +121,7 @@ class Pickle {
   Ref& top();
   std::vector<Ref> pop_to_mark();
   void push_text(std::string_view text);
+  void push_string(std::string_view string);
   void push_integer(std::string_view little_endian);
   void push_tuple(std::vector<Ref> items);
   void append(Ref container, const std::vector<Ref>& items);

@@ -10,7 +10,7 @@ enum Opcode : unsigned char {
   kNone = 'N', kNewTrue = 0x88, kNewFalse = 0x89,
   kBinInt = 'J', kBinInt1 = 'K', kBinInt2 = 'M', kLong1 = 0x8a, kLong4 = 0x8b, kBinFloat = 'G',
   kBinUnicode = 'X', kShortBinUnicode = 0x8c, kBinUnicode8 = 0x8d,
-  kBinString = 'T', kShortBinString = 'U',  // texts of Python 2
+  kBinString = 'T', kShortBinString = 'U',  // of Python 2
   kBinBytes = 'B', kShortBinBytes = 'C', kBinBytes8 = 0x8e, kByteArray8 = 0x96,
   kEmptyList = ']', kAppend = 'a', kAppends = 'e', kEmptyDict = '}', kSetItem = 's',
   kSetItems = 'u', kEmptyTuple = ')', kTuple = 't', kTuple1 = 0x85, kTuple2 = 0x86, kTuple3 = 0x87,

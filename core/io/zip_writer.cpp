@@ -122,6 +122,11 @@ std::uint32_t checksum(std::uint32_t begun, std::string_view bytes) {
 
 }  // namespace
 
+ZipWriter::ZipWriter(const std::filesystem::path& file, std::uint64_t alignment)
+    : output_(file), alignment_(alignment) {}
+
+ZipWriter::~ZipWriter() = default;
+
 void ZipWriter::add(const std::string& name, std::string_view head, std::string_view body) {
   const std::uint64_t bytes = head.size() + body.size();
   const ZipEntry entry{.name = name, .packed = bytes, .size = bytes, .header = offset_,

@@ -13,8 +13,8 @@ class DKDM_API ZipWriter {
  public:
   // Entries' data begin at multiples of `alignment` bytes, 1 … 4096. Each member throws StoreError as
   // AtomicFile does.
-  explicit ZipWriter(const std::filesystem::path& file, std::uint64_t alignment = 1)
-      : output_(file), alignment_(alignment) {}
+  explicit ZipWriter(const std::filesystem::path& file, std::uint64_t alignment = 1);
+  ~ZipWriter();
 
   // One entry: the bytes of `head`, then those of `body`. `name`: at most 60,000 bytes, not used before.
   void add(const std::string& name, std::string_view head, std::string_view body = {});

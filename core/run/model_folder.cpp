@@ -41,7 +41,8 @@ void write_model_description(const std::filesystem::path& folder,
         {"steps", description.diffusion.steps},
         {"beta_start", description.diffusion.beta_start},
         {"beta_end", description.diffusion.beta_end},
-        {"variance", description.diffusion.variance}}},
+        {"variance", description.diffusion.variance},
+        {"variance_range", description.diffusion.variance_range}}},
       {"trained_steps", description.steps}};
   io::write_text(folder / kFile, json.dump(2) + "\n");
 }
@@ -71,6 +72,8 @@ ModelDescription read_model_description(const std::filesystem::path& folder,
     description.diffusion.beta_start = diffusion.value("beta_start", fallback.beta_start);
     description.diffusion.beta_end = diffusion.value("beta_end", fallback.beta_end);
     description.diffusion.variance = diffusion.value("variance", fallback.variance);
+    description.diffusion.variance_range =
+        diffusion.value("variance_range", fallback.variance_range);
     description.steps = json.at("trained_steps");
     return description;
   } catch (const Json::exception& error) {

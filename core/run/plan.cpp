@@ -22,6 +22,8 @@ std::string describe(const DiffusionConfig& config) {
   if (config.beta_start != 0) text += " beta_start " + to_text(Value(config.beta_start));
   if (config.beta_end != 0) text += " beta_end " + to_text(Value(config.beta_end));
   if (config.variance != DiffusionConfig().variance) text += " variance " + config.variance;
+  if (config.variance_range != DiffusionConfig().variance_range)
+    text += " variance_range " + config.variance_range;
   return text;
 }
 
@@ -32,8 +34,9 @@ std::string describe(const ImageSpec& spec) {
 // All that changes a sample; not the batch size, on which no sample depends.
 std::string describe(const SamplingSpec& spec) {
   return spec.sampler.sampler + " eta " + to_text(Value(spec.sampler.eta)) + " clip " +
-         to_text(Value(spec.sampler.clip_denoised)) + " respacing " + spec.respacing + " count " +
-         std::to_string(spec.count) + " seed " + std::to_string(spec.seed);
+         to_text(Value(spec.sampler.clip_denoised)) + " respacing " + spec.respacing + " steps " +
+         std::to_string(spec.sampler.solver_steps) + " count " + std::to_string(spec.count) +
+         " seed " + std::to_string(spec.seed);
 }
 
 // [train] without what only says how often to look.
@@ -174,10 +177,8 @@ class Planner {
   }
 
   double sampling_seconds(const SamplingSpec& spec, double forward) const {
-    DiffusionConfig config = experiment_.diffusion;
-    config.respacing = spec.respacing;
-    return double(spec.count) * forward *
-           double(respaced_steps(config.steps, config.respacing).size());
+    const auto process = sampling_process(experiment_.diffusion, spec);
+    return double(spec.count) * forward * double(sampling_steps(process, spec.sampler));
   }
 
   std::size_t train_stage(const config::Training& training, std::int64_t seed,

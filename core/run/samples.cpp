@@ -46,7 +46,8 @@ std::shared_ptr<Dataset> open_samples(const fs::path& folder) {
 
 SamplingSpec sampling_spec(const Params& section, std::int64_t count, std::uint64_t seed) {
   SamplingSpec spec;
-  spec.sampler = {section.text("sampler"), section.real("eta"), section.flag("clip_denoised")};
+  spec.sampler = {section.text("sampler"), section.real("eta"), section.flag("clip_denoised"),
+                  section.integer("solver_steps")};
   spec.respacing = section.text("respacing");
   spec.count = count;
   spec.batch = section.integer("batch");
@@ -54,20 +55,21 @@ SamplingSpec sampling_spec(const Params& section, std::int64_t count, std::uint6
   return spec;
 }
 
-namespace {
-
-GaussianDiffusion sampling_process(const TrainedModel& model, const SamplingSpec& spec) {
-  DiffusionConfig config = model.diffusion;
-  config.respacing = spec.respacing;
-  return GaussianDiffusion(config);
+GaussianDiffusion sampling_process(DiffusionConfig diffusion, const SamplingSpec& spec) {
+  // DPM-Solver takes its own times out of the whole chain.
+  diffusion.respacing = spec.sampler.sampler == "dpm-solver" ? "" : spec.respacing;
+  return GaussianDiffusion(diffusion);
 }
+
+namespace {
 
 // uint8 images first … first+count-1 of the set.
 at::Tensor draw_batch(Host& host, const TrainedModel& model, const GaussianDiffusion& process,
                       const SamplingSpec& spec, std::int64_t first) {
   const auto count = std::min(spec.batch, spec.count - first);
   const auto progress = [&](std::int64_t steps) {
-    host.progress("images", first + count * steps / process.num_steps(), spec.count);
+    host.progress("images", first + count * steps / sampling_steps(process, spec.sampler),
+                  spec.count);
   };
   return to_uint8(sample(*model.network, process, spec.sampler, model.spec, spec.seed, first, count,
                          progress))
@@ -77,7 +79,7 @@ at::Tensor draw_batch(Host& host, const TrainedModel& model, const GaussianDiffu
 }  // namespace
 
 at::Tensor sample_images(Host& host, const TrainedModel& model, const SamplingSpec& spec) {
-  const auto process = sampling_process(model, spec);
+  const auto process = sampling_process(model.diffusion, spec);
   std::vector<at::Tensor> batches;
   for (std::int64_t first = 0; first < spec.count; first += spec.batch)
     batches.push_back(draw_batch(host, model, process, spec, first));
@@ -86,7 +88,7 @@ at::Tensor sample_images(Host& host, const TrainedModel& model, const SamplingSp
 
 void draw_samples(Bench& bench, const TrainedModel& model, const SamplingSpec& spec,
                   const fs::path& folder, Manifest& manifest) {
-  const auto process = sampling_process(model, spec);
+  const auto process = sampling_process(model.diffusion, spec);
   std::vector<fs::path> parts;
   std::vector<at::Tensor> batches;
   for (std::int64_t first = 0; first < spec.count; first += spec.batch) {

@@ -45,6 +45,9 @@ struct SamplingSpec {
 };
 DKDM_API SamplingSpec sampling_spec(const Params& section, std::int64_t count, std::uint64_t seed);
 
+// The process that is sampled, of a network trained with `diffusion`.
+GaussianDiffusion sampling_process(DiffusionConfig diffusion, const SamplingSpec& spec);
+
 // uint8 [count,C,S,S].
 DKDM_API at::Tensor sample_images(Host& host, const TrainedModel& model, const SamplingSpec& spec);
 

@@ -21,8 +21,10 @@ std::string described(const DiffusionConfig& config) {
   return text + ", variance " + config.variance;
 }
 
-// The chain that the teacher walks: the run's process, respaced when `respacing` says so.
-GaussianDiffusion chain_of(const MethodContext& context, const std::string& respacing) {
+// The chain that the teacher walks: the run's process, respaced when `respacing` says so; v of an
+// output has the meaning that `variance_range` names.
+GaussianDiffusion chain_of(const MethodContext& context, const std::string& respacing,
+                           const std::string& variance_range) {
   const DiffusionConfig& run = context.diffusion;
   const DiffusionConfig& taught = context.teacher->diffusion;
   if (taught.schedule != run.schedule || taught.steps != run.steps ||
@@ -39,6 +41,7 @@ GaussianDiffusion chain_of(const MethodContext& context, const std::string& resp
   }
   DiffusionConfig chain = run;
   if (!respacing.empty()) chain.respacing = respacing;
+  chain.variance_range = variance_range;
   return GaussianDiffusion(chain);
 }
 
@@ -49,14 +52,20 @@ T value_or(const Params& params, const std::string& name, T otherwise) {
   return found == params.values().end() ? otherwise : std::get<T>(found->second);
 }
 
+TeacherClip clip_named(const std::string& name) {
+  if (name == "chain") return TeacherClip::chain;
+  return name == "none" ? TeacherClip::none : TeacherClip::both;
+}
+
 }  // namespace
 
 BatchSet::BatchSet(const GaussianDiffusion& chain, const ImageSpec& spec, std::uint64_t seed,
-                   std::int64_t capacity)
+                   std::int64_t capacity, TeacherClip clip)
     : chain_(&chain),
       spec_(spec),
       seed_(seed),
       capacity_(capacity),
+      clip_(clip),
       x_(at::empty({capacity, spec.channels, spec.size, spec.size}, at::kFloat,
                    at::MemoryFormat::ChannelsLast)),
       s_(at::zeros({capacity}, at::kLong)),
@@ -99,8 +108,9 @@ TrainBatch BatchSet::advance(Denoiser& teacher, const at::Tensor& drawn, std::in
   batch.t = s_.index_select(0, drawn) - 1;
   const at::Tensor z = Random(seed_, Stream::pool_noise)
                            .normal(static_cast<std::uint32_t>(step), kTrainingNoise, count, shape);
-  const TeacherStep next = teacher_step(teacher, *chain_, batch.x_t, batch.t, z);
+  const TeacherStep next = teacher_step(teacher, *chain_, batch.x_t, batch.t, z, clip_);
   batch.teacher = next.p;
+  batch.x_prev = next.x_prev;
 
   // Grow the set with the first results, write the others back.
   const std::int64_t grown = std::min(capacity_ - rows_, count);
@@ -138,8 +148,12 @@ void BatchSet::restore(const TensorMap& state) {
 Distillation::Distillation(const Params& params)
     : respacing_(params.text("chain")),
       student_clip_(params.flag("student_clip")),
+      decode_(params.text("t0_term") == "decoder"),
       upfront_(value_or<std::string>(params, "prepare", "") == "upfront"),
       lambda_(params.real("lambda")),
+      walk_{clip_named(params.text("teacher_clip")),
+            value_or<std::string>(params, "first_states", "") == "all" ? FirstStates::all
+                                                                       : FirstStates::inner},
       teacher_batch_(value_or<std::int64_t>(params, "teacher_batch", 0)) {}
 
 ParamTable Distillation::chain_params() {
@@ -149,7 +163,14 @@ ParamTable Distillation::chain_params() {
                                       "teacher's is (false = the authors' code)"),
           real("lambda", 1.0, "weight of the KL term, in bits per dimension and step (a respaced "
                               "chain's rescaled loss is its steps / all steps)")
-              .at_least(0)};
+              .at_least(0),
+          text("teacher_clip", "both", "where the teacher's predicted image is clipped: in its steps "
+                                       "and in the KL term (both, the authors' code), in its steps "
+                                       "alone (chain), or nowhere (none, the paper)")
+              .one_of({"both", "chain", "none"}),
+          text("t0_term", "kl", "second term at t = 0: the KL of every other step (kl, the authors' "
+                                "code), or the likelihood of the teacher's image (decoder)")
+              .one_of({"kl", "decoder"})};
 }
 
 ParamTable Distillation::preparation_params() {
@@ -158,7 +179,10 @@ ParamTable Distillation::preparation_params() {
               .one_of({"upfront", "streaming"}),
           integer("teacher_batch", 0, "rows that the preparation denoises together (0 = the "
                                       "training batch)")
-              .at_least(0)};
+              .at_least(0),
+          text("first_states", "inner", "states that rows are first denoised to, uniform on 1 … T-1 "
+                                        "(inner, the authors' code) or on 1 … T (all, the paper)")
+              .one_of({"inner", "all"})};
 }
 
 std::int64_t Distillation::set_size(std::int64_t, std::int64_t batch) const { return batch; }
@@ -171,9 +195,10 @@ Needs Distillation::needs() const {
 }
 
 void Distillation::prepare(const MethodContext& context, const std::filesystem::path& dir) {
-  const GaussianDiffusion chain = chain_of(context, respacing_);
+  const GaussianDiffusion chain =
+      chain_of(context, respacing_, context.teacher->diffusion.variance_range);
   prepare_pool(context, chain, set_size(chain.num_steps(), context.batch),
-               teacher_batch_ > 0 ? teacher_batch_ : context.batch, dir);
+               teacher_batch_ > 0 ? teacher_batch_ : context.batch, dir, walk_);
 }
 
 std::int64_t Distillation::preparation_evaluations(const DiffusionConfig& diffusion,
@@ -191,9 +216,10 @@ void Distillation::start(const MethodContext& context, const std::filesystem::pa
   batch_ = context.batch;
   seed_ = context.seed;
   teacher_ = context.teacher->network;
-  chain_.emplace(chain_of(context, respacing_));
+  chain_.emplace(chain_of(context, respacing_, context.diffusion.variance_range));
+  teacher_chain_.emplace(chain_of(context, respacing_, context.teacher->diffusion.variance_range));
   const std::int64_t rows = set_size(chain_->num_steps(), batch_);
-  set_.emplace(*chain_, spec_, seed_, rows);
+  set_.emplace(*teacher_chain_, spec_, seed_, rows, walk_.clip);
   evaluations_ = 0;
   if (prepared.empty()) return;
 
@@ -209,16 +235,21 @@ void Distillation::start(const MethodContext& context, const std::filesystem::pa
 
 void Distillation::begin_shuffled() {
   const at::Tensor rows = at::arange(batch_, at::kLong);
-  const at::Tensor states = random_states(seed_, batch_, chain_->num_steps());
+  const at::Tensor states = first_states();
   const auto total = (chain_->num_steps() - states).sum().item<std::int64_t>();
   std::int64_t done = 0;
-  const at::Tensor x = shuffle_denoise(*teacher_, *chain_, spec_, seed_, rows, states,
-                                       [&](std::int64_t count) {
-                                         done += count;
-                                         host_->progress("teacher steps", done, total);
-                                       });
+  const auto count_forwards = [&](std::int64_t count) {
+    done += count;
+    host_->progress("teacher steps", done, total);
+  };
+  const at::Tensor x = shuffle_denoise(*teacher_, *teacher_chain_, spec_, seed_, rows, states,
+                                       count_forwards, walk_.clip);
   evaluations_ += done;
   set_->fill(x, states);
+}
+
+at::Tensor Distillation::first_states() const {
+  return random_states(seed_, batch_, chain_->num_steps(), walk_.first_states);
 }
 
 TrainBatch Distillation::next(std::int64_t step) {
@@ -229,7 +260,7 @@ TrainBatch Distillation::next(std::int64_t step) {
 
 LossTerms Distillation::loss(const TrainBatch& batch, const at::Tensor& output) const {
   return distillation_loss(*chain_, output, batch.x_t, batch.t, batch.teacher, student_clip_,
-                           lambda_);
+                           lambda_, decode_ ? batch.x_prev : at::Tensor());
 }
 
 ParamTable joined(std::initializer_list<ParamTable> tables) {

@@ -86,13 +86,18 @@ at::Tensor TrainingImages::batch(std::int64_t step) {
 }
 
 ImageMethod::ImageMethod(const Params& params)
-    : flip_(params.flag("flip")), vb_weight_(params.real("vb_weight")) {}
+    : flip_(params.flag("flip")),
+      decode_(params.text("t0_term") == "decoder"),
+      vb_weight_(params.real("vb_weight")) {}
 
 ParamTable ImageMethod::params() {
   return {flag("flip", true, "mirror each image left to right with probability 1/2"),
           real("vb_weight", 1.0, "weight of the variational bound, in bits per dimension and step "
                                  "(0 = noise prediction alone)")
-              .at_least(0)};
+              .at_least(0),
+          text("t0_term", "decoder", "bound at t = 0: likelihood of the image's grey levels (decoder, "
+                                     "the authors' code), or the KL of every other step (kl)")
+              .one_of({"decoder", "kl"})};
 }
 
 void ImageMethod::start(const MethodContext& context, const std::filesystem::path&) {
@@ -117,7 +122,8 @@ TrainBatch ImageMethod::next(std::int64_t step) {
 }
 
 LossTerms ImageMethod::loss(const TrainBatch& batch, const at::Tensor& output) const {
-  return hybrid_loss(*process_, output, batch.x0, batch.x_t, batch.t, batch.eps, vb_weight_);
+  return hybrid_loss(*process_, output, batch.x0, batch.x_t, batch.t, batch.eps, vb_weight_,
+                     decode_);
 }
 
 Mixture reference_mixture(std::int64_t real_images, std::int64_t total, double fraction) {

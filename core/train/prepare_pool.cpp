@@ -27,11 +27,13 @@ std::vector<fs::path> parts_of(const fs::path& dir) {
 }  // namespace
 
 void prepare_pool(const MethodContext& context, const GaussianDiffusion& chain, std::int64_t rows,
-                  std::int64_t teacher_batch, const std::filesystem::path& dir) {
+                  std::int64_t teacher_batch, const std::filesystem::path& dir,
+                  const WalkOptions& options) {
   const fs::path whole = dir / "pool.safetensors";
   if (fs::exists(whole)) return;
   const ImageSpec& spec = context.spec;
-  const at::Tensor states = random_states(context.seed, rows, chain.num_steps());
+  const at::Tensor states =
+      random_states(context.seed, rows, chain.num_steps(), options.first_states);
   at::Tensor x = at::zeros({rows, spec.channels, spec.size, spec.size}, at::kFloat);
   at::Tensor done = at::zeros({rows}, at::kBool);
 
@@ -57,7 +59,8 @@ void prepare_pool(const MethodContext& context, const GaussianDiffusion& chain, 
         [&](std::int64_t count) {
           forwards += count;
           context.host.progress("teacher steps", forwards, total);
-        });
+        },
+        options.clip);
     // The number of rows done before it names a part: it grows from part to part and over attempts.
     const auto before = done.sum().item<std::int64_t>();
     io::save_tensors(dir / ("part-" + std::to_string(before) + ".safetensors"),

@@ -11,27 +11,32 @@
 namespace dkdm {
 
 TeacherStep teacher_step(Denoiser& teacher, const GaussianDiffusion& chain, const at::Tensor& x_t,
-                         const at::Tensor& t, const at::Tensor& z) {
+                         const at::Tensor& t, const at::Tensor& z, TeacherClip clip) {
   // Not InferenceMode: the student's loss keeps these tensors for its backward pass.
   const at::NoGradGuard no_grad;
   if (teacher.is_training()) teacher.eval();
   TeacherStep step;
-  step.p = chain.p_mean_variance(teacher.forward(x_t, chain.network_time(t)), x_t, t, true);
+  const at::Tensor output = teacher.forward(x_t, chain.network_time(t));
+  step.p = chain.p_mean_variance(output, x_t, t, clip != TeacherClip::none);
   step.x_prev = chain.ancestral_step(step.p, t, z).contiguous(at::MemoryFormat::ChannelsLast);
+  if (clip == TeacherClip::chain) step.p = chain.p_mean_variance(output, x_t, t, false);
   return step;
 }
 
-at::Tensor random_states(std::uint64_t seed, std::int64_t rows, std::int64_t chain_steps) {
+at::Tensor random_states(std::uint64_t seed, std::int64_t rows, std::int64_t chain_steps,
+                         FirstStates range) {
   if (chain_steps < 2) {
     throw ConfigError("a chain of one step has no state between noise and image: "
                       "chain must keep at least 2 steps");
   }
-  return Random(seed, Stream::pool_state).integers(0, 0, rows, chain_steps - 1) + 1;
+  const std::int64_t last = range == FirstStates::all ? chain_steps : chain_steps - 1;
+  return Random(seed, Stream::pool_state).integers(0, 0, rows, last) + 1;
 }
 
 at::Tensor shuffle_denoise(Denoiser& teacher, const GaussianDiffusion& chain, const ImageSpec& spec,
                            std::uint64_t seed, const at::Tensor& rows, const at::Tensor& states,
-                           const std::function<void(std::int64_t)>& after_forward) {
+                           const std::function<void(std::int64_t)>& after_forward,
+                           TeacherClip clip) {
   const std::vector<std::int64_t> shape{spec.channels, spec.size, spec.size};
   const Random noise(seed, Stream::pool_noise);
   at::Tensor x = Random(seed, Stream::pool_start)
@@ -45,7 +50,7 @@ at::Tensor shuffle_denoise(Denoiser& teacher, const GaussianDiffusion& chain, co
     const at::Tensor z =
         noise.normal(static_cast<std::uint32_t>(s), rows.index_select(0, walking), shape);
     const at::Tensor t = at::full({count}, s - 1, at::kLong);
-    x.index_copy_(0, walking, teacher_step(teacher, chain, x_t, t, z).x_prev);
+    x.index_copy_(0, walking, teacher_step(teacher, chain, x_t, t, z, clip).x_prev);
     after_forward(count);
   }
   return x;

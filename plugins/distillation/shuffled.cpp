@@ -21,8 +21,7 @@ class Shuffled final : public dkdm::Distillation {
 
  protected:
   void begin() override {
-    set().fill_with_noise(batch(),
-                          dkdm::random_states(seed(), batch(), diffusion().num_steps()));
+    set().fill_with_noise(batch(), first_states());
   }
   at::Tensor draw(std::int64_t) const override { return at::arange(batch(), at::kLong); }
 };

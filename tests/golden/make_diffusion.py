@@ -1,29 +1,25 @@
-"""Writes diffusion.json: schedules, losses and sampling steps of the paper's authors' own code.
+"""Writes diffusion.json: tables, distributions, losses and single steps of the authors' own code.
 
 REFERENCE=<checkout of qianlong0502/DKDM>/guided-diffusion python3 make_diffusion.py
-Needs torch and numpy. Inputs are the fill u(i, j) of u_fill.hpp; entries quoted are [n, 1, 2, 3].
+Needs torch and numpy. Inputs are the fill u(i, j) of u_fill.hpp. A table is stored as some entries
+and as two sums over all of them, weights * ln |entry| with weights 1.5 + u/2, which a relative error
+of any entry changes by at least as much.
 """
-import json
-import os
-import subprocess
-import sys
+import math
 
 import numpy as np
 import torch as th
 
-reference = os.environ["REFERENCE"]
-sys.path.insert(0, reference)
+from reference import fill, packed, write
+
 from guided_diffusion import gaussian_diffusion as gd  # noqa: E402
 from guided_diffusion.respace import SpacedDiffusion, space_timesteps  # noqa: E402
 
 SHAPE = (3, 3, 4, 4)
-INDICES = [0, 1, 2, 500, 998, 999]
 
 
-def fill(i, shape, scale=1.0):
-    j = np.arange(int(np.prod(shape)), dtype=np.int64)
-    u = 2 * (((7919 * j + 104729 * i + 12345) % 1000003) / 1000003) - 1
-    return th.from_numpy((scale * u).reshape(shape)).float()
+def tensor(i, shape=SHAPE, scale=1.0):
+    return th.from_numpy(fill(i, shape, scale)).float()
 
 
 def process(schedule="cosine", respacing="", loss=gd.LossType.MSE, kd=False,
@@ -35,11 +31,15 @@ def process(schedule="cosine", respacing="", loss=gd.LossType.MSE, kd=False,
                            loss_type=loss, rescale_timesteps=False, kd=kd)
 
 
+def log_sums(table):
+    return [math.fsum((1.5 + 0.5 * w) * math.log(abs(v)) for w, v in
+                      zip(fill(i, (len(table),)), table) if v != 0) for i in (8000, 8001)]
+
+
 def tables(schedule, respacing):
     d = process(schedule, respacing)
-    picked = [i for i in INDICES if i < d.num_timesteps]
-    if d.num_timesteps < 1000:
-        picked = [0, 1, d.num_timesteps // 2, d.num_timesteps - 2, d.num_timesteps - 1]
+    n = d.num_timesteps
+    picked = [0, 1, 2, n // 2, n - 2, n - 1]
     named = {
         "beta": d.betas, "alpha_bar": d.alphas_cumprod, "alpha_bar_prev": d.alphas_cumprod_prev,
         "log_beta": np.log(d.betas), "sqrt_alpha_bar": d.sqrt_alphas_cumprod,
@@ -51,76 +51,72 @@ def tables(schedule, respacing):
         "posterior_mean_coef_x0": d.posterior_mean_coef1,
         "posterior_mean_coef_xt": d.posterior_mean_coef2,
     }
-    return {"schedule": schedule, "respacing": respacing, "steps": d.num_timesteps,
-            "index": picked, "timestep_map": d.timestep_map if d.num_timesteps < 1000 else [],
+    return {"schedule": schedule, "respacing": respacing, "steps": n, "index": picked,
+            "timestep_map": d.timestep_map if n < 1000 else [],
             "values": {k: [float(v[i]) for i in picked] for k, v in named.items()},
-            "sums": {k: float(np.sum(v)) for k, v in named.items()}}
-
-
-def pick(x, channel=1):
-    return [float(v) for v in x[:, channel, 2, 3]]
+            "log_sums": {k: log_sums(v) for k, v in named.items()}}
 
 
 def distribution(d, output, x_t, t, clip):
     p = d.p_mean_variance(lambda *a: output, x_t, t, clip_denoised=clip)
-    return {"mean": pick(p["mean"]), "log_variance": pick(p["log_variance"]),
-            "pred_xstart": pick(p["pred_xstart"])}
+    return {name: packed(p[name]) for name in ("mean", "log_variance", "pred_xstart")}
 
 
 def stepped(method, z, *args, **kwargs):
     original, th.randn_like = th.randn_like, lambda x: z
     try:
-        return pick(method(*args, **kwargs)["sample"])
+        return packed(method(*args, **kwargs)["sample"])
     finally:
         th.randn_like = original
 
 
-x0, noise = fill(6000, SHAPE), fill(6001, SHAPE, 1.7)
-A, B = fill(6002, (3, 6, 4, 4), 1.2), fill(6004, (3, 6, 4, 4), 1.1)
-x_t = fill(6003, SHAPE, 1.5)
-t, t50 = th.tensor([0, 500, 999]), th.tensor([0, 25, 49])
+x0, noise = tensor(6000), tensor(6001, scale=1.7)
+A, B = tensor(6002, (3, 6, 4, 4), 1.2), tensor(6004, (3, 6, 4, 4), 1.1)
+x_t = tensor(6003, scale=1.5)
+t, t50, first = th.tensor([0, 500, 999]), th.tensor([0, 25, 49]), th.tensor([0, 0, 0])
+# Grey levels, both ends among them: the decoder's outermost bins reach to infinity.
+grey = ((tensor(6005, scale=140.0) + 127.5).round().clamp(0, 255)) / 127.5 - 1
 full, short, teacher = process(), process(respacing="50"), process(kd=True)
+rescaled = process(respacing="50", loss=gd.LossType.RESCALED_MSE)
+short_teacher = process(respacing="50", kd=True)
 fixed = process(variance=gd.ModelVarType.FIXED_LARGE)
 
 
-def hybrid(d, t):
-    terms = d.training_losses(lambda *a, **k: A, x0, t, model_kwargs={}, noise=noise)
-    return {k: [float(v) for v in terms[k]] for k in ("mse", "vb", "loss")}
-
-
-def distil(output, student_clip=False, gradient=False):
-    out = teacher.p_mean_variance(lambda *a, **k: A, x_t, t, clip_denoised=True)
-    student = output.clone().requires_grad_(True)
-    terms = full.training_losses_kd(lambda *a, **k: student, None, x_t, t, out, model_kwargs={},
-                                    clip_denoised=student_clip)
+def listed(terms, output):
     terms["loss"].mean().backward()
-    result = {k: [float(v) for v in terms[k]] for k in ("mse", "vb", "loss")}
-    if gradient:
-        result["gradient_eps"], result["gradient_v"] = pick(student.grad), pick(student.grad, 4)
-    return result
+    result = {k: [float(v) for v in terms[k].detach()] for k in ("mse", "vb", "loss")}
+    return {**result, "gradient": packed(output.grad)}
 
 
-commit = subprocess.run(["git", "-C", reference, "rev-parse", "HEAD"], capture_output=True,
-                        text=True).stdout.strip()
-golden = {
-    "provenance": {"code": "qianlong0502/DKDM guided-diffusion " + commit,
-                   "torch": th.__version__, "numpy": np.__version__,
-                   "made_by": "tests/golden/make_diffusion.py"},
-    "tables": [tables("cosine", ""), tables("linear", ""), tables("cosine", "50"),
-               tables("cosine", "10,15,20"), tables("linear", "ddim25")],
-    "q_sample": pick(full.q_sample(x0, t, noise=noise)),
+def hybrid(d, t, images=x0):
+    output = A.clone().requires_grad_(True)
+    return listed(d.training_losses(lambda *a, **k: output, images, t, model_kwargs={},
+                                    noise=noise), output)
+
+
+def distil(student, d=full, taught=teacher, t=t, student_clip=False):
+    out = taught.p_mean_variance(lambda *a, **k: A, x_t, t, clip_denoised=True)
+    output = student.clone().requires_grad_(True)
+    return listed(d.training_losses_kd(lambda *a, **k: output, None, x_t, t, out, model_kwargs={},
+                                       clip_denoised=student_clip), output)
+
+
+posterior_mean, _, posterior_log_variance = full.q_posterior_mean_variance(x0, x_t, t)
+write("make_diffusion.py", {
+    "tables": [tables(schedule, respacing) for schedule in ("cosine", "linear")
+               for respacing in ("", "50", "100", "ddim25", "10,15,20")],
+    "q_sample": packed(full.q_sample(x0, t, noise=noise)),
+    "posterior": {"mean": packed(posterior_mean), "log_variance": packed(posterior_log_variance)},
     "clipped": distribution(full, A, x_t, t, True),
     "unclipped": distribution(full, A, x_t, t, False),
+    "clipped_50": distribution(short, A, x_t, t50, True),
     "fixed_variance": distribution(fixed, A[:, :3], x_t, t, True),
     "hybrid": hybrid(full, t), "hybrid_50": hybrid(short, t50),
-    "distil": distil(B, gradient=True), "distil_self": distil(A),
-    "distil_student_clip": distil(B, student_clip=True, gradient=True),
+    "hybrid_50_rescaled": hybrid(rescaled, t50), "hybrid_decoder": hybrid(full, first, grey),
+    "distil": distil(B), "distil_self": distil(A), "distil_student_clip": distil(B, student_clip=True),
+    "distil_50_rescaled": distil(B, rescaled, short_teacher, t50),
     "ancestral": stepped(full.p_sample, noise, lambda *a, **k: A, x_t, t),
     "ancestral_50": stepped(short.p_sample, noise, lambda *a, **k: A, x_t, t50),
     "ddim_eta_0": stepped(full.ddim_sample, noise, lambda *a, **k: A, x_t, t, eta=0.0),
     "ddim_eta_1": stepped(full.ddim_sample, noise, lambda *a, **k: A, x_t, t, eta=1.0),
-}
-path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "diffusion.json")
-with open(path, "w") as file:
-    json.dump(golden, file, indent=1)
-    file.write("\n")
+})

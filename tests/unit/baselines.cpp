@@ -91,6 +91,22 @@ TEST_CASE("data-based: x_t is the noised image, the loss the hybrid loss", "[uni
       dkdm::hybrid_loss(process, output, batch.x0, batch.x_t, batch.t, batch.eps, 0.5).loss));
 }
 
+TEST_CASE("data-based: t0_term = kl takes the KL at t = 0 as well", "[unit][methods]") {
+  fixtures::Bench bench(3, 16);
+  const fixtures::NumberedImages images(40, 1, kSpec);
+  bench.context.dataset = &images;
+  const auto bound = [&](const std::string& term) {
+    auto method = bench.started("data-based", {{"t0_term", term}}, "");
+    const TrainBatch batch = method->next(0);
+    return std::pair(batch, method->loss(batch, bench.network->forward(batch.x_t, batch.t)).vb);
+  };
+  const auto [batch, decoder] = bound("decoder");
+  const auto [same, kl] = bound("kl");
+  REQUIRE(at::equal(batch.x_t, same.x_t));
+  CHECK(at::equal(kl == decoder, batch.t != 0));
+  CHECK(batch.t.min().item<std::int64_t>() == 0);
+}
+
 TEST_CASE("data-based: about half of the images are mirrored, none when flip is off",
           "[unit][methods]") {
   fixtures::Bench bench(10, 200);

@@ -114,6 +114,21 @@ TEST_CASE("diffusion: v of -1, 0 and 1 spans posterior variance to beta", "[unit
   CHECK(p.log_variance[2].mean().item<double>() == Approx(high).epsilon(1e-5));
 }
 
+TEST_CASE("diffusion: with variance_range = unit, v of 0 and 1 spans the same variances",
+          "[unit][diffusion]") {
+  const GaussianDiffusion process({"cosine", 1000, "", "unit"});
+  const at::Tensor x_t = u_fill(1, {3, 1, 2, 2});
+  const at::Tensor v = at::tensor({0.f, 0.5f, 1.f}).view({3, 1, 1, 1}).expand({3, 1, 2, 2});
+  const auto p = process.p_mean_variance(at::cat({x_t, v}, 1), x_t, times({500, 500, 500}), true);
+  const double low = process.tables().posterior_log_variance_clipped[500];
+  const double high = process.tables().log_beta[500];
+  CHECK(p.log_variance[0].mean().item<double>() == Approx(low).epsilon(1e-5));
+  CHECK(p.log_variance[1].mean().item<double>() == Approx((low + high) / 2).epsilon(1e-5));
+  CHECK(p.log_variance[2].mean().item<double>() == Approx(high).epsilon(1e-5));
+  CHECK_THROWS_WITH(GaussianDiffusion({"cosine", 1000, "", "half"}),
+                    Catch::Contains("\"half\"") && Catch::Contains("\"unit\""));
+}
+
 TEST_CASE("diffusion: no noise is added at t = 0", "[unit][diffusion]") {
   const GaussianDiffusion process({"cosine", 1000, ""});
   const at::Tensor x_t = u_fill(1, {2, 1, 2, 2}), z = u_fill(2, {2, 1, 2, 2});
@@ -170,6 +185,49 @@ TEST_CASE("losses: mse trains eps alone, the bound v alone", "[unit][diffusion]"
     CHECK(once.narrow(1, 1, 1).abs().max().item<double>() > 0);
     CHECK(at::allclose(twice.narrow(1, 1, 1), 2 * once.narrow(1, 1, 1), 1e-5, 1e-9));
   }
+}
+
+TEST_CASE("losses: at t = 0 the second term is a likelihood or a KL, as asked", "[unit][diffusion]") {
+  const GaussianDiffusion process({"cosine", 1000, ""});
+  const at::Tensor x = u_fill(1, {3, 1, 4, 4}), output = u_fill(3, {3, 2, 4, 4});
+  const at::Tensor t = times({0, 0, 300});
+  const auto bits = [&](const at::Tensor& nats) { return nats.mean({1, 2, 3}) / std::log(2.0); };
+  const auto p = process.p_mean_variance(output, x, t, false);
+  const auto kl = [&](const at::Tensor& mean, const at::Tensor& log_variance) {
+    const at::Tensor d = log_variance - p.log_variance;
+    return bits((d.exp() - d - 1 + (mean - p.mean).square() * (-p.log_variance).exp()) / 2);
+  };
+  // A bin of width 2/255 around a value within [-0.999, 0.999] holds about its width times the
+  // density, where sigma is several bins: sigma = 1 below.
+  const auto likelihood = [&](const at::Tensor& image, const dkdm::Distribution& q) {
+    const at::Tensor square = (image - q.mean).square() * (-q.log_variance).exp();
+    return bits((square + q.log_variance + std::log(2 * M_PI)) / 2 - std::log(2.0 / 255));
+  };
+
+  // Data-based: Eq. 9 as printed has the KL everywhere.
+  const at::Tensor posterior = process.posterior_log_variance(t, 4);
+  const auto printed = dkdm::hybrid_loss(process, output, x, x, t, x, 1, /*decode=*/false);
+  CHECK(at::allclose(printed.vb, kl(process.posterior_mean(x, x, t), posterior), 1e-4, 1e-6));
+  const auto decoded = dkdm::hybrid_loss(process, output, x, x, t, x, 1);
+  CHECK_FALSE(at::allclose(decoded.vb.slice(0, 0, 2), printed.vb.slice(0, 0, 2), 1e-2, 1e-2));
+  CHECK(at::equal(decoded.vb[2], printed.vb[2]));
+
+  // Distillation: the KL everywhere, or with x_prev its likelihood. v = 33 makes sigma 1 at t = 0:
+  // log sigma^2 = -10.41 + 0.32 v.
+  const auto teacher = process.p_mean_variance(u_fill(4, {3, 2, 4, 4}), x, t, true);
+  const auto alike = dkdm::distillation_loss(process, output, x, t, teacher, false, 1);
+  CHECK(at::allclose(alike.vb, kl(teacher.mean, teacher.log_variance), 1e-4, 1e-6));
+  const double half = (process.tables().log_beta[0] -
+                       process.tables().posterior_log_variance_clipped[0]) / 2;
+  const double middle = process.tables().log_beta[0] - half;
+  const at::Tensor wide = at::cat({output.narrow(1, 0, 1), at::full_like(x, -middle / half)}, 1);
+  const at::Tensor image = u_fill(5, {3, 1, 4, 4}, 0.9);
+  const auto with = dkdm::distillation_loss(process, wide, x, t, teacher, false, 1, image);
+  const auto without = dkdm::distillation_loss(process, wide, x, t, teacher, false, 1);
+  const auto expected = likelihood(image, process.p_mean_variance(wide, x, t, false));
+  // The reference's tanh form of the normal distribution is good to a per cent here.
+  CHECK(at::allclose(with.vb.slice(0, 0, 2), expected.slice(0, 0, 2), 1e-2, 1e-2));
+  CHECK(at::equal(with.vb[2], without.vb[2]));
 }
 
 TEST_CASE("losses: an output without variance has mse only", "[unit][diffusion]") {

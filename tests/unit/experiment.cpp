@@ -97,6 +97,15 @@ std::string place(int line, int column) {
 
 }  // namespace
 
+TEST_CASE("experiment: [diffusion] says how v is read, and the resolved text repeats it",
+          "[unit][config]") {
+  CHECK(load(kSmall).diffusion.variance_range == "centred");
+  const Experiment e = load(kSmall, {"diffusion.variance_range=unit"});
+  CHECK(e.diffusion == DiffusionConfig{"cosine", 1000, "", "unit"});
+  CHECK(e.resolved.find("variance_range = \"unit\"") != std::string::npos);
+  CHECK(error(kSmall, {"diffusion.variance_range=half"}).find("centred") != std::string::npos);
+}
+
 TEST_CASE("experiment: rows complete the shared sections with their own", "[unit][config]") {
   const Experiment e = load(kSmall);
   CHECK(e.title == "small");

@@ -241,6 +241,125 @@ TEST_CASE("distillation: the method's loss is the distillation loss with its swi
   CHECK(at::allclose(terms.loss, terms.mse + lambda * terms.vb, 1e-5, 1e-7));
 }
 
+TEST_CASE("distillation: teacher_clip says where the teacher's predicted image is clipped",
+          "[unit][methods]") {
+  const std::string clip = GENERATE("both", "chain", "none");
+  Bench bench(6, 3);
+  auto method = bench.started("iterative", {{"teacher_clip", clip}}, "");
+  const TrainBatch first = method->next(0), second = method->next(1);
+  const dkdm::GaussianDiffusion& chain = method->diffusion();
+  const at::Tensor output = bench.network->forward(first.x_t, first.t);
+  const auto clipped = chain.p_mean_variance(output, first.x_t, first.t, true);
+  const auto whole = chain.p_mean_variance(output, first.x_t, first.t, false);
+  REQUIRE_FALSE(at::allclose(clipped.mean, whole.mean, 1e-2, 1e-2));
+  const at::Tensor z =
+      Random(1, Stream::pool_noise).normal(0, dkdm::kTrainingNoise, 3, {1, 4, 4});
+  const auto& walked = clip == "none" ? whole : clipped;
+  const auto& taught = clip == "both" ? clipped : whole;
+  CHECK(at::equal(second.x_t, chain.ancestral_step(walked, first.t, z)));
+  CHECK(at::equal(first.x_prev, second.x_t));
+  CHECK(at::equal(first.teacher.mean, taught.mean));
+  CHECK(at::equal(first.teacher.eps, whole.eps));
+}
+
+TEST_CASE("distillation: teacher_clip reaches the preparation", "[unit][methods]") {
+  ScratchFolder folder, other;
+  Bench bench(6, 3), unclipped(6, 3);
+  const at::Tensor x = bench.started("dynamic", {}, folder.path)->state().at("x");
+  const at::Tensor y = unclipped.started("dynamic", {{"teacher_clip", std::string("none")}},
+                                         other.path)->state().at("x");
+  CHECK_FALSE(at::allclose(x, y, 1e-2, 1e-2));
+}
+
+TEST_CASE("distillation: t0_term = decoder compares with the teacher's image at t = 0",
+          "[unit][methods]") {
+  Bench bench(4, 3);
+  auto kl = bench.started("iterative", {}, "");
+  auto decoder = bench.started("iterative", {{"t0_term", std::string("decoder")}}, "");
+  for (int step = 0; step < 4; ++step) {
+    const TrainBatch batch = kl->next(step);
+    const TrainBatch same = decoder->next(step);
+    const at::Tensor output = at::cat({0.5 * batch.x_t, -0.2 * batch.x_t}, 1);
+    const at::Tensor vb = decoder->loss(same, output).vb;
+    CHECK(at::equal(vb, kl->loss(batch, output).vb) == (step < 3));  // t = 3 … 0
+    CHECK(at::equal(vb, dkdm::distillation_loss(kl->diffusion(), output, batch.x_t, batch.t,
+                                                batch.teacher, false, 1, batch.x_prev)
+                            .vb));
+  }
+}
+
+TEST_CASE("distillation: first_states = all lets rows start as pure noise", "[unit][methods]") {
+  ScratchFolder folder;
+  Bench bench(4, 64);
+  const std::map<std::string, dkdm::Value> all{{"first_states", std::string("all")}};
+  const std::string name = GENERATE("shuffled", "dynamic");
+  std::map<std::string, dkdm::Value> given = all;
+  if (name == "dynamic") given["rho"] = 0.0;  // one batch
+  const TensorMap set = bench.started(name, given, folder.path)->state();
+  const Values states = values(set.at("state"));
+  // Uniform on 1 … 4; that 64 rows miss one of them has probability 4 (3/4)^64 < 1e-7.
+  CHECK(std::set<std::int64_t>(states.begin(), states.end()) == std::set<std::int64_t>{1, 2, 3, 4});
+  const at::Tensor noise = Random(1, Stream::pool_start).normal(0, 0, 64, {1, 4, 4});
+  for (std::size_t row = 0; row < states.size(); ++row) {
+    const auto r = static_cast<std::int64_t>(row);
+    CHECK(at::equal(set.at("x")[r], noise[r]) == (states[row] == 4));
+  }
+
+  // Streaming draws its first states from the same range.
+  given["prepare"] = std::string("streaming");
+  Bench later(4, 64);
+  auto streaming = later.started(name, given, "");
+  streaming->next(0);
+  const at::Tensor expected = dkdm::random_states(1, 64, 4, dkdm::FirstStates::all);
+  CHECK(expected.max().item<std::int64_t>() == 4);
+  if (name == "dynamic") {
+    const std::int64_t walk = (4 - expected).sum().item<std::int64_t>();
+    CHECK(streaming->teacher_evaluations() == walk + 64);
+  }
+}
+
+TEST_CASE("distillation: teacher and student read v each in its own range", "[unit][methods]") {
+  Bench bench(6, 3);
+  bench.context.diffusion.variance_range = "unit";  // the teacher's is centred
+  auto method = bench.started("iterative", {}, "");
+  const TrainBatch batch = method->next(0);
+  const at::Tensor taught = bench.network->forward(batch.x_t, batch.t);
+  const dkdm::GaussianDiffusion centred({"cosine", 6, ""}), unit({"cosine", 6, "", "unit"});
+  CHECK(at::equal(batch.teacher.log_variance,
+                  centred.p_mean_variance(taught, batch.x_t, batch.t, true).log_variance));
+  // A student that says v = (v_T + 1) / 2 means the same distribution, but for the clipping.
+  const at::Tensor output =
+      at::cat({taught.narrow(1, 0, 1), (taught.narrow(1, 1, 1) + 1) / 2}, 1);
+  CHECK(at::allclose(unit.p_mean_variance(output, batch.x_t, batch.t, true).log_variance,
+                     batch.teacher.log_variance, 1e-5, 1e-6));
+  CHECK(at::equal(method->loss(batch, output).vb,
+                  dkdm::distillation_loss(unit, output, batch.x_t, batch.t, batch.teacher, false, 1)
+                      .vb));
+}
+
+TEST_CASE("dynamic: restarting finished rows at once instead of when drawn gives the same batches",
+          "[unit][methods]") {
+  ScratchFolder folder;
+  Bench bench(6, 4), eager(6, 4);
+  auto lazy = bench.started("dynamic", {{"rho", 0.5}}, folder.path);
+  auto immediate = eager.started("dynamic", {{"rho", 0.5}}, folder.path);
+  std::int64_t restarts = 0;
+  for (int step = 0; step < 40; ++step) {
+    REQUIRE(at::equal(fingerprint(lazy->next(step)), fingerprint(immediate->next(step))));
+    TensorMap state = immediate->state();
+    const at::Tensor finished = at::nonzero(state.at("state") == 0).squeeze(1);
+    for (const std::int64_t row : values(finished)) {
+      const std::int64_t count = state.at("restarts")[row].item<std::int64_t>() + 1;
+      state.at("x")[row] = Random(1, Stream::pool_start).normal(count, row, 1, {1, 4, 4})[0];
+      state.at("state")[row] = 6;
+      state.at("restarts")[row] = count;
+      ++restarts;
+    }
+    immediate->restore(state);
+  }
+  CHECK(restarts > 5);
+}
+
 TEST_CASE("distillation: a teacher of another process is an error that names both",
           "[unit][methods]") {
   Bench bench(10, 4);

@@ -43,6 +43,24 @@ TEST_CASE("prepare_pool: states leave out both ends and the set does not depend 
   CHECK(files_in(one.path) == 1);
 }
 
+TEST_CASE("prepare_pool: with all states, rows of state T' are their noise and cost nothing",
+          "[unit][methods]") {
+  Bench bench(kSteps, 4);
+  ScratchFolder folder;
+  dkdm::prepare_pool(bench.context, chain(), kRows, 5, folder.path,
+                     {dkdm::TeacherClip::both, dkdm::FirstStates::all});
+  const TensorMap pool = dkdm::io::load_tensors(folder.path / "pool.safetensors");
+  const at::Tensor states = dkdm::random_states(bench.context.seed, kRows, kSteps,
+                                                dkdm::FirstStates::all);
+  CHECK(at::equal(pool.at("state"), states));
+  const at::Tensor untouched = at::nonzero(states == kSteps).squeeze(1);
+  REQUIRE(untouched.size(0) > 0);
+  const at::Tensor noise = dkdm::Random(bench.context.seed, dkdm::Stream::pool_start)
+                               .normal(0, untouched, {1, 4, 4});
+  CHECK(at::equal(pool.at("x").index_select(0, untouched), noise));
+  CHECK(bench.network->images == (kSteps - states).sum().item<std::int64_t>());
+}
+
 TEST_CASE("prepare_pool: each row takes T' minus its state teacher steps, and progress says so",
           "[unit][methods]") {
   Bench bench(kSteps, 4);

@@ -53,6 +53,28 @@ class GaussianDenoiser : public dkdm::Denoiser {
   GaussianDiffusion process_;
 };
 
+// The same data, asked at any time between steps: log alpha_bar linear between them, as DPM-Solver takes
+// it.
+class GaussianFlow : public dkdm::Denoiser {
+ public:
+  explicit GaussianFlow(const GaussianDiffusion& process) : tables_(process.tables()) {}
+
+  torch::Tensor forward(const torch::Tensor& x_t, const torch::Tensor& t) override {
+    ++calls;
+    const double time = t[0].item<double>();
+    const auto k = std::min(static_cast<std::size_t>(time), tables_.alpha_bar.size() - 2);
+    const double a = std::exp(std::lerp(std::log(tables_.alpha_bar[k]),
+                                        std::log(tables_.alpha_bar[k + 1]), time - double(k)));
+    const double marginal = a * kDeviation * kDeviation + 1 - a;
+    const at::Tensor eps = std::sqrt(1 - a) / marginal * (x_t - std::sqrt(a) * kMean);
+    return at::cat({eps, at::zeros_like(eps)}, 1);
+  }
+  std::int64_t calls = 0;
+
+ private:
+  GaussianDiffusion::Tables tables_;
+};
+
 const dkdm::SamplerConfig kAncestral{"ancestral", 0, false}, kDdim{"ddim", 0, false};
 
 }  // namespace
@@ -90,6 +112,31 @@ TEST_CASE("sampler: DDIM follows the closed-form map of its noise", "[unit][samp
   const at::Tensor noise =
       dkdm::Random(9, dkdm::Stream::sample_start).normal(0, 2, 5, {3, 4, 4});
   CHECK(at::allclose(x, noise * scale + shift, 1e-3, 1e-3));
+}
+
+TEST_CASE("sampler: DPM-Solver comes near the flow's end as its steps grow, faster than first order",
+          "[unit][sampler]") {
+  // The probability flow of Gaussian data maps x at time t to
+  // mean + (x - sqrt(alpha_bar) mean) * deviation of the end / deviation at t, in closed form.
+  const GaussianDiffusion process({"linear", 1000, ""});
+  const auto& tables = process.tables();
+  const auto deviation = [&](double a) { return std::sqrt(a * kDeviation * kDeviation + 1 - a); };
+  const double first = tables.alpha_bar.back(), last = tables.alpha_bar.front();
+  const at::Tensor noise =
+      dkdm::Random(9, dkdm::Stream::sample_start).normal(0, 2, 5, {3, 4, 4});
+  const at::Tensor end = std::sqrt(last) * kMean + (noise - std::sqrt(first) * kMean) *
+                                                       (deviation(last) / deviation(first));
+  const auto error = [&](std::int64_t steps) {
+    GaussianFlow network(process);
+    const dkdm::SamplerConfig config{"dpm-solver", 0, /*clip_denoised=*/false, steps};
+    const at::Tensor x = dkdm::sample(network, process, config, ImageSpec{3, 4}, 9, 2, 5);
+    CHECK(network.calls == steps);
+    return (x - end).abs().max().item<double>();
+  };
+  // Steps are uniform in time, so the last one is long in log(alpha / sigma) until they are many.
+  const double coarse = error(160), fine = error(640);
+  CHECK(fine < 1.5e-3);
+  CHECK(fine < coarse / 10);  // second order: 16, first order: 4
 }
 
 TEST_CASE("sampler: sample i is the same at every batch size", "[unit][sampler]") {
@@ -146,4 +193,10 @@ TEST_CASE("sampler: an unknown sampler or eta is refused", "[unit][sampler]") {
                     Catch::Contains("\"heun\"") && Catch::Contains("ancestral"));
   CHECK_THROWS_WITH(dkdm::sample(network, process, {"ddim", 2, true}, ImageSpec{1, 2}, 0, 0, 1),
                     Catch::Contains("eta") && Catch::Contains("0 to 1"));
+  const dkdm::SamplerConfig solver{"dpm-solver", 0, true, 1};
+  CHECK_THROWS_WITH(dkdm::sample(network, process, solver, ImageSpec{1, 2}, 0, 0, 1),
+                    Catch::Contains("solver_steps is 1") && Catch::Contains("at least 2"));
+  CHECK_THROWS_WITH(
+      dkdm::sample(network, process, {"dpm-solver"}, ImageSpec{1, 2}, 0, 0, 1),
+      Catch::Contains("respacing is \"4\"") && Catch::Contains("whole chain"));
 }

@@ -16,19 +16,34 @@ namespace dkdm {
 
 constexpr std::int64_t kTrainingNoise = std::int64_t{1} << 40;  // more than any number of rows
 
+// Where the teacher's predicted image is clipped to [-1,1]: in its steps and in the distribution that
+// the student is compared with (the authors' code), in its steps alone, or nowhere (the paper).
+enum class TeacherClip { both, chain, none };
+
+// Which states rows are first denoised to: 1 … T'-1 (the authors' code) or 1 … T' (the paper).
+enum class FirstStates { inner, all };
+
+// How a teacher walks; the defaults are the authors' code (core/diffusion/README.md).
+struct WalkOptions {
+  TeacherClip clip = TeacherClip::both;
+  FirstStates first_states = FirstStates::inner;
+};
+
 struct TeacherStep {
   at::Tensor x_prev;  // x_{t-1} [N,C,S,S] f32, channels-last
-  Distribution p;     // of which it was drawn, pred_xstart clipped; eps is the teacher's target
+  Distribution p;     // what the student is compared with; eps is the teacher's target
 };
 
 // One ancestral step: x_t [N,C,S,S], t [N] int64 steps of `chain`, noise z like x_t. Evaluation
 // mode, no gradient.
 DKDM_API TeacherStep teacher_step(Denoiser& teacher, const GaussianDiffusion& chain,
-                                  const at::Tensor& x_t, const at::Tensor& t, const at::Tensor& z);
+                                  const at::Tensor& x_t, const at::Tensor& t, const at::Tensor& z,
+                                  TeacherClip clip = TeacherClip::both);
 
-// First states of rows 0 … rows-1: int64 [rows], uniform on 1 … T'-1 (both ends left out, as the
-// authors' preparation does). Throws ConfigError for a chain of one step.
-DKDM_API at::Tensor random_states(std::uint64_t seed, std::int64_t rows, std::int64_t chain_steps);
+// First states of rows 0 … rows-1: int64 [rows], uniform on 1 … T'-1 or 1 … T'. Throws ConfigError
+// for a chain of one step.
+DKDM_API at::Tensor random_states(std::uint64_t seed, std::int64_t rows, std::int64_t chain_steps,
+                                  FirstStates range = FirstStates::inner);
 
 // "Shuffle denoise": `rows` (int64 [n], n > 0) walked from pure noise to `states` (int64 [n], each
 // 1 … T') in lock-step: f32 [n,C,S,S]. Row i depends on (seed, i) alone. `after_forward` gets the
@@ -36,13 +51,14 @@ DKDM_API at::Tensor random_states(std::uint64_t seed, std::int64_t rows, std::in
 DKDM_API at::Tensor shuffle_denoise(Denoiser& teacher, const GaussianDiffusion& chain,
                                     const ImageSpec& spec, std::uint64_t seed,
                                     const at::Tensor& rows, const at::Tensor& states,
-                                    const std::function<void(std::int64_t)>& after_forward);
+                                    const std::function<void(std::int64_t)>& after_forward,
+                                    TeacherClip clip = TeacherClip::both);
 
 // Fills `dir` with pool.safetensors: x f32 [rows,C,S,S] and state int64 [rows], rows at random
 // states, `teacher_batch` of them at a time. Finished batches lie in part files until all are done,
 // so a killed preparation continues, with another teacher batch if need be.
 DKDM_API void prepare_pool(const MethodContext& context, const GaussianDiffusion& chain,
                            std::int64_t rows, std::int64_t teacher_batch,
-                           const std::filesystem::path& dir);
+                           const std::filesystem::path& dir, const WalkOptions& options = {});
 
 }  // namespace dkdm

@@ -21,6 +21,9 @@ struct DiffusionConfig {
   std::string respacing;                 // "" = all; "50", "10,15,20", "ddim25"
   double beta_start = 0, beta_end = 0;   // of the linear ones; 0 = 1e-4 and 0.02, times 1000 / steps
   std::string variance = "fixed_large";  // where none is predicted: that, beta; "fixed_small", posterior
+  // What v of a learned variance means: "centred" = -1 … 1 spans posterior variance … beta (the
+  // authors' code), "unit" = 0 … 1 does (paper Eq. 12). A network keeps that of its training.
+  std::string variance_range = "centred";
   bool operator==(const DiffusionConfig&) const = default;
 };
 
@@ -58,8 +61,8 @@ class DKDM_API GaussianDiffusion {
   // Log of the posterior variance, entry 0 replaced by entry 1: [N,1,…] of `dim` dimensions.
   at::Tensor posterior_log_variance(const at::Tensor& t, std::int64_t dim) const;
 
-  // From a network's output [N,2C,H,W] (learned variance range, Eq. 12 with v -> (v+1)/2) or
-  // [N,C,H,W] (config().variance: the log of beta, or of the posterior variance; in both entry 0 is
+  // From a network's output [N,2C,H,W] (learned variance range, Eq. 12; v by config().variance_range)
+  // or [N,C,H,W] (config().variance: the log of beta, or of the posterior variance; in both entry 0 is
   // replaced by posterior_variance[1]).
   // `clip` clamps pred_xstart to [-1,1]; `eps` is the raw prediction either way.
   Distribution p_mean_variance(const at::Tensor& output, const at::Tensor& x_t, const at::Tensor& t,
@@ -87,17 +90,21 @@ struct LossTerms {
 };
 
 // Data-based hybrid loss L_simple + L_vb: mse of eps, plus the variational bound with the mean
-// detached (decoder likelihood at t = 0), pred_xstart not clipped. With an output of C channels
-// vb is zero. `vb_weight` multiplies vb (1 = reference at T = 1000).
+// detached, pred_xstart not clipped. With an output of C channels vb is zero. `vb_weight` multiplies
+// vb (1 = reference at T = 1000). At t = 0 the bound is the decoder likelihood, or with `decode` false
+// the same KL as elsewhere (Eq. 9 as printed).
 DKDM_API LossTerms hybrid_loss(const GaussianDiffusion& process, const at::Tensor& output,
                                const at::Tensor& x0, const at::Tensor& x_t, const at::Tensor& t,
-                               const at::Tensor& eps, double vb_weight);
+                               const at::Tensor& eps, double vb_weight, bool decode = true);
 
 // Distillation loss, Eq. 14 and 19-21: mse of eps against the teacher's, plus lambda times
 // KL(teacher ‖ student) in bits at every t, the student's mean detached. `teacher` was made with
-// its own clipping; `student_clip` false is the authors' code (core/diffusion/README.md).
+// its own clipping; `student_clip` false is the authors' code (core/diffusion/README.md). With
+// `x_prev` [N,C,H,W] defined, rows of t = 0 have the decoder likelihood of x_prev (the teacher's
+// image) in place of the KL.
 DKDM_API LossTerms distillation_loss(const GaussianDiffusion& process, const at::Tensor& output,
                                      const at::Tensor& x_t, const at::Tensor& t,
-                                     const Distribution& teacher, bool student_clip, double lambda);
+                                     const Distribution& teacher, bool student_clip, double lambda,
+                                     const at::Tensor& x_prev = {});
 
 }  // namespace dkdm

@@ -19,7 +19,7 @@ namespace dkdm {
 class DKDM_API BatchSet {
  public:
   BatchSet(const GaussianDiffusion& chain, const ImageSpec& spec, std::uint64_t seed,
-           std::int64_t capacity);
+           std::int64_t capacity, TeacherClip clip = TeacherClip::both);
 
   std::int64_t rows() const { return rows_; }
   // Rows 0 … n-1 at x [n,C,S,S] and states [n]; a row's first pass ends at ends[n] (absent: 0).
@@ -41,6 +41,7 @@ class DKDM_API BatchSet {
   ImageSpec spec_;
   std::uint64_t seed_;
   std::int64_t capacity_, rows_ = 0;
+  TeacherClip clip_;
   at::Tensor x_, s_, end_, restarts_;  // [capacity, …]; x_ channels-last, the others int64
 };
 
@@ -48,8 +49,8 @@ class DKDM_API BatchSet {
 class DKDM_API Distillation : public Method {
  public:
   explicit Distillation(const Params& params);
-  static ParamTable chain_params();        // chain, student_clip, lambda
-  static ParamTable preparation_params();  // prepare, teacher_batch
+  static ParamTable chain_params();        // chain, lambda, student_clip, teacher_clip, t0_term
+  static ParamTable preparation_params();  // prepare, teacher_batch, first_states
 
   Needs needs() const final;
   void prepare(const MethodContext& context, const std::filesystem::path& dir) final;
@@ -79,18 +80,22 @@ class DKDM_API Distillation : public Method {
   std::uint64_t seed() const { return seed_; }
   // begin() for a set that starts with `batch` rows at random states.
   void begin_shuffled();
+  // Random first states of one batch of rows: int64 [batch].
+  at::Tensor first_states() const;
 
  private:
   std::string respacing_;
-  bool student_clip_, upfront_;
+  bool student_clip_, decode_, upfront_;
   double lambda_;
+  WalkOptions walk_;
   std::int64_t teacher_batch_;
   Host* host_ = nullptr;
   ImageSpec spec_;
   std::int64_t batch_ = 0, evaluations_ = 0;
   std::uint64_t seed_ = 0;
   std::shared_ptr<Denoiser> teacher_;
-  std::optional<GaussianDiffusion> chain_;
+  // The same chain twice: v of the teacher's network may mean another variance than the student's.
+  std::optional<GaussianDiffusion> chain_, teacher_chain_;
   std::optional<BatchSet> set_;
 };
 

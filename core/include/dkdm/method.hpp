@@ -38,6 +38,7 @@ struct TrainBatch {
   at::Tensor x_t, t;     // [N,C,S,S] f32, [N] int64
   at::Tensor x0, eps;    // data-based targets
   Distribution teacher;  // distillation targets
+  at::Tensor x_prev;     // [N,C,S,S] f32, the teacher's x_{t-1}
 };
 
 using TensorMap = std::map<std::string, at::Tensor>;

@@ -11,15 +11,19 @@
 namespace dkdm {
 
 struct SamplerConfig {
-  std::string sampler = "ancestral";  // "ancestral" | "ddim"
-  double eta = 0;                     // DDIM's stochasticity; ignored by ancestral
-  bool clip_denoised = true;
+  std::string sampler = "ancestral";  // "ancestral" | "ddim" | "dpm-solver"
+  double eta = 0;                     // DDIM's stochasticity; ignored by the others
+  bool clip_denoised = true;          // clamp the predicted image; dpm-solver: threshold dynamically
+  std::int64_t solver_steps = 20;     // of dpm-solver, at least 2; ignored by the others
 };
+
+// Network calls for each sample.
+DKDM_API std::int64_t sampling_steps(const GaussianDiffusion& process, const SamplerConfig& config);
 
 // Samples first … first+count-1 of the run `seed`: f32 [count,C,S,S], clamped by nobody. Sample i
 // depends on (seed, i) alone. The network is set to evaluation mode; no gradient. `after_step` is
 // called with the number of chain steps done (may throw to stop). Throws Error naming the step when
-// a value is not finite.
+// a value is not finite, ConfigError for dpm-solver on a respaced process: it chooses its own times.
 DKDM_API at::Tensor sample(Denoiser& network, const GaussianDiffusion& process,
                            const SamplerConfig& config, const ImageSpec& spec, std::uint64_t seed,
                            std::int64_t first, std::int64_t count,

@@ -47,7 +47,7 @@ class DKDM_API TrainingImages {
 };
 
 // A baseline: the trainer of the reference on the images that the subclass names. x_t = q_sample of
-// an image at uniform t; loss = hybrid_loss. Parameters: `flip`, `vb_weight`.
+// an image at uniform t; loss = hybrid_loss. Parameters: `flip`, `vb_weight`, `t0_term`.
 class DKDM_API ImageMethod : public Method {
  public:
   explicit ImageMethod(const Params& params);
@@ -62,7 +62,7 @@ class DKDM_API ImageMethod : public Method {
   virtual std::vector<ImageSource> sources(const MethodContext& context) const = 0;
 
  private:
-  bool flip_;
+  bool flip_, decode_;
   double vb_weight_;
   ImageSpec spec_;
   std::int64_t batch_ = 0;
