@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "embedded.hpp"
+#include "results/migrate.hpp"
 #include "results/process.hpp"
 #include "results/published.hpp"
 
@@ -126,9 +127,12 @@ void Database::open(OpenMode mode, int busy_timeout_ms) {
   }
   sqlite_ = std::make_unique<SQLite::Database>(
       file_.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE, busy_timeout_ms);
-  is_new();  // refuses what is not ours before anything is changed
+  const auto version = schema_version();  // refuses what is not ours before anything is changed
   set_journal(busy_timeout_ms);
   sqlite_->exec("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON");
+  if (version > 0 && version < kSchemaVersion) {
+    migration_ = migrate(*sqlite_, file_, busy_timeout_ms);
+  }
   prepare();
 }
 
@@ -142,10 +146,17 @@ void Database::open_for_reading(int busy_timeout_ms) {
   const auto attempt = [&](const std::string& name, int flags) {
     sqlite_ = std::make_unique<SQLite::Database>(name, SQLite::OPEN_READONLY | flags,
                                                  busy_timeout_ms);
-    sqlite_->exec("PRAGMA query_only = ON");
-    if (is_new()) {
+    // The views of ten thousand runs read some fifty MiB, again and again.
+    sqlite_->exec("PRAGMA query_only = ON; PRAGMA cache_size = -65536");
+    const auto version = schema_version();
+    if (version == 0) {
       throw StoreError(file_.string() + ": empty; the first `dkdm run` or `dkdm quickstart` "
                                         "records into it");
+    }
+    if (version < kSchemaVersion) {
+      throw StoreError(file_.string() + ": has schema version " + std::to_string(version) +
+                       ", this dkdm reads version " + std::to_string(kSchemaVersion) +
+                       "; `dkdm db migrate` brings it up to date and keeps a copy");
     }
   };
   try {
@@ -189,24 +200,24 @@ void Database::set_journal(int busy_timeout_ms) {
   }
 }
 
-// True when the file has no tables yet; throws when it is not ours or of another version.
-bool Database::is_new() {
+// 0 when the file has no tables yet; throws when it is another program's or of a newer dkdm.
+std::int64_t Database::schema_version() {
   SQLite::Transaction snapshot(*sqlite_);  // another process may be creating the schema just now
   const auto version = sqlite_->execAndGet("PRAGMA user_version").getInt64();
   const auto application = sqlite_->execAndGet("PRAGMA application_id").getInt64();
   const auto objects = sqlite_->execAndGet("SELECT count(*) FROM sqlite_schema").getInt64();
-  if (objects == 0 && version == 0) return true;
+  if (objects == 0 && version == 0) return 0;
   if (application != kApplicationId) {
     throw StoreError(file_.string() + ": a SQLite database of another program (application id " +
                      std::to_string(application) + ", expected " +
                      std::to_string(kApplicationId) + "); name another file");
   }
-  if (version != kSchemaVersion) {
+  if (version < 1 || version > kSchemaVersion) {
     throw StoreError(file_.string() + ": has schema version " + std::to_string(version) +
                      ", this dkdm knows version " + std::to_string(kSchemaVersion) +
                      "; update dkdm, or name another file with DKDM_HOME");
   }
-  return false;
+  return version;
 }
 
 // One transaction, so that of several processes that start at once one makes the schema.

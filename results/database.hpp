@@ -11,30 +11,33 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
 
 #include "dkdm/error.hpp"
+#include "results/migration.hpp"
 
 namespace dkdm::results {
 
 // In the file's header: what makes it ours, and the schema it has.
 constexpr std::int64_t kApplicationId = 0x646b646d;  // "dkdm"
-constexpr std::int64_t kSchemaVersion = 1;
+constexpr std::int64_t kSchemaVersion = 2;
 
 enum class OpenMode { read, write };
 
 class Database {
  public:
-  // write: makes folder, file and schema where missing, brings the published figures up to date and
-  // marks runs whose process is gone as crashed. read: the file must exist and is never changed.
+  // write: makes folder, file and schema where missing, migrates an older one, brings the published
+  // figures up to date and marks runs whose process is gone as crashed. read: the file must exist, have
+  // the present schema, and is never changed.
   // Waits up to `busy_timeout_ms` for another process's lock, here and in every call. Throws
   // StoreError.
   Database(std::filesystem::path file, OpenMode mode, int busy_timeout_ms = 30'000);
 
   const std::filesystem::path& file() const { return file_; }
-  sqlite3* handle() { return sqlite_->getHandle(); }
+  const std::optional<Migration>& migration() const { return migration_; }
 
   // Calls f(SQLite::Database&) on one snapshot and returns its result.
   template <class F>
@@ -73,12 +76,13 @@ class Database {
   void open(OpenMode mode, int busy_timeout_ms);
   void open_for_reading(int busy_timeout_ms);
   void set_journal(int busy_timeout_ms);
-  bool is_new();
+  std::int64_t schema_version();
   void prepare();
   [[noreturn]] void fail(const SQLite::Exception& error) const;
 
   std::filesystem::path file_;
   std::unique_ptr<SQLite::Database> sqlite_;
+  std::optional<Migration> migration_;
   std::mutex mutex_;
 };
 

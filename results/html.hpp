@@ -2,26 +2,42 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
-#include <utility>
+#include <string_view>
 #include <vector>
+
+#include "results/report_chart.hpp"
+#include "results/table.hpp"
 
 namespace dkdm::results {
 
-// Text that may stand anywhere in a page, in element or attribute.
-std::string html_escaped(const std::string& text);
+// Text that may stand anywhere in a page, in element or attribute: valid UTF-8, no markup, control
+// characters as U+FFFD but for line breaks and tabs.
+std::string html_escaped(std::string_view text);
+// The same as an element that keeps its direction of writing from what stands around.
+std::string html_isolated(std::string_view text);
 
-// A PNG file as a data URI; "" with `reason` filled when it cannot be read or is no PNG.
-std::string png_data_uri(const std::filesystem::path& file, std::string& reason);
+// Wraps or replaces the escaped content of a body cell: (row, column, content) -> content.
+using CellWrap = std::function<std::string(std::size_t, std::size_t, const std::string&)>;
 
-struct Curve {
-  std::string label;
-  std::vector<std::pair<double, double>> points;  // x ascending
-};
+// A table with a caption, in a region that scrolls by itself on a narrow screen, by keyboard too.
+// Rows are headed by their first cell.
+std::string html_table(const Table& table, const std::string& caption, const CellWrap& wrap = {});
 
-// A line chart with legend. Vertical axis logarithmic when the values span a factor of ten. "" when
-// no curve has two points.
-std::string svg_chart(const std::string& title, const std::string& x_title,
-                      const std::vector<Curve>& curves);
+// 'sha256-…' of an inline script or style, as a Content-Security-Policy names it.
+std::string csp_hash(std::string_view content);
+
+// A PNG file as a data URI, averaged down to a thumbnail when it is wider or higher than `most`
+// pixels; "" with `reason` ("cannot be read", "is not a PNG image: …") when there is none.
+std::string png_data_uri(const std::filesystem::path& file, int most, std::string& reason);
+
+// A figure: a drawing that needs no script, and its values as a table. `number` is its place among
+// the page's charts, by which the script finds its data.
+std::string html_chart(const Chart& chart, std::size_t number);
+// What the script reads: all charts in the order of their numbers, safe inside a script element.
+std::string chart_json(const std::vector<Chart>& charts);
+// A drawing alone, without a legend: for one series.
+std::string svg_chart(const Chart& chart);
 
 }  // namespace dkdm::results

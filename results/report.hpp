@@ -2,7 +2,6 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -21,19 +20,20 @@ struct ExpectedRow {
 
 struct ReportOptions {
   ReportFormat format = ReportFormat::text;
-  // PNG sample grid of each row: key "row", or "experiment/row" where two experiments share a row's
-  // id. Shown by html alone, inlined.
-  std::map<std::string, std::filesystem::path> grids;
   // Rows to show, in this order; one that never ran says so. Experiments without an entry show every
   // row on record, in the order of their files.
   std::vector<ExpectedRow> expected;
+  // The artifact store, below which the page (html) finds the runs' sample grids. "" = no pictures.
+  std::filesystem::path root;
+  bool colour = false;  // text for a terminal
 };
 
 // A cell is the latest finished run of the row at each seed: the value, or mean ± standard deviation
 // (n - 1) over seeds. Runs of one experiment that were evaluated by different protocols, references,
 // sample counts or weights stand in different tables, never in one column. A row without a value
-// says why. experiments {} = all on record. Throws ConfigError for an experiment with neither runs
-// nor expected rows, StoreError when `file` cannot be read. A missing grid is a note, not an error.
+// says why. A run that was evaluated at several steps counts with the last. experiments {} = all on
+// record. Throws ConfigError for an experiment with neither runs nor expected rows, StoreError when
+// `file` cannot be read. A missing grid is a note in the page, not an error.
 std::string report(const std::filesystem::path& file, const std::vector<std::string>& experiments,
                    const ReportOptions& options = {});
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <set>
 
 #include "results/report_data.hpp"
 #include "results/report_source.hpp"
@@ -33,18 +34,17 @@ std::string reason_of(const Run& run) {
 struct RowRecord {
   ExpectedRow row;
   bool teacher = false;
-  std::int64_t parameters = 0;
+  std::int64_t parameters = 0, order = 0;
   std::map<std::int64_t, const Run*> done, newest;
 };
 
 std::vector<RowRecord> group_rows(const std::vector<Run>& runs, const std::string& experiment,
-                                  const std::vector<ExpectedRow>& expected,
-                                  const std::map<std::string, std::int64_t>& order) {
+                                  const std::vector<ExpectedRow>& expected) {
   std::vector<RowRecord> rows;
   bool listed = false;
   for (const auto& row : expected) {
     if (row.experiment != experiment) continue;
-    rows.push_back({row, false, 0, {}, {}});
+    rows.push_back({row, false, 0, 0, {}, {}});
     listed = true;
   }
   for (const auto& run : runs) {
@@ -52,7 +52,7 @@ std::vector<RowRecord> group_rows(const std::vector<Run>& runs, const std::strin
                               [&](const RowRecord& r) { return r.row.row == run.row; });
     if (found == rows.end()) {
       if (listed) continue;
-      rows.push_back({{experiment, run.row, "", "", ""}, false, 0, {}, {}});
+      rows.push_back({{experiment, run.row, "", "", ""}, false, 0, 0, {}, {}});
       found = std::prev(rows.end());
     }
     if (!listed) {
@@ -60,39 +60,113 @@ std::vector<RowRecord> group_rows(const std::vector<Run>& runs, const std::strin
     }
     found->teacher = run.method.empty();
     found->parameters = run.parameters;
+    found->order = run.row_order;
     found->newest[run.seed] = &run;
     if (run.status == "done") found->done[run.seed] = &run;
   }
   if (!listed) {
-    std::stable_sort(rows.begin(), rows.end(), [&](const RowRecord& a, const RowRecord& b) {
-      return order.at(a.row.row) < order.at(b.row.row);
-    });
+    std::stable_sort(rows.begin(), rows.end(),
+                     [](const RowRecord& a, const RowRecord& b) { return a.order < b.order; });
   }
   return rows;
 }
 
-ReportLine line_of(SQLite::Database& db, const RowRecord& record, const Conditions& conditions,
-                   bool with_curves) {
+// The leading metric by step, over the seeds that were evaluated there.
+std::vector<ProgressPoint> progress_of(const RowRecord& record, const Conditions& conditions,
+                                       const std::string& leading) {
+  struct Values {
+    std::map<std::int64_t, double> by_seed;
+    std::vector<double> teacher_evaluations;
+  };
+  std::map<std::int64_t, Values> steps;
+  for (const auto& [seed, run] : record.done) {
+    const auto measured = run->metrics.find(conditions);
+    if (measured == run->metrics.end()) continue;
+    for (const auto& metric : measured->second) {
+      if (metric.name != leading || !std::isfinite(metric.value)) continue;
+      auto& values = steps[metric.step];
+      if (values.by_seed.insert_or_assign(seed, metric.value).second) {
+        values.teacher_evaluations.push_back(run->teacher_evaluations(metric.step));
+      }
+    }
+  }
+  std::vector<ProgressPoint> points;
+  for (const auto& [step, values] : steps) {
+    std::vector<double> list;
+    for (const auto& [seed, value] : values.by_seed) list.push_back(value);
+    points.push_back({static_cast<double>(step), estimate(values.teacher_evaluations).mean,
+                      estimate(list)});
+  }
+  return points;
+}
+
+ReportRun report_run(SQLite::Database& db, const Run& run, bool counts, bool with_loss) {
+  ReportRun out{run.id, run.seed, run.status, "", "", counts, {}};
+  if (run.status != "done") out.reason = reason_of(run);
+  if (const auto* sample = run.find_stage("sample")) out.samples = sample->artifact;
+  if (const auto* trained = run.trained(); trained != nullptr && with_loss) {
+    out.loss = load_curve(db, trained->key);
+  }
+  return out;
+}
+
+ReportLine line_of(const RowRecord& record, const Conditions& conditions) {
   ReportLine line;
   line.row = record.row.row;
   line.label = record.row.label.empty() ? record.row.row : record.row.label;
   line.teacher = record.teacher;
   line.parameters = record.parameters;
-  line.published = load_published(db, record.row.published_section, record.row.published_row);
   std::map<std::string, std::vector<double>> values;
   std::vector<double> seconds;
   for (const auto& [seed, run] : record.done) {
     const auto measured = run->metrics.find(conditions);
     if (measured == run->metrics.end()) continue;
-    for (const auto& metric : measured->second) values[metric.name].push_back(metric.value);
-    if (run->train_seconds) seconds.push_back(*run->train_seconds);
+    std::map<std::string, double> last;  // of the steps
+    std::set<std::int64_t> steps;
+    for (const auto& metric : measured->second) {
+      last[metric.name] = metric.value;
+      steps.insert(metric.step);
+    }
+    line.steps = std::max(line.steps, steps.size());
+    for (const auto& [name, value] : last) values[name].push_back(value);
+    if (const auto* trained = run->trained()) seconds.push_back(trained->elapsed_s);
     line.runs.push_back(run->id);
-    if (with_curves && line.curve.empty()) line.curve = load_curve(db, run->train_key);
   }
   for (const auto& [name, list] : values) line.metrics[name] = estimate(list);
   if (!seconds.empty()) line.train_seconds = estimate(seconds).mean;
   line.status = line.runs.empty() ? "not run" : "done";
   return line;
+}
+
+// What figures and run sections need beyond the table.
+void add_figures(SQLite::Database& db, const RowRecord& record, const Conditions& conditions,
+                 const std::string& leading, ReportLine& line) {
+  constexpr std::size_t kWithLoss = 8;
+  const auto add = [&](const Run& run, bool counts) {
+    line.all_runs.push_back(report_run(db, run, counts, line.all_runs.size() < kWithLoss));
+  };
+  for (const auto& [seed, run] : record.newest) {
+    const auto done = record.done.find(seed);
+    const bool counts = done != record.done.end() && done->second->metrics.count(conditions) > 0;
+    if (done != record.done.end() && done->second != run) add(*done->second, counts);
+    add(*run, counts && done->second == run);
+  }
+  line.progress = progress_of(record, conditions, leading);
+  if (!record.newest.empty() && !record.teacher) {
+    line.rho = load_rho(db, record.newest.begin()->second->id);
+  }
+}
+
+// The paper's metrics that nothing here has, ours or published, once anything was evaluated.
+void drop_empty_columns(ReportTable& table) {
+  if (table.sample_count == 0) return;
+  const auto empty = [&](const std::string& name) {
+    return std::none_of(table.lines.begin(), table.lines.end(), [&](const ReportLine& line) {
+      return line.metrics.count(name) > 0 || line.published.count(name) > 0;
+    });
+  };
+  table.metrics.erase(std::remove_if(table.metrics.begin(), table.metrics.end(), empty),
+                      table.metrics.end());
 }
 
 void mark_best(ReportTable& table) {
@@ -114,17 +188,20 @@ void mark_best(ReportTable& table) {
 }
 
 void add_notes(ReportTable& table) {
-  bool spread = false, published = false;
+  bool spread = false, published = false, several_steps = false;
   for (const auto& line : table.lines) {
+    several_steps = several_steps || line.steps > 1;
     published = published || !line.published.empty();
     for (const auto& [name, value] : line.metrics) spread = spread || value.std.has_value();
   }
   if (spread) table.notes.push_back("± is the standard deviation over seeds.");
-  const bool as_paper = table.protocol.rfind("adm", 0) == 0 && table.sample_count == 50'000;
-  if (published && !as_paper) {
+  if (published && !compares_with_paper(table)) {
     table.notes.push_back(
         "The paper's values were measured with Inception features and 50,000 samples: compare the "
         "order of the rows, not the numbers.");
+  }
+  if (several_steps) {
+    table.notes.push_back("Values are of each run's last evaluated step.");
   }
 }
 
@@ -157,23 +234,33 @@ void explain(ReportTable& table, const std::vector<RowRecord>& rows, bool first)
         line->status = run.status;
         line->reason = run.status == "done" ? "finished without metrics" : reason_of(run);
       }
-      table.notes.push_back(line->label + ": " + line->reason + ".");
+      table.notes.push_back(shortened(line->label, kLabelWidth) + ": " +
+                            shortened(line->reason, kReasonWidth) + ".");
     } else if (first) {
+      constexpr int kNamed = 3;
+      int failed = 0;
       for (const auto& [seed, run] : record.newest) {
-        if (run->status == "done") continue;
-        table.notes.push_back(line->label + ": run " + std::to_string(run->id) + " (seed " +
-                              std::to_string(seed) + ") " + reason_of(*run) + ".");
+        if (run->status == "done" || ++failed > kNamed) continue;
+        table.notes.push_back(shortened(line->label, kLabelWidth) + ": run " +
+                              std::to_string(run->id) + " (seed " + std::to_string(seed) + ") " +
+                              shortened(reason_of(*run), kReasonWidth) + ".");
+      }
+      if (failed > kNamed) {
+        table.notes.push_back(shortened(line->label, kLabelWidth) + ": " +
+                              std::to_string(failed - kNamed) + " more runs without an end; the view "
+                              "`failures` lists them.");
       }
     }
   }
 }
 
-ReportTable table_of(SQLite::Database& db, const std::vector<RowRecord>& rows,
-                     const Conditions& conditions, bool first, bool with_curves) {
-  ReportTable table;
+// `table` has its title; `first`: it is the experiment's first table.
+void fill(ReportTable& table, SQLite::Database& db, const std::vector<RowRecord>& rows,
+          const Conditions& conditions, bool first, Depth depth) {
   std::tie(table.protocol, table.sample_count, table.weights, table.reference) = conditions;
   table.metrics = {"is", "fid", "sfid"};
   table.higher_is_better = {{"is", true}, {"fid", false}, {"sfid", false}};
+  std::vector<const RowRecord*> shown;
   for (const auto& record : rows) {
     bool elsewhere = false;
     for (const auto& [seed, run] : record.done) {
@@ -188,54 +275,55 @@ ReportTable table_of(SQLite::Database& db, const std::vector<RowRecord>& rows,
         }
       }
     }
-    auto line = line_of(db, record, conditions, with_curves);
-    if (!line.runs.empty() || (first && !elsewhere)) table.lines.push_back(std::move(line));
+    auto line = line_of(record, conditions);
+    if (line.runs.empty() && (!first || elsewhere)) continue;
+    line.published = load_published(db, record.row.published_section, record.row.published_row);
+    table.lines.push_back(std::move(line));
+    shown.push_back(&record);
+  }
+  drop_empty_columns(table);
+  if (depth == Depth::figures) {
+    const auto leading = leading_metric(table);
+    for (std::size_t i = 0; i < shown.size(); ++i) {
+      add_figures(db, *shown[i], conditions, leading, table.lines[i]);
+    }
   }
   mark_best(table);
   add_notes(table);
   for (const auto& record : rows) warn_of_mixed_settings(table, record, conditions);
   explain(table, rows, first);
-  return table;
 }
 
 std::vector<ReportTable> gather_one(SQLite::Database& db, const std::string& experiment,
-                                    const std::vector<ExpectedRow>& expected, bool with_curves) {
+                                    const std::vector<ExpectedRow>& expected, Depth depth) {
   const auto runs = load_runs(db, experiment);
-  std::string title, scale;
-  std::map<std::string, std::int64_t> order;
-  SQLite::Statement about(db,
-                          "SELECT e.title, e.scale, r.row, r.row_order FROM runs r "
-                          "JOIN experiments e ON e.id = r.experiment WHERE e.name = ? ORDER BY r.id");
-  about.bind(1, experiment);
-  while (about.executeStep()) {
-    title = about.getColumn(0).getString();
-    scale = about.getColumn(1).getString();
-    order[about.getColumn(2).getString()] = about.getColumn(3).getInt64();
-  }
-  const auto rows = group_rows(runs, experiment, expected, order);
+  const auto rows = group_rows(runs, experiment, expected);
   if (rows.empty()) {
     throw ConfigError("report", "no runs of experiment '" + experiment +
                                     "' are on record; `dkdm runs` lists those that are");
   }
   // The conditions of the newest run come first.
-  std::map<Conditions, std::int64_t> newest;
-  for (const auto& record : rows) {
-    for (const auto& [seed, run] : record.done) {
-      for (const auto& [conditions, list] : run->metrics) {
-        newest[conditions] = std::max(newest[conditions], run->id);
+  std::vector<Conditions> ordered;
+  for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
+    const bool counts = std::any_of(rows.begin(), rows.end(), [&](const RowRecord& record) {
+      const auto done = record.done.find(run->seed);
+      return done != record.done.end() && done->second == &*run;
+    });
+    if (!counts) continue;
+    for (const auto& [conditions, list] : run->metrics) {
+      if (std::find(ordered.begin(), ordered.end(), conditions) == ordered.end()) {
+        ordered.push_back(conditions);
       }
     }
   }
-  std::vector<std::pair<std::int64_t, Conditions>> ordered;
-  for (const auto& [conditions, run] : newest) ordered.emplace_back(-run, conditions);
-  std::sort(ordered.begin(), ordered.end());
-  if (ordered.empty()) ordered.emplace_back(0, Conditions{});
+  if (ordered.empty()) ordered.emplace_back();
   std::vector<ReportTable> tables;
-  for (const auto& [unused, conditions] : ordered) {
-    auto& table = tables.emplace_back(table_of(db, rows, conditions, tables.empty(), with_curves));
+  for (const auto& conditions : ordered) {
+    auto& table = tables.emplace_back();
     table.experiment = experiment;
-    table.title = title.empty() ? experiment : title;
-    table.scale = scale;
+    table.title = runs.empty() || runs.back().title.empty() ? experiment : runs.back().title;
+    table.scale = runs.empty() ? "" : runs.back().scale;
+    fill(table, db, rows, conditions, tables.size() == 1, depth);
   }
   return tables;
 }
@@ -244,17 +332,18 @@ std::vector<ReportTable> gather_one(SQLite::Database& db, const std::string& exp
 
 std::vector<ReportTable> gather(const std::filesystem::path& file,
                                 const std::vector<std::string>& experiments,
-                                const std::vector<ExpectedRow>& expected, bool with_curves) {
+                                const std::vector<ExpectedRow>& expected, Depth depth) {
   Database database(file, OpenMode::read);
   return database.read([&](SQLite::Database& db) {
     auto names = experiments;
     if (names.empty()) {
-      SQLite::Statement all(db, "SELECT experiment FROM run_status GROUP BY 1 ORDER BY min(run)");
+      SQLite::Statement all(db, "SELECT e.name FROM experiments e JOIN runs r ON r.experiment = e.id "
+                                "GROUP BY e.name ORDER BY min(r.id)");
       while (all.executeStep()) names.push_back(all.getColumn(0).getString());
     }
     std::vector<ReportTable> tables;
     for (const auto& name : names) {
-      auto more = gather_one(db, name, expected, with_curves);
+      auto more = gather_one(db, name, expected, depth);
       std::move(more.begin(), more.end(), std::back_inserter(tables));
     }
     return tables;

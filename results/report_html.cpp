@@ -1,137 +1,281 @@
-// The report as one self-contained page: no script, no other file, light and dark, narrow screens.
-#include <set>
+// The report as one self-contained page: its frame, style and script are the files of page/.
+#include <algorithm>
+#include <functional>
+#include <map>
 
+#include "page.hpp"
 #include "results/html.hpp"
-#include "results/report_data.hpp"
+#include "results/report_chart.hpp"
+#include "results/runs.hpp"
 
 namespace dkdm::results {
 namespace {
 
-constexpr const char* kHead = R"html(<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
-      content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>dkdm report</title>
-<style>
-:root { color-scheme: light dark; --ink: #1c1d20; --soft: #5c6068; --rule: #d5d8de; --page: #fff;
-  --band: #f4f5f7;
-  --c0: #2f6fbd; --c1: #c2571a; --c2: #2a8a4b; --c3: #9a3fa8; --c4: #b3261e; --c5: #00798c;
-  --c6: #7a6a00; --c7: #6b6f78; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e8e9ec; --soft: #a4a9b3; --rule: #3d4149; --page: #16181b; --band: #1f2226;
-    --c0: #7db2f2; --c1: #f0975c; --c2: #6fce90; --c3: #d48ee0; --c4: #f28b82; --c5: #5cc7d9;
-    --c6: #d6c45a; --c7: #a9aeb8; }
-}
-body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 68rem; background: var(--page);
-  color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; } h3 { font-size: 1rem; }
-.wide { overflow-x: auto; }
-.wide:focus-visible { outline: 2px solid var(--c0); }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--soft); padding-bottom: .5rem; }
-th, td { padding: .3rem .75rem; white-space: nowrap; text-align: left; overflow-wrap: normal; }
-th { font-weight: 600; } tbody th { font-weight: 400; }
-thead { border-block: 1px solid var(--rule); } tbody { border-bottom: 1px solid var(--rule); }
-tbody tr:nth-child(even) { background: var(--band); }
-.number { text-align: right; }
-.notes { color: var(--soft); padding-left: 1.2rem; }
-.grids { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(16rem, 100%), 1fr)); }
-figure { margin: 0; } figure img { width: 100%; image-rendering: pixelated; }
-figcaption { color: var(--soft); }
-svg { display: block; width: 100%; height: auto; }
-svg text { fill: var(--soft); font-size: 12px; dominant-baseline: middle; }
-.end { text-anchor: end; } .mid { text-anchor: middle; } .rule { stroke: var(--rule); }
-polyline { fill: none; stroke-width: 1.75; }
-.c0 { stroke: var(--c0); } .c1 { stroke: var(--c1); } .c2 { stroke: var(--c2); }
-.c3 { stroke: var(--c3); } .c4 { stroke: var(--c4); } .c5 { stroke: var(--c5); }
-.c6 { stroke: var(--c6); } .c7 { stroke: var(--c7); }
-.legend { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; list-style: none; padding: 0; }
-.legend li { display: flex; align-items: center; gap: .5rem; } .legend svg { width: 24px; }
-</style>
-</head>
-<body>
-<main>
-<h1>dkdm report</h1>
-)html";
+namespace fs = std::filesystem;
 
-std::string html_table(const ReportTable& source) {
-  const auto table = display_table(source);
-  const auto caption = html_escaped(caption_of(source));
-  // Scrolls by itself on a narrow screen, by keyboard too.
-  std::string out = "<div class=\"wide\" role=\"region\" tabindex=\"0\" aria-label=\"" + caption +
-                    "\">\n<table>\n<caption>" + caption + "</caption>\n<thead><tr>";
-  const auto style = [&](std::size_t c) {
-    return table.columns[c].align == Align::right ? " class=\"number\"" : "";
-  };
-  for (std::size_t c = 0; c < table.columns.size(); ++c) {
-    out += std::string("<th scope=\"col\"") + style(c) + ">" +
-           html_escaped(table.columns[c].title) + "</th>";
-  }
-  out += "</tr></thead>\n<tbody>\n";
-  for (const auto& row : table.rows) {
-    out += "<tr>";
-    for (std::size_t c = 0; c < row.size(); ++c) {
-      auto text = html_escaped(row[c].text.value_or(""));
-      if (row[c].strong) text = "<strong>" + text + "</strong>";
-      out += c == 0 ? "<th scope=\"row\">" + text + "</th>"
-                    : std::string("<td") + style(c) + ">" + text + "</td>";
-    }
-    out += "</tr>\n";
-  }
-  out += "</tbody>\n</table>\n</div>\n";
-  if (source.notes.empty()) return out;
-  out += "<ul class=\"notes\">\n";
-  for (const auto& note : source.notes) out += "<li>" + html_escaped(note) + "</li>\n";
-  return out + "</ul>\n";
-}
+constexpr std::size_t kRunsShown = 8;   // of a row, in full
+constexpr std::size_t kSeedsShown = 4;  // with pictures
+constexpr int kThumbnail = 512;         // pixels
+constexpr const char* kGridFile = "grid.png";  // as sample stages name it
 
-std::string html_grids(const ReportTable& source, std::set<std::string>& shown,
-                       const std::map<std::string, std::filesystem::path>& grids) {
+// Puts `values` in the place of each {{name}}, once: what they contain is not looked at again.
+std::string filled(std::string_view form, const std::map<std::string, std::string_view>& values) {
   std::string out;
-  for (const auto& line : source.lines) {
-    const auto name = source.experiment + "/" + line.row;
-    auto found = grids.find(name);
-    if (found == grids.end()) found = grids.find(line.row);
-    if (found == grids.end() || !shown.insert(name).second) continue;
-    std::string reason;
-    const auto uri = png_data_uri(found->second, reason);
-    const auto label = html_escaped(line.label);
-    out += "<figure>";
-    out += uri.empty() ? "<p>No picture: " + html_escaped(reason) + "</p>"
-                       : "<img src=\"" + uri + "\" alt=\"Samples of " + label + "\">";
-    out += "<figcaption>" + label + "</figcaption></figure>\n";
+  for (std::size_t at = 0; at < form.size();) {
+    const auto open = std::min(form.find("{{", at), form.size());
+    out += form.substr(at, open - at);
+    if (open == form.size()) break;
+    const auto close = form.find("}}", open);
+    out += values.at(std::string(form.substr(open + 2, close - open - 2)));
+    at = close + 2;
   }
-  return out.empty() ? "" : "<h3>Samples</h3>\n<div class=\"grids\">\n" + out + "</div>\n";
+  return out;
 }
 
-std::string html_curves(const ReportTable& source) {
-  std::vector<Curve> curves;
-  for (const auto& line : source.lines) curves.push_back({line.label, line.curve});
-  const auto chart = svg_chart("Training loss of " + source.title + " by step", "training step",
-                               curves);
-  return chart.empty() ? "" : "<h3>Training loss</h3>\n" + chart;
+std::string link(const std::string& target, const std::string& inner) {
+  return "<a href=\"#" + target + "\">" + inner + "</a>";
 }
+
+std::string run_name(const ReportRun& run) {
+  return "Run " + std::to_string(run.id) + ", seed " + std::to_string(run.seed);
+}
+
+// The tables of one experiment with all that belongs to them.
+class Section {
+ public:
+  Section(const fs::path& file, const fs::path& root, std::size_t number,
+          std::vector<const ReportTable*> tables, std::vector<Chart>& charts)
+      : file_(file), root_(root), number_(number), tables_(std::move(tables)), charts_(charts) {
+    for (const auto* table : tables_) {
+      for (const auto& line : table->lines) {
+        if (row_index(line.row) == rows_.size()) rows_.push_back({&line, {}});
+        auto& runs = rows_[row_index(line.row)].runs;
+        for (const auto& run : line.all_runs) {
+          const auto same = [&](const ReportRun* other) { return other->id == run.id; };
+          if (std::none_of(runs.begin(), runs.end(), same)) runs.push_back(&run);
+        }
+      }
+    }
+  }
+
+  std::string id() const { return "experiment-" + std::to_string(number_); }
+  const std::string& title() const { return tables_.front()->title; }
+
+  std::string html() {
+    const auto& head = *tables_.front();
+    std::string out = "<section aria-labelledby=\"" + id() + "\">\n<h2 id=\"" + id() + "\">" +
+                      html_isolated(head.title) + "</h2>\n<p class=\"soft\">Experiment " +
+                      html_isolated(head.experiment);
+    if (!head.scale.empty()) out += ", " + html_escaped(head.scale) + " scale";
+    out += ". A value leads to the runs it is from.</p>\n";
+    for (const auto* table : tables_) out += table_html(*table);
+    return out + samples_html() + runs_html() + "</section>\n";
+  }
+
+ private:
+  struct Row {
+    const ReportLine* line;
+    std::vector<const ReportRun*> runs;
+  };
+
+  std::size_t row_index(const std::string& row) const {
+    const auto found = std::find_if(rows_.begin(), rows_.end(),
+                                    [&](const Row& r) { return r.line->row == row; });
+    return found - rows_.begin();
+  }
+  std::string row_id(const std::string& row) const {
+    return "row-" + std::to_string(number_) + "-" + std::to_string(row_index(row) + 1);
+  }
+
+  std::string table_html(const ReportTable& source) {
+    const auto metrics = source.metrics.size();
+    std::string out = html_table(
+        display_table(source), caption_of(source),
+        [&](std::size_t r, std::size_t c, const std::string& inner) {
+          const auto& line = source.lines[r];
+          const bool missing = c == 1 && line.runs.empty();
+          const bool value = c >= 1 && c <= metrics && line.metrics.count(source.metrics[c - 1]) > 0;
+          return value || missing ? link(row_id(line.row), inner) : inner;
+        });
+    if (!source.notes.empty()) {
+      out += "<ul class=\"notes\">\n";
+      for (const auto& note : source.notes) out += "<li>" + html_isolated(note) + "</li>\n";
+      out += "</ul>\n";
+    }
+    auto charts = charts_of(source);
+    if (charts.empty()) return out;
+    out += "<h3>Curves</h3>\n";
+    const bool one_point = std::all_of(
+        source.lines.begin(), source.lines.end(),
+        [](const ReportLine& line) { return line.progress.size() < 2; });
+    if (one_point) {
+      out += "<p class=\"soft\">Each method was evaluated once so far: its curve is a point.</p>\n";
+    }
+    for (auto& chart : charts) {
+      out += html_chart(chart, charts_.size());
+      charts_.push_back(std::move(chart));
+    }
+    return out;
+  }
+
+  // The grids of all methods at one seed, side by side.
+  std::string grids_html(std::int64_t seed) const {
+    std::string out;
+    for (const auto& row : rows_) {
+      for (const auto* run : row.runs) {
+        if (!run->counts || run->seed != seed || run->samples.empty()) continue;
+        const auto name = fs::path(run->samples) / kGridFile;
+        std::string reason;
+        const auto uri = png_data_uri(root_ / name, kThumbnail, reason);
+        const auto label = html_isolated(shortened(row.line->label, kLabelWidth));
+        const auto id = "grid-" + std::to_string(run->id);
+        out += "<figure id=\"" + id + "\">";
+        out += uri.empty() ? "<p class=\"soft\">No picture: " + html_escaped(name.string()) + " " +
+                                 html_escaped(reason) + "</p>"
+                           : "<img src=\"" + uri + "\" alt=\"Samples of " +
+                                 html_escaped(shortened(row.line->label, kLabelWidth)) + ", seed " +
+                                 std::to_string(seed) + "\">";
+        out += "<figcaption>" + label + ", " +
+               link("run-" + std::to_string(run->id), "run " + std::to_string(run->id)) +
+               "</figcaption></figure>\n";
+      }
+    }
+    return out.empty() ? "" : "<div class=\"grids\">\n" + out + "</div>\n";
+  }
+
+  std::string samples_html() const {
+    if (root_.empty()) return "";
+    std::vector<std::int64_t> seeds;
+    for (const auto& row : rows_) {
+      for (const auto* run : row.runs) {
+        if (run->counts && std::find(seeds.begin(), seeds.end(), run->seed) == seeds.end()) {
+          seeds.push_back(run->seed);
+        }
+      }
+    }
+    std::sort(seeds.begin(), seeds.end());
+    if (seeds.size() > kSeedsShown) seeds.resize(kSeedsShown);
+    std::string out;
+    for (const auto seed : seeds) {
+      const auto grids = grids_html(seed);
+      if (grids.empty()) continue;
+      out += out.empty() ? grids
+                         : "<details><summary>Samples of seed " + std::to_string(seed) +
+                               "</summary>\n" + grids + "</details>\n";
+    }
+    if (out.empty()) return "";
+    return "<h3>Samples</h3>\n<p class=\"soft\">Images at the same place of two grids began as the "
+           "same noise.</p>\n" + out;
+  }
+
+  std::string runs_html() {
+    std::string out = "<h3>Runs</h3>\n";
+    for (const auto& row : rows_) {
+      out += "<h4 id=\"" + row_id(row.line->row) + "\">" +
+             html_isolated(shortened(row.line->label, kLabelWidth)) + "</h4>\n";
+      if (!row.line->reason.empty()) {
+        const auto reason = shortened(row.line->reason, kReasonWidth);
+        out += "<p class=\"fault\">" + html_isolated(reason) + "</p>\n";
+      }
+      const auto shown = std::min(row.runs.size(), kRunsShown);
+      for (std::size_t i = 0; i < shown; ++i) out += run_html(*row.runs[i]);
+      if (row.runs.size() > kRunsShown) {
+        out += "<p>And " + std::to_string(row.runs.size() - kRunsShown) + " more:";
+        for (auto i = kRunsShown; i < row.runs.size(); ++i) {
+          out += (i == kRunsShown ? " " : ", ") + std::to_string(row.runs[i]->id);
+        }
+        out += ". <code>dkdm runs show ID</code> prints one.</p>\n";
+      }
+    }
+    return out;
+  }
+
+  std::string run_html(const ReportRun& run) {
+    const auto detail = run_detail(file_, run.id);
+    std::string out = "<details class=\"run\" id=\"run-" + std::to_string(run.id) + "\"><summary>" +
+                      run_name(run) + ": ";
+    out += run.status == "done" ? "done"
+                                : "<span class=\"fault\">" + html_escaped(run.status) + "</span>";
+    out += run.counts ? "" : ", not in the table";
+    out += "</summary>\n";
+    if (!run.reason.empty()) {
+      out += "<pre class=\"fault\" tabindex=\"0\">" + html_escaped(run.reason) + "</pre>\n";
+    }
+    if (!root_.empty() && run.counts && !run.samples.empty()) {
+      out += "<p>" + link("grid-" + std::to_string(run.id), "Its samples") + "</p>\n";
+    }
+    const auto of_run = "run " + std::to_string(run.id);
+    if (run.loss.size() > 1) {
+      Chart chart{"", "Training loss of " + of_run, "training step", "loss", false, {}};
+      auto& points = chart.series.emplace_back(ChartSeries{"loss", {}, false}).points;
+      for (const auto& [step, value] : run.loss) points.push_back({step, value, {}, 1});
+      out += "<figure><figcaption>" + html_escaped(chart.title) +
+             "</figcaption>\n<div class=\"wide\" role=\"region\" tabindex=\"0\" aria-label=\"" +
+             html_escaped(chart.title) + "\">" + svg_chart(chart) + "</div></figure>\n";
+    }
+    for (const auto& table : detail.tables) {
+      const auto title = table.title == "Run" ? "Record" : table.title;
+      if (!table.rows.empty()) out += html_table(table, title + " of " + of_run);
+    }
+    return out + configuration_html(run, detail.config) + "</details>\n";
+  }
+
+  // Equal configurations are shown once.
+  std::string configuration_html(const ReportRun& run, const std::string& config) {
+    const auto [first, fresh] = configurations_.emplace(config, run.id);
+    if (!fresh) {
+      const auto other = std::to_string(first->second);
+      return "<p>Its configuration is that of " + link("run-" + other, "run " + other) + ".</p>\n";
+    }
+    return "<details><summary>Configuration of run " + std::to_string(run.id) +
+           "</summary>\n<pre tabindex=\"0\">" + html_escaped(config) + "</pre></details>\n";
+  }
+
+  const fs::path& file_;
+  const fs::path& root_;
+  std::size_t number_;
+  std::vector<const ReportTable*> tables_;
+  std::vector<Chart>& charts_;
+  std::vector<Row> rows_;
+  std::map<std::string, std::int64_t> configurations_;
+};
 
 }  // namespace
 
-std::string render_html(const std::vector<ReportTable>& tables,
-                        const std::map<std::string, std::filesystem::path>& grids) {
-  std::string out = kHead;
-  std::set<std::string> shown;
-  std::string experiment;
+std::string render_html(const fs::path& file, const std::vector<ReportTable>& tables,
+                        const fs::path& root) {
+  std::vector<std::vector<const ReportTable*>> experiments;
   for (const auto& table : tables) {
-    if (table.experiment != experiment) {
-      experiment = table.experiment;
-      out += "<h2>" + html_escaped(table.title) + "</h2>\n<p>Experiment " +
-             html_escaped(experiment) +
-             (table.scale.empty() ? "" : ", " + html_escaped(table.scale) + " scale") + ".</p>\n";
+    if (experiments.empty() || experiments.back().front()->experiment != table.experiment) {
+      experiments.emplace_back();
     }
-    out += html_table(table) + html_grids(table, shown, grids) + html_curves(table);
+    experiments.back().push_back(&table);
   }
-  return out + "</main>\n</body>\n</html>\n";
+  std::vector<Chart> charts;
+  std::string body, contents;
+  for (std::size_t i = 0; i < experiments.size(); ++i) {
+    Section section(file, root, i + 1, experiments[i], charts);
+    body += section.html();
+    contents += "<li>" + link(section.id(), html_isolated(shortened(section.title(), kLabelWidth))) +
+                "</li>\n";
+  }
+  if (experiments.size() < 2) contents.clear();
+  else contents = "<nav aria-label=\"Tables\"><ul class=\"contents\">\n" + contents + "</ul></nav>\n";
+  const auto title = experiments.size() == 1
+                         ? html_escaped(shortened(tables.front().title, kLabelWidth)) + ": dkdm"
+                         : "Results: dkdm";
+  const auto style_hash = csp_hash(kPageStyle), library_hash = csp_hash(kChartLibrary),
+             script_hash = csp_hash(kPageScript), data = chart_json(charts);
+  return filled(kPageFrame, {{"title", title},
+                             {"style", kPageStyle},
+                             {"style_hash", style_hash},
+                             {"library", kChartLibrary},
+                             {"library_hash", library_hash},
+                             {"script", kPageScript},
+                             {"script_hash", script_hash},
+                             {"contents", contents},
+                             {"body", body},
+                             {"charts", data}});
 }
 
 }  // namespace dkdm::results

@@ -1,12 +1,17 @@
-// Reads what a report needs.
+// Reads what a report needs: a few statements for an experiment, whatever else the database holds.
 #include "results/report_source.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <sstream>
+#include <unordered_map>
 
 namespace dkdm::results {
 namespace {
+
+constexpr const char* kOfExperiment =
+    "(SELECT r.id FROM experiments e JOIN runs r ON r.experiment = e.id WHERE e.name = ?)";
 
 std::string without_seeds(const std::string& config) {
   std::istringstream lines(config);
@@ -17,27 +22,50 @@ std::string without_seeds(const std::string& config) {
   return kept;
 }
 
-void load_metrics(SQLite::Database& db, Run& run) {
-  SQLite::Statement rows(db,
-                         "SELECT name, value, higher_is_better, protocol, sample_count, weights, "
-                         "reference FROM latest_metrics WHERE run = ? ORDER BY reference DESC");
-  rows.bind(1, run.id);
+using RunsById = std::unordered_map<std::int64_t, Run*>;
+
+void load_stages(SQLite::Database& db, const std::string& experiment, const RunsById& runs) {
+  SQLite::Statement rows(db, std::string("SELECT run, name, key, artifact, elapsed_s, steps, "
+                                         "teacher_evaluations FROM stages WHERE run IN ") +
+                                 kOfExperiment + " ORDER BY run, started");
+  rows.bind(1, experiment);
   while (rows.executeStep()) {
-    const double value = rows.isColumnNull(1) ? std::numeric_limits<double>::quiet_NaN()
-                                              : rows.getColumn(1).getDouble();
-    const Measured measured{rows.getColumn(0).getString(), value, rows.getColumn(2).getInt() != 0};
-    const Conditions conditions{rows.getColumn(3).getString(), rows.getColumn(4).getInt64(),
-                                rows.getColumn(5).getString(), rows.getColumn(6).getString()};
-    // A metric that needs no reference (IS) joins those that have one; they came first.
+    const auto run = runs.find(rows.getColumn(0).getInt64());
+    if (run == runs.end()) continue;  // never begun
+    run->second->stages.push_back(
+        {rows.getColumn(1).getString(), rows.getColumn(2).getString(), rows.getColumn(3).getString(),
+         rows.getColumn(4).getDouble(), rows.getColumn(5).getInt64(), rows.getColumn(6).getInt64()});
+  }
+}
+
+bool differ_in_reference_alone(const Conditions& a, const Conditions& b) {
+  return std::get<0>(a) == std::get<0>(b) && std::get<1>(a) == std::get<1>(b) &&
+         std::get<2>(a) == std::get<2>(b);
+}
+
+void load_metrics(SQLite::Database& db, const std::string& experiment, const RunsById& runs) {
+  // References in descending order: a metric that needs none (IS) comes last and joins those that do.
+  SQLite::Statement rows(db, std::string("SELECT run, name, value, higher_is_better, step, "
+                                         "protocol, sample_count, weights, reference FROM metrics "
+                                         "WHERE run IN ") +
+                                 kOfExperiment + " ORDER BY run, reference = '', step, id");
+  rows.bind(1, experiment);
+  while (rows.executeStep()) {
+    const auto found = runs.find(rows.getColumn(0).getInt64());
+    if (found == runs.end() || found->second->status != "done") continue;
+    auto& run = *found->second;
+    const double value = rows.isColumnNull(2) ? std::numeric_limits<double>::quiet_NaN()
+                                              : rows.getColumn(2).getDouble();
+    const Measured measured{rows.getColumn(1).getString(), value, rows.getColumn(3).getInt() != 0,
+                            rows.getColumn(4).getInt64()};
+    const Conditions conditions{rows.getColumn(5).getString(), rows.getColumn(6).getInt64(),
+                                rows.getColumn(7).getString(), rows.getColumn(8).getString()};
     bool joined = false;
     if (std::get<3>(conditions).empty()) {
       for (auto& [others, list] : run.metrics) {
-        if (std::get<0>(others) == std::get<0>(conditions) &&
-            std::get<1>(others) == std::get<1>(conditions) &&
-            std::get<2>(others) == std::get<2>(conditions) && !std::get<3>(others).empty()) {
-          list.push_back(measured);
-          joined = true;
-        }
+        if (std::get<3>(others).empty() || !differ_in_reference_alone(others, conditions)) continue;
+        list.push_back(measured);
+        joined = true;
       }
     }
     if (!joined) run.metrics[conditions].push_back(measured);
@@ -46,33 +74,58 @@ void load_metrics(SQLite::Database& db, Run& run) {
 
 }  // namespace
 
+const StageCost* Run::find_stage(const std::string& name) const {
+  const auto found = std::find_if(stages.begin(), stages.end(),
+                                  [&](const StageCost& stage) { return stage.name == name; });
+  return found == stages.end() ? nullptr : &*found;
+}
+
+const StageCost* Run::trained() const {
+  const auto* student = find_stage("train");
+  return student != nullptr ? student : find_stage("teacher");
+}
+
+double Run::teacher_evaluations(std::int64_t step) const {
+  double evaluations = 0;
+  for (const auto& stage : stages) {
+    if (stage.name == "synthetic" || stage.name == "pool") {
+      evaluations += static_cast<double>(stage.teacher_evaluations);
+    } else if (stage.name == "train") {
+      const double share =
+          stage.steps > 0 ? std::min(1.0, static_cast<double>(step) / stage.steps) : 1;
+      evaluations += share * static_cast<double>(stage.teacher_evaluations);
+    }
+  }
+  return evaluations;
+}
+
 std::vector<Run> load_runs(SQLite::Database& db, const std::string& experiment) {
   SQLite::Statement rows(
       db,
-      "SELECT r.id, r.seed, r.parameters, r.row, r.label, s.status, s.stage, s.message, r.method, "
-      "e.published_section, r.published_row, r.config, "
-      "coalesce(t.elapsed_s, c.elapsed_s), t.key "
-      "FROM run_status s JOIN runs r ON r.id = s.run JOIN experiments e ON e.id = r.experiment "
-      "LEFT JOIN stages t ON t.run = r.id AND t.name = 'train' "
-      "LEFT JOIN stages c ON c.run = r.id AND c.name = 'teacher' "
-      "WHERE s.experiment = ? ORDER BY r.id");
+      "SELECT r.id, r.seed, r.parameters, r.row_order, e.title, e.scale, r.row, r.label, a.status, "
+      "a.stage, a.message, r.method, e.published_section, r.published_row, r.config "
+      "FROM experiments e JOIN runs r ON r.experiment = e.id "
+      "JOIN attempts a ON a.id = (SELECT max(id) FROM attempts WHERE run = r.id) "
+      "WHERE e.name = ? ORDER BY r.created, r.id");
   rows.bind(1, experiment);
   std::vector<Run> runs;
   while (rows.executeStep()) {
     auto& run = runs.emplace_back();
     int column = 0;
-    for (auto* number : {&run.id, &run.seed, &run.parameters}) {
+    for (auto* number : {&run.id, &run.seed, &run.parameters, &run.row_order}) {
       *number = rows.getColumn(column++).getInt64();
     }
-    for (auto* text : {&run.row, &run.label, &run.status, &run.stage, &run.message, &run.method,
-                       &run.published_section, &run.published_row, &run.settings}) {
+    for (auto* text : {&run.title, &run.scale, &run.row, &run.label, &run.status, &run.stage,
+                       &run.message, &run.method, &run.published_section, &run.published_row,
+                       &run.settings}) {
       *text = rows.getColumn(column++).getString();
     }
-    if (!rows.isColumnNull(column)) run.train_seconds = rows.getColumn(column).getDouble();
-    run.train_key = rows.getColumn(column + 1).getString();
     run.settings = without_seeds(run.settings);
-    if (run.status == "done") load_metrics(db, run);
   }
+  RunsById by_id;
+  for (auto& run : runs) by_id[run.id] = &run;
+  load_stages(db, experiment, by_id);
+  load_metrics(db, experiment, by_id);
   return runs;
 }
 
@@ -112,6 +165,13 @@ std::map<std::string, double> load_published(SQLite::Database& db, const std::st
     values[rows.getColumn(0).getString()] = rows.getColumn(1).getDouble();
   }
   return values;
+}
+
+std::optional<double> load_rho(SQLite::Database& db, std::int64_t run) {
+  SQLite::Statement find(db, "SELECT value FROM settings WHERE run = ? AND key = 'method.rho'");
+  find.bind(1, run);
+  if (!find.executeStep()) return std::nullopt;
+  return find.getColumn(0).getDouble();
 }
 
 }  // namespace dkdm::results

@@ -20,19 +20,33 @@ struct Measured {
   std::string name;
   double value = 0;
   bool higher_is_better = false;
+  std::int64_t step = 0;
 };
 
-// One run with the newest value of each metric (finished runs only).
+struct StageCost {
+  std::string name, key, artifact;  // artifact: folder, relative to the store's root
+  double elapsed_s = 0;
+  std::int64_t steps = 0, teacher_evaluations = 0;
+};
+
+// One run with its values (of finished runs only), those of one step after those of earlier steps.
 struct Run {
-  std::int64_t id = 0, seed = 0, parameters = 0;
-  std::string row, label, status, stage, message, method;
-  std::string published_section, published_row, train_key;
+  std::int64_t id = 0, seed = 0, parameters = 0, row_order = 0;
+  std::string title, scale, row, label, status, stage, message, method;
+  std::string published_section, published_row;
   std::string settings;  // configuration without its seeds: equal for repeats at other seeds
-  std::optional<double> train_seconds;
+  std::vector<StageCost> stages;
   std::map<Conditions, std::vector<Measured>> metrics;
+
+  // The stage of that name; null when the run has none.
+  const StageCost* find_stage(const std::string& name) const;
+  // The stage that trained what was evaluated.
+  const StageCost* trained() const;
+  // Passes through the teacher before and while the first `step` steps were trained.
+  double teacher_evaluations(std::int64_t step) const;
 };
 
-// The runs of an experiment, oldest first.
+// The runs of an experiment in the order in which they were begun (ids of a merged file are not).
 std::vector<Run> load_runs(SQLite::Database& db, const std::string& experiment);
 
 // Training loss by step, averaged down to what a page's width can show.
@@ -41,5 +55,8 @@ std::vector<std::pair<double, double>> load_curve(SQLite::Database& db, const st
 // The paper's values of a row, by metric.
 std::map<std::string, double> load_published(SQLite::Database& db, const std::string& section,
                                              const std::string& row);
+
+// The size of a run's batch set (core/notation.md, rho), where its method has one.
+std::optional<double> load_rho(SQLite::Database& db, std::int64_t run);
 
 }  // namespace dkdm::results

@@ -3,42 +3,16 @@
 
 #include <unistd.h>
 
+#include <array>
+#include <cstdio>
+#include <random>
+
 #include "results/database.hpp"
 #include "results/process.hpp"
+#include "results/store_rows.hpp"
 
 namespace dkdm::results {
 namespace {
-
-// The id of the row that equals `values`, made when there is none. `table` has a UNIQUE constraint
-// over `columns`.
-template <class... Values>
-std::int64_t intern(SQLite::Database& db, const std::string& table,
-                    const std::vector<std::string>& columns, const Values&... values) {
-  std::string names, marks, equal;
-  for (const auto& column : columns) {
-    names += (names.empty() ? "" : ", ") + column;
-    marks += marks.empty() ? "?" : ", ?";
-    equal += (equal.empty() ? "" : " AND ") + column + " = ?";
-  }
-  execute(db,
-          ("INSERT INTO " + table + " (" + names + ") VALUES (" + marks +
-           ") ON CONFLICT DO NOTHING")
-              .c_str(),
-          values...);
-  SQLite::Statement find(db, "SELECT id FROM " + table + " WHERE " + equal);
-  bind_all(find, values...);
-  find.executeStep();
-  return find.getColumn(0).getInt64();
-}
-
-const char* status_name(run::StageStatus status) {
-  switch (status) {
-    case run::StageStatus::done: return "done";
-    case run::StageStatus::cached: return "cached";
-    case run::StageStatus::failed: return "failed";
-  }
-  return "";
-}
 
 constexpr const char* kSameRun =
     "experiment = ? AND key = ? AND row = ? AND seed = ? ORDER BY run DESC";
@@ -66,18 +40,29 @@ std::optional<std::int64_t> find_unfinished(SQLite::Database& db, const run::Run
   return std::nullopt;
 }
 
+// 128 random bits: the same run in every copy and merge of this file.
+std::string new_uid() {
+  std::random_device random;
+  std::array<char, 33> text{};
+  std::snprintf(text.data(), text.size(), "%08x%08x%08x%08x", random(), random(), random(),
+                random());
+  return text.data();
+}
+
 std::int64_t insert_run(SQLite::Database& db, const run::RunRecord& run) {
   const auto experiment = intern(
       db, "experiments", {"name", "title", "table_shape", "published_section", "scale", "file"},
       run.experiment, run.title, run.table, run.published_section, run.scale, run.file);
   execute(db,
-          "INSERT INTO runs (experiment, key, row, label, row_order, seed, method, student, teacher, "
-          "dataset, evaluator, published_row, config, parameters, created) "
-          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-          experiment, run.key, run.row, run.label, run.row_order, run.seed, run.method, run.student,
+          "INSERT INTO runs (uid, experiment, key, row, label, row_order, seed, method, student, "
+          "teacher, dataset, evaluator, published_row, config, parameters, created) "
+          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+          new_uid(), experiment, run.key, run.row, run.label, run.row_order, run.seed, run.method, run.student,
           run.teacher, run.dataset, run.evaluator, run.published_row, run.config, run.parameters,
           unix_seconds());
-  return db.getLastInsertRowid();
+  const auto id = db.getLastInsertRowid();
+  insert_settings(db, id, settings_of(run.config, run.row));
+  return id;
 }
 
 void require_run(SQLite::Database& db, const std::filesystem::path& file, std::int64_t run) {
@@ -94,6 +79,8 @@ Store::Store(const std::filesystem::path& file, int busy_timeout_ms)
     : database_(std::make_unique<Database>(file, OpenMode::write, busy_timeout_ms)) {}
 
 Store::~Store() = default;
+
+std::optional<Migration> Store::migration() const { return database_->migration(); }
 
 std::optional<std::int64_t> Store::finished_run(const run::RunRecord& run) {
   if (force_) return std::nullopt;
@@ -149,44 +136,18 @@ void Store::end_run(std::int64_t run, const std::string& status, const std::stri
 void Store::record_stage(std::int64_t run, const run::StageRecord& stage) {
   database_->write([&](SQLite::Database& db) {
     require_run(db, database_->file(), run);
-    execute(db,
-            "INSERT INTO stages (run, name, key, plugin, status, started, elapsed_s, artifact, "
-            "bytes, steps, teacher_evaluations, peak_bytes, error) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (run, name) DO UPDATE SET key = excluded.key, plugin = excluded.plugin, "
-            "status = excluded.status, started = excluded.started, "
-            "elapsed_s = excluded.elapsed_s, artifact = excluded.artifact, "
-            "bytes = excluded.bytes, steps = excluded.steps, "
-            "teacher_evaluations = excluded.teacher_evaluations, "
-            "peak_bytes = excluded.peak_bytes, error = excluded.error "
-            "WHERE stages.status <> 'done' OR excluded.status = 'done'",
-            run, stage.name, stage.key, stage.plugin, status_name(stage.status), stage.started,
-            stage.elapsed_s, stage.artifact, stage.bytes, stage.steps, stage.teacher_evaluations,
-            stage.peak_bytes, stage.error);
+    upsert_stage(db, run, stage);
   });
 }
 
 void Store::record_artifact(const run::ArtifactRecord& artifact) {
-  database_->write([&](SQLite::Database& db) {
-    execute(db,
-            "INSERT INTO artifacts (key, kind, path, sha256, bytes, recorded) "
-            "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            artifact.key, artifact.kind, artifact.path, artifact.sha256, artifact.bytes,
-            unix_seconds());
-  });
+  database_->write([&](SQLite::Database& db) { insert_artifact(db, artifact); });
 }
 
 void Store::record_metrics(std::int64_t run, const std::vector<run::MetricRecord>& metrics) {
   database_->write([&](SQLite::Database& db) {
     require_run(db, database_->file(), run);
-    for (const auto& m : metrics) {
-      execute(db,
-              "INSERT INTO metrics (run, name, value, higher_is_better, unit, protocol, reference, "
-              "sample_count, step, weights, recorded) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-              "ON CONFLICT DO NOTHING",
-              run, m.name, m.value, static_cast<int>(m.higher_is_better), m.unit, m.protocol,
-              m.reference, m.sample_count, m.step, m.weights, unix_seconds());
-    }
+    insert_metrics(db, run, metrics);
   });
 }
 

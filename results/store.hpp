@@ -10,6 +10,7 @@
 
 #include "core/run/records.hpp"
 #include "dkdm/error.hpp"
+#include "results/migration.hpp"
 
 namespace dkdm::results {
 
@@ -22,9 +23,13 @@ class Store final : public run::Recorder {
  public:
   // Opens `file` for writing, with its folder and schema made where missing. Runs whose process on
   // this host is gone are marked crashed. busy_timeout_ms: longest wait for another process's lock,
-  // in this and every later call. Throws StoreError; refuses a file of another version or program.
+  // in this and every later call. An older schema is brought up to date. Throws StoreError; refuses a
+  // file of a newer dkdm or of another program.
   explicit Store(const std::filesystem::path& file, int busy_timeout_ms = 30'000);
   ~Store() override;
+
+  // What was done to an older file when it was opened.
+  std::optional<Migration> migration() const;
 
   // Repeat what is finished: `finished_run` finds nothing and `begin_run` always makes a new row.
   void set_force(bool force) { force_ = force; }

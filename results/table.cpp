@@ -16,22 +16,6 @@
 namespace dkdm::results {
 namespace {
 
-// Decodes one code point at `i` and moves past it; U+FFFD and one byte for malformed input.
-char32_t next_code_point(std::string_view text, std::size_t& i) {
-  const auto byte = static_cast<unsigned char>(text[i++]);
-  if (byte < 0x80) return byte;
-  const int extra = byte >= 0xf0 && byte < 0xf8 ? 3 : byte >= 0xe0 ? 2 : byte >= 0xc2 ? 1 : 0;
-  if (extra == 0 || byte >= 0xf8 || i + extra > text.size()) return 0xfffd;
-  char32_t code = byte & (0x3f >> extra);
-  for (int k = 0; k < extra; ++k) {
-    const auto next = static_cast<unsigned char>(text[i + k]);
-    if ((next & 0xc0) != 0x80) return 0xfffd;
-    code = code << 6 | (next & 0x3f);
-  }
-  i += extra;
-  return code;
-}
-
 bool within(char32_t code, char32_t first, char32_t last) { return code >= first && code <= last; }
 
 int width_of(char32_t code) {
@@ -46,6 +30,18 @@ int width_of(char32_t code) {
   return wide ? 2 : 1;
 }
 
+// Marks, embeddings, overrides and isolates of right-to-left text: they reorder what stands around.
+bool turns_direction(char32_t code) {
+  return code == 0x61c || within(code, 0x200e, 0x200f) || within(code, 0x202a, 0x202e) ||
+         within(code, 0x2066, 0x2069);
+}
+
+std::string escaped(const char* form, char32_t code) {
+  std::array<char, 16> text{};
+  std::snprintf(text.data(), text.size(), form, static_cast<unsigned>(code));
+  return text.data();
+}
+
 std::string csv_escaped(const std::string& text) {
   if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
   std::string out = "\"";
@@ -53,9 +49,10 @@ std::string csv_escaped(const std::string& text) {
   return out + '"';
 }
 
-std::string padded(const std::string& text, int width, Align align) {
+// `shown` (text with or without escape sequences) with spaces up to `width` columns.
+std::string padded(const std::string& text, int width, Align align, const std::string& shown) {
   const std::string space(std::max(0, width - display_width(text)), ' ');
-  return align == Align::left ? text + space : space + text;
+  return align == Align::left ? shown + space : space + shown;
 }
 
 // Title and cells of each line made ready by `convert`, and each column's width.
@@ -82,15 +79,26 @@ Grid layout(const Table& table, int least, Convert&& convert) {
   return grid;
 }
 
-std::string render_text(const Table& table) {
+constexpr const char *kBold = "\x1b[1m", *kRed = "\x1b[31m", *kPlain = "\x1b[0m";
+
+std::string in_style(const std::string& text, const char* style, bool colour) {
+  return colour && style != nullptr && !text.empty() ? style + text + kPlain : text;
+}
+
+std::string render_text(const Table& table, bool colour) {
   const auto grid =
       layout(table, 1, [](const Cell& cell) { return terminal_text(cell.text.value_or("")); });
-  std::string out = table.title.empty() ? "" : terminal_text(table.title) + "\n";
+  std::string out =
+      table.title.empty() ? "" : in_style(terminal_text(table.title), kBold, colour) + "\n";
   for (std::size_t l = 0; l < grid.lines.size(); ++l) {
     std::string line;
     for (std::size_t c = 0; c < grid.widths.size(); ++c) {
+      const Cell* cell = l > 0 ? &table.rows[l - 1][c] : nullptr;
+      const char* style = nullptr;
+      if (cell != nullptr && (cell->fault || cell->strong)) style = cell->fault ? kRed : kBold;
       if (c > 0) line += "  ";
-      line += padded(grid.lines[l][c], grid.widths[c], table.columns[c].align);
+      const auto& text = grid.lines[l][c];
+      line += padded(text, grid.widths[c], table.columns[c].align, in_style(text, style, colour));
     }
     line.erase(line.find_last_not_of(' ') + 1);
     out += line + "\n";
@@ -114,7 +122,8 @@ std::string render_markdown(const Table& table) {
     std::string line = "|", rule = "|";
     for (std::size_t c = 0; c < grid.widths.size(); ++c) {
       const bool right = table.columns[c].align == Align::right;
-      line += " " + padded(grid.lines[l][c], grid.widths[c], table.columns[c].align) + " |";
+      const auto& text = grid.lines[l][c];
+      line += " " + padded(text, grid.widths[c], table.columns[c].align, text) + " |";
       rule += " " + std::string(grid.widths[c] - (right ? 1 : 0), '-') + (right ? ": |" : " |");
     }
     out += line + "\n" + (l == 0 ? rule + "\n" : "");
@@ -168,9 +177,9 @@ Format parse_format(const std::string& name) {
   throw ConfigError("--format", "'" + name + "' is not one of text, markdown, csv, json");
 }
 
-std::string Table::render(Format format) const {
+std::string Table::render(Format format, bool colour) const {
   switch (format) {
-    case Format::text: return render_text(*this);
+    case Format::text: return render_text(*this, colour);
     case Format::markdown: return render_markdown(*this);
     case Format::csv: return render_csv(*this);
     case Format::json: return render_json(*this);
@@ -178,10 +187,37 @@ std::string Table::render(Format format) const {
   return "";
 }
 
+char32_t next_code_point(std::string_view text, std::size_t& i) {
+  const auto byte = static_cast<unsigned char>(text[i++]);
+  if (byte < 0x80) return byte;
+  const int extra = byte >= 0xf0 && byte < 0xf8 ? 3 : byte >= 0xe0 ? 2 : byte >= 0xc2 ? 1 : 0;
+  if (extra == 0 || byte >= 0xf8 || i + extra > text.size()) return 0xfffd;
+  char32_t code = byte & (0x3f >> extra);
+  for (int k = 0; k < extra; ++k) {
+    const auto next = static_cast<unsigned char>(text[i + k]);
+    if ((next & 0xc0) != 0x80) return 0xfffd;
+    code = code << 6 | (next & 0x3f);
+  }
+  i += extra;
+  return code;
+}
+
 int display_width(std::string_view text) {
   int width = 0;
   for (std::size_t i = 0; i < text.size();) width += width_of(next_code_point(text, i));
   return width;
+}
+
+std::string shortened(std::string_view text, int most) {
+  if (display_width(text) <= most) return std::string(text);
+  int width = 1;  // of the ellipsis
+  std::size_t end = 0;
+  while (true) {
+    auto next = end;
+    width += width_of(next_code_point(text, next));
+    if (width > most) return std::string(text.substr(0, end)) + "…";
+    end = next;
+  }
 }
 
 std::string terminal_text(std::string_view text) {
@@ -192,9 +228,9 @@ std::string terminal_text(std::string_view text) {
     if (code == '\n' || code == '\t' || code == '\r') {
       out += ' ';
     } else if (code < 0x20 || within(code, 0x7f, 0x9f)) {
-      std::array<char, 8> escaped{};
-      std::snprintf(escaped.data(), escaped.size(), "\\x%02x", static_cast<unsigned>(code));
-      out += escaped.data();
+      out += escaped("\\x%02x", code);
+    } else if (turns_direction(code)) {
+      out += escaped("\\u%04x", code);
     } else if (code == 0xfffd) {
       out += "\xef\xbf\xbd";
     } else {

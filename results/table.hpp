@@ -28,7 +28,8 @@ struct Cell {
   Cell(const char* value) : text(value) {}
   std::optional<std::string> text;
   std::optional<std::string> raw;  // what csv and json have instead of text ("120.25", not "2:00")
-  bool strong = false;
+  bool strong = false;             // the best of its column
+  bool fault = false;              // says that something went wrong
 };
 
 struct Table {
@@ -36,16 +37,23 @@ struct Table {
   std::vector<Column> columns;
   std::vector<std::vector<Cell>> rows;  // each as long as columns
 
-  // Ends with a newline. text: aligned columns, control characters made visible. markdown: GitHub's
-  // tables, special characters escaped. csv: RFC 4180 with a header line. json: an array of objects,
-  // keys in the columns' order.
-  std::string render(Format format) const;
+  // Ends with a newline. text: aligned columns, control characters made visible; `colour`: strong
+  // cells bold and faults red, by a terminal's escape sequences. markdown: GitHub's tables, special
+  // characters escaped. csv: RFC 4180 with a header line. json: an array of objects, keys in the
+  // columns' order.
+  std::string render(Format format, bool colour = false) const;
 };
+
+// Decodes one code point of UTF-8 at `i` and moves past it; U+FFFD and one byte for malformed input.
+char32_t next_code_point(std::string_view text, std::size_t& i);
 
 // Columns a terminal uses for UTF-8 text: wide characters count 2, combining ones 0.
 int display_width(std::string_view text);
+// Text of at most `most` columns (>= 1): a longer one is cut between characters and ends with "…".
+std::string shortened(std::string_view text, int most);
 
-// Text that is safe on a terminal (one line, control characters as \xNN), or in Markdown too.
+// Text that is safe on a terminal (one line, control characters as \xNN, characters that turn the
+// direction of writing as \uNNNN), or in Markdown too.
 std::string terminal_text(std::string_view text);
 std::string markdown_text(std::string_view text);
 

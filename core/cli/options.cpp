@@ -3,6 +3,7 @@
 
 #include <iostream>
 
+#include "cli/terminal.hpp"
 #include "dkdm/params.hpp"
 
 namespace dkdm::cli {
@@ -64,7 +65,9 @@ bool Options::parse(const std::vector<std::string>& args) {
   return true;
 }
 
-void Options::print(const results::Table& table) const { std::cout << table.render(format_); }
+void Options::print(const results::Table& table) const {
+  std::cout << table.render(format_, stdout_has_colour());
+}
 
 std::vector<std::string> Options::words() const {
   return has("words") ? get<std::vector<std::string>>("words") : std::vector<std::string>{};

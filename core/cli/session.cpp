@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "cli/signals.hpp"
+#include "cli/terminal.hpp"
 #include "dkdm/io.hpp"
 #include "results/report.hpp"
 #include "results/runs.hpp"
@@ -70,6 +71,7 @@ void print_results(Context& context, const Session::Planned& planned,
   for (const auto& row : planned.experiment.rows)
     options.expected.push_back(
         {name, row.id, row.label, planned.experiment.published, row.published});
+  options.colour = stdout_has_colour();
   std::printf("%s\n", results::report(context.database(), {name}, options).c_str());
   std::printf("Samples\n");
   for (const auto& row : planned.experiment.rows)
@@ -77,7 +79,7 @@ void print_results(Context& context, const Session::Planned& planned,
       std::printf("  %-18s %s\n", row.id.c_str(), grid->second.c_str());
 
   options.format = results::ReportFormat::html;
-  for (const auto& [row, path] : grids) options.grids[row] = path;
+  options.root = artifacts.root();
   const auto page = artifacts.root() / "reports" / (name + ".html");
   fs::create_directories(page.parent_path());
   io::write_text(page, results::report(context.database(), {name}, options));

@@ -168,17 +168,20 @@ class Planner {
                             {"teacher", teacher_key(source)},
                             {"diffusion", describe(experiment_.diffusion)},
                             {"sampling", describe(spec)}});
-    stage.estimated_s = sampling_seconds(spec, teacher_forward_s());
+    stage.estimated_s = double(sampling_evaluations(spec)) * teacher_forward_s();
     stage.inputs = indices(chain);
-    stage.work = [source, spec](Bench& bench, const auto& folder, Manifest& manifest) {
+    stage.work = [source, spec, evaluations = sampling_evaluations(spec)](
+                     Bench& bench, const auto& folder, Manifest& manifest) {
       draw_samples(bench, source.load(bench), spec, folder, manifest);
+      manifest.teacher_evaluations = evaluations;
     };
     return add_stage(std::move(stage));
   }
 
-  double sampling_seconds(const SamplingSpec& spec, double forward) const {
+  // Images through the network, counted once a step.
+  std::int64_t sampling_evaluations(const SamplingSpec& spec) const {
     const auto process = sampling_process(experiment_.diffusion, spec);
-    return double(spec.count) * forward * double(sampling_steps(process, spec.sampler));
+    return spec.count * sampling_steps(process, spec.sampler);
   }
 
   std::size_t train_stage(const config::Training& training, std::int64_t seed,
@@ -291,7 +294,7 @@ class Planner {
                              {"weights", weights},
                              {"diffusion", describe(experiment_.diffusion)},
                              {"sampling", describe(spec)}});
-    sample.estimated_s = sampling_seconds(spec, network_forward_s);
+    sample.estimated_s = double(sampling_evaluations(spec)) * network_forward_s;
     sample.inputs = indices(chain);
     sample.work = [network, weights, spec](Bench& bench, const auto& folder, Manifest& manifest) {
       const auto model = network.folder.empty()

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace dkdm::run {
@@ -44,6 +45,7 @@ struct StageRecord {
   std::int64_t teacher_evaluations = 0;
   std::int64_t peak_bytes = 0;        // resident memory
   std::string error;
+  std::vector<std::pair<std::string, std::string>> determined_by;  // what the key is the hash of
 };
 
 struct MetricRecord {

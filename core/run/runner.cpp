@@ -124,8 +124,6 @@ class Runner {
       manifest = store_.make(stage.kind, stage.key, manifest, work, waiting);
       progress_.end();
       made_.insert(stage.key);
-      bench_.recorder->record_artifact(
-          {stage.key, stage.kind, relative_path(stage), manifest.sha256, manifest.bytes});
       return manifest;
     } catch (const Interrupted&) {
       throw;
@@ -141,6 +139,7 @@ class Runner {
       failed.started = started;
       failed.elapsed_s = unix_time() - started;
       failed.error = error.what();
+      failed.determined_by = stage.parts;
       bench_.recorder->record_stage(id, failed);
       throw;
     }
@@ -164,7 +163,11 @@ class Runner {
     record.steps = manifest.steps;
     record.teacher_evaluations = manifest.teacher_evaluations;
     record.peak_bytes = manifest.peak_bytes;
+    record.determined_by = stage.parts;
     bench_.recorder->record_stage(id, record);
+    // Also when it was there already: the process that made it may have ended before it could say so.
+    bench_.recorder->record_artifact(
+        {stage.key, stage.kind, record.artifact, manifest.sha256, manifest.bytes});
   }
 
   const Plan& plan_;

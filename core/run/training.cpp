@@ -40,10 +40,12 @@ TrainedModel TeacherSource::load(const Bench& bench) const {
 }
 
 void prepare_method(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,
-                    const std::filesystem::path& folder, Manifest&) {
+                    const std::filesystem::path& folder, Manifest& manifest) {
   const auto method = bench.registry.method(job.training.method, bench.host);
   LoadedInputs loaded;
   method->prepare(method_context(bench, job, inputs, method->needs(), loaded), folder);
+  manifest.teacher_evaluations =
+      method->preparation_evaluations(job.diffusion, job.training.train.integer("batch"));
 }
 
 void train_student(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,

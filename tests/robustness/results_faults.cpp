@@ -106,7 +106,7 @@ TEST_CASE("store: a database of a newer version is refused, named and left alone
     INFO(message);
     CHECK(contains(message, file.string()));
     CHECK(contains(message, "version 7"));
-    CHECK(contains(message, "knows version 1"));
+    CHECK(contains(message, "knows version 2"));
     CHECK(contains(message, "update dkdm"));
   }
   CHECK(read_file(file) == before);
@@ -198,10 +198,10 @@ TEST_CASE("store: a full disk is said, and all that was recorded is there",
           "[robustness][results]") {
   TempFolder folder;
   const auto text = in_child([&]() -> std::string {
-    // A disk of half a MiB that only this process sees.
+    // A disk of one MiB that only this process sees.
     if (unshare(getuid() == 0 ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) != 0 ||
         mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-        mount("none", folder.path().c_str(), "tmpfs", 0, "size=512k") != 0) {
+        mount("none", folder.path().c_str(), "tmpfs", 0, "size=1m") != 0) {
       return "cannot mount";
     }
     const auto file = folder / "r.sqlite";
@@ -229,7 +229,7 @@ TEST_CASE("store: a file size limit is said, and all that was recorded is there"
   const auto file = folder / "r.sqlite";
   const auto text = in_child([&] {
     signal(SIGXFSZ, SIG_IGN);
-    const rlimit limit{512 * 1024, 512 * 1024};
+    const rlimit limit{1024 * 1024, 1024 * 1024};
     setrlimit(RLIMIT_FSIZE, &limit);
     Store store(file);
     return fill_until_failure(store);

@@ -23,7 +23,7 @@ TEST_CASE("query: rows come back in every format", "[unit][results]") {
   CHECK(query(file, "WITH x AS (SELECT 1 AS a UNION ALL SELECT 2) SELECT sum(a) AS s FROM x")
             .rows[0][0].text == "3");
   CHECK(query(file, "SELECT count(*) AS n FROM pragma_table_info('runs')").rows[0][0].text ==
-        "16");  // columns of runs in schema.sql
+        "17");  // columns of runs in schema.sql
 }
 
 TEST_CASE("query: whatever could change a file is refused and changes nothing",
@@ -73,8 +73,8 @@ TEST_CASE("query: wrong SQL is answered with the mistake and the names there are
   const auto file = folder / "r.sqlite";
   Store store(file);
   CHECK_THROWS_WITH(query(file, "SELECT * FROM rnus"),
-                    Catch::Contains("no such table: rnus") && Catch::Contains("runs, stages") &&
-                        Catch::Contains("views: costs, failures"));
+                    Catch::Contains("no such table: rnus") && Catch::Contains("runs, settings, stages") &&
+                        Catch::Contains("views: cells, costs, failures"));
   CHECK_THROWS_WITH(query(file, "SELECT rwo FROM runs"), Catch::Contains("at character 8"));
   CHECK_THROWS_WITH(query(file, "  "), Catch::Contains("empty"));
   CHECK_THROWS_WITH(query(file, "SELECT 1; SELECT 2"), Catch::Contains("more than one"));

@@ -71,6 +71,28 @@ TEST_CASE("table: text from outside cannot drive the terminal", "[unit][results]
   const auto text = table.render(Format::text);
   CHECK(text.find('\x1b') == std::string::npos);
   CHECK(text.find("red \\x1b[31m next \xef\xbf\xbd\n") != std::string::npos);
+  // Trojan Source (CVE-2021-42574): overrides of the writing direction are shown, not obeyed.
+  CHECK(terminal_text("a\xe2\x80\xae" "b") == "a\\u202eb");
+}
+
+TEST_CASE("table: colours mark strong and faulty cells without moving a column", "[unit][results]") {
+  auto table = sample();
+  table.rows[1][1] = "failed";
+  table.rows[1][1].fault = true;
+  CHECK(table.render(Format::text, true) ==
+        "\x1b[1mTwo rows\x1b[0m\n"
+        "Method     FID ↓\n"
+        "────────────────\n"
+        "dynamic     \x1b[1m9.56\x1b[0m\n"
+        "a|b, \"c\"  \x1b[31mfailed\x1b[0m\n");
+  CHECK(table.render(Format::markdown, true) == table.render(Format::markdown));
+}
+
+TEST_CASE("table: a text is shortened by columns, between characters", "[unit][results]") {
+  CHECK(shortened("exact", 5) == "exact");
+  CHECK(shortened("longer", 5) == "long…");
+  CHECK(shortened("漢字漢字", 5) == "漢字…");
+  CHECK(shortened("漢字漢字", 4) == "漢…");  // half a wide character is none
 }
 
 TEST_CASE("table: an unknown format is refused with those there are", "[unit][results]") {

@@ -1,0 +1,36 @@
+// dkdm query: read-only SQL.
+#include <iostream>
+
+#include "cli/commands.hpp"
+#include "cli/options.hpp"
+#include "results/examples.hpp"
+#include "results/query.hpp"
+
+namespace dkdm::cli {
+
+int cmd_query(const Arguments& args, Context& context) {
+  Options options("query \"SELECT …\" [--format F]",
+                  "Asks the results database in SQL, read-only. There is a view for each table and\n"
+                  "figure of the paper, and leaderboard, latest_metrics, run_status, failures, costs:\n"
+                  "  dkdm query \"SELECT * FROM table2\"\n"
+                  "`dkdm db schema --format markdown` describes every table, view and column.");
+  options.add()("examples", "print a question and its query for each view");
+  options.with_format().with_words(1);
+  if (!options.parse(args)) return 0;
+  if (options.has("examples")) {
+    if (options.format() != results::Format::text) {
+      options.print(results::examples_table());
+      return 0;
+    }
+    for (const auto& example : results::query_examples()) {
+      std::cout << "# " << example.view << ": " << example.question << "\ndkdm query \""
+                << example.sql << "\"\n\n";
+    }
+    return 0;
+  }
+  if (options.words().empty()) options.misuse("query: which SELECT?");
+  options.print(results::query(context.recorded_database(), options.words()[0]));
+  return 0;
+}
+
+}  // namespace dkdm::cli

@@ -1,0 +1,174 @@
+// From the lines of a table to the series of its figures.
+#include "results/report_chart.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+#include <utility>
+
+namespace dkdm::results {
+namespace {
+
+std::string without_arrow(const std::string& column) { return column.substr(0, column.find(' ')); }
+
+// A line's progress by `x`; the teacher's last value as a level, since it took no part in the race.
+template <class X>
+ChartSeries progress_series(const ReportLine& line, const std::string& label, X&& x) {
+  ChartSeries series{label, {}, line.teacher};
+  for (const auto& point : line.progress) {
+    series.points.push_back({x(point), point.value.mean, point.value.std, point.value.count});
+  }
+  std::stable_sort(series.points.begin(), series.points.end(),
+                   [](const ChartPoint& a, const ChartPoint& b) { return a.x < b.x; });
+  if (series.level && !series.points.empty()) series.points = {series.points.back()};
+  return series;
+}
+
+double step_of(const ProgressPoint& point) { return point.step; }
+
+void add_series(Chart& chart, ChartSeries series) {
+  if (!series.points.empty()) chart.series.push_back(std::move(series));
+}
+
+Chart by_method(const ReportTable& table, const std::string& metric) {
+  Chart chart{"figure4a", metric + " by training step", "training step", metric, false, {}};
+  for (const auto& line : table.lines) add_series(chart, progress_series(line, line.label, step_of));
+  return chart;
+}
+
+Chart by_teacher_evaluations(const ReportTable& table, const std::string& metric) {
+  Chart chart{"teacher-evaluations", metric + " by the teacher's evaluations",
+              "evaluations of the teacher, an image each", metric, false, {}};
+  for (const auto& line : table.lines) {
+    add_series(chart, progress_series(line, line.label, [](const ProgressPoint& point) {
+                 return point.teacher_evaluations;
+               }));
+  }
+  return chart;
+}
+
+Chart by_rho(const ReportTable& table, const std::string& metric) {
+  Chart chart{
+      "figure4b", metric + " by training step for each ρ", "training step", metric, false, {}};
+  std::vector<const ReportLine*> lines;
+  std::set<double> values;
+  for (const auto& line : table.lines) {
+    if (!line.rho || line.progress.empty()) continue;
+    lines.push_back(&line);
+    values.insert(*line.rho);
+  }
+  if (values.size() < 2) return chart;
+  std::stable_sort(lines.begin(), lines.end(),
+                   [](const auto* a, const auto* b) { return *a->rho < *b->rho; });
+  for (const auto* line : lines) {
+    // Two rows of one rho differ in something else, which their labels say.
+    const bool alone = std::count_if(lines.begin(), lines.end(), [&](const auto* other) {
+                         return other->rho == line->rho;
+                       }) == 1;
+    const auto label = "ρ = " + shortest(*line->rho) + (alone ? "" : " (" + line->label + ")");
+    add_series(chart, progress_series(*line, label, step_of));
+  }
+  return chart;
+}
+
+// Of each method's first seed.
+Chart loss(const ReportTable& table) {
+  Chart chart{"loss", "Training loss", "training step", "loss", false, {}};
+  double low = std::numeric_limits<double>::infinity(), high = -low;
+  for (const auto& line : table.lines) {
+    ChartSeries series{line.label, {}, false};
+    const auto first = std::find_if(line.all_runs.begin(), line.all_runs.end(),
+                                    [](const ReportRun& run) { return !run.loss.empty(); });
+    if (first == line.all_runs.end()) continue;
+    for (const auto& [step, value] : first->loss) {
+      series.points.push_back({step, value, std::nullopt, 1});
+      low = std::min(low, value);
+      high = std::max(high, value);
+    }
+    add_series(chart, std::move(series));
+  }
+  chart.logarithmic = low > 0 && high > 10 * low;
+  return chart;
+}
+
+// A curve, or points of several students that do not all lie at x = 0.
+bool says_something(const Chart& chart) {
+  std::size_t students = 0;
+  bool curve = false, right_of_zero = false;
+  for (const auto& series : chart.series) {
+    if (series.level) continue;
+    ++students;
+    curve = curve || series.points.size() > 1;
+    right_of_zero = right_of_zero || series.points.back().x > 0;
+  }
+  return right_of_zero && (curve || students > 1);
+}
+
+// A twentieth of room on either side; a single value stands in the middle.
+std::pair<double, double> padded(double low, double high) {
+  const double room = high > low ? (high - low) / 20 : std::max(std::abs(low) / 10, 0.5);
+  return {low - room, high + room};
+}
+
+}  // namespace
+
+ChartRange range_of(const Chart& chart) {
+  constexpr double kNone = std::numeric_limits<double>::infinity();
+  double x_low = kNone, x_high = -kNone, y_low = kNone, y_high = -kNone;
+  for (const auto& series : chart.series) {
+    for (const auto& point : series.points) {
+      if (!series.level) {
+        x_low = std::min(x_low, point.x);
+        x_high = std::max(x_high, point.x);
+      }
+      const double spread = point.spread.value_or(0);
+      y_low = std::min(y_low, point.y - spread);
+      y_high = std::max(y_high, point.y + spread);
+    }
+  }
+  if (x_low > x_high) x_low = x_high = 0;
+  if (y_low > y_high) y_low = y_high = 0;
+  const auto [left, right] = padded(x_low, x_high);
+  if (chart.logarithmic && y_low > 0) {
+    const auto [bottom, top] = padded(std::log10(y_low), std::log10(y_high));
+    return {left, right, std::pow(10, bottom), std::pow(10, top)};
+  }
+  const auto [bottom, top] = padded(y_low, y_high);
+  return {left, right, bottom, top};
+}
+
+std::vector<double> round_ticks(double low, double high, int count) {
+  const double raw = (high - low) / count;
+  const double power = std::pow(10, std::floor(std::log10(raw)));
+  double step = 10 * power;
+  for (const double factor : {1., 2., 5.}) {
+    if (factor * power >= raw) {
+      step = factor * power;
+      break;
+    }
+  }
+  std::vector<double> ticks;
+  const auto first = std::ceil(low / step), last = std::floor(high / step);
+  for (double k = first; k <= last; ++k) ticks.push_back(k * step + 0.0);  // no -0
+  return ticks;
+}
+
+std::string tick_text(double value) {
+  const double size = std::abs(value);
+  const double unit = size >= 1e9 ? 1e9 : size >= 1e6 ? 1e6 : size >= 1e4 ? 1e3 : 1;
+  const auto digits = shortest(std::stod(fixed(value / unit, 6)));
+  return digits + (unit == 1e9 ? "G" : unit == 1e6 ? "M" : unit == 1e3 ? "K" : "");
+}
+
+std::vector<Chart> charts_of(const ReportTable& table) {
+  const auto metric = without_arrow(metric_column(table, leading_metric(table)));
+  std::vector<Chart> charts;
+  for (auto& chart : {by_method(table, metric), by_rho(table, metric),
+                      by_teacher_evaluations(table, metric), loss(table)}) {
+    if (says_something(chart)) charts.push_back(chart);
+  }
+  return charts;
+}
+
+}  // namespace dkdm::results

@@ -1,0 +1,50 @@
+// The figures of a report as data: what the page draws (html_chart) and what gnuplot draws
+// (report_plots). Internal to results/.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "results/report_data.hpp"
+
+namespace dkdm::results {
+
+struct ChartPoint {
+  double x = 0, y = 0;
+  std::optional<double> spread;  // standard deviation over seeds
+  int count = 1;                 // seeds
+};
+
+struct ChartSeries {
+  std::string label;
+  std::vector<ChartPoint> points;  // x ascending
+  bool level = false;              // one value that holds for every x: the teacher's
+};
+
+struct Chart {
+  std::string id;     // "figure4a", "figure4b", "teacher-evaluations", "loss"
+  std::string title;  // a sentence's beginning: "FID@512 by training step"
+  std::string x_title, y_title;
+  bool logarithmic = false;  // y
+  std::vector<ChartSeries> series;
+};
+
+// Limits of both axes with some room around the points; never empty ranges.
+struct ChartRange {
+  double x_low, x_high, y_low, y_high;
+};
+ChartRange range_of(const Chart& chart);
+
+// Round numbers within [low, high], low < high: about `count` multiples of 1, 2 or 5 times a power
+// of ten.
+std::vector<double> round_ticks(double low, double high, int count);
+// "0.5", "200", "50K", "2.5M".
+std::string tick_text(double value);
+
+// The figures for which a table gathered with Depth::figures has points: its leading metric by
+// training step and method (as the paper's Figure 4a) and by rho (Figure 4b), by evaluations of the
+// teacher, and the training loss.
+std::vector<Chart> charts_of(const ReportTable& table);
+
+}  // namespace dkdm::results

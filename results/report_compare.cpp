@@ -1,0 +1,252 @@
+// Cell by cell: which values compare, and which got worse by more than their spread.
+#include "results/report_compare.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <tuple>
+
+#include "dkdm/error.hpp"
+#include "results/report_data.hpp"
+
+namespace dkdm::results {
+namespace {
+
+using Json = nlohmann::json;
+
+// Numbers that JSON cannot hold were written as null.
+double number_or_nan(const Json& value) {
+  return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+}
+
+ReportTable table_from(const Json& json) {
+  ReportTable table;
+  table.experiment = json.at("experiment");
+  table.protocol = json.at("protocol");
+  table.reference = json.at("reference");
+  table.weights = json.at("weights");
+  table.sample_count = json.at("sample_count");
+  for (const auto& row : json.at("rows")) {
+    auto& line = table.lines.emplace_back();
+    line.row = row.at("row");
+    line.status = row.at("status");
+    for (const auto& [name, value] : row.at("metrics").items()) {
+      auto& estimate = line.metrics[name];
+      estimate.mean = number_or_nan(value.at("mean"));
+      if (!value.at("std").is_null()) estimate.std = value.at("std").get<double>();
+      estimate.count = value.at("seeds");
+      table.higher_is_better[name] = value.at("higher_is_better");
+    }
+  }
+  return table;
+}
+
+std::vector<ReportTable> load_other(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream) throw DataError(file.string(), "no such file; expected a database or a JSON report");
+  std::string text(15, '\0');
+  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (stream && text == "SQLite format 3") return gather(file, {}, {}, Depth::table);
+  stream.clear();
+  stream.seekg(0);
+  text.assign(std::istreambuf_iterator<char>(stream), {});
+  std::vector<ReportTable> tables;
+  try {
+    for (const auto& table : Json::parse(text)) tables.push_back(table_from(table));
+  } catch (const Json::exception& error) {
+    throw ConfigError(file.string(), std::string("neither a results database nor a report that "
+                                                 "`dkdm report --format json` wrote: ") +
+                                         error.what());
+  }
+  return tables;
+}
+
+// One value with what it was measured under.
+struct Entry {
+  const ReportTable* table;
+  const ReportLine* line;
+  const Estimate* value;  // null: the row has none
+};
+
+using Name = std::tuple<std::string, std::string, std::string>;  // experiment, row, metric
+
+
+// The first thing that keeps two values from being compared; "" when nothing does.
+std::string obstacle(const ReportTable& here, const ReportTable& there) {
+  const auto differ = [](const std::string& what, const std::string& a, const std::string& b) {
+    return a == b ? "" : what + " " + a + " here, " + b + " there";
+  };
+  for (const auto& difference :
+       {differ("protocol", here.protocol, there.protocol),
+        differ("sample count", std::to_string(here.sample_count), std::to_string(there.sample_count)),
+        differ("weights", here.weights, there.weights),
+        differ("reference", here.reference, there.reference)}) {
+    if (!difference.empty()) return difference;
+  }
+  return "";
+}
+
+class Comparer {
+ public:
+  Comparer(const std::vector<ReportTable>& here, const std::vector<ReportTable>& there,
+           const Tolerance& tolerance)
+      : here_(here), there_(there), tolerance_(tolerance) {
+    auto& columns = out_.table.columns;
+    for (const char* title : {"experiment", "row", "metric"}) columns.push_back({title});
+    for (const char* title : {"this", "other", "worse by", "allowed"}) {
+      columns.push_back({title, Align::right, true});
+    }
+    columns.push_back({"verdict"});
+  }
+
+  Comparison run() {
+    std::vector<Name> names;
+    for (const auto* side : {&here_, &there_}) {
+      for (const auto& table : *side) {
+        for (const auto& line : table.lines) {
+          for (const auto& [metric, value] : line.metrics) {
+            const Name name{table.experiment, line.row, metric};
+            if (seen_.insert(name).second) names.push_back(name);
+          }
+        }
+      }
+    }
+    for (const auto& name : names) compare(name);
+    return std::move(out_);
+  }
+
+ private:
+  static std::vector<Entry> find(const std::vector<ReportTable>& tables, const Name& name) {
+    const auto& [experiment, row, metric] = name;
+    std::vector<Entry> entries;
+    for (const auto& table : tables) {
+      if (table.experiment != experiment) continue;
+      for (const auto& line : table.lines) {
+        if (line.row != row) continue;
+        const auto value = line.metrics.find(metric);
+        entries.push_back({&table, &line, value == line.metrics.end() ? nullptr : &value->second});
+      }
+    }
+    return entries;
+  }
+
+  void compare(const Name& name) {
+    const auto ours = find(here_, name), theirs = find(there_, name);
+    std::string why;
+    bool matched = false;
+    for (const auto& mine : ours) {
+      for (const auto& other : theirs) {
+        if (mine.value == nullptr || other.value == nullptr) continue;
+        const auto difference = obstacle(*mine.table, *other.table);
+        if (difference.empty()) {
+          judge(name, *mine.value, *other.value, other.table->higher_is_better.at(std::get<2>(name)));
+          matched = true;
+        } else if (why.empty()) {
+          why = "not comparable: " + difference;
+        }
+      }
+    }
+    if (matched) return;
+    const auto with_value = [](const Entry& entry) { return entry.value != nullptr; };
+    const auto mine = std::find_if(ours.begin(), ours.end(), with_value);
+    const auto other = std::find_if(theirs.begin(), theirs.end(), with_value);
+    const Estimate* mine_value = mine == ours.end() ? nullptr : mine->value;
+    const Estimate* other_value = other == theirs.end() ? nullptr : other->value;
+    if (mine_value != nullptr && other_value != nullptr) {
+      add(name, mine_value, other_value, {}, {}, why, false);
+    } else if (mine_value != nullptr) {
+      add(name, mine_value, nullptr, {}, {}, "only here", false);
+    } else {
+      const auto status = ours.empty() ? "not run" : ours.front().line->status;
+      const bool lost = status != "not run" && status != "running";
+      const auto verdict = "REGRESSION: " + (status == "done" ? "no value" : status);
+      add(name, nullptr, other_value, {}, {}, lost ? verdict : "only there", lost);
+      out_.regressions += lost;
+      out_.compared += lost;
+    }
+  }
+
+  void judge(const Name& name, const Estimate& ours, const Estimate& theirs, bool higher_is_better) {
+    ++out_.compared;
+    if (!std::isfinite(theirs.mean)) {
+      add(name, &ours, &theirs, {}, {}, std::isfinite(ours.mean) ? "better" : "equal", false);
+      return;
+    }
+    if (!std::isfinite(ours.mean)) {
+      ++out_.regressions;
+      add(name, &ours, &theirs, {}, {}, "REGRESSION: not finite", true);
+      return;
+    }
+    const double worse = higher_is_better ? theirs.mean - ours.mean : ours.mean - theirs.mean;
+    const double allowed = allowance(ours, theirs);
+    // The same computation on another processor may differ in the last digits.
+    const double rounding = 1e-9 * std::abs(theirs.mean);
+    const bool regression = worse > allowed + rounding;
+    out_.regressions += regression;
+    const char* verdict = "within";
+    if (regression) verdict = "REGRESSION";
+    else if (std::abs(worse) <= rounding) verdict = "equal";
+    else if (worse < 0) verdict = "better";
+    add(name, &ours, &theirs, worse, allowed, verdict, regression);
+  }
+
+  double allowance(const Estimate& a, const Estimate& b) const {
+    if (!a.std || !b.std) return tolerance_.margin * std::abs(b.mean);
+    const double squares = (a.count - 1) * *a.std * *a.std + (b.count - 1) * *b.std * *b.std;
+    return tolerance_.deviations * std::sqrt(squares / (a.count + b.count - 2));
+  }
+
+  void add(const Name& name, const Estimate* ours, const Estimate* theirs,
+           std::optional<double> worse, std::optional<double> allowed, const std::string& verdict,
+           bool fault) {
+    const auto& [experiment, row, metric] = name;
+    const int decimals = metric_decimals(metric) + 1;
+    const auto value = [&](const Estimate* estimate) {
+      if (estimate == nullptr) return Cell();
+      Cell cell(estimate_text(*estimate, decimals));
+      cell.raw = shortest(estimate->mean);
+      return cell;
+    };
+    const auto number = [&](std::optional<double> amount) {
+      if (!amount) return Cell();
+      Cell cell(fixed(*amount, decimals));
+      cell.raw = shortest(*amount);
+      return cell;
+    };
+    Cell judgement(verdict);
+    judgement.fault = fault;
+    out_.table.rows.push_back({shortened(experiment, kLabelWidth), shortened(row, kLabelWidth),
+                               metric, value(ours), value(theirs), number(worse), number(allowed),
+                               judgement});
+  }
+
+  const std::vector<ReportTable>& here_;
+  const std::vector<ReportTable>& there_;
+  Tolerance tolerance_;
+  std::set<Name> seen_;
+  Comparison out_;
+};
+
+}  // namespace
+
+Comparison compare_reports(const std::filesystem::path& file,
+                           const std::vector<std::string>& experiments,
+                           const std::vector<ExpectedRow>& expected,
+                           const std::filesystem::path& other, const Tolerance& tolerance) {
+  auto there = load_other(other);
+  if (!experiments.empty()) {
+    const auto unasked = [&](const ReportTable& table) {
+      return std::find(experiments.begin(), experiments.end(), table.experiment) == experiments.end();
+    };
+    there.erase(std::remove_if(there.begin(), there.end(), unasked), there.end());
+  }
+  const auto here = gather(file, experiments, expected, Depth::table);
+  return Comparer(here, there, tolerance).run();
+}
+
+}  // namespace dkdm::results

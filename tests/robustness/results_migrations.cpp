@@ -1,0 +1,183 @@
+// Files of earlier and later schemas: nothing of an older one is lost, however many processes find it
+// at once; a newer one is refused.
+#include <catch2/catch.hpp>
+#include <signal.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <map>
+
+#include "results/query.hpp"
+#include "results/runs.hpp"
+#include "results_support.hpp"
+
+using namespace dkdm;
+using namespace dkdm::results;
+using namespace dkdm::results::testing;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path fixture(const TempFolder& folder, const std::string& name) {
+  const auto copy = folder / "r.sqlite";
+  fs::copy_file(fs::path(DKDM_SOURCE_DIR "/tests/fixtures/databases") / name, copy);
+  return copy;
+}
+
+// First column of every row, read by SQLite itself: as a program of any version would.
+std::vector<std::string> rows_of(const fs::path& file, const std::string& sql) {
+  sqlite3* db = nullptr;
+  REQUIRE(sqlite3_open_v2(file.c_str(), &db, SQLITE_OPEN_READONLY, nullptr) == SQLITE_OK);
+  std::vector<std::string> rows;
+  const int code = sqlite3_exec(
+      db, sql.c_str(),
+      [](void* out, int, char** values, char**) {
+        static_cast<std::vector<std::string>*>(out)->push_back(values[0] ? values[0] : "NULL");
+        return 0;
+      },
+      &rows, nullptr);
+  sqlite3_close(db);
+  REQUIRE(code == SQLITE_OK);
+  return rows;
+}
+
+const char* const kSchemaSql =
+    "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name";
+
+}  // namespace
+
+TEST_CASE("migration: a database of version 1 becomes what a new one is, with every fact",
+          "[robustness][results]") {
+  TempFolder folder;
+  const auto file = fixture(folder, "v1.sqlite");
+  const std::vector<std::string> facts = {
+      "SELECT name || title || file FROM experiments",
+      "SELECT id || key || row || seed || method || config || parameters || created FROM runs",
+      "SELECT id || run || pid || started || coalesce(ended, '-') || status || message FROM attempts",
+      "SELECT run || name || key || status || elapsed_s || steps || error FROM stages",
+      "SELECT id || run || name || value || protocol || reference || recorded FROM metrics "
+      "WHERE value IS NOT NULL",
+      "SELECT stage_key || name || step || value FROM curves",
+      "SELECT id || key || path || sha256 FROM artifacts",
+      "SELECT host || cpu_features || memory_bytes FROM environments",
+      "SELECT p.name || u.attempt FROM plugins p JOIN attempt_plugins u ON u.plugin = p.id"};
+  std::map<std::string, std::vector<std::string>> before;
+  for (const auto& sql : facts) before[sql] = rows_of(file, sql);
+  CHECK_THROWS_WITH(runs_list(file), Catch::Contains("dkdm db migrate"));
+
+  Store store(file);
+  REQUIRE(store.migration());
+  CHECK(store.migration()->from == 1);
+  CHECK(store.migration()->backup == file.string() + ".v1-backup");
+  for (const auto& sql : facts) {
+    INFO(sql);
+    CHECK(!before[sql].empty());
+    CHECK(rows_of(file, sql) == before[sql]);
+    CHECK(rows_of(store.migration()->backup, sql) == before[sql]);
+  }
+  CHECK(rows_of(store.migration()->backup, "PRAGMA user_version")[0] == "1");
+  CHECK(rows_of(store.migration()->backup, "PRAGMA application_id")[0] == "1684759661");  // "dkdm"
+  { Store fresh(folder / "fresh.sqlite"); }
+  CHECK(rows_of(file, kSchemaSql) == rows_of(folder / "fresh.sqlite", kSchemaSql));
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "2");
+  CHECK(rows_of(file, "PRAGMA integrity_check")[0] == "ok");
+  CHECK(rows_of(file, "PRAGMA foreign_key_check").empty());
+}
+
+TEST_CASE("migration: what version 1 lacked is filled in", "[robustness][results]") {
+  TempFolder folder;
+  const auto file = fixture(folder, "v1.sqlite");
+  Store store(file);
+  const auto value = [&](const std::string& sql) { return *query(file, sql).rows.at(0).at(0).text; };
+  CHECK(value("SELECT count(DISTINCT uid) FROM runs") == "5");
+  CHECK(value("SELECT value FROM settings WHERE run = 2 AND key = 'method.rho'") == "0.4");
+  CHECK(value("SELECT count(*) FROM settings WHERE run = 1 AND key = 'method.rho'") == "0");
+  CHECK(value("SELECT min(m.seed = r.seed) FROM metrics m JOIN runs r ON r.id = m.run") == "1");
+  CHECK(value("SELECT count(*) FROM metrics WHERE run = 1 AND value IS NULL") == "1");
+  CHECK(value("SELECT fid FROM table2 WHERE row = 'teacher'") == "4.5");  // the newest
+  // And the file lives on: a failed run is continued.
+  auto run = a_run("dynamic", 2);
+  run.experiment = "old";
+  run.key = "key4";
+  CHECK(store.begin_run(run, an_environment(), {}) == 4);
+}
+
+TEST_CASE("migration: copies of a file agree on the identity of its runs",
+          "[robustness][results]") {
+  TempFolder here, there;
+  const auto a = fixture(here, "v1.sqlite"), b = fixture(there, "v1.sqlite");
+  { Store first(a), second(b); }
+  CHECK(rows_of(a, "SELECT uid FROM runs ORDER BY 1") ==
+        rows_of(b, "SELECT uid FROM runs ORDER BY 1"));
+}
+
+TEST_CASE("migration: of processes that find an old file at once one migrates it",
+          "[robustness][results]") {
+  TempFolder folder;
+  const auto file = fixture(folder, "v1.sqlite");
+  std::vector<pid_t> children;
+  for (int i = 0; i < 4; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      try {
+        Store store(file);
+        add_finished(store, a_run("dynamic", 100 + i), {a_metric("fid", i)});
+        _exit(store.migration() ? 10 : 0);
+      } catch (...) {
+        _exit(1);
+      }
+    }
+    children.push_back(child);
+  }
+  int migrated = 0;
+  for (const pid_t child : children) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    CHECK((WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 10));
+    migrated += WEXITSTATUS(status) == 10;
+  }
+  CHECK(migrated == 1);
+  CHECK(rows_of(file, "SELECT count(*) FROM runs")[0] == "9");
+  CHECK(fs::exists(file.string() + ".v1-backup"));
+  CHECK_FALSE(fs::exists(file.string() + ".v1-backup-2"));
+}
+
+TEST_CASE("migration: a killed one leaves the old file, and the next one succeeds",
+          "[robustness][results]") {
+  TempFolder folder;
+  const auto file = fixture(folder, "v1.sqlite");
+  const auto before = rows_of(file, kSchemaSql);
+  int unfinished = 0;
+  for (int microseconds = 0; microseconds < 20'000; microseconds += 1'000) {
+    const pid_t child = fork();
+    if (child == 0) {
+      Store store(file);
+      _exit(0);
+    }
+    usleep(microseconds);
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    const bool old = rows_of(file, "PRAGMA user_version")[0] == "1";
+    if (!old) break;
+    ++unfinished;
+    CHECK(rows_of(file, kSchemaSql) == before);
+    CHECK(rows_of(file, "PRAGMA integrity_check")[0] == "ok");
+  }
+  CHECK(unfinished > 0);
+  Store store(file);
+  CHECK(rows_of(file, "SELECT count(*) FROM runs")[0] == "5");
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "2");
+}
+
+TEST_CASE("migration: a file that cannot be copied stays as it is", "[robustness][results]") {
+  TempFolder folder;
+  const auto file = fixture(folder, "v1.sqlite");
+  // The copy's name, and every other like it, is a folder that cannot be replaced.
+  fs::create_directories(file.string() + ".v1-backup.part/full");
+  CHECK_THROWS_AS(Store(file), StoreError);
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "1");
+  fs::remove_all(file.string() + ".v1-backup.part");
+  CHECK(Store(file).migration()->from == 1);
+}

@@ -1,0 +1,183 @@
+// The schema's page is up to date, every view has an example that runs, and views say what they should.
+#include <catch2/catch.hpp>
+
+#include <set>
+
+#include "results/examples.hpp"
+#include "results/query.hpp"
+#include "results/runs.hpp"
+#include "results/schema_doc.hpp"
+#include "results_support.hpp"
+
+using namespace dkdm;
+using namespace dkdm::results;
+using namespace dkdm::results::testing;
+
+namespace {
+
+std::string csv(const std::filesystem::path& file, const std::string& sql) {
+  return query(file, sql).render(Format::csv);
+}
+
+// An experiment's file as its loader completes it, as far as views look.
+std::string a_config(const std::string& row, const std::string& method) {
+  return "[experiment]\nname = \"e\"\n[dataset]\nplugin = \"cifar10\"\nsize = 32\n"
+         "[teacher]\nplugin = \"checkpoint\"\n[teacher.student]\nplugin = \"dit\"\n"
+         "[synthetic]\nsampler = \"ancestral\"\nrespacing = \"25\"\n"
+         "[[row]]\nid = \"other\"\n[row.method]\nplugin = \"dynamic\"\nrho = 0.9\n"
+         "[[row]]\nid = \"" + row + "\"\n[row.method]\n" + method +
+         "[row.train]\nlr = 0.002\nsteps = 200\nflip = true\nbetas = [1, 2]\n";
+}
+
+run::StageRecord a_stage(const std::string& name, const std::string& key, std::int64_t steps,
+                         std::int64_t teacher_evaluations) {
+  run::StageRecord stage;
+  stage.name = name;
+  stage.key = key;
+  stage.steps = steps;
+  stage.elapsed_s = 60;
+  stage.teacher_evaluations = teacher_evaluations;
+  return stage;
+}
+
+// A finished run of an experiment of `shape`, evaluated at `steps`: FID is 1000 / step + seed.
+std::int64_t add_run(Store& store, const std::string& shape, const std::string& row,
+                     const std::string& method, std::int64_t seed,
+                     const std::vector<std::int64_t>& steps) {
+  auto run = a_run(row, seed);
+  run.experiment = shape;
+  run.table = shape;
+  run.key = shape + row + std::to_string(seed);
+  run.published_section = shape == "table5" ? "table5" : "table2.cifar10";
+  run.published_row = shape == "table5" ? "vit-cnn-dynamic" : row;
+  run.config = a_config(row, method);
+  const auto id = store.begin_run(run, an_environment(), {});
+  store.record_stage(id, a_stage("synthetic", "set", 8192, 8192 * 25));
+  store.record_stage(id, a_stage("pool", "pool" + run.key, 0, 1000));
+  store.record_stage(id, a_stage("train", "train" + run.key, 200, 400));
+  store.record_curves("train" + run.key, {{"loss", 1, 1.0}, {"loss", 2, 0.5}});
+  for (const auto step : steps) {
+    std::vector<run::MetricRecord> metrics = {a_metric("fid", 1000. / step + seed),
+                                              a_metric("sfid", 500. / step), a_metric("is", 2)};
+    metrics[2].reference = "";
+    for (auto& metric : metrics) metric.step = step;
+    store.record_metrics(id, metrics);
+  }
+  store.end_run(id, "done", "", "");
+  return id;
+}
+
+}  // namespace
+
+TEST_CASE("schema: the page is what the SQL says", "[unit][results]") {
+  INFO("to renew it: dkdm db schema --format markdown > results/schema.md");
+  const bool up_to_date = read_file(DKDM_SOURCE_DIR "/results/schema.md") == schema_markdown();
+  CHECK(up_to_date);
+}
+
+TEST_CASE("schema: every column of every table has a meaning", "[unit][results]") {
+  std::istringstream lines(schema_markdown());
+  int columns = 0, explained = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("| `")) continue;
+    ++columns;
+    explained += line.find("|  |") == std::string::npos;
+  }
+  CHECK(columns > 100);
+  CHECK(explained > columns / 2);  // the others' names say it: host, os, bytes
+}
+
+TEST_CASE("schema: every view has an example, and each example answers", "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  for (const char* shape : {"table2", "table3", "table5", "figure4a", "figure4b"}) {
+    add_run(store, shape, "dynamic", "plugin = \"dynamic\"\nrho = 0.4\n", 0, {100, 200});
+  }
+  const auto failed = store.begin_run(a_run("data_free"), an_environment(), {});
+  store.end_run(failed, "failed", "train", "loss is not finite");
+  store.begin_run(a_run("shuffled"), an_environment(), {});
+  std::set<std::string> explained;
+  for (const auto& example : query_examples()) {
+    INFO(example.sql);
+    CHECK(query(file, example.sql).rows.size() >= 1);
+    CHECK(contains(example.sql, example.view));
+    explained.insert(example.view);
+  }
+  const auto views = query(file, "SELECT name FROM sqlite_schema WHERE type = 'view'");
+  REQUIRE(views.rows.size() >= 13);
+  for (const auto& view : views.rows) {
+    INFO(*view[0].text);
+    CHECK(explained.count(*view[0].text) == 1);
+  }
+}
+
+TEST_CASE("schema: a run's settings are its row's, with the shared ones, as numbers and text",
+          "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  add_run(store, "table2", "dynamic", "plugin = \"dynamic\"\nrho = 0.4\n", 0, {200});
+  CHECK(csv(file, "SELECT key, value, typeof(value) FROM settings WHERE key LIKE 'method.%' OR "
+                  "key LIKE 'train.%' OR key LIKE 'dataset.%' OR key LIKE 'teacher.%'") ==
+        "key,value,typeof(value)\r\n"
+        "dataset.plugin,cifar10,text\r\ndataset.size,32,integer\r\nmethod.plugin,dynamic,text\r\n"
+        "method.rho,0.4,real\r\nteacher.plugin,checkpoint,text\r\nteacher.student.plugin,dit,text\r\n"
+        "train.betas,\"[ 1, 2 ]\",text\r\ntrain.flip,true,text\r\ntrain.lr,0.002,real\r\n"
+        "train.steps,200,integer\r\n");
+  CHECK(query(file, "SELECT 1 FROM settings WHERE key LIKE 'row%' OR key LIKE 'experiment.name%'")
+            .rows.empty());
+}
+
+TEST_CASE("views: a value that counts is the newest of the last step", "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  const auto id = add_run(store, "table2", "dynamic", "", 0, {200, 100});  // in any order
+  CHECK(csv(file, "SELECT step, fid FROM cells") == "step,fid\r\n200,5\r\n");
+  auto again = a_metric("fid", 7);
+  again.step = 200;
+  store.record_metrics(id, {again});
+  CHECK(csv(file, "SELECT fid FROM table2") == "fid\r\n7\r\n");
+  CHECK(csv(file, "SELECT count(*) AS n FROM latest_metrics WHERE name = 'fid'") == "n\r\n1\r\n");
+  remove_run(file, id);
+  CHECK(csv(file, "SELECT count(*) AS n FROM latest_values") == "n\r\n0\r\n");
+}
+
+TEST_CASE("views: each table and figure shows the experiments of its shape", "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  for (const char* shape : {"table2", "table3", "table5", "figure4a", "figure4b"}) {
+    add_run(store, shape, "dynamic", "plugin = \"dynamic\"\nrho = 0.4\n", 1, {100, 200});
+  }
+  for (const std::string shape : {"table2", "table3", "table5", "figure4a", "figure4b"}) {
+    CHECK(csv(file, "SELECT DISTINCT experiment FROM " + shape) == "experiment\r\n" + shape + "\r\n");
+  }
+  // Published values: DKDM (CVPR 2025), tables 2, 4 and 5.
+  CHECK(csv(file, "SELECT inception_score, fid, sfid, published_is, published_fid, published_sfid "
+                  "FROM table2") ==
+        "inception_score,fid,sfid,published_is,published_fid,published_sfid\r\n"
+        "2,6,2.5,8.6,9.56,11.77\r\n");
+  CHECK(csv(file, "SELECT images, sampler, respacing, teacher_evaluations, runs, published_images, "
+                  "published_steps FROM table4") ==
+        "images,sampler,respacing,teacher_evaluations,runs,published_images,published_steps\r\n"
+        "8192,ancestral,25,204800,5,50000,1000\r\n");
+  CHECK(csv(file, "SELECT teacher, student, fid, published_fid FROM table5") ==
+        "teacher,student,fid,published_fid\r\ndit,adm-unet,6,13.17\r\n");
+  // Half of the training has half of its teacher evaluations, and all of the preparation's.
+  CHECK(csv(file, "SELECT step, fid, teacher_evaluations FROM figure4a") ==
+        "step,fid,teacher_evaluations\r\n100,11,1200\r\n200,6,1400\r\n");
+  CHECK(csv(file, "SELECT rho, step, fid FROM figure4b") ==
+        "rho,step,fid\r\n0.4,100,11\r\n0.4,200,6\r\n");
+}
+
+TEST_CASE("views: a shared stage's cost is shared", "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  for (int seed = 0; seed < 4; ++seed) add_run(store, "table2", "dynamic", "", seed, {200});
+  CHECK(csv(file, "SELECT stage, sum(elapsed_s / shared_by) AS seconds, max(shared_by) AS runs, "
+                  "sum(student_steps) AS steps FROM costs GROUP BY stage") ==
+        "stage,seconds,runs,steps\r\npool,240,1,0\r\nsynthetic,60,4,0\r\ntrain,240,1,800\r\n");
+}
