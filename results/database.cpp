@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <random>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -75,6 +76,18 @@ std::string describe(int code, int system_error, const std::string& message) {
   }
 }
 
+// SQLite's own handler sleeps up to 100 ms at a time, so one of several busy writers may never see the
+// moment between two transactions of the others. Short waits of uneven length do.
+int wait_a_little(void* waiter, int attempt) {
+  auto& patience = *static_cast<Patience*>(waiter);
+  const auto now = std::chrono::steady_clock::now();
+  if (attempt == 0) patience.since = now;
+  if (now - patience.since >= patience.timeout) return 0;
+  thread_local std::minstd_rand random(std::random_device{}());
+  std::this_thread::sleep_for(std::chrono::microseconds(100 + random() % 3'000));
+  return 1;
+}
+
 void mark_crashed(SQLite::Database& db) {
   SQLite::Statement running(
       db, "SELECT id, pid, process FROM attempts WHERE status = 'running' AND host = ?");
@@ -92,6 +105,58 @@ void mark_crashed(SQLite::Database& db) {
   }
 }
 
+// A write-ahead database in a folder that cannot be written has no place for its index. With no log
+// beside it nobody is writing, and it can be read as it is.
+std::unique_ptr<SQLite::Database> open_read_only(const std::filesystem::path& file,
+                                                 Patience& patience) {
+  std::error_code error;
+  if (!std::filesystem::exists(file, error)) {
+    throw StoreError(file.string() + ": " + (error ? error.message() : "no such file") +
+                         "; the first `dkdm run` or `dkdm quickstart` makes it",
+                     SQLITE_CANTOPEN);
+  }
+  const auto attempt = [&](const std::string& name, int flags) {
+    auto sqlite = std::make_unique<SQLite::Database>(name, SQLite::OPEN_READONLY | flags);
+    sqlite3_busy_handler(sqlite->getHandle(), wait_a_little, &patience);
+    sqlite->execAndGet("SELECT count(*) FROM sqlite_schema");
+    return sqlite;
+  };
+  try {
+    return attempt(file.string(), 0);
+  } catch (const SQLite::Exception& exception) {
+    const int code = exception.getErrorCode();
+    const bool folder = code == SQLITE_CANTOPEN || code == SQLITE_READONLY;
+    if (!folder || std::filesystem::exists(file.string() + "-wal", error)) throw;
+    std::string uri = "file:";
+    for (const char c : std::filesystem::absolute(file).string()) {
+      if (c == '?' || c == '#' || c == '%') {
+        std::array<char, 4> escaped{};
+        std::snprintf(escaped.data(), escaped.size(), "%%%02x", static_cast<unsigned char>(c));
+        uri += escaped.data();
+      } else {
+        uri += c;
+      }
+    }
+    return attempt(uri + "?immutable=1", SQLite::OPEN_URI);
+  }
+}
+
+// SQLite's error about `file` as ours. `sqlite` null = it never opened.
+[[noreturn]] void throw_store_error(const std::filesystem::path& file, SQLite::Database* sqlite,
+                                    const SQLite::Exception& error) {
+  const int code = error.getExtendedErrorCode() > 0 ? error.getExtendedErrorCode()
+                                                    : error.getErrorCode();
+  int system_error = 0;
+  if (sqlite != nullptr) {
+    system_error = sqlite3_system_errno(sqlite->getHandle());
+  } else {  // ask the system why
+    std::error_code ignored;
+    const auto target = std::filesystem::exists(file, ignored) ? file : file.parent_path();
+    if (access(target.empty() ? "." : target.c_str(), R_OK | W_OK) != 0) system_error = errno;
+  }
+  throw StoreError(file.string() + ": " + describe(code, system_error, error.what()), code);
+}
+
 }  // namespace
 
 double unix_seconds() {
@@ -100,22 +165,22 @@ double unix_seconds() {
 }
 
 Database::Database(std::filesystem::path file, OpenMode mode, int busy_timeout_ms)
-    : file_(std::move(file)) {
+    : file_(std::move(file)), patience_{std::chrono::milliseconds(busy_timeout_ms)} {
   std::error_code error;
   if (std::filesystem::is_directory(file_, error)) {
     throw StoreError(file_.string() + ": is a folder, expected the results database",
                      SQLITE_CANTOPEN);
   }
   try {
-    open(mode, busy_timeout_ms);
+    open(mode);
   } catch (const SQLite::Exception& exception) {
     fail(exception);
   }
 }
 
-void Database::open(OpenMode mode, int busy_timeout_ms) {
+void Database::open(OpenMode mode) {
   if (mode == OpenMode::read) {
-    open_for_reading(busy_timeout_ms);
+    open_for_reading();
     return;
   }
   std::error_code error;
@@ -125,67 +190,54 @@ void Database::open(OpenMode mode, int busy_timeout_ms) {
                          "; set DKDM_HOME to a folder that is writable",
                      SQLITE_CANTOPEN);
   }
-  sqlite_ = std::make_unique<SQLite::Database>(
-      file_.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE, busy_timeout_ms);
+  sqlite_ = std::make_unique<SQLite::Database>(file_.string(),
+                                               SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+  sqlite3_busy_handler(sqlite_->getHandle(), wait_a_little, &patience_);
   const auto version = schema_version();  // refuses what is not ours before anything is changed
-  set_journal(busy_timeout_ms);
+  set_journal();
   sqlite_->exec("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON");
   if (version > 0 && version < kSchemaVersion) {
-    migration_ = migrate(*sqlite_, file_, busy_timeout_ms);
+    migration_ = migrate(*sqlite_, file_);
   }
   prepare();
 }
 
-void Database::open_for_reading(int busy_timeout_ms) {
-  std::error_code error;
-  if (!std::filesystem::exists(file_, error)) {
-    throw StoreError(file_.string() + ": " + (error ? error.message() : "no such file") +
-                         "; the first `dkdm run` or `dkdm quickstart` makes it",
-                     SQLITE_CANTOPEN);
+void Database::open_for_reading() {
+  sqlite_ = open_read_only(file_, patience_);
+  // The views of ten thousand runs read some fifty MiB, again and again.
+  sqlite_->exec("PRAGMA query_only = ON; PRAGMA cache_size = -65536");
+  const auto version = schema_version();
+  if (version == 0) {
+    throw StoreError(file_.string() + ": empty; the first `dkdm run` or `dkdm quickstart` "
+                                      "records into it");
   }
-  const auto attempt = [&](const std::string& name, int flags) {
-    sqlite_ = std::make_unique<SQLite::Database>(name, SQLite::OPEN_READONLY | flags,
-                                                 busy_timeout_ms);
-    // The views of ten thousand runs read some fifty MiB, again and again.
-    sqlite_->exec("PRAGMA query_only = ON; PRAGMA cache_size = -65536");
-    const auto version = schema_version();
-    if (version == 0) {
-      throw StoreError(file_.string() + ": empty; the first `dkdm run` or `dkdm quickstart` "
-                                        "records into it");
-    }
-    if (version < kSchemaVersion) {
-      throw StoreError(file_.string() + ": has schema version " + std::to_string(version) +
-                       ", this dkdm reads version " + std::to_string(kSchemaVersion) +
-                       "; `dkdm db migrate` brings it up to date and keeps a copy");
-    }
-  };
+  if (version < kSchemaVersion) {
+    throw StoreError(file_.string() + ": has schema version " + std::to_string(version) +
+                     ", this dkdm reads version " + std::to_string(kSchemaVersion) +
+                     "; `dkdm db migrate` brings it up to date and keeps a copy");
+  }
+}
+
+void Database::attach(const std::filesystem::path& other, const std::string& name) {
   try {
-    attempt(file_.string(), 0);
+    execute(*sqlite_, ("ATTACH ? AS " + name).c_str(), other.string());
   } catch (const SQLite::Exception& exception) {
-    // A write-ahead database in a folder that cannot be written has no place for its index. With
-    // no log beside it nobody is writing, and it can be read as it is.
-    const int code = exception.getErrorCode();
-    const bool folder = code == SQLITE_CANTOPEN || code == SQLITE_READONLY;
-    if (!folder || std::filesystem::exists(file_.string() + "-wal", error)) throw;
-    std::string uri = "file:";
-    for (const char c : std::filesystem::absolute(file_).string()) {
-      if (c == '?' || c == '#' || c == '%') {
-        std::array<char, 4> escaped{};
-        std::snprintf(escaped.data(), escaped.size(), "%%%02x", static_cast<unsigned char>(c));
-        uri += escaped.data();
-      } else {
-        uri += c;
-      }
-    }
-    attempt(uri + "?immutable=1", SQLite::OPEN_URI);
+    fail(exception);
+  }
+}
+
+void Database::close_log() {
+  try {
+    sqlite_->execAndGet("PRAGMA journal_mode = DELETE").getString();
+  } catch (const SQLite::Exception& exception) {
+    fail(exception);
   }
 }
 
 // SQLite does not wait for other processes when it switches a file to write-ahead logging.
-void Database::set_journal(int busy_timeout_ms) {
+void Database::set_journal() {
   const char* wanted = on_network(file_) ? "delete" : "wal";
-  const auto deadline =
-      std::chrono::steady_clock::now() + std::chrono::milliseconds(busy_timeout_ms);
+  const auto deadline = std::chrono::steady_clock::now() + patience_.timeout;
   for (;;) {
     try {
       if (sqlite_->execAndGet("PRAGMA journal_mode").getString() == wanted) return;
@@ -242,17 +294,22 @@ void Database::prepare() {
 }
 
 void Database::fail(const SQLite::Exception& error) const {
-  const int code = error.getExtendedErrorCode() > 0 ? error.getExtendedErrorCode()
-                                                    : error.getErrorCode();
-  int system_error = 0;
-  if (sqlite_) {
-    system_error = sqlite3_system_errno(sqlite_->getHandle());
-  } else {  // it never opened: ask the system why
-    std::error_code ignored;
-    const auto target = std::filesystem::exists(file_, ignored) ? file_ : file_.parent_path();
-    if (access(target.empty() ? "." : target.c_str(), R_OK | W_OK) != 0) system_error = errno;
+  throw_store_error(file_, sqlite_.get(), error);
+}
+
+void copy_database(const std::filesystem::path& file, const std::filesystem::path& copy) {
+  Patience patience{std::chrono::seconds(30)};
+  std::unique_ptr<SQLite::Database> reader;
+  try {
+    reader = open_read_only(file, patience);
+  } catch (const SQLite::Exception& exception) {
+    throw_store_error(file, nullptr, exception);
   }
-  throw StoreError(file_.string() + ": " + describe(code, system_error, error.what()), code);
+  try {
+    execute(*reader, "VACUUM INTO ?", copy.string());
+  } catch (const SQLite::Exception& exception) {
+    throw_store_error(copy, reader.get(), exception);
+  }
 }
 
 }  // namespace dkdm::results

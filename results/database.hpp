@@ -7,6 +7,7 @@
 #include <SQLiteCpp/Statement.h>
 #include <SQLiteCpp/Transaction.h>
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -27,6 +28,12 @@ constexpr std::int64_t kSchemaVersion = 2;
 
 enum class OpenMode { read, write };
 
+// How long a connection waits for another's lock.
+struct Patience {
+  std::chrono::milliseconds timeout;
+  std::chrono::steady_clock::time_point since{};  // of the wait that is under way
+};
+
 class Database {
  public:
   // write: makes folder, file and schema where missing, migrates an older one, brings the published
@@ -38,6 +45,11 @@ class Database {
 
   const std::filesystem::path& file() const { return file_; }
   const std::optional<Migration>& migration() const { return migration_; }
+
+  // Makes the tables of another database visible as `name`.TABLE. It must be of this schema.
+  void attach(const std::filesystem::path& other, const std::string& name);
+  // Moves the log into the file and removes it, so that the file alone is the database.
+  void close_log();
 
   // Calls f(SQLite::Database&) on one snapshot and returns its result.
   template <class F>
@@ -73,14 +85,15 @@ class Database {
     }
   }
 
-  void open(OpenMode mode, int busy_timeout_ms);
-  void open_for_reading(int busy_timeout_ms);
-  void set_journal(int busy_timeout_ms);
+  void open(OpenMode mode);
+  void open_for_reading();
+  void set_journal();
   std::int64_t schema_version();
   void prepare();
   [[noreturn]] void fail(const SQLite::Exception& error) const;
 
   std::filesystem::path file_;
+  Patience patience_;
   std::unique_ptr<SQLite::Database> sqlite_;
   std::optional<Migration> migration_;
   std::mutex mutex_;
@@ -100,6 +113,10 @@ void execute(SQLite::Database& db, const char* sql, const Values&... values) {
   bind_all(statement, values...);
   statement.exec();
 }
+
+// Writes what `file` holds now to `copy`, which must not exist; other processes may go on writing.
+// Throws StoreError.
+void copy_database(const std::filesystem::path& file, const std::filesystem::path& copy);
 
 double unix_seconds();
 

@@ -116,8 +116,7 @@ void rebuild(SQLite::Database& db) {
 }
 
 // Another connection reads while this one keeps writers out: it sees the file as it was.
-std::filesystem::path keep_copy(const std::filesystem::path& file, std::int64_t version,
-                                int busy_timeout_ms) {
+std::filesystem::path keep_copy(const std::filesystem::path& file, std::int64_t version) {
   const auto stem = file.string() + ".v" + std::to_string(version) + "-backup";
   std::filesystem::path copy = stem;
   for (int number = 2; std::filesystem::exists(copy); ++number) {
@@ -126,16 +125,14 @@ std::filesystem::path keep_copy(const std::filesystem::path& file, std::int64_t 
   const auto part = copy.string() + ".part";
   std::error_code ignored;
   std::filesystem::remove(part, ignored);
-  SQLite::Database reader(file.string(), SQLite::OPEN_READONLY, busy_timeout_ms);
-  execute(reader, "VACUUM INTO ?", part);
+  copy_database(file, part);
   std::filesystem::rename(part, copy);
   return copy;
 }
 
 }  // namespace
 
-std::optional<Migration> migrate(SQLite::Database& db, const std::filesystem::path& file,
-                                 int busy_timeout_ms) {
+std::optional<Migration> migrate(SQLite::Database& db, const std::filesystem::path& file) {
   // Neither can be set inside a transaction. Names in REFERENCES must stay as they are.
   db.exec("PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON");
   std::optional<Migration> done;
@@ -143,7 +140,7 @@ std::optional<Migration> migrate(SQLite::Database& db, const std::filesystem::pa
     SQLite::Transaction transaction(db, SQLite::TransactionBehavior::IMMEDIATE);
     const auto version = db.execAndGet("PRAGMA user_version").getInt64();
     if (version > 0 && version < kSchemaVersion) {
-      const auto copy = keep_copy(file, version, busy_timeout_ms);
+      const auto copy = keep_copy(file, version);
       rebuild(db);
       db.exec("PRAGMA user_version = " + std::to_string(kSchemaVersion));
       done = Migration{version, kSchemaVersion, copy};

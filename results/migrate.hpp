@@ -15,7 +15,6 @@ namespace dkdm::results {
 // (FILE.vN-backup, or FILE.vN-backup-2 … when there is one). The result has exactly the tables, indexes
 // and views of a new file. Nothing is done, and nothing returned, when the schema is the present one.
 // Throws SQLite::Exception or StoreError; the file is then as it was.
-std::optional<Migration> migrate(SQLite::Database& db, const std::filesystem::path& file,
-                                 int busy_timeout_ms);
+std::optional<Migration> migrate(SQLite::Database& db, const std::filesystem::path& file);
 
 }  // namespace dkdm::results

@@ -15,19 +15,23 @@ namespace dkdm::results {
 // experiment "" = all.
 Table runs_list(const std::filesystem::path& file, const std::string& experiment = "");
 
-// Everything about one run: Run, Attempts, Environment, Plugins, Stages, Metrics, Artifacts.
+// Everything about one run: Run, Attempts, Environment, Plugins, Stages, Metrics, Artifacts, and what
+// its stages' keys are the hashes of.
 struct RunDetail {
   std::vector<Table> tables;
-  std::string config;  // resolved TOML
+  std::string repeat;  // commands that make it again
+  std::string config;  // resolved TOML: an experiment file
 
-  // text and markdown: the tables, then the configuration; csv: tables separated by an empty line;
-  // json: one object, a member for each table (its title in lower case) and "config".
+  // text and markdown: the tables, then how to repeat it and the configuration; csv: tables separated by an empty line;
+  // json: one object, a member for each table (its title in lower case), "repeat" and "config".
   std::string render(Format format) const;
 };
 RunDetail run_detail(const std::filesystem::path& file, std::int64_t run);
 
-// What differs between two runs: record, settings, environment, stage keys and seconds, metrics. Columns:
-// "what", "run A", "run B". No rows = nothing differs.
+// What differs between two runs: record, metrics, settings, environment, stage keys and seconds. Columns:
+// "what", "run A", "run B", "changes the key of": the stages whose content key a setting enters ("no" =
+// none, so it cannot have changed the result; "unknown" = recorded before keys were explained), and for a
+// stage's key the parts that differ. No rows = nothing differs.
 Table runs_diff(const std::filesystem::path& file, std::int64_t run_a, std::int64_t run_b);
 
 // Folder of the network that a run evaluated, relative to the store's root. Throws StoreError when the run

@@ -160,11 +160,13 @@ CREATE TABLE latest_values (
 
 CREATE TRIGGER metrics_have_a_latest AFTER INSERT ON metrics
 BEGIN
-  DELETE FROM latest_values WHERE metric IN (
+  -- The one that counted so far, unless it is of a later step.
+  DELETE FROM latest_values WHERE metric = (
     SELECT id FROM metrics
     WHERE run = NEW.run AND name = NEW.name AND protocol = NEW.protocol
       AND reference = NEW.reference AND sample_count = NEW.sample_count AND weights = NEW.weights
-      AND step <= NEW.step AND id <> NEW.id);
+      AND step <= NEW.step AND id <> NEW.id
+    ORDER BY step DESC, id DESC LIMIT 1);
   INSERT INTO latest_values SELECT NEW.id WHERE NOT EXISTS (
     SELECT 1 FROM metrics
     WHERE run = NEW.run AND name = NEW.name AND protocol = NEW.protocol

@@ -1,12 +1,17 @@
-// dkdm runs: recorded runs, listed, shown, compared, forgotten.
+// dkdm runs: recorded runs, listed, shown, compared, exported, forgotten.
 #include <charconv>
 #include <iostream>
 
 #include "cli/commands.hpp"
 #include "cli/options.hpp"
+#include "results/export.hpp"
 #include "results/runs.hpp"
+#include "results/tensorboard.hpp"
 
 namespace dkdm::cli {
+
+namespace fs = std::filesystem;
+namespace po = boost::program_options;
 
 namespace {
 
@@ -19,40 +24,74 @@ std::int64_t run_id(const Options& options, const std::string& word) {
   return id;
 }
 
+void show(const Options& options, Context& context, std::int64_t id) {
+  const auto detail = results::run_detail(context.recorded_database(), id);
+  std::cout << (options.has("config") ? detail.config : detail.render(options.format()));
+}
+
+void export_runs(const Options& options, Context& context, const std::vector<std::int64_t>& runs) {
+  const fs::path file = context.recorded_database();
+  if (options.has("tensorboard")) {
+    for (const auto& written : results::export_tensorboard(
+             file, options.get<std::string>("tensorboard"), runs)) {
+      std::cout << written.string() << '\n';
+    }
+    return;
+  }
+  if (runs.size() != 1) options.misuse("expected: dkdm runs export ID [-o FILE.tar]");
+  const fs::path archive = options.has("output")
+                               ? options.get<std::string>("output")
+                               : "run-" + std::to_string(runs[0]) + ".tar";
+  if (archive.extension() != ".tar") options.misuse("--output: expected FILE.tar");
+  results::export_run(file, context.home(), runs[0], archive,
+                      {.everything = options.has("everything")});
+  std::cout << archive.string() << '\n';
+}
+
 }  // namespace
 
 int cmd_runs(const Arguments& args, Context& context) {
-  Options options("runs [list [EXPERIMENT] | show ID | diff ID ID | rm ID] [--format F]",
-                  "Lists recorded runs, shows one in full, compares two, or forgets one (its\n"
-                  "artifacts stay: other runs may read them).");
-  options.with_format().with_words(3);
+  Options options("runs [list [EXPERIMENT] | show ID | diff ID ID | export ID… | rm ID] [options]",
+                  "Lists recorded runs; shows one in full, with the commands that repeat it; says what\n"
+                  "differs between two, and which difference changes what is computed; writes one to an\n"
+                  "archive that `dkdm db merge` takes elsewhere, or all to TensorBoard; or forgets one\n"
+                  "(its artifacts stay: other runs may read them).");
+  options.add()("config", "show: the configuration alone, an experiment file that repeats the run")(
+      "output,o", po::value<std::string>()->value_name("FILE.tar"),
+      "export: the archive, run-ID.tar if not said")(
+      "everything", "export: also the teacher, pool, synthetic set and evaluator")(
+      "tensorboard", po::value<std::string>()->value_name("DIR"),
+      "export: event files of these runs, or of all, instead");
+  options.with_format().with_words(-1);
   if (!options.parse(args)) return 0;
   auto words = options.words();
   if (words.empty()) words = {"list"};
-  const std::string& action = words[0];
+  const std::string action = words[0];
+  words.erase(words.begin());
   const auto expect = [&](std::size_t least, std::size_t most, const std::string& form) {
-    const std::size_t given = words.size() - 1;
-    if (given < least || given > most) options.misuse("expected: dkdm runs " + form);
+    if (words.size() < least || words.size() > most) options.misuse("expected: dkdm runs " + form);
   };
-
   if (action == "list") {
     expect(0, 1, "list [EXPERIMENT]");
-    options.print(results::runs_list(context.recorded_database(), words.size() > 1 ? words[1] : ""));
-  } else if (action == "show") {
+    options.print(results::runs_list(context.recorded_database(), words.empty() ? "" : words[0]));
+    return 0;
+  }
+  std::vector<std::int64_t> ids;
+  for (const std::string& word : words) ids.push_back(run_id(options, word));
+  if (action == "show") {
     expect(1, 1, "show ID");
-    const std::int64_t id = run_id(options, words[1]);
-    std::cout << results::run_detail(context.recorded_database(), id).render(options.format());
+    show(options, context, ids[0]);
   } else if (action == "diff") {
     expect(2, 2, "diff ID ID");
-    const std::int64_t a = run_id(options, words[1]), b = run_id(options, words[2]);
-    options.print(results::runs_diff(context.recorded_database(), a, b));
+    options.print(results::runs_diff(context.recorded_database(), ids[0], ids[1]));
+  } else if (action == "export") {
+    export_runs(options, context, ids);
   } else if (action == "rm") {
     expect(1, 1, "rm ID");
-    const std::int64_t id = run_id(options, words[1]);
-    results::remove_run(context.recorded_database(), id);
-    std::cerr << "dkdm: run " << id << " forgotten; its artifacts stay\n";
+    results::remove_run(context.recorded_database(), ids[0]);
+    std::cerr << "dkdm: run " << ids[0] << " forgotten; its artifacts stay\n";
   } else {
-    options.misuse("runs: no '" + action + "'; there are: list, show ID, diff ID ID, rm ID");
+    options.misuse("runs: no '" + action + "'; there are: list, show ID, diff ID ID, export ID, rm ID");
   }
   return 0;
 }

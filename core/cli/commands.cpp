@@ -9,13 +9,13 @@ const std::vector<Command>& commands() {
       {"run", "run experiment files; a finished or interrupted one continues", cmd_run},
       {"plan", "show an experiment's stages, what is done and what the rest costs", cmd_plan},
       {"report", "print tables of results with the published values beside", cmd_report},
-      {"runs", "list runs, show one, compare two, remove one", cmd_runs},
+      {"runs", "list runs, show, compare, export or remove them", cmd_runs},
       {"query", "ask the results database in SQL, read-only", cmd_query},
       {"sample", "draw images from a trained model", cmd_sample},
       {"checkpoint", "look into, convert and export weight files", cmd_checkpoint},
       {"plugins", "list plugins, describe one", cmd_plugins},
       {"data", "list datasets: present, or how to get them", cmd_data},
-      {"db", "the database's file, version and size", cmd_db},
+      {"db", "the database: size, schema, check, migrate, merge, gc", cmd_db},
       {"doctor", "check this machine: processor, GPU, LibTorch, plugins, data", cmd_doctor},
   };
   return table;

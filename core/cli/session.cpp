@@ -6,6 +6,7 @@
 #include "cli/signals.hpp"
 #include "cli/terminal.hpp"
 #include "dkdm/io.hpp"
+#include "log/log.hpp"
 #include "results/report.hpp"
 #include "results/runs.hpp"
 #include "run/progress.hpp"
@@ -93,7 +94,14 @@ Session::Session(Context& context)
       host_(context.registry(), stop_requested, nullptr), cost_(context.registry()) {}
 
 results::Store& Session::store() {
-  if (!store_) store_ = std::make_unique<results::Store>(context_.database());
+  if (!store_) {
+    store_ = std::make_unique<results::Store>(context_.database());
+    if (const auto migration = store_->migration()) {
+      log::warn("store", context_.database().string() + ": schema " + std::to_string(migration->from) +
+                             " -> " + std::to_string(migration->to) + "; the file as it was: " +
+                             migration->backup.string());
+    }
+  }
   return *store_;
 }
 

@@ -66,6 +66,8 @@ TEST_CASE("cli: a wrong command or option is a usage error that names the neares
   check_complaint(dkdm.run({"plugins", "--format", "yaml"}), 2, "markdown");
   check_complaint(dkdm.run({"plugins", "describe", "adm-unit"}), 2, "did you mean adm-unet?");
   check_complaint(dkdm.run({"runs", "show", "first"}), 2, "'first'");
+  check_complaint(dkdm.run({"db", "chekc"}), 2, "check");
+  check_complaint(dkdm.run({"db", "merge", "/absent.sqlite"}), 3, "/absent.sqlite: no such file");
   // An abbreviation is not an option: it would change its meaning when options are added.
   check_complaint(dkdm.run({"doctor", "--form", "csv"}), 2, "--form");
 }
@@ -151,11 +153,21 @@ TEST_CASE("cli: doctor ends with 3 when the database cannot be read", "[e2e][cli
   CHECK(contains(database.value("what", ""), "results.sqlite"));
 }
 
+TEST_CASE("cli: the schema and example queries need no database", "[e2e][cli]") {
+  const Program dkdm;
+  const Output page = dkdm.run({"db", "schema", "--format", "markdown"});
+  CHECK(page.out == e2e::read_file(DKDM_SOURCE_DIR "/results/schema.md"));
+  CHECK(contains(dkdm.run({"db", "schema"}).out, "CREATE VIEW table2 AS"));
+  const Output examples = dkdm.run({"query", "--examples"});
+  CHECK(contains(examples.out, "dkdm query \"SELECT"));
+  CHECK(json::parse(dkdm.run({"query", "--examples", "--format", "json"}).out).size() > 13);
+}
+
 TEST_CASE("cli: commands on results say that there are none yet", "[e2e][cli]") {
   const Program dkdm;
   for (const std::vector<std::string>& args :
        {std::vector<std::string>{"query", "SELECT 1"}, {"runs"}, {"runs", "show", "1"}, {"report"},
-        {"db", "info"}}) {
+        {"db", "info"}, {"db", "check"}, {"db", "gc"}, {"runs", "export", "1"}}) {
     INFO(args[0]);
     check_complaint(dkdm.run(args), 3, "no results yet");
   }

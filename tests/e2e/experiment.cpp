@@ -166,6 +166,55 @@ TEST_CASE("experiment: a table is made, recorded, and not made again", "[e2e]") 
     CHECK(plan.exit_code == 0);
     CHECK(plan.out.find("lr = 5e-04 (was 0.002)") != std::string::npos);
   }
+
+  const auto run = query(program, "SELECT run, key, fid FROM table2 JOIN runs ON id = run WHERE "
+                                  "table2.experiment = 'tiny' AND table2.row = 'dynamic'")[0];
+  const auto id = std::to_string(run["run"].get<int>());
+  {
+    INFO("the record of a run is an experiment file that plans the very same stages");
+    const auto config = program.run({"runs", "show", id, "--config"});
+    REQUIRE(config.exit_code == 0);
+    const auto again = program.write("again.toml", config.out);
+    const auto plan = program.run({"plan", again, "--rows", "dynamic", "--seeds", "0", "--format", "json"});
+    INFO(plan.err);
+    REQUIRE(plan.exit_code == 0);
+    const auto stages = nlohmann::json::parse(plan.out);
+    CHECK(stages.size() >= 5);
+    for (const auto& stage : stages) CHECK(stage["state"] != "to make");
+    CHECK(stages.back()["key"] == run["key"]);
+    CHECK(program.run({"runs", "show", id}).out.find("dkdm run run-" + id + ".toml --rows dynamic") !=
+          std::string::npos);
+  }
+
+  {
+    INFO("database and artifacts agree, to the byte");
+    const auto check = program.run({"db", "check", "--hash"});
+    INFO(check.out << check.err);
+    CHECK(check.exit_code == 0);
+    CHECK(program.run({"db", "gc", "--dry-run"}).err.find("0 folders") != std::string::npos);
+  }
+
+  {
+    INFO("another home takes the run from its archive, and can sample from it");
+    const auto archive = program.home() / "run.tar";
+    REQUIRE(program.run({"runs", "export", id, "-o", archive}).exit_code == 0);
+    const Program elsewhere;
+    CHECK(elsewhere.run({"db", "merge", archive}).exit_code == 0);
+    CHECK(query(elsewhere, "SELECT fid FROM table2")[0]["fid"] == run["fid"]);
+    const auto twice = elsewhere.run({"db", "merge", archive, "--format", "csv"});
+    CHECK(twice.out.find("nothing: all is here") != std::string::npos);
+    const auto png = elsewhere.home() / "two.png";
+    CHECK(elsewhere.run({"sample", "1", "-n", "2", "--respacing", "2", "-o", png}).exit_code == 0);
+  }
+
+  {
+    INFO("every run's curves and metrics go to TensorBoard");
+    const auto events = program.run({"runs", "export", "--tensorboard", program.home() / "events"});
+    CHECK(events.exit_code == 0);
+    CHECK(e2e::read_file(program.home() / "events" / "tiny" / ("dynamic-seed0-run" + id) /
+                         "events.out.tfevents.dkdm")
+              .find("loss") != std::string::npos);
+  }
 }
 
 TEST_CASE("experiment: a killed run continues to the same weights", "[e2e]") {

@@ -8,6 +8,7 @@
 #include <new>
 #include <random>
 
+#include "results/check.hpp"
 #include "results/query.hpp"
 #include "results/runs.hpp"
 #include "results_support.hpp"
@@ -50,6 +51,14 @@ pid_t start(F&& f) {
   return child;
 }
 
+void expect_success(const std::vector<pid_t>& children) {
+  for (const pid_t child : children) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    CHECK(status == 0);
+  }
+}
+
 }  // namespace
 
 TEST_CASE("store: a killed writer loses nothing that it was told is recorded",
@@ -59,7 +68,7 @@ TEST_CASE("store: a killed writer loses nothing that it was told is recorded",
   { Store store(file); }
   std::mt19937 random(7);
   std::int64_t acknowledged = 0;
-  constexpr int kKills = 20;
+  constexpr int kKills = 200;
   for (int kill_number = 0; kill_number < kKills; ++kill_number) {
     SharedCounter facts;
     const pid_t child = start([&] {
@@ -72,7 +81,7 @@ TEST_CASE("store: a killed writer loses nothing that it was told is recorded",
       }
     });
     while ((*facts).load() == 0) usleep(200);
-    usleep(random() % 20'000);
+    usleep(random() % 10'000);
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
     const auto recorded =
@@ -88,6 +97,7 @@ TEST_CASE("store: a killed writer loses nothing that it was told is recorded",
         count(file, "SELECT count(*) FROM metrics WHERE name = 'is'"));
 
   Store store(file);  // finds the dead
+  CHECK(check_database(file, folder.path()).sound());
   CHECK(count(file, "SELECT count(*) FROM failures WHERE status = 'crashed'") == kKills);
   const auto id = store.begin_run(a_run("row", 0), an_environment(), {});
   CHECK(count(file, "SELECT seed FROM runs WHERE id = " + std::to_string(id)) == 0);
@@ -132,12 +142,43 @@ TEST_CASE("store: writers at once make one schema and lose nothing", "[robustnes
       }
     }));
   }
-  for (const pid_t child : children) {
-    int status = 0;
-    waitpid(child, &status, 0);
-    CHECK(status == 0);
-  }
+  expect_success(children);
   CHECK(count(file, "SELECT count(*) FROM table2") == kWriters * kRuns);
   CHECK(count(file, "SELECT count(*) FROM curves") == kRuns);
   CHECK(count(file, "SELECT count(*) FROM experiments") == 1);
+}
+
+TEST_CASE("store: of forty thousand rows of four writers none is lost and none is there twice",
+          "[robustness][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  { Store store(file); }
+  constexpr int kWriters = 4, kRows = 10'000, kAtOnce = 50;
+  std::vector<pid_t> children;
+  for (int writer = 0; writer < kWriters; ++writer) {
+    children.push_back(start([&] {
+      Store store(file);
+      const auto id = store.begin_run(a_run("row", writer), an_environment(), {});
+      for (int first = 0; first < kRows; first += kAtOnce) {  // a fact is what one call records
+        std::vector<run::MetricRecord> metrics;
+        std::vector<run::CurvePoint> points;
+        for (int i = first; i < first + kAtOnce; ++i) {
+          metrics.push_back(a_metric("fid", i));
+          metrics.back().step = i;
+          points.push_back({"loss", i, 1. * i});
+        }
+        store.record_metrics(id, metrics);
+        store.record_curves("stage" + std::to_string(writer), points);
+      }
+      store.end_run(id, "done", "", "");
+    }));
+  }
+  expect_success(children);
+  CHECK(count(file, "SELECT count(*) FROM metrics") == kWriters * kRows);
+  CHECK(count(file, "SELECT count(*) FROM (SELECT DISTINCT run, step, value FROM metrics)") ==
+        kWriters * kRows);
+  CHECK(count(file, "SELECT count(*) FROM curves") == kWriters * kRows);
+  CHECK(count(file, "SELECT count(*) FROM curves WHERE value <> step") == 0);
+  CHECK(count(file, "SELECT count(*) FROM latest_values") == kWriters);
+  CHECK(count(file, "SELECT sum(value) FROM latest_metrics") == kWriters * (kRows - 1));
 }

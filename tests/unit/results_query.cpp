@@ -128,8 +128,8 @@ TEST_CASE("runs: the difference of two runs names settings and metrics", "[unit]
   changed.config = "[train]\nsteps = 200\nlr = 0.001\n";
   const auto b = add_finished(store, changed, {a_metric("fid", 8)});
   const auto csv = runs_diff(file, a, b).render(Format::csv);
-  CHECK(contains(csv, "setting train.steps,100,200\r\n"));
-  CHECK(contains(csv, "metric fid@512 ema (classifier-1a2b),9.5,8\r\n"));
+  CHECK(contains(csv, "setting train.steps,100,200,unknown\r\n"));
+  CHECK(contains(csv, "metric fid@512 ema (classifier-1a2b),9.5,8,\r\n"));
   CHECK_FALSE(contains(csv, "train.lr"));
   CHECK_FALSE(contains(csv, "environment"));
   CHECK(runs_diff(file, a, a).rows.empty());

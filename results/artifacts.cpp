@@ -1,0 +1,195 @@
+#include "results/artifacts.hpp"
+
+#include <openssl/evp.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <fstream>
+#include <limits>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "dkdm/error.hpp"
+
+namespace dkdm::results {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+constexpr const char* kManifest = "manifest.json";
+
+std::string sha256_of(const fs::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(),
+                                                                   EVP_MD_CTX_free);
+  EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr);
+  std::vector<char> buffer(1 << 20);
+  while (stream.read(buffer.data(), static_cast<std::streamsize>(buffer.size())),
+         stream.gcount() > 0) {
+    EVP_DigestUpdate(context.get(), buffer.data(), static_cast<std::size_t>(stream.gcount()));
+  }
+  if (!stream.eof()) return "";  // unreadable: equals no hash
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned int length = 0;
+  EVP_DigestFinal_ex(context.get(), digest.data(), &length);
+  std::string text;
+  for (unsigned int i = 0; i < length; ++i) {
+    std::array<char, 3> hex{};
+    std::snprintf(hex.data(), hex.size(), "%02x", digest[i]);
+    text += hex.data();
+  }
+  return text;
+}
+
+// A manifest may come from another machine: a name must not lead out of its folder.
+bool stays_below(const std::string& name) {
+  const fs::path path(name);
+  return !name.empty() && path.is_relative() &&
+         std::none_of(path.begin(), path.end(), [](const fs::path& part) { return part == ".."; });
+}
+
+void read_manifest(const fs::path& folder, ArtifactFolder& artifact) {
+  std::ifstream stream(folder / kManifest);
+  // Ordered: the parts of a key stand in the order of its hash.
+  const auto json =
+      nlohmann::ordered_json::parse(stream, nullptr, /*allow_exceptions=*/false);
+  try {
+    artifact.plugin = json.at("plugin");
+    artifact.sha256 = json.at("sha256");
+    artifact.bytes = json.at("bytes");
+    artifact.steps = json.at("steps");
+    artifact.teacher_evaluations = json.at("teacher_evaluations");
+    artifact.peak_bytes = json.at("peak_bytes");
+    artifact.elapsed_s = json.at("elapsed_s");
+    for (const auto& [part, value] : json.at("determined_by").items()) {
+      artifact.determined_by.emplace_back(part, value.get<std::string>());
+    }
+    for (const auto& file : json.at("files")) {
+      artifact.files.push_back({file.at("name"), file.at("bytes"), file.at("sha256")});
+      if (!stays_below(artifact.files.back().name)) return;
+    }
+    artifact.whole = true;
+  } catch (const nlohmann::ordered_json::exception&) {
+    // Not whole, like a folder without one.
+  }
+}
+
+[[noreturn]] void fail_to_copy(const fs::path& to, const std::error_code& error) {
+  throw StoreError(to.string() + ": the artifact cannot be copied: " + error.message());
+}
+
+}  // namespace
+
+run::StageRecord ArtifactFolder::stage(const std::string& name) const {
+  run::StageRecord stage;
+  stage.name = name;
+  stage.key = key;
+  stage.plugin = plugin;
+  stage.status = run::StageStatus::cached;
+  stage.elapsed_s = elapsed_s;
+  stage.artifact = path;
+  stage.bytes = bytes;
+  stage.steps = steps;
+  stage.teacher_evaluations = teacher_evaluations;
+  stage.peak_bytes = peak_bytes;
+  stage.determined_by = determined_by;
+  return stage;
+}
+
+std::optional<ArtifactFolder> find_artifact(const fs::path& root, const std::string& kind,
+                                            const std::string& key) {
+  const auto path = fs::path("artifacts") / kind / key;
+  std::error_code absent;
+  if (!fs::is_directory(root / path, absent)) return std::nullopt;
+  ArtifactFolder artifact;
+  artifact.kind = kind;
+  artifact.key = key;
+  artifact.path = path.string();
+  read_manifest(root / path, artifact);
+  return artifact;
+}
+
+std::vector<ArtifactFolder> list_artifacts(const fs::path& root) {
+  std::vector<ArtifactFolder> artifacts;
+  std::error_code absent;
+  for (const auto& kind : fs::directory_iterator(root / "artifacts", absent)) {
+    if (!kind.is_directory()) continue;
+    for (const auto& entry : fs::directory_iterator(kind)) {
+      const auto found = find_artifact(root, kind.path().filename(), entry.path().filename());
+      if (found) artifacts.push_back(*found);
+    }
+  }
+  std::sort(artifacts.begin(), artifacts.end(),
+            [](const auto& a, const auto& b) { return a.path < b.path; });
+  return artifacts;
+}
+
+std::string damage_of(const fs::path& root, const ArtifactFolder& artifact, bool hash) {
+  if (!artifact.whole) return "its manifest cannot be read";
+  for (const auto& file : artifact.files) {
+    std::error_code error;
+    const auto path = root / artifact.path / file.name;
+    const auto bytes = fs::file_size(path, error);
+    if (error) return file.name + " is missing";
+    if (bytes != static_cast<std::uintmax_t>(file.bytes)) {
+      return file.name + " has " + std::to_string(bytes) + " bytes, its manifest says " +
+             std::to_string(file.bytes);
+    }
+    if (hash && sha256_of(path) != file.sha256) return file.name + " has another content";
+  }
+  return "";
+}
+
+void copy_artifact(const fs::path& from, const fs::path& to, const ArtifactFolder& artifact) {
+  const auto target = to / artifact.path;
+  const auto part = to / "work" / ("copy-" + std::to_string(getpid())) / artifact.key;
+  std::error_code error;
+  fs::remove_all(part, error);
+  const auto copy = [&](const std::string& name) {
+    fs::create_directories((part / name).parent_path(), error);
+    if (!error) fs::copy_file(from / artifact.path / name, part / name, error);
+    if (error) fail_to_copy(part / name, error);
+  };
+  for (const auto& file : artifact.files) copy(file.name);
+  copy(kManifest);
+  fs::create_directories(target.parent_path(), error);
+  if (!error) fs::rename(part, target, error);
+  if (error) fail_to_copy(target, error);
+  fs::remove(part.parent_path(), error);
+}
+
+std::int64_t folder_bytes(const fs::path& folder) {
+  std::int64_t bytes = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.is_regular_file()) bytes += static_cast<std::int64_t>(entry.file_size());
+  }
+  return bytes;
+}
+
+std::vector<run::MetricRecord> read_metrics(const fs::path& root, const ArtifactFolder& artifact) {
+  std::ifstream stream(root / artifact.path / "metrics.json");
+  std::vector<run::MetricRecord> metrics;
+  try {
+    for (const auto& json : Json::parse(stream)) {
+      auto& metric = metrics.emplace_back();
+      metric.name = json.at("name");
+      const auto& value = json.at("value");
+      metric.value = value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+      metric.higher_is_better = json.at("higher_is_better");
+      metric.unit = json.at("unit");
+      metric.protocol = json.at("protocol");
+      metric.reference = json.at("reference");
+      metric.sample_count = json.at("sample_count");
+      metric.step = json.at("step");
+      metric.weights = json.at("weights");
+    }
+  } catch (const Json::exception&) {
+    metrics.clear();
+  }
+  return metrics;
+}
+
+}  // namespace dkdm::results

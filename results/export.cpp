@@ -1,0 +1,70 @@
+#include "results/export.hpp"
+
+#include <algorithm>
+#include <fstream>
+#include <set>
+
+#include "results/archive.hpp"
+#include "results/artifacts.hpp"
+#include "results/database.hpp"
+#include "results/merge.hpp"
+#include "results/runs.hpp"
+#include "results/scratch.hpp"
+
+namespace dkdm::results {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct StageKey {
+  std::string name, artifact;
+};
+
+std::vector<StageKey> stages_of(const fs::path& file, std::int64_t run) {
+  return Database(file, OpenMode::read).read([&](SQLite::Database& db) {
+    std::vector<StageKey> stages;
+    SQLite::Statement rows(db, "SELECT name, artifact FROM stages WHERE run = ? AND "
+                               "status <> 'failed' AND artifact <> '' ORDER BY started, name");
+    rows.bind(1, run);
+    while (rows.executeStep()) {
+      stages.push_back({rows.getColumn(0).getString(), rows.getColumn(1).getString()});
+    }
+    return stages;
+  });
+}
+
+}  // namespace
+
+void export_run(const fs::path& file, const fs::path& root, std::int64_t run,
+                const fs::path& archive, const ExportOptions& options) {
+  const auto detail = run_detail(file, run);  // refuses a run that is not there
+  const auto stages = stages_of(file, run);
+  const Scratch scratch(root / "work");
+  extract_run(file, run, scratch.path() / "results.sqlite");
+  std::ofstream(scratch.path() / "config.toml") << detail.config;
+  std::vector<ArchiveEntry> entries = {
+      {"results.sqlite", scratch.path() / "results.sqlite"},
+      {"config.toml", scratch.path() / "config.toml"}};
+
+  const bool trained = std::any_of(stages.begin(), stages.end(),
+                                   [](const StageKey& stage) { return stage.name == "train"; });
+  std::set<std::string> wanted = {trained ? "train" : "teacher", "sample", "evaluate"};
+  for (const auto& stage : stages) {
+    if (!options.everything && wanted.count(stage.name) == 0) continue;
+    const fs::path path(stage.artifact);
+    const auto artifact =
+        find_artifact(root, path.parent_path().filename(), path.filename().string());
+    const auto damage = artifact ? damage_of(root, *artifact, false) : "it is missing";
+    if (!damage.empty()) {
+      throw StoreError((root / path).string() + ": cannot be exported: " + damage +
+                       "; `dkdm db check` says more");
+    }
+    entries.push_back({stage.artifact + "/manifest.json", root / path / "manifest.json"});
+    for (const auto& one : artifact->files) {
+      entries.push_back({stage.artifact + "/" + one.name, root / path / one.name});
+    }
+  }
+  write_archive(archive, entries);
+}
+
+}  // namespace dkdm::results

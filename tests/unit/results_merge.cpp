@@ -1,0 +1,285 @@
+// Databases of several machines become one; runs travel as archives; what no run names is collected.
+#include <catch2/catch.hpp>
+#include <sys/wait.h>
+
+#include "artifact_support.hpp"
+#include "results/check.hpp"
+#include "results/collect.hpp"
+#include "results/export.hpp"
+#include "results/merge.hpp"
+#include "results/query.hpp"
+#include "results/runs.hpp"
+
+using namespace dkdm;
+using namespace dkdm::results;
+using namespace dkdm::results::testing;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string csv(const fs::path& file, const std::string& sql) {
+  return query(file, sql).render(Format::csv);
+}
+
+// All facts of a database, without what only this file knows (its row numbers).
+std::string facts(const fs::path& file) {
+  std::string text;
+  for (const char* sql :
+       {"SELECT r.uid, e.name, r.key, r.row, r.seed, r.config FROM runs r JOIN experiments e ON "
+        "e.id = r.experiment ORDER BY 1",
+        "SELECT r.uid, s.key, s.value FROM settings s JOIN runs r ON r.id = s.run ORDER BY 1, 2",
+        "SELECT r.uid, a.started, a.status, e.cpu FROM attempts a JOIN runs r ON r.id = a.run JOIN "
+        "environments e ON e.id = a.environment ORDER BY 1, 2",
+        "SELECT r.uid, p.name FROM attempt_plugins u JOIN attempts a ON a.id = u.attempt JOIN runs r "
+        "ON r.id = a.run JOIN plugins p ON p.id = u.plugin ORDER BY 1, 2",
+        "SELECT r.uid, s.name, s.key, s.status FROM stages s JOIN runs r ON r.id = s.run ORDER BY 1, 2",
+        "SELECT * FROM determinants", "SELECT * FROM curves",
+        "SELECT r.uid, m.name, m.value, m.recorded FROM metrics m JOIN runs r ON r.id = m.run "
+        "ORDER BY 1, 2, 3",
+        "SELECT key, kind, path, sha256 FROM artifacts ORDER BY path, sha256"}) {
+    text += csv(file, sql);
+  }
+  return text;
+}
+
+struct Home {
+  TempFolder folder;
+  fs::path root = folder.path(), database = root / "results.sqlite";
+};
+
+}  // namespace
+
+TEST_CASE("merge: two machines' runs stand in one database, with their artifacts",
+          "[unit][results]") {
+  Home here, there;
+  Store ours(here.database), theirs(there.database);
+  add_made(ours, here.root, "dynamic", 0, 9);
+  add_made(theirs, there.root, "dynamic", 1, 10);
+  add_made(theirs, there.root, "iterative", 0, 12);
+  const auto failed = theirs.begin_run(a_run("shuffled"), an_environment(), {});
+  theirs.end_run(failed, "failed", "train", "loss is not finite");
+
+  const auto report = merge_database(here.database, here.root, there.root);
+  CHECK(report.conflicts.empty());
+  CHECK(csv(here.database, "SELECT row, seed, fid FROM table2 ORDER BY row, seed") ==
+        "row,seed,fid\r\ndynamic,0,9\r\ndynamic,1,10\r\niterative,0,12\r\n");
+  CHECK(csv(here.database, "SELECT message FROM failures") == "message\r\nloss is not finite\r\n");
+  for (const char* path : {"artifacts/train/traindynamic1/deep/data.bin",
+                           "artifacts/evaluate/evaluateiterative0/manifest.json"}) {
+    CHECK(read_file(here.root / path) == read_file(there.root / path));
+    CHECK(!read_file(here.root / path).empty());
+  }
+  // And what came can be found as if it had been made here.
+  auto run = a_run("dynamic", 1);
+  run.key = "evaluatedynamic1";
+  CHECK(ours.finished_run(run));
+}
+
+TEST_CASE("merge: twice adds nothing, and the order does not matter", "[unit][results]") {
+  Home a, b, ab, ba;
+  {
+    Store first(a.database), second(b.database);
+    add_made(first, a.root, "dynamic", 0, 9);
+    add_made(second, b.root, "dynamic", 1, 10);
+  }
+  CHECK(merge_database(ab.database, ab.root, a.database).total() > 0);
+  merge_database(ab.database, ab.root, b.database);
+  merge_database(ba.database, ba.root, b.database);
+  merge_database(ba.database, ba.root, a.database);
+  CHECK(facts(ab.database) == facts(ba.database));
+  const auto before = facts(ab.database);
+  for (const auto& source : {a.root, b.root, ba.root, ab.root}) {
+    const auto report = merge_database(ab.database, ab.root, source);
+    CHECK(report.total() == 0);
+    CHECK(report.conflicts.empty());
+  }
+  CHECK(facts(ab.database) == before);
+  CHECK(fs::is_empty(ab.root / "work"));
+}
+
+TEST_CASE("merge: a run that went on elsewhere is continued here", "[unit][results]") {
+  Home here, there;
+  {
+    Store store(there.database);
+    store.begin_run(a_run("dynamic"), an_environment(), {});
+  }
+  merge_database(here.database, here.root, there.root);
+  CHECK(csv(here.database, "SELECT status FROM run_status") == "status\r\nrunning\r\n");
+  Store store(there.database);
+  const auto id = store.begin_run(a_run("dynamic"), an_environment(), {});
+  store.record_metrics(id, {a_metric("fid", 5)});
+  store.end_run(id, "done", "", "");
+  merge_database(here.database, here.root, there.root);
+  CHECK(csv(here.database, "SELECT status FROM attempts ORDER BY id") ==
+        csv(there.database, "SELECT status FROM attempts ORDER BY id"));
+  CHECK(csv(here.database, "SELECT fid FROM table2") == "fid\r\n5\r\n");
+  CHECK(csv(here.database, "SELECT count(*) AS n FROM runs") == "n\r\n1\r\n");
+}
+
+TEST_CASE("merge: the same key with another content is reported, and ours is kept",
+          "[unit][results]") {
+  Home here, there;
+  Store ours(here.database), theirs(there.database);
+  add_made(ours, here.root, "dynamic", 0, 9, "ours");
+  add_made(theirs, there.root, "dynamic", 0, 11, "theirs");
+  const auto before = read_file(here.root / "artifacts/train/traindynamic0/deep/data.bin");
+  for (int i = 0; i < 2; ++i) {
+    const auto report = merge_database(here.database, here.root, there.root);
+    std::string conflicts;
+    for (const auto& conflict : report.conflicts) conflicts += conflict + "\n";
+    CHECK(contains(conflicts, "artifacts/train/traindynamic0 has another content there"));
+    CHECK(contains(conflicts, "curve loss of stage traindynamic0 differs in 1 points"));
+    CHECK((i == 0) == (report.total() > 0));
+  }
+  CHECK(read_file(here.root / "artifacts/train/traindynamic0/deep/data.bin") == before);
+  CHECK(csv(here.database, "SELECT value FROM curves WHERE step = 2") == "value\r\n9\r\n");
+  CHECK(csv(here.database, "SELECT value FROM metrics ORDER BY value") ==
+        "value\r\n9\r\n11\r\n");  // both runs are on record
+}
+
+TEST_CASE("merge: a damaged artifact is not copied", "[unit][results]") {
+  Home here, there;
+  {
+    Store theirs(there.database);
+    add_made(theirs, there.root, "dynamic", 0, 9);
+  }
+  const fs::path train = "artifacts/train/traindynamic0";
+  write_file(there.root / train / "deep/data.bin", "xdynamic0");  // as long as what was there
+  const auto report = merge_database(here.database, here.root, there.root);
+  REQUIRE(report.conflicts.size() == 1);
+  CHECK(contains(report.conflicts[0], "is damaged there and was not copied"));
+  CHECK_FALSE(fs::exists(here.root / train));
+  CHECK(fs::exists(here.root / "artifacts/sample/sampledynamic0"));
+}
+
+TEST_CASE("merge: a manifest cannot make it read or write outside the store", "[unit][results]") {
+  Home here, there;
+  {
+    Store theirs(there.database);
+    add_made(theirs, there.root, "dynamic", 0, 9);
+  }
+  const fs::path manifest = there.root / "artifacts/train/traindynamic0/manifest.json";
+  auto text = read_file(manifest);
+  text.replace(text.find("deep/data.bin"), 13, "../../../secret");
+  write_file(manifest, text);
+  write_file(there.root / "secret", "wdynamic0");
+  const auto report = merge_database(here.database, here.root, there.root);
+  CHECK(report.conflicts.size() == 1);
+  CHECK_FALSE(fs::exists(here.root / "secret"));
+  CHECK_FALSE(fs::exists(here.root / "artifacts/train"));
+}
+
+TEST_CASE("merge: an older database is taken and stays as it is; no database is named",
+          "[unit][results]") {
+  Home here, there;
+  fs::copy_file(DKDM_SOURCE_DIR "/tests/fixtures/databases/v1.sqlite", there.database);
+  const auto before = read_file(there.database);
+  CHECK(merge_database(here.database, here.root, there.database).total() > 0);
+  CHECK(merge_database(here.database, here.root, there.database).total() == 0);
+  CHECK(read_file(there.database) == before);
+  CHECK(csv(here.database, "SELECT count(*) AS n FROM runs") == "n\r\n5\r\n");
+  CHECK(check_database(here.database, here.root).sound());  // artifacts that did not come are not missed
+  CHECK_THROWS_WITH(merge_database(here.database, here.root, here.root / "absent"),
+                    Catch::Contains("absent: no such file"));
+  write_file(here.root / "notes.tar", std::string(2000, 'n'));
+  CHECK_THROWS_WITH(merge_database(here.database, here.root, here.root / "notes.tar"),
+                    Catch::Contains("not an archive"));
+}
+
+TEST_CASE("export: an archive holds the run, and another machine takes it", "[unit][results]") {
+  Home here, there;
+  Store store(here.database);
+  add_made(store, here.root, "iterative", 0, 12);
+  const auto id = add_made(store, here.root, "dynamic", 3, 9);
+  const auto archive = here.root / "run.tar";
+  export_run(here.database, here.root, id, archive);
+  CHECK_FALSE(fs::exists(archive.string() + ".part"));
+  const auto report = merge_database(there.database, there.root, archive);
+  CHECK(report.conflicts.empty());
+  CHECK(csv(there.database, "SELECT row, seed, fid FROM table2") ==
+        "row,seed,fid\r\ndynamic,3,9\r\n");
+  CHECK(csv(there.database, "SELECT name, step, value FROM curves") ==
+        "name,step,value\r\nloss,1,1\r\nloss,2,9\r\n");
+  for (const char* kind : {"train", "sample", "evaluate"}) {
+    const auto path = fs::path("artifacts") / kind / (std::string(kind) + "dynamic3/manifest.json");
+    CHECK(read_file(there.root / path) == read_file(here.root / path));
+  }
+  CHECK_FALSE(fs::exists(there.root / "artifacts/train/trainiterative0"));
+  CHECK(check_database(there.database, there.root, {.hash = true}).sound());
+  CHECK(merge_database(there.database, there.root, archive).total() == 0);
+  CHECK(merge_database(here.database, here.root, archive).total() == 0);
+
+  CHECK_THROWS_WITH(export_run(here.database, here.root, 99, archive), Catch::Contains("no run 99"));
+  fs::remove_all(here.root / "artifacts/sample/sampledynamic3");
+  CHECK_THROWS_WITH(export_run(here.database, here.root, id, archive),
+                    Catch::Contains("sampledynamic3: cannot be exported: it is missing"));
+}
+
+TEST_CASE("gc: what no run names goes, and nothing else", "[unit][results]") {
+  Home home;
+  Store store(home.database);
+  add_made(store, home.root, "dynamic", 0, 9);
+  const auto gone = add_made(store, home.root, "iterative", 0, 12);
+  add_artifact(home.root, "train", "traindynamic0.earlier-1", {{"data", "old"}});
+  CHECK(find_garbage(home.database, home.root).size() == 1);  // what --force set aside
+  remove_run(home.database, gone);
+  const auto garbage = find_garbage(home.database, home.root);
+  std::string listed;
+  for (const auto& folder : garbage) {
+    listed += folder.path + " ";
+    CHECK(folder.bytes > 0);
+  }
+  CHECK(listed ==
+        "artifacts/evaluate/evaluateiterative0 artifacts/sample/sampleiterative0 "
+        "artifacts/train/traindynamic0.earlier-1 artifacts/train/trainiterative0 ");
+
+  const auto bytes = delete_garbage(home.database, home.root, garbage);
+  std::int64_t announced = 0;
+  for (const auto& folder : garbage) announced += folder.bytes;
+  CHECK(bytes == announced);
+  CHECK(find_garbage(home.database, home.root).empty());
+  CHECK(fs::exists(home.root / "artifacts/train/traindynamic0/deep/data.bin"));
+  CHECK(csv(home.database, "SELECT count(*) AS n FROM artifacts") == "n\r\n3\r\n");
+
+  store.begin_run(a_run("shuffled"), an_environment(), {});
+  CHECK_THROWS_WITH(find_garbage(home.database, home.root), Catch::Contains("is being written"));
+}
+
+TEST_CASE("diff: a setting that enters a key is told from one that does not", "[unit][results]") {
+  Home home;
+  Store store(home.database);
+  const auto add = [&](std::int64_t seed, const std::string& lr, const std::string& log_every,
+                       const std::string& respacing) {
+    auto run = a_run("dynamic", seed);
+    run.key += lr + log_every + respacing;
+    run.config = "[[row]]\nid = \"dynamic\"\n[row.train]\nlr = " + lr + "\nlog_every = " + log_every +
+                 "\n[row.sample]\nrespacing = \"" + respacing + "\"\n";
+    const auto id = store.begin_run(run, an_environment(), {});
+    run::StageRecord train, sample;
+    train.name = "train";
+    train.determined_by = {{"train", "batch = 64\nlr = " + lr + "\n"}, {"seed", std::to_string(seed)}};
+    train.key = "t" + lr + std::to_string(seed);
+    sample.name = "sample";
+    sample.key = "s" + respacing + train.key;
+    sample.determined_by = {{"network", train.key},
+                            {"sampling", "ancestral eta 0.0 clip true respacing " + respacing +
+                                             " count 512 seed " + std::to_string(seed)}};
+    store.record_stage(id, train);
+    store.record_stage(id, sample);
+    return id;
+  };
+  const auto base = add(0, "0.001", "20", "25");
+  const auto diff = [&](std::int64_t other) {
+    return runs_diff(home.database, base, other).render(Format::csv);
+  };
+  const auto logged = diff(add(0, "0.001", "10", "25"));
+  CHECK(contains(logged, "setting train.log_every,20,10,no\r\n"));
+  const auto slower = diff(add(0, "0.002", "10", "25"));
+  CHECK(contains(slower, "setting train.lr,0.001,0.002,train\r\n"));
+  CHECK(contains(slower, "setting train.log_every,20,10,no\r\n"));
+  CHECK(contains(slower, "differs in train\r\n"));
+  CHECK(contains(slower, "differs in network\r\n"));
+  CHECK(contains(diff(add(0, "0.001", "20", "50")), "setting sample.respacing,25,50,sample\r\n"));
+  CHECK(contains(diff(add(7, "0.001", "20", "25")), "run seed,0,7,\"sample, train\"\r\n"));
+}
