@@ -369,12 +369,12 @@ FROM run_status WHERE status IN ('failed', 'interrupted', 'crashed');
 -- What each stage of each run cost. A stage shared by several runs was paid for once: add up
 -- elapsed_s / shared_by.
 CREATE VIEW costs AS
+WITH shared AS MATERIALIZED (
+  SELECT key, count(*) AS runs FROM stages GROUP BY key HAVING count(*) > 1)
 SELECT s.run, e.name AS experiment, r.row, r.seed, s.name AS stage, s.plugin, s.status,
        s.elapsed_s, s.steps, CASE s.name WHEN 'train' THEN s.steps ELSE 0 END AS student_steps,
-       s.teacher_evaluations, s.peak_bytes, s.bytes,
-       coalesce((SELECT runs FROM (SELECT key, count(*) AS runs FROM stages GROUP BY key
-                                   HAVING count(*) > 1) WHERE key = s.key), 1) AS shared_by,
-       s.key
+       s.teacher_evaluations, s.peak_bytes, s.bytes, coalesce(h.runs, 1) AS shared_by, s.key
 FROM runs r
 CROSS JOIN experiments e ON e.id = r.experiment
-CROSS JOIN stages s ON s.run = r.id;
+CROSS JOIN stages s ON s.run = r.id
+LEFT JOIN shared h ON h.key = s.key;

@@ -116,7 +116,7 @@ TEST_CASE("diffusion: v of -1, 0 and 1 spans posterior variance to beta", "[unit
 
 TEST_CASE("diffusion: with variance_range = unit, v of 0 and 1 spans the same variances",
           "[unit][diffusion]") {
-  const GaussianDiffusion process({"cosine", 1000, "", "unit"});
+  const GaussianDiffusion process({.variance_range = "unit"});
   const at::Tensor x_t = u_fill(1, {3, 1, 2, 2});
   const at::Tensor v = at::tensor({0.f, 0.5f, 1.f}).view({3, 1, 1, 1}).expand({3, 1, 2, 2});
   const auto p = process.p_mean_variance(at::cat({x_t, v}, 1), x_t, times({500, 500, 500}), true);
@@ -125,7 +125,7 @@ TEST_CASE("diffusion: with variance_range = unit, v of 0 and 1 spans the same va
   CHECK(p.log_variance[0].mean().item<double>() == Approx(low).epsilon(1e-5));
   CHECK(p.log_variance[1].mean().item<double>() == Approx((low + high) / 2).epsilon(1e-5));
   CHECK(p.log_variance[2].mean().item<double>() == Approx(high).epsilon(1e-5));
-  CHECK_THROWS_WITH(GaussianDiffusion({"cosine", 1000, "", "half"}),
+  CHECK_THROWS_WITH(GaussianDiffusion({.variance_range = "half"}),
                     Catch::Contains("\"half\"") && Catch::Contains("\"unit\""));
 }
 

@@ -101,7 +101,7 @@ TEST_CASE("experiment: [diffusion] says how v is read, and the resolved text rep
           "[unit][config]") {
   CHECK(load(kSmall).diffusion.variance_range == "centred");
   const Experiment e = load(kSmall, {"diffusion.variance_range=unit"});
-  CHECK(e.diffusion == DiffusionConfig{"cosine", 1000, "", "unit"});
+  CHECK(e.diffusion == DiffusionConfig{.variance_range = "unit"});
   CHECK(e.resolved.find("variance_range = \"unit\"") != std::string::npos);
   CHECK(error(kSmall, {"diffusion.variance_range=half"}).find("centred") != std::string::npos);
 }

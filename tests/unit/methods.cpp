@@ -324,7 +324,7 @@ TEST_CASE("distillation: teacher and student read v each in its own range", "[un
   auto method = bench.started("iterative", {}, "");
   const TrainBatch batch = method->next(0);
   const at::Tensor taught = bench.network->forward(batch.x_t, batch.t);
-  const dkdm::GaussianDiffusion centred({"cosine", 6, ""}), unit({"cosine", 6, "", "unit"});
+  const dkdm::GaussianDiffusion centred({"cosine", 6, ""}), unit({.steps = 6, .variance_range = "unit"});
   CHECK(at::equal(batch.teacher.log_variance,
                   centred.p_mean_variance(taught, batch.x_t, batch.t, true).log_variance));
   // A student that says v = (v_T + 1) / 2 means the same distribution, but for the clipping.

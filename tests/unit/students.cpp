@@ -207,18 +207,20 @@ TEST_CASE("students: a model's description keeps how its v is read; older ones s
   const auto& info = fixtures::registry().find("student", of.name);
   const auto folder = std::filesystem::temp_directory_path() /
                       ("dkdm-model-" + std::to_string(getpid()));
+  std::filesystem::create_directory(folder);
+  const DiffusionConfig unit{.schedule = "linear", .steps = 500, .variance_range = "unit"};
   run::write_model_description(
       folder, {{info.kind, of.name, info.version, Params(info.params, of.given)},
                {3, 16},
-               {"linear", 500, "", "unit"},
+               unit,
                7});
   const auto read = [&] { return run::read_model_description(folder, fixtures::registry()); };
-  CHECK(read().diffusion == DiffusionConfig{"linear", 500, "", "unit"});
+  CHECK(read().diffusion == unit);
 
   std::string text = io::read_text(folder / "model.json");
   const auto at = text.find(",\n    \"variance_range\": \"unit\"");
   REQUIRE(at != std::string::npos);
   io::write_text(folder / "model.json", text.erase(at, text.find('\n', at + 2) - at));
-  CHECK(read().diffusion == DiffusionConfig{"linear", 500, ""});
+  CHECK(read().diffusion == DiffusionConfig{.schedule = "linear", .steps = 500});
   std::filesystem::remove_all(folder);
 }
