@@ -217,6 +217,7 @@ class Section {
       const auto title = table.title == "Run" ? "Record" : table.title;
       if (!table.rows.empty()) out += html_table(table, title + " of " + of_run);
     }
+    out += "<p>To repeat it:</p>\n<pre tabindex=\"0\">" + html_escaped(detail.repeat) + "</pre>\n";
     return out + configuration_html(run, detail.config) + "</details>\n";
   }
 

@@ -66,6 +66,7 @@ TEST_CASE("cli: a wrong command or option is a usage error that names the neares
   check_complaint(dkdm.run({"plugins", "--format", "yaml"}), 2, "markdown");
   check_complaint(dkdm.run({"plugins", "describe", "adm-unit"}), 2, "did you mean adm-unet?");
   check_complaint(dkdm.run({"runs", "show", "first"}), 2, "'first'");
+  check_complaint(dkdm.run({"report", "--against", "a", "--plots", "b"}), 2, "at a time");
   check_complaint(dkdm.run({"db", "chekc"}), 2, "check");
   check_complaint(dkdm.run({"db", "merge", "/absent.sqlite"}), 3, "/absent.sqlite: no such file");
   // An abbreviation is not an option: it would change its meaning when options are added.

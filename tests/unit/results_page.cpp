@@ -102,6 +102,7 @@ TEST_CASE("page: a value leads to its runs, a run to all that made it", "[unit][
                            "</details>\n<details class=\"run\"");
   CHECK(contains(run, "Run 2, seed 0: done"));
   CHECK(contains(run, "two slow cores"));         // environment
+  CHECK(contains(run, "dkdm run "));              // the command that repeats it
   CHECK(contains(run, "<polyline points=\""));    // training loss
   CHECK(contains(run, "<bdi>train</bdi>"));       // stages
   CHECK(contains(run, "href=\"#grid-2\""));
