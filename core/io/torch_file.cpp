@@ -105,6 +105,19 @@ const pickle::Node* entry_of(const pickle::Pickle& pickle, std::string_view key)
   return nullptr;
 }
 
+// A damaged header can put an entry onto another one, whose checksum would then be taken for its own.
+void refuse_overlaps(const MappedFile& file, std::vector<StoredBytes> parts) {
+  std::erase_if(parts, [](const StoredBytes& part) { return part.bytes == 0; });
+  std::sort(parts.begin(), parts.end(),
+            [](const StoredBytes& a, const StoredBytes& b) { return a.offset < b.offset; });
+  for (std::size_t i = 1; i < parts.size(); ++i) {
+    if (parts[i].offset - parts[i - 1].offset < parts[i - 1].bytes) {
+      throw DataError(at_byte(file.path(), parts[i].offset),
+                      "the entries '" + parts[i - 1].name + "' and '" + parts[i].name + "' overlap");
+    }
+  }
+}
+
 }  // namespace
 
 TensorFile parse_torch_zip(const MappedFile& file) {
@@ -141,6 +154,7 @@ TensorFile parse_torch_zip(const MappedFile& file) {
     index[key] = out.storages.size();
     out.storages.push_back({offset, entry->size, archive.checksum(*entry), shown(entry->name)});
   }
+  refuse_overlaps(file, out.storages);
   read_objects(pickle, index, out);
   return out;
 }
