@@ -107,6 +107,11 @@ TEST_CASE("checkpoint export: a trained model's weights under the reference's na
     CHECK(state.tensors[i].first == weights[i].first);
     CHECK(at::equal(state.tensors[i].second, weights[i].second));
   }
+  // What it is, by its tensors alone.
+  const Output inspected = dkdm.run({"checkpoint", "inspect", out.string(), "--format", "json"});
+  const std::string known = rows_of(inspected.out, "network").at(0).at("value");
+  CHECK(known.find("guided-diffusion UNet: 1 channel in, 2 out") == 0);
+  CHECK(known.find("levels of 32, 64 channels, 1 residual block each") != std::string::npos);
   CHECK(dkdm.run({"checkpoint", "export", folder.string(), out.string(), "--weights", "raw"})
             .exit_code == 3);
   at::NoGradGuard no_grad;

@@ -1,17 +1,17 @@
-"""The deterministic fill u(i, j) of u_fill.hpp, for the scripts that make golden values."""
+"""The deterministic fill u(i, j) of u_fill.hpp, and how golden files store tensors in short."""
 import numpy as np
 import torch as th
 
 
 def fill(i, shape, scale=1.0):
+    """f64 scale * u(i, j) of u_fill.hpp at row-major element j."""
     j = np.arange(int(np.prod(shape)), dtype=np.int64)
     u = 2 * (((7919 * j + 104729 * i + 12345) % 1000003) / 1000003) - 1
     return scale * u.reshape(shape)
 
 
-def fill_parameters(net):
-    """Parameter i of `net`: rank > 1: u sqrt(3 shape[0] / numel); weight of rank 1: 1 + 0.1 u;
-    bias: 0.1 u; pos_embed keeps its table. Returns `net` in evaluation mode."""
+def filled(net):
+    """`net` with every parameter from u(i, j): parameter_fill of u_fill.hpp; pos_embed stays."""
     for i, (name, p) in enumerate(net.named_parameters()):
         if name == "pos_embed":
             continue

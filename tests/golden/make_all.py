@@ -8,5 +8,5 @@ import subprocess
 import sys
 
 folder = os.path.dirname(os.path.abspath(__file__))
-for script in ("diffusion", "methods", "networks", "samplers"):
+for script in ("diffusion", "methods", "networks", "samplers", "unet_options"):
     subprocess.run([sys.executable, os.path.join(folder, f"make_{script}.py")], check=True)

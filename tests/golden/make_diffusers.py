@@ -12,7 +12,7 @@ import diffusers
 import torch as th
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
 
-from fill import fill, fill_parameters, numbers
+from fill import fill, filled, numbers
 
 CASES = {
     # The family of google/ddpm-cifar10-32, scaled down.
@@ -48,7 +48,7 @@ CASES = {
 
 def case(name):
     arguments, scheduler = CASES[name]
-    net = fill_parameters(UNet2DModel(**arguments))
+    net = filled(UNet2DModel(**arguments))
     steps = scheduler.config.num_train_timesteps
     x = th.from_numpy(fill(5000, (2, net.config.in_channels, 8, 8), 1.7)).float()
     t = th.tensor([7, steps - 7])

@@ -2,21 +2,15 @@
 option that the paper's networks do not use.
 
 REFERENCE=<checkout of qianlong0502/DKDM>/guided-diffusion python3 make_unet_options.py
-Needs torch and numpy; for a checkout without its history also REFERENCE_COMMIT. Weights as fill.py,
-input x = 1.7 u(5000), t = [7, 993].
+Needs torch and numpy. Weights as fill.py, input x = 1.7 u(5000), t = [7, 993].
 """
 import hashlib
-import json
-import os
-import subprocess
-import sys
 
 import torch as th
 
-from fill import fill, fill_parameters, numbers
+from fill import numbers
+from reference import fill, filled, write
 
-reference = os.environ["REFERENCE"]
-sys.path.insert(0, reference)
 from guided_diffusion.unet import UNetModel  # noqa: E402
 
 # What all share, as the reference's class and as the plugin adm-unet call it. attention_resolutions
@@ -49,7 +43,7 @@ CASES = {
 def case(name):
     network, student = CASES[name]
     arguments = BASE | network
-    net = fill_parameters(UNetModel(**arguments))
+    net = filled(UNetModel(**arguments))
     channels = arguments["in_channels"]
     x = th.from_numpy(fill(5000, (2, channels, 8, 8), 1.7)).float()
     labels = {"y": th.tensor([3, 3])} if "num_classes" in arguments else {}
@@ -60,12 +54,4 @@ def case(name):
             "layout": hashlib.sha256(lines.encode()).hexdigest(), "output": numbers(out, 7)}
 
 
-commit = os.environ.get("REFERENCE_COMMIT") or subprocess.run(
-    ["git", "-C", reference, "rev-parse", "HEAD"], capture_output=True, text=True,
-    check=True).stdout.strip()
-golden = {"source": f"qianlong0502/DKDM {commit}, torch {th.__version__.split('+')[0]}",
-          "networks": {name: case(name) for name in CASES}}
-here = os.path.dirname(os.path.abspath(__file__))
-with open(os.path.join(here, "unet_options.json"), "w") as file:
-    json.dump(golden, file, indent=None, separators=(",", ":"))
-    file.write("\n")
+write("make_unet_options.py", {"networks": {name: case(name) for name in CASES}})

@@ -15,6 +15,8 @@ import numpy as np
 import torch as th
 from torch import nn
 
+from fill import fill, filled  # noqa: F401
+
 REFERENCE = os.environ["REFERENCE"]
 sys.path.insert(0, REFERENCE)
 th.set_num_threads(1)  # the order of sums, hence the last bit, depends on it
@@ -82,27 +84,6 @@ except ImportError:
 provide("mpi4py", MPI=types.SimpleNamespace(COMM_WORLD=OneProcess()))
 provide("blobfile", BlobFile=open, join=os.path.join, exists=os.path.exists,
         dirname=os.path.dirname)
-
-
-def fill(i, shape, scale=1.0):
-    """f64 scale * u(i, j) of u_fill.hpp at row-major element j."""
-    j = np.arange(int(np.prod(shape)), dtype=np.int64)
-    u = 2 * (((7919 * j + 104729 * i + 12345) % 1000003) / 1000003) - 1
-    return scale * u.reshape(shape)
-
-
-def filled(net):
-    """`net` with every parameter from u(i, j): fill_parameters of tests/fixtures/students.hpp."""
-    for i, (name, p) in enumerate(net.named_parameters()):
-        if name == "pos_embed":
-            continue
-        shape = tuple(p.shape)
-        if len(shape) > 1:
-            value = fill(i, shape, np.sqrt(3 * shape[0] / p.numel()))
-        else:
-            value = fill(i, shape, 0.1) + (1.0 if name.endswith("weight") else 0.0)
-        p.data.copy_(th.from_numpy(value))
-    return net.eval()
 
 
 def packed(x):
