@@ -47,34 +47,33 @@ class GuidedDiffusion final : public dkdm::Teacher {
     using namespace dkdm;
     return {
         text("path", "", "the checkpoint, .pt or .safetensors; ema_0.9999_*.pt are files like others"),
-        text("state", "", "dictionary of the file that holds the weights (empty = the only one, or "
-                          "state_dict, model_state_dict, model)"),
-        integer("label", -1, "the class to distil of a class-conditional network (-1 = none: such a "
-                             "network is refused)")
+        text("state", "", "dictionary of the file that holds the weights (empty = the only one, "
+                          "else state_dict, model_state_dict or model)"),
+        integer("label", -1, "class to distil of a class-conditional network (-1 = refuse such a "
+                             "network)")
             .at_least(-1),
         integer("image_size", 0, "pixels (0 = by the network's level widths; DiT shows it)")
             .at_least(0),
-        integer("num_head_channels", 0, "channels of an attention head (0 = as the published network "
-                                        "of this shape, else by num_heads)")
+        integer("num_head_channels", 0, "channels of an attention head (0 = as published for this "
+                                        "shape, else by num_heads)")
             .at_least(0),
-        integer("num_heads", 0, "attention heads at every width (0 = as the published network of "
-                                "this shape, else 4; DiT: by its width)")
+        integer("num_heads", 0, "attention heads at every width (0 = as published for this shape, "
+                                "else 4; DiT: by its width)")
             .at_least(0),
         integer("num_heads_upsample", 0, "the same on the way up (0 = num_heads)").at_least(0),
-        text("attention_order", "", "use_new_attention_order: new or legacy (empty = as the "
-                                    "published network of this shape, else legacy)")
+        text("attention_order", "", "order of q, k, v and heads (empty = as published for this "
+                                    "shape, else legacy)")
             .one_of({"", "new", "legacy"}),
-        text("schedule", "", "noise_schedule (empty = as the published network of this shape, else "
-                             "linear)")
+        text("schedule", "", "noise schedule (empty = as published for this shape, else linear)")
             .one_of({"", "cosine", "linear"}),
-        integer("steps", 0, "diffusion_steps (0 = as the published network of this shape, else 1000)")
+        integer("steps", 0, "diffusion steps (0 = as published for this shape, else 1000)")
             .at_least(0),
         text("rescale_timesteps", "", "the network counts 1000 steps whatever steps is (empty = as "
-                                      "the published network of this shape, else off)")
+                                      "published for this shape, else off)")
             .one_of({"", "on", "off"}),
         flag("predict_xstart", false, "the network predicts the image; converted to eps"),
-        text("variance", "fixed_large", "where the network predicts no variance: beta (fixed_large) "
-                                        "or the posterior's (fixed_small, sigma_small)")
+        text("variance", "fixed_large", "of a network that predicts none: beta (fixed_large) or the "
+                                        "posterior's (fixed_small)")
             .one_of({"fixed_large", "fixed_small"}),
     };
   }
