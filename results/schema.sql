@@ -313,14 +313,15 @@ SELECT run, experiment,
 FROM cells c WHERE table_shape = 'table5' ORDER BY experiment, row_order, seed;
 
 -- The paper's Figure 4a, FID along the training of each method: a line for each evaluated step.
--- teacher_evaluations: images through the teacher until then, the batch set's preparation included.
+-- teacher_evaluations: images through the teacher until then; what was prepared (a synthetic set, a
+-- batch set) is in from the start.
 CREATE VIEW figure4a AS
 SELECT m.run, e.name AS experiment, r.row, r.label, r.method, r.seed, m.step, m.value AS fid,
        m.protocol, m.reference, m.sample_count, m.weights,
        (SELECT CAST(round(total(CASE name WHEN 'train' THEN 1.0 * teacher_evaluations * m.step /
                                                             max(steps, 1)
                                           ELSE teacher_evaluations END)) AS INTEGER)
-        FROM stages WHERE run = m.run AND name IN ('pool', 'train')) AS teacher_evaluations,
+        FROM stages WHERE run = m.run AND name IN ('synthetic', 'pool', 'train')) AS teacher_evaluations,
        max(m.id) AS metric, r.row_order
 FROM latest_runs l
 CROSS JOIN runs r ON r.id = l.run
@@ -337,7 +338,7 @@ SELECT m.run, e.name AS experiment, r.row, r.label,
        (SELECT CAST(round(total(CASE name WHEN 'train' THEN 1.0 * teacher_evaluations * m.step /
                                                             max(steps, 1)
                                           ELSE teacher_evaluations END)) AS INTEGER)
-        FROM stages WHERE run = m.run AND name IN ('pool', 'train')) AS teacher_evaluations,
+        FROM stages WHERE run = m.run AND name IN ('synthetic', 'pool', 'train')) AS teacher_evaluations,
        max(m.id) AS metric, r.row_order
 FROM latest_runs l
 CROSS JOIN runs r ON r.id = l.run

@@ -265,8 +265,9 @@ class AdmUnet final : public Denoiser {
   }
 
   Tensor forward(const Tensor& x_t, const Tensor& t) override {
-    const auto time = time_out->forward(
-        activated(time_in->forward(nn::timestep_embedding(t, config_.time_channels))));
+    const Tensor sinusoid =
+        nn::timestep_embedding(t, config_.time_channels).to(x_t.scalar_type());
+    const auto time = time_out->forward(activated(time_in->forward(sinusoid)));
     const auto emb = activated(time);  // every block's embedding layer begins with it
     Tensor h = x_t.contiguous(at::MemoryFormat::ChannelsLast);
     std::vector<Tensor> skips;

@@ -193,7 +193,7 @@ class Dit final : public Denoiser {
     const std::int64_t n = x_t.size(0);
     const Tensor patches = patches_->forward(x_t).permute({0, 2, 3, 1});
     Tensor x = patches.reshape({n, grid_ * grid_, -1}) + pos_embed_;
-    const Tensor frequencies = nn::timestep_embedding(t, kFrequencies);
+    const Tensor frequencies = nn::timestep_embedding(t, kFrequencies).to(x_t.scalar_type());
     const Tensor c = at::silu(time_out_->forward(at::silu(time_in_->forward(frequencies))));
     for (const auto& block : *blocks_) x = block->as<Block>()->forward(x, c);
     const auto m = out_modulation_->forward(c).unsqueeze(1).chunk(2, 2);

@@ -103,6 +103,13 @@ json statuses(const Program& program, const fs::path& store) {
   return json::parse(output.out);
 }
 
+// The teacher's row, made in `store` before the fault.
+void make_teacher(const Program& program, const fs::path& file, const fs::path& store = {}) {
+  const auto first = program.run({"run", file, "--rows", "teacher"}, store);
+  INFO(first.err);
+  REQUIRE(first.exit_code == 0);
+}
+
 }  // namespace
 
 TEST_CASE("faults: missing and truncated data end with 3 and name the file", "[e2e][faults]") {
@@ -143,9 +150,7 @@ TEST_CASE("faults: a database of a newer version is refused and left as it was",
   const WithFixtures fixtures;
   const Program program;
   const auto file = program.write("faults.toml", kExperiment);
-  const auto first = program.run({"run", file, "--rows", "teacher"});
-  INFO(first.err);
-  REQUIRE(first.exit_code == 0);
+  make_teacher(program, file);
   // user_version lies at byte 60 of the file, big-endian (SQLite's file format, 1.3).
   const auto database = program.home() / "results.sqlite";
   {
@@ -168,9 +173,7 @@ TEST_CASE("faults: a full disk stops the run, which goes on when there is room",
   fs::create_directory(store);
   const Mount disk(store, "tmpfs", 0, "size=4m");
   if (!disk.mounted()) return;
-  const auto first = program.run({"run", file, "--rows", "teacher"}, store);
-  INFO(first.err);
-  REQUIRE(first.exit_code == 0);
+  make_teacher(program, file, store);
 
   const auto ballast = store / "ballast";
   {
@@ -199,9 +202,7 @@ TEST_CASE("faults: a read-only store refuses to run and still answers", "[e2e][f
   const WithFixtures fixtures;
   const Program program;
   const auto file = program.write("faults.toml", kExperiment);
-  const auto first = program.run({"run", file, "--rows", "teacher"});
-  INFO(first.err);
-  REQUIRE(first.exit_code == 0);
+  make_teacher(program, file);
   // The program's own stdout and stderr lie outside of what is made read-only.
   const auto store = program.home() / "store";
   fs::create_directory(store);

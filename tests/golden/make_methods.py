@@ -25,9 +25,9 @@ import torch as th
 import torch.distributed as dist
 
 from philox import TRAINING_NOISE, Random
-from reference import fill, filled, packed, short, write
+from reference import everything_in, fill, filled, near_start, packed, short, write
 
-from guided_diffusion import fp16_util, logger, train_util, train_util_kd, unet  # noqa: E402
+from guided_diffusion import logger, train_util, train_util_kd  # noqa: E402
 from guided_diffusion.resample import UniformSampler  # noqa: E402
 from guided_diffusion.script_util import create_gaussian_diffusion, create_model  # noqa: E402
 
@@ -44,11 +44,7 @@ def network(mult):
     net = create_model(SIZE, 64, 1, channel_mult=mult, learn_sigma=True, attention_resolutions="4",
                        num_head_channels=32, use_scale_shift_norm=True, resblock_updown=True,
                        use_new_attention_order=True, dropout=0.0)
-    with th.no_grad():  # near the zeros that these begin with: a network of full gain is chaotic
-        for name, p in filled(net).named_parameters():
-            if any(part in name for part in ("out_layers.3.", "proj_out.", "out.2.")):
-                p.mul_(0.1)
-    return net
+    return near_start(filled(net))
 
 
 def process(kd):
@@ -58,31 +54,6 @@ def process(kd):
 
 def normal(stream, step, index, dtype):
     return th.from_numpy(Random(SEED, stream).normal(step, index, SHAPE)).to(dtype)
-
-
-@contextlib.contextmanager
-def everything_in(dtype):
-    """In float64 the authors' casts to float32 become casts to float64; the sinusoid stays, and the
-    norms that are logged, which insist on float32, are left out."""
-    if dtype == th.float32:
-        yield
-        return
-    to_float, embedding = th.Tensor.float, unet.timestep_embedding
-    norms = fp16_util.MixedPrecisionTrainer._compute_norms
-
-    def embedding_f32(*args):
-        th.Tensor.float = to_float
-        result = embedding(*args).double()
-        th.Tensor.float = th.Tensor.double
-        return result
-
-    th.Tensor.float, unet.timestep_embedding = th.Tensor.double, embedding_f32
-    fp16_util.MixedPrecisionTrainer._compute_norms = lambda self: (0.0, 0.0)
-    try:
-        yield
-    finally:
-        th.Tensor.float, unet.timestep_embedding = to_float, embedding
-        fp16_util.MixedPrecisionTrainer._compute_norms = norms
 
 
 class Chance:

@@ -4,12 +4,14 @@ REFERENCE names the guided-diffusion folder of a checkout of qianlong0502/DKDM. 
 blobfile and timm are met by the few lines below. A checkout without .git takes its commit from COMMIT.
 """
 import base64
+import contextlib
 import hashlib
 import json
 import os
 import subprocess
 import sys
 import types
+from unittest.mock import patch
 
 import numpy as np
 import torch as th
@@ -84,6 +86,40 @@ except ImportError:
 provide("mpi4py", MPI=types.SimpleNamespace(COMM_WORLD=OneProcess()))
 provide("blobfile", BlobFile=open, join=os.path.join, exists=os.path.exists,
         dirname=os.path.dirname)
+
+
+def near_start(net):
+    """`net` with the layers that begin at zero brought near to it: of full gain, it is chaotic."""
+    with th.no_grad():
+        for name, p in net.named_parameters():
+            if any(part in name for part in ("out_layers.3.", "proj_out.", "out.2.",
+                                             "adaLN_modulation.", "final_layer.linear.")):
+                p.mul_(0.1)
+    return net
+
+
+@contextlib.contextmanager
+def everything_in(dtype):
+    """In float64 the authors' casts to float32 become casts to float64; the sinusoid stays, and the
+    norms that are logged, which insist on float32, are left out."""
+    from guided_diffusion import dit, fp16_util, unet
+    if dtype == th.float32:
+        yield
+        return
+    to_float = th.Tensor.float
+
+    def in_f32(embedding):
+        def called(*args):
+            with patch.object(th.Tensor, "float", to_float):
+                return embedding(*args).double()
+        return called
+
+    of_dit = dit.TimestepEmbedder.timestep_embedding
+    with (patch.object(th.Tensor, "float", th.Tensor.double),
+          patch.object(unet, "timestep_embedding", in_f32(unet.timestep_embedding)),
+          patch.object(dit.TimestepEmbedder, "timestep_embedding", staticmethod(in_f32(of_dit))),
+          patch.object(fp16_util.MixedPrecisionTrainer, "_compute_norms", lambda self: (0.0, 0.0))):
+        yield
 
 
 def packed(x):

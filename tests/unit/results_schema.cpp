@@ -165,9 +165,10 @@ TEST_CASE("views: each table and figure shows the experiments of its shape", "[u
         "8192,ancestral,25,204800,5,50000,1000\r\n");
   CHECK(csv(file, "SELECT teacher, student, fid, published_fid FROM table5") ==
         "teacher,student,fid,published_fid\r\ndit,adm-unet,6,13.17\r\n");
-  // Half of the training has half of its teacher evaluations, and all of the preparation's.
+  // Half of the training has half of its 400 teacher evaluations, and all of what was prepared: a batch
+  // set of 1000 and a synthetic set of 204800.
   CHECK(csv(file, "SELECT step, fid, teacher_evaluations FROM figure4a") ==
-        "step,fid,teacher_evaluations\r\n100,11,1200\r\n200,6,1400\r\n");
+        "step,fid,teacher_evaluations\r\n100,11,206000\r\n200,6,206200\r\n");
   CHECK(csv(file, "SELECT rho, step, fid FROM figure4b") ==
         "rho,step,fid\r\n0.4,100,11\r\n0.4,200,6\r\n");
 }
