@@ -64,6 +64,7 @@ void read_manifest(const fs::path& folder, ArtifactFolder& artifact) {
     artifact.teacher_evaluations = json.at("teacher_evaluations");
     artifact.peak_bytes = json.at("peak_bytes");
     artifact.elapsed_s = json.at("elapsed_s");
+    if (json.contains("flops") && !json.at("flops").is_null()) artifact.flops = json.at("flops");
     for (const auto& [part, value] : json.at("determined_by").items()) {
       artifact.determined_by.emplace_back(part, value.get<std::string>());
     }
@@ -94,6 +95,7 @@ run::StageRecord ArtifactFolder::stage(const std::string& name) const {
   stage.bytes = bytes;
   stage.steps = steps;
   stage.teacher_evaluations = teacher_evaluations;
+  stage.flops = flops;
   stage.peak_bytes = peak_bytes;
   stage.determined_by = determined_by;
   return stage;

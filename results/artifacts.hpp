@@ -27,6 +27,7 @@ struct ArtifactFolder {
   std::string plugin, sha256;
   std::int64_t bytes = 0, steps = 0, teacher_evaluations = 0, peak_bytes = 0;
   double elapsed_s = 0;
+  std::optional<double> flops;
   std::vector<std::pair<std::string, std::string>> determined_by;
   std::vector<ArtifactFile> files;
 

@@ -24,7 +24,7 @@ namespace dkdm::results {
 
 // In the file's header: what makes it ours, and the schema it has.
 constexpr std::int64_t kApplicationId = 0x646b646d;  // "dkdm"
-constexpr std::int64_t kSchemaVersion = 2;
+constexpr std::int64_t kSchemaVersion = 3;
 
 enum class OpenMode { read, write };
 
@@ -99,11 +99,22 @@ class Database {
   std::mutex mutex_;
 };
 
+template <class Value>
+void bind_one(SQLite::Statement& statement, int index, const Value& value) {
+  statement.bind(index, value);
+}
+// Nothing is NULL.
+template <class Value>
+void bind_one(SQLite::Statement& statement, int index, const std::optional<Value>& value) {
+  if (value) statement.bind(index, *value);
+  else statement.bind(index);
+}
+
 // Binds `values` to the statement's parameters in order.
 template <class... Values>
 void bind_all(SQLite::Statement& statement, const Values&... values) {
   int index = 0;
-  (statement.bind(++index, values), ...);
+  (bind_one(statement, ++index, values), ...);
 }
 
 // Runs `sql` with `values` bound in order.

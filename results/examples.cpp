@@ -45,6 +45,12 @@ const std::vector<QueryExample>& query_examples() {
       {"costs", "Teacher evaluations and student steps of each run:",
        "SELECT run, row, seed, sum(teacher_evaluations) AS teacher_evaluations, "
        "sum(student_steps) AS student_steps FROM costs GROUP BY run"},
+      {"costs", "Arithmetic of each run, by what it was spent on, in petaFLOPs:",
+       "SELECT run, row, seed, sum(flops) / 1e15 AS pflops, "
+       "sum(flops) FILTER (WHERE stage = 'teacher') / 1e15 AS teacher, "
+       "sum(flops) FILTER (WHERE stage IN ('synthetic', 'pool')) / 1e15 AS prepared, "
+       "sum(flops) FILTER (WHERE stage = 'train') / 1e15 AS train, "
+       "sum(flops) FILTER (WHERE stage = 'sample') / 1e15 AS sampled FROM costs GROUP BY run"},
       {"settings", "FID by learning rate, whatever experiment it was set in:",
        "SELECT s.value AS lr, c.experiment, c.row, c.seed, c.fid FROM settings s "
        "JOIN cells c ON c.run = s.run WHERE s.key = 'train.lr' ORDER BY c.protocol, lr"},

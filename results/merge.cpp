@@ -85,13 +85,14 @@ const std::vector<Step>& steps() {
        "p.file = o.file WHERE true ON CONFLICT DO NOTHING"},
       {"stages",
        "INSERT INTO stages (run, name, key, plugin, status, started, elapsed_s, artifact, bytes, "
-       "steps, teacher_evaluations, peak_bytes, error) SELECT t.ours, name, key, plugin, status, "
-       "started, elapsed_s, artifact, bytes, steps, teacher_evaluations, peak_bytes, error "
+       "steps, teacher_evaluations, flops, peak_bytes, error) SELECT t.ours, name, key, plugin, status, "
+       "started, elapsed_s, artifact, bytes, steps, teacher_evaluations, flops, peak_bytes, error "
        "FROM other.stages JOIN taken t ON t.theirs = run WHERE true "
        "ON CONFLICT (run, name) DO UPDATE SET key = excluded.key, plugin = excluded.plugin, "
        "status = excluded.status, started = excluded.started, elapsed_s = excluded.elapsed_s, "
        "artifact = excluded.artifact, bytes = excluded.bytes, steps = excluded.steps, "
-       "teacher_evaluations = excluded.teacher_evaluations, peak_bytes = excluded.peak_bytes, "
+       "teacher_evaluations = excluded.teacher_evaluations, flops = excluded.flops, "
+       "peak_bytes = excluded.peak_bytes, "
        "error = excluded.error WHERE stages.status = 'failed' AND excluded.status <> 'failed' OR "
        "stages.status = 'cached' AND excluded.status = 'done'"},
       {"determinants",

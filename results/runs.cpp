@@ -24,7 +24,7 @@ std::vector<Table> detail_tables(SQLite::Database& db, std::int64_t run) {
              run),
       select(db, "Stages",
              "SELECT name, plugin, status, elapsed_s AS elapsed, steps, teacher_evaluations, "
-             "peak_bytes AS peak, bytes, artifact, error, key FROM stages WHERE run = ? "
+             "flops, peak_bytes AS peak, bytes, artifact, error, key FROM stages WHERE run = ? "
              "ORDER BY started",
              run),
       select(db, "Metrics",

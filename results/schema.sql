@@ -1,4 +1,4 @@
--- The results database of dkdm, schema version 2. Times are Unix seconds; seconds, bytes and counts
+-- The results database of dkdm, schema version 3. Times are Unix seconds; seconds, bytes and counts
 -- are what they say; '' means "none". Facts are added, never changed: a repeat is a new run, the
 -- state of a run is the state of its last attempt. `dkdm query --examples` has a query of each view.
 
@@ -117,6 +117,7 @@ CREATE TABLE stages (
   bytes               INTEGER NOT NULL CHECK (bytes >= 0),
   steps               INTEGER NOT NULL CHECK (steps >= 0),  -- training steps or images
   teacher_evaluations INTEGER NOT NULL CHECK (teacher_evaluations >= 0),  -- images through the teacher
+  flops               REAL CHECK (flops >= 0),  -- of its networks (see costs); NULL: not counted
   peak_bytes          INTEGER NOT NULL CHECK (peak_bytes >= 0),  -- resident memory
   error               TEXT NOT NULL,
   PRIMARY KEY (run, name)
@@ -368,13 +369,15 @@ SELECT run, experiment, row, seed, status, stage, message, ended
 FROM run_status WHERE status IN ('failed', 'interrupted', 'crashed');
 
 -- What each stage of each run cost. A stage shared by several runs was paid for once: add up
--- elapsed_s / shared_by.
+-- elapsed_s / shared_by. flops: a multiply-add is two; of teacher evaluations, of images drawn, and
+-- three forwards for each example a student was trained on. Evaluators' own networks are not counted.
 CREATE VIEW costs AS
 WITH shared AS MATERIALIZED (
   SELECT key, count(*) AS runs FROM stages GROUP BY key HAVING count(*) > 1)
 SELECT s.run, e.name AS experiment, r.row, r.seed, s.name AS stage, s.plugin, s.status,
        s.elapsed_s, s.steps, CASE s.name WHEN 'train' THEN s.steps ELSE 0 END AS student_steps,
-       s.teacher_evaluations, s.peak_bytes, s.bytes, coalesce(h.runs, 1) AS shared_by, s.key
+       s.teacher_evaluations, s.flops, s.peak_bytes, s.bytes, coalesce(h.runs, 1) AS shared_by,
+       s.key
 FROM runs r
 CROSS JOIN experiments e ON e.id = r.experiment
 CROSS JOIN stages s ON s.run = r.id

@@ -28,18 +28,18 @@ void insert_settings(SQLite::Database& db, std::int64_t run, const Settings& set
 void upsert_stage(SQLite::Database& db, std::int64_t run, const run::StageRecord& stage) {
   execute(db,
           "INSERT INTO stages (run, name, key, plugin, status, started, elapsed_s, artifact, "
-          "bytes, steps, teacher_evaluations, peak_bytes, error) "
-          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+          "bytes, steps, teacher_evaluations, flops, peak_bytes, error) "
+          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
           "ON CONFLICT (run, name) DO UPDATE SET key = excluded.key, plugin = excluded.plugin, "
           "status = excluded.status, started = excluded.started, "
           "elapsed_s = excluded.elapsed_s, artifact = excluded.artifact, "
           "bytes = excluded.bytes, steps = excluded.steps, "
-          "teacher_evaluations = excluded.teacher_evaluations, "
+          "teacher_evaluations = excluded.teacher_evaluations, flops = excluded.flops, "
           "peak_bytes = excluded.peak_bytes, error = excluded.error "
           "WHERE stages.status <> 'done' OR excluded.status = 'done'",
           run, stage.name, stage.key, stage.plugin, status_name(stage.status), stage.started,
           stage.elapsed_s, stage.artifact, stage.bytes, stage.steps, stage.teacher_evaluations,
-          stage.peak_bytes, stage.error);
+          stage.flops, stage.peak_bytes, stage.error);
   int position = 0;
   for (const auto& [part, value] : stage.determined_by) {
     execute(db,

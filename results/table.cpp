@@ -10,6 +10,7 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <string_view>
 
 #include "dkdm/error.hpp"
 
@@ -272,10 +273,13 @@ std::string fixed(double value, int decimals) {
 
 std::string count_text(double count) {
   if (count < 1e3) return fixed(count, 0);
-  const double scale = count < 1e5 ? 1e3 : count < 1e9 ? 1e6 : 1e9;
+  // Below a tenth of a million "0.09 M" would say less than "90 K".
+  double scale = count < 1e5 ? 1e3 : 1e6;
+  std::size_t unit = count < 1e5 ? 0 : 1;
+  constexpr std::string_view kUnits = "KMGTPE";
+  for (; count >= 1e3 * scale && unit + 1 < kUnits.size(); ++unit) scale *= 1e3;
   const double scaled = count / scale;
-  return fixed(scaled, scaled < 10 ? 2 : scaled < 100 ? 1 : 0) +
-         (scale == 1e3 ? " K" : scale == 1e6 ? " M" : " G");
+  return fixed(scaled, scaled < 10 ? 2 : scaled < 100 ? 1 : 0) + " " + kUnits[unit];
 }
 
 std::string duration_text(double seconds) {

@@ -9,9 +9,9 @@
 
 namespace dkdm::nn {
 
-// Operations of the matrix products, convolutions and attentions that `work` calls on this thread:
-// two for each multiplication with its addition, so twice what papers call MACs (and some call FLOPs). Biases,
-// normalisation, activations and softmax are not counted: a few percent at most.
+// Operations of the matrix products, convolutions and attentions that `work` calls on this thread: a
+// multiplication and its addition are two, so the figure is twice what papers call MACs (and some
+// FLOPs). Biases, normalisation, activations and softmax are not counted: a few percent at most.
 DKDM_API std::int64_t count_flops(const std::function<void()>& work);
 
 // count_flops of the forward of one image. No gradient; the network is left in its mode.

@@ -68,6 +68,7 @@ void write_manifest(const fs::path& folder, Manifest& manifest) {
                      {"elapsed_s", manifest.elapsed_s},
                      {"steps", manifest.steps},
                      {"teacher_evaluations", manifest.teacher_evaluations},
+                     {"flops", manifest.flops ? Json(*manifest.flops) : Json()},
                      {"peak_bytes", manifest.peak_bytes},
                      {"bytes", manifest.bytes},
                      {"sha256", manifest.sha256},
@@ -122,6 +123,8 @@ std::optional<Manifest> ArtifactStore::find(const std::string& stage,
       manifest.elapsed_s = json.at("elapsed_s");
       manifest.steps = json.at("steps");
       manifest.teacher_evaluations = json.at("teacher_evaluations");
+      // Artifacts of before FLOPs were counted do not have it.
+      if (json.contains("flops") && !json.at("flops").is_null()) manifest.flops = json.at("flops");
       manifest.peak_bytes = json.at("peak_bytes");
       manifest.bytes = json.at("bytes");
       manifest.sha256 = json.at("sha256");

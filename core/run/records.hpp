@@ -43,6 +43,7 @@ struct StageRecord {
   std::int64_t bytes = 0;
   std::int64_t steps = 0;             // training steps or images
   std::int64_t teacher_evaluations = 0;
+  std::optional<double> flops;        // of the networks' forwards and backwards; none: not counted
   std::int64_t peak_bytes = 0;        // resident memory
   std::string error;
   std::vector<std::pair<std::string, std::string>> determined_by;  // what the key is the hash of

@@ -162,6 +162,7 @@ class Runner {
     record.bytes = manifest.bytes;
     record.steps = manifest.steps;
     record.teacher_evaluations = manifest.teacher_evaluations;
+    record.flops = manifest.flops;
     record.peak_bytes = manifest.peak_bytes;
     record.determined_by = stage.parts;
     bench_.recorder->record_stage(id, record);

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "dkdm/io.hpp"
+#include "nn/flops.hpp"
 #include "run/stage_work.hpp"
 
 namespace dkdm::run {
@@ -101,6 +102,8 @@ void draw_samples(Bench& bench, const TrainedModel& model, const SamplingSpec& s
   write_samples(folder, at::cat(batches));
   for (const auto& part : parts) fs::remove(part);
   manifest.steps = spec.count;
+  manifest.flops = double(spec.count * sampling_steps(process, spec.sampler)) *
+                   double(nn::forward_flops(*model.network, model.spec));
 }
 
 void prepare_evaluator(Bench& bench, const plugin::PluginChoice& choice, const fs::path& folder,

@@ -1,5 +1,6 @@
 // Training stages: the teacher, a method's preparation, a student.
 #include "dkdm/io.hpp"
+#include "nn/flops.hpp"
 #include "run/environment.hpp"
 #include "run/model_folder.hpp"
 #include "run/stage_work.hpp"
@@ -28,6 +29,15 @@ MethodContext method_context(Bench& bench, const TrainingJob& job, const Trainin
           loaded.synthetic.get()};
 }
 
+// A backward costs two forwards: the gradients of the input and of the weights.
+constexpr double kForwardsPerExample = 3;
+
+double teacher_flops(const LoadedInputs& loaded, std::int64_t evaluations) {
+  if (!loaded.teacher) return 0;
+  return double(evaluations) *
+         double(nn::forward_flops(*loaded.teacher->network, loaded.teacher->spec));
+}
+
 }  // namespace
 
 TrainedModel TeacherSource::load(const Bench& bench) const {
@@ -46,6 +56,7 @@ void prepare_method(Bench& bench, const TrainingJob& job, const TrainingInputs& 
   method->prepare(method_context(bench, job, inputs, method->needs(), loaded), folder);
   manifest.teacher_evaluations =
       method->preparation_evaluations(job.diffusion, job.training.train.integer("batch"));
+  manifest.flops = teacher_flops(loaded, manifest.teacher_evaluations);
 }
 
 void train_student(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,
@@ -66,6 +77,10 @@ void train_student(Bench& bench, const TrainingJob& job, const TrainingInputs& i
   manifest.steps = result.steps;
   manifest.elapsed_s = result.elapsed_s;
   manifest.teacher_evaluations = result.teacher_evaluations;
+  const auto examples = result.steps * job.training.train.integer("batch");
+  manifest.flops = kForwardsPerExample * double(examples) *
+                       double(nn::forward_flops(*student, job.spec)) +
+                   teacher_flops(loaded, result.teacher_evaluations);
   manifest.peak_bytes = peak_resident_bytes();
 }
 

@@ -48,11 +48,12 @@ const char* const kSchemaSql =
 
 }  // namespace
 
-TEST_CASE("migration: a database of version 1 becomes what a new one is, with every fact",
+TEST_CASE("migration: a database of an earlier version becomes what a new one is, with every fact",
           "[robustness][results]") {
+  const std::string version = GENERATE("1", "2");
   TempFolder folder;
-  const auto file = fixture(folder, "v1.sqlite");
-  const std::vector<std::string> facts = {
+  const auto file = fixture(folder, "v" + version + ".sqlite");
+  std::vector<std::string> facts = {
       "SELECT name || title || file FROM experiments",
       "SELECT id || key || row || seed || method || config || parameters || created FROM runs",
       "SELECT id || run || pid || started || coalesce(ended, '-') || status || message FROM attempts",
@@ -63,25 +64,31 @@ TEST_CASE("migration: a database of version 1 becomes what a new one is, with ev
       "SELECT id || key || path || sha256 FROM artifacts",
       "SELECT host || cpu_features || memory_bytes FROM environments",
       "SELECT p.name || u.attempt FROM plugins p JOIN attempt_plugins u ON u.plugin = p.id"};
+  if (version != "1") {
+    facts.emplace_back("SELECT run || key || value FROM settings");
+    facts.emplace_back("SELECT stage_key || part || value FROM determinants");
+    facts.emplace_back("SELECT uid FROM runs");
+    facts.emplace_back("SELECT metric FROM latest_values");
+  }
   std::map<std::string, std::vector<std::string>> before;
   for (const auto& sql : facts) before[sql] = rows_of(file, sql);
   CHECK_THROWS_WITH(runs_list(file), Catch::Contains("dkdm db migrate"));
 
   Store store(file);
   REQUIRE(store.migration());
-  CHECK(store.migration()->from == 1);
-  CHECK(store.migration()->backup == file.string() + ".v1-backup");
+  CHECK(store.migration()->from == std::stoi(version));
+  CHECK(store.migration()->backup == file.string() + ".v" + version + "-backup");
   for (const auto& sql : facts) {
     INFO(sql);
     CHECK(!before[sql].empty());
     CHECK(rows_of(file, sql) == before[sql]);
     CHECK(rows_of(store.migration()->backup, sql) == before[sql]);
   }
-  CHECK(rows_of(store.migration()->backup, "PRAGMA user_version")[0] == "1");
+  CHECK(rows_of(store.migration()->backup, "PRAGMA user_version")[0] == version);
   CHECK(rows_of(store.migration()->backup, "PRAGMA application_id")[0] == "1684759661");  // "dkdm"
   { Store fresh(folder / "fresh.sqlite"); }
   CHECK(rows_of(file, kSchemaSql) == rows_of(folder / "fresh.sqlite", kSchemaSql));
-  CHECK(rows_of(file, "PRAGMA user_version")[0] == "2");
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "3");
   CHECK(rows_of(file, "PRAGMA integrity_check")[0] == "ok");
   CHECK(rows_of(file, "PRAGMA foreign_key_check").empty());
 }
@@ -102,6 +109,14 @@ TEST_CASE("migration: what version 1 lacked is filled in", "[robustness][results
   run.experiment = "old";
   run.key = "key4";
   CHECK(store.begin_run(run, an_environment(), {}) == 4);
+}
+
+TEST_CASE("migration: what version 2 did not count stays unknown", "[robustness][results]") {
+  TempFolder folder;
+  const auto file = fixture(folder, "v2.sqlite");
+  Store store(file);
+  CHECK(query(file, "SELECT 1 FROM costs").rows.size() == 5);
+  CHECK(query(file, "SELECT 1 FROM costs WHERE flops IS NOT NULL").rows.empty());
 }
 
 TEST_CASE("migration: copies of a file agree on the identity of its runs",
@@ -168,7 +183,7 @@ TEST_CASE("migration: a killed one leaves the old file, and the next one succeed
   CHECK(unfinished > 0);
   Store store(file);
   CHECK(rows_of(file, "SELECT count(*) FROM runs")[0] == "5");
-  CHECK(rows_of(file, "PRAGMA user_version")[0] == "2");
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "3");
 }
 
 TEST_CASE("migration: a file that cannot be copied stays as it is", "[robustness][results]") {

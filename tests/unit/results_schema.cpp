@@ -54,7 +54,9 @@ std::int64_t add_run(Store& store, const std::string& shape, const std::string& 
   const auto id = store.begin_run(run, an_environment(), {});
   store.record_stage(id, a_stage("synthetic", "set", 8192, 8192 * 25));
   store.record_stage(id, a_stage("pool", "pool" + run.key, 0, 1000));
-  store.record_stage(id, a_stage("train", "train" + run.key, 200, 400));
+  auto train = a_stage("train", "train" + run.key, 200, 400);
+  train.flops = 6e12;
+  store.record_stage(id, train);
   store.record_curves("train" + run.key, {{"loss", 1, 1.0}, {"loss", 2, 0.5}});
   for (const auto step : steps) {
     std::vector<run::MetricRecord> metrics = {a_metric("fid", 1000. / step + seed),
@@ -181,4 +183,7 @@ TEST_CASE("views: a shared stage's cost is shared", "[unit][results]") {
   CHECK(csv(file, "SELECT stage, sum(elapsed_s / shared_by) AS seconds, max(shared_by) AS runs, "
                   "sum(student_steps) AS steps FROM costs GROUP BY stage") ==
         "stage,seconds,runs,steps\r\npool,240,1,0\r\nsynthetic,60,4,0\r\ntrain,240,1,800\r\n");
+  // What was not counted is not zero.
+  CHECK(csv(file, "SELECT stage, sum(flops) AS flops FROM costs GROUP BY stage") ==
+        "stage,flops\r\npool,\r\nsynthetic,\r\ntrain,2.4e+13\r\n");
 }

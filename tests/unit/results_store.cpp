@@ -38,6 +38,7 @@ TEST_CASE("store: every record comes back as it was given", "[unit][results]") {
   stage.bytes = 1'400'000;
   stage.steps = 100;
   stage.teacher_evaluations = 6400;
+  stage.flops = 2.5e15;
   stage.peak_bytes = 5'000'000'000;
   store.record_stage(id, stage);
   store.record_artifact({"abc", "weights", "train/abc/model.safetensors", "00ff", 1'400'000});
@@ -52,8 +53,8 @@ TEST_CASE("store: every record comes back as it was given", "[unit][results]") {
         "dit2");
   CHECK(query(file, "SELECT * FROM stages").render(Format::csv) ==
         "run,name,key,plugin,status,started,elapsed_s,artifact,bytes,steps,teacher_evaluations,"
-        "peak_bytes,error\r\n1,train,abc,dynamic,done,1000.25,12.5,train/abc,1400000,100,6400,"
-        "5000000000,\r\n");
+        "flops,peak_bytes,error\r\n1,train,abc,dynamic,done,1000.25,12.5,train/abc,1400000,100,6400,"
+        "2.5e+15,5000000000,\r\n");
   CHECK(value(file, "SELECT value FROM metrics WHERE name = 'fid'") == "254.5");
   CHECK(value(file, "SELECT higher_is_better FROM metrics WHERE name = 'is'") == "1");
   CHECK(value(file, "SELECT sum(value) FROM curves WHERE stage_key = 'abc'") == "0.75");
