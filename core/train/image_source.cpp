@@ -7,8 +7,8 @@
 
 #include <ATen/ATen.h>
 
+#include "dkdm/numpy_choice.hpp"
 #include "dkdm/training_data.hpp"
-#include "train/numpy_choice.hpp"
 
 namespace dkdm {
 
@@ -134,7 +134,7 @@ Mixture reference_mixture(std::int64_t real_images, std::int64_t total, double f
                       " training images asks for " + std::to_string(real_count) +
                       " real ones, but the dataset has " + std::to_string(real_images));
   }
-  train::NumpyChoice generator(0);
+  NumpyChoice generator(0);
   Mixture mixture;
   mixture.real = to_tensor(generator.choice(real_images, real_count));
   mixture.synthetic = to_tensor(generator.choice(total, total - real_count));

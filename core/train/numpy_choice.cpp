@@ -1,13 +1,13 @@
 // numpy draws a whole permutation by Fisher-Yates from the end and takes its front; each swap's
 // index comes from 32-bit words by masked rejection (random_interval of numpy's distributions.c).
-#include "train/numpy_choice.hpp"
+#include "dkdm/numpy_choice.hpp"
 
 #include <bit>
 #include <cassert>
 #include <numeric>
 #include <utility>
 
-namespace dkdm::train {
+namespace dkdm {
 
 std::vector<std::int64_t> NumpyChoice::choice(std::int64_t n, std::int64_t count) {
   assert(n >= 0 && n < (std::int64_t{1} << 32) && count >= 0 && count <= n);
@@ -26,4 +26,4 @@ std::vector<std::int64_t> NumpyChoice::choice(std::int64_t n, std::int64_t count
   return order;
 }
 
-}  // namespace dkdm::train
+}  // namespace dkdm

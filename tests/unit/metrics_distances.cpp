@@ -55,10 +55,10 @@ TEST_CASE("frechet: a set against itself is zero within rounding, full rank or n
   const auto full =
       of(dkdm::Random(1, dkdm::Stream::evaluator).normal(0, 0, 200, {20}).to(at::kDouble));
   CHECK(std::abs(frechet_distance(full, full)) < 1e-12);
-  // 5 vectors in 20 dimensions: sixteen eigenvalues are zero but for rounding, whose root, about
-  // sqrt(2^-52), is what remains of each.
+  // 5 vectors in 20 dimensions: sixteen eigenvalues are zero but for rounding, and no root of that
+  // rounding, about 1e-8, is left.
   const auto flat = of(dkdm::golden::u_fill(5, {5, 20}).pow(2));
-  CHECK(std::abs(frechet_distance(flat, flat)) < 16 * 2 * 1.5e-8);
+  CHECK(std::abs(frechet_distance(flat, flat)) < 1e-13);
   const auto nothing = diagonal({1, 2}, {0, 0});
   CHECK(frechet_distance(nothing, nothing) == 0);
 }
@@ -73,9 +73,13 @@ TEST_CASE("frechet: what is no pair of covariances is an error, never NaN", "[un
   CHECK_THROWS_WITH(
       frechet_distance(good, diagonal({0, 0}, {1, std::numeric_limits<double>::infinity()})),
       Catch::Contains("not finite"));
-  // 2 + (-6) - 2 sum sqrt(0) = -4.
-  CHECK_THROWS_WITH(frechet_distance(good, diagonal({0, 0}, {-3, -3})),
-                    Catch::Contains("-4") && Catch::Contains("covariance"));
+  CHECK_THROWS_WITH(frechet_distance(good, diagonal({0, 0}, {1, -3})),
+                    Catch::Contains("-3") && Catch::Contains("covariance"));
+  // Eigenvalues 3 and -1: given the first, the second feature's variance would be 1 - 4 = -3.
+  const Gaussian crossed{at::zeros({2}, at::kDouble),
+                         at::tensor({1., 2., 2., 1.}, at::kDouble).view({2, 2}), 100};
+  CHECK_THROWS_WITH(frechet_distance(good, crossed),
+                    Catch::Contains("-3") && Catch::Contains("covariance"));
 }
 
 TEST_CASE("inception score: certain and even over k classes gives k; no preference gives 1",

@@ -5,10 +5,10 @@
 
 #include <vector>
 
+#include "dkdm/numpy_choice.hpp"
 #include "dkdm/training_data.hpp"
-#include "train/numpy_choice.hpp"
 
-using dkdm::train::NumpyChoice;
+using dkdm::NumpyChoice;
 using Values = std::vector<std::int64_t>;
 
 namespace {

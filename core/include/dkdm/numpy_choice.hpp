@@ -8,7 +8,7 @@
 
 #include "dkdm/error.hpp"
 
-namespace dkdm::train {
+namespace dkdm {
 
 class DKDM_API NumpyChoice {
  public:
@@ -22,4 +22,4 @@ class DKDM_API NumpyChoice {
   std::mt19937 engine_;
 };
 
-}  // namespace dkdm::train
+}  // namespace dkdm

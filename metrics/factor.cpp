@@ -1,0 +1,132 @@
+// Definition: factor.hpp.
+#include "metrics/factor.hpp"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+namespace dkdm::metrics {
+namespace {
+
+constexpr double kEpsilon = std::numeric_limits<double>::epsilon();
+constexpr std::int64_t kPanel = 64;
+// Of a variance: what rounding of an f32 file explains, and more is no covariance.
+constexpr double kMostNegative = 1e-3;
+constexpr std::int64_t kSmall = 128;
+constexpr int kMostSteps = 30;
+
+// Powers of two near the square roots of the variances, 1 for none.
+at::Tensor scales(const at::Tensor& variances) {
+  return at::where(variances > 0, variances.log2().mul(0.5).round().exp2(),
+                   at::ones_like(variances));
+}
+
+// Chosen columns of a panel, or fewer where the matrix is used up: pivots among rows of `left`,
+// columns of the factor for them.
+struct Panel {
+  at::Tensor columns;  // [m,chosen]
+  at::Tensor kept;     // bool [m]: rows that were no pivot
+  bool last = false;
+};
+
+Panel factor_panel(const at::Tensor& left, double tolerance) {
+  const auto rows = left.size(0), width = std::min(kPanel, rows);
+  Panel panel{at::zeros({rows, width}, at::kDouble), at::ones({rows}, at::kBool)};
+  auto variance = left.diagonal().clone();
+  std::int64_t chosen = 0;
+  for (; chosen < width; ++chosen) {
+    // Once the variances left are rounding, they are of both signs.
+    const auto open = variance.masked_select(panel.kept);
+    const double least = open.min().item<double>();
+    const auto pivot = variance.masked_fill(panel.kept.logical_not(), -1).argmax().item<std::int64_t>();
+    const double largest = variance[pivot].item<double>();
+    if (least < -kMostNegative)
+      throw std::invalid_argument("a matrix is no covariance: given the other features, a variance "
+                                  "is " + std::to_string(least) + " of its feature's");
+    if (largest <= std::max(tolerance, -4 * least)) {
+      panel.last = true;
+      break;
+    }
+    const auto before = panel.columns.narrow(1, 0, chosen);
+    auto column = left.select(1, pivot) - before.mv(before[pivot]);
+    column.mul_(panel.kept).div_(std::sqrt(largest));
+    column[pivot] = std::sqrt(largest);
+    variance.sub_(column.square());
+    panel.columns.select(1, chosen).copy_(column);
+    panel.kept[pivot] = false;
+  }
+  panel.columns = panel.columns.narrow(1, 0, chosen);
+  return panel;
+}
+
+// Q of the polar decomposition M = Q H of a square matrix; none where M is singular.
+std::optional<at::Tensor> polar_factor(const at::Tensor& matrix) {
+  auto norm = [](const at::Tensor& x) {
+    return x.abs().sum(0).max().item<double>() * x.abs().sum(1).max().item<double>();
+  };
+  const double root = std::sqrt(double(matrix.size(0)));
+  at::Tensor q = matrix;
+  bool scaled = true;
+  for (int step = 0; step < kMostSteps; ++step) {
+    const auto [inverse, info] = at::linalg_inv_ex(q);
+    if (info.item<int>() != 0 || !inverse.isfinite().all().item<bool>()) return std::nullopt;
+    const double scale = scaled ? std::pow(norm(inverse) / norm(q), 0.25) : 1.0;
+    const auto next = q.mul(scale / 2).add_(inverse.t(), 0.5 / scale);
+    const double change = (next - q).norm().item<double>();
+    q = next;
+    // Quadratic from here: an error e becomes e^2 / 2.
+    if (change < 1e-7) return q;
+    if (change < 0.01 * root) scaled = false;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+at::Tensor covariance_factor(const at::Tensor& covariance) {
+  if (!covariance.isfinite().all().item<bool>())
+    throw std::invalid_argument("a covariance is not finite");
+  const auto full = covariance.to(at::kCPU, at::kDouble);
+  const double least = full.diagonal().min().item<double>();
+  if (least < 0)
+    throw std::invalid_argument("a matrix is no covariance: a variance is " +
+                                std::to_string(least));
+  const auto size = full.size(0);
+  const auto scale = scales(full.diagonal());
+  auto left = full / scale / scale.unsqueeze(1);
+  auto factor = at::zeros({size, size}, at::kDouble);
+  auto rows = at::arange(size, at::kLong);
+  const double tolerance = double(size) * kEpsilon;
+  std::int64_t rank = 0;
+  while (rows.size(0) > 0) {
+    const Panel panel = factor_panel(left, tolerance);
+    const auto chosen = panel.columns.size(1);
+    factor.narrow(1, rank, chosen).index_copy_(0, rows, panel.columns);
+    rank += chosen;
+    if (panel.last) break;
+    const auto kept = panel.kept.nonzero().flatten();
+    rows = rows.index_select(0, kept);
+    const auto columns = panel.columns.index_select(0, kept);
+    left = left.index_select(0, kept).index_select(1, kept);
+    left.addmm_(columns, columns.t(), /*beta=*/1, /*alpha=*/-1);
+  }
+  return factor.narrow(1, 0, rank) * scale.unsqueeze(1);
+}
+
+double singular_value_sum(const at::Tensor& matrix) {
+  if (matrix.numel() == 0) return 0;
+  at::Tensor square = matrix;
+  if (std::min(matrix.size(0), matrix.size(1)) > kSmall) {
+    if (matrix.size(0) < matrix.size(1)) square = matrix.t();
+    if (square.size(0) != square.size(1)) square = std::get<1>(at::linalg_qr(square, "r"));
+    if (const auto q = polar_factor(square)) return q->mul(square).sum().item<double>();
+  }
+  return at::linalg_svdvals(square).sum().item<double>();
+}
+
+}  // namespace dkdm::metrics
