@@ -10,11 +10,11 @@
 
 namespace dkdm::metrics {
 
-// One convolution with its batch norm. Kernel and padding are (height, width).
+// One convolution with its batch norm, on maps of `side` x `side`.
 struct InceptionLayer {
   std::string name;        // "Mixed_6b.branch7x7_2"
   std::string tensorflow;  // "mixed_4/tower/conv_1"
-  std::int64_t in, out, kernel_h, kernel_w;
+  std::int64_t side, in, out, kernel_h, kernel_w;
   std::int64_t stride = 1, pad_h = 0, pad_w = 0;
 };
 
