@@ -46,17 +46,6 @@ std::string quoted_tick(const std::string& text) {
   return out;
 }
 
-// A file's name out of any experiment's.
-std::string file_name(const std::string& experiment) {
-  std::string out;
-  for (const char c : experiment.substr(0, 100)) {
-    const bool plain =
-        std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.';
-    out += plain ? c : '_';
-  }
-  return out.empty() || out[0] == '.' || out[0] == '-' ? "_" + out : out;
-}
-
 // What gnuplot is to draw: the body of a script, whose data is the file `name`.dat beside it.
 struct Figure {
   std::string name, data, script;
@@ -139,13 +128,13 @@ std::vector<Figure> figures_of(const std::vector<ReportTable>& tables) {
   std::vector<Figure> figures;
   std::map<std::string, int> seen;
   for (const auto& table : tables) {
-    auto name = file_name(table.experiment);
+    auto name = plain_name(table.experiment);
     if (const int number = ++seen[name]; number > 1) name += "-" + std::to_string(number);
     for (const auto& chart : charts_of(table)) {
       figures.push_back(curves(name + "-" + chart.id, chart));
     }
     for (const auto& metric : table.metrics) {
-      auto figure = bars(name + "-bars-" + file_name(metric), table, metric);
+      auto figure = bars(name + "-bars-" + plain_name(metric), table, metric);
       if (!figure.name.empty()) figures.push_back(std::move(figure));
     }
   }

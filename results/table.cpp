@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
@@ -199,8 +200,21 @@ char32_t next_code_point(std::string_view text, std::size_t& i) {
     if ((next & 0xc0) != 0x80) return 0xfffd;
     code = code << 6 | (next & 0x3f);
   }
+  // Longer than need be, half of a pair of UTF-16, beyond Unicode's end.
+  constexpr char32_t kLeast[] = {0, 0x80, 0x800, 0x10000};
+  if (code < kLeast[extra] || within(code, 0xd800, 0xdfff) || code > 0x10ffff) return 0xfffd;
   i += extra;
   return code;
+}
+
+std::string valid_utf8(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size();) {
+    const auto start = i;
+    if (next_code_point(text, i) == 0xfffd) out += "\xef\xbf\xbd";
+    else out += text.substr(start, i - start);
+  }
+  return out;
 }
 
 int display_width(std::string_view text) {
@@ -255,6 +269,16 @@ std::string markdown_text(std::string_view text) {
     }
   }
   return out;
+}
+
+std::string plain_name(std::string_view text) {
+  std::string out;
+  for (const char c : text.substr(0, 99)) {
+    const bool plain =
+        std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.';
+    out += plain ? c : '_';
+  }
+  return out.empty() || out[0] == '.' || out[0] == '-' ? "_" + out : out;
 }
 
 std::string shortest(double value) {

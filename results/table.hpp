@@ -46,6 +46,8 @@ struct Table {
 
 // Decodes one code point of UTF-8 at `i` and moves past it; U+FFFD and one byte for malformed input.
 char32_t next_code_point(std::string_view text, std::size_t& i);
+// The text with U+FFFD for each malformed byte.
+std::string valid_utf8(std::string_view text);
 
 // Columns a terminal uses for UTF-8 text: wide characters count 2, combining ones 0.
 int display_width(std::string_view text);
@@ -56,6 +58,10 @@ std::string shortened(std::string_view text, int most);
 // direction of writing as \uNNNN), or in Markdown too.
 std::string terminal_text(std::string_view text);
 std::string markdown_text(std::string_view text);
+
+// A name for a file or folder out of any text, at most 100 bytes: letters, digits and . - _ stay, all
+// else becomes _, and it neither is empty nor begins with a dot or a dash.
+std::string plain_name(std::string_view text);
 
 // Numbers as text: shortest that reads back the same; fixed decimals; "0.35 M"; "1:04:09".
 std::string shortest(double value);

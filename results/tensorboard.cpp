@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "results/database.hpp"
+#include "results/table.hpp"
 
 namespace dkdm::results {
 namespace {
@@ -53,7 +54,8 @@ std::string version_event(double time) {
 }
 
 std::string scalar_event(double time, std::int64_t step, const std::string& name, double value) {
-  const auto scalar = lengthed(1, name) + tag(2, kFixed32) + bytes_of(static_cast<float>(value));
+  // A reader refuses the whole file for a string that is not UTF-8.
+  const auto scalar = lengthed(1, valid_utf8(name)) + tag(2, kFixed32) + bytes_of(static_cast<float>(value));
   return tag(1, kFixed64) + bytes_of(time) + tag(2, kVarint) +
          varint(static_cast<std::uint64_t>(step)) + lengthed(5, lengthed(1, scalar));
 }
@@ -65,7 +67,8 @@ struct RunToExport {
   double created = 0;
 
   fs::path folder() const {
-    return fs::path(experiment) / (row + "-seed" + std::to_string(seed) + "-run" + std::to_string(id));
+    return fs::path(plain_name(experiment)) /
+           (plain_name(row) + "-seed" + std::to_string(seed) + "-run" + std::to_string(id));
   }
 };
 

@@ -9,7 +9,8 @@
 
 namespace dkdm::results {
 
-// One folder a run, FOLDER/EXPERIMENT/ROW-seedS-runN, with one event file: each training curve as a scalar
+// One folder a run, FOLDER/EXPERIMENT/ROW-seedS-runN (names as plain_name makes them), with one event
+// file: each training curve as a scalar
 // ("loss"), each metric at its step ("fid@2048 ema"). The time of a curve's point is interpolated
 // between the start and end of its stage. `runs` empty = all. A file that is there already is replaced.
 // Returns the files written. Throws StoreError.

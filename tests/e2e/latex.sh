@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Typesets the report's LaTeX, as a paper would include it. Usage: latex.sh FOLDER (that report-samples
-# made). Needs pdfTeX (Debian: texlive-latex-recommended), which nothing else here does, so it is no package of
-# the launcher's: without it this test is skipped (exit code 77).
+# made). Needs pdfTeX with booktabs (Debian: texlive-latex-recommended), which `./dkdm test` installs where it
+# may: without it this test is skipped (exit code 77).
 set -euo pipefail
 cd -- "$1"
 kpsewhich booktabs.sty >/dev/null 2>&1 && command -v pdflatex >/dev/null || {

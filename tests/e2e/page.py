@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Opens the report's pages in a real browser. Usage: page.py FOLDER (that report-samples made)
 
-Needs Chromium (Debian: chromium), which nothing else here does, so it is no package of the launcher's:
-without it this test is skipped (exit code 77). Leaves screenshots in FOLDER/screenshots.
+Needs Chromium (Debian: chromium), which `./dkdm test` installs where it may: without it this test is
+skipped (exit code 77). Leaves screenshots in FOLDER/screenshots.
 """
 import base64
 import json

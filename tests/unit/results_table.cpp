@@ -111,6 +111,26 @@ TEST_CASE("table: width counts arrows once, wide characters twice, combining one
   CHECK(display_width("\xff\xfe") == 2);      // two broken bytes
 }
 
+TEST_CASE("table: malformed UTF-8 is replaced byte by byte", "[unit][results]") {
+  const std::string mark = "\xef\xbf\xbd";
+  CHECK(valid_utf8("ρ 漢 \xf0\x9f\x92\xa5") == "ρ 漢 \xf0\x9f\x92\xa5");
+  CHECK(valid_utf8("a\xff\xfe" "b") == "a" + mark + mark + "b");
+  // RFC 3629, sections 3 and 10: an overlong slash, a surrogate, a code beyond U+10FFFF, a cut end.
+  CHECK(valid_utf8("\xc0\xaf") == mark + mark);
+  CHECK(valid_utf8("\xe0\x80\xaf") == mark + mark + mark);
+  CHECK(valid_utf8("\xed\xa0\x80") == mark + mark + mark);
+  CHECK(valid_utf8("\xf4\x90\x80\x80") == mark + mark + mark + mark);
+  CHECK(valid_utf8("\xe6\xbc") == mark + mark);
+}
+
+TEST_CASE("table: a name for a file stays within its folder", "[unit][results]") {
+  CHECK(plain_name("table2-cifar10_v1.5") == "table2-cifar10_v1.5");
+  CHECK(plain_name("../../etc/passwd") == "_.._.._etc_passwd");
+  CHECK(plain_name("") == "_");
+  CHECK(plain_name("-o rm") == "_-o_rm");
+  CHECK(plain_name(std::string(500, 'W')).size() <= 100);
+}
+
 TEST_CASE("table: numbers read as a person writes them", "[unit][results]") {
   CHECK(shortest(0.1) == "0.1");
   CHECK(fixed(2.345678, 2) == "2.35");

@@ -1,5 +1,5 @@
 // Event files: framing against published checks, and the fields read back. That TensorBoard's own
-// reader takes them: tests/fixtures/tensorboard/verify.py.
+// reader takes them: tests/e2e/event_files.py.
 #include <catch2/catch.hpp>
 
 #include <cstring>
@@ -47,7 +47,7 @@ TEST_CASE("tensorboard: CRC-32C agrees with the published checks", "[unit][resul
 
 TEST_CASE("tensorboard: a record is framed as the reader expects", "[unit][results]") {
   // Length 2, its masked CRC, "hi", its masked CRC: from the definition in
-  // tensorflow/core/lib/io/record_writer.h, computed apart by tests/fixtures/tensorboard/verify.py.
+  // tensorflow/core/lib/io/record_writer.h.
   CHECK(hex(tfrecord("hi")) == "0200000000000000" "78270b34" "6869" "13d60856");
 }
 
