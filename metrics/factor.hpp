@@ -6,15 +6,15 @@
 
 namespace dkdm::metrics {
 
-// F [D,rank] f64 with F F^T = covariance [D,D] to rounding of each variance, by Cholesky with
-// diagonal pivoting (Higham 2002, ch. 10.3) of the matrix scaled to variances near 1. It ends where
-// what is left is rounding. Throws std::invalid_argument for values that are not finite, and for a
-// matrix that is no covariance.
+// F [D,rank] f64 with F F^T = covariance [D,D] to rounding of each variance: Cholesky of the matrix
+// scaled to variances near 1, with diagonal pivoting (Higham 2002, ch. 10.3) where it is not
+// definite; that ends where what is left is rounding. Throws std::invalid_argument for values that
+// are not finite, and for a matrix that is no covariance.
 at::Tensor covariance_factor(const at::Tensor& covariance);
 
 // Sum of the singular values of a matrix [m,n] f64. Above 128 rows and columns by its polar
-// factor Q, as tr Q^T M: scaled Newton iteration (Higham 2008, alg. 8.20), singular matrices by
-// LAPACK.
+// factor Q, as tr Q^T M: Newton's iteration (Higham 2008, ch. 8.6) with the scaling of Byers & Xu
+// 2008; singular matrices by LAPACK.
 double singular_value_sum(const at::Tensor& matrix);
 
 }  // namespace dkdm::metrics
