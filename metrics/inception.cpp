@@ -3,9 +3,11 @@
 #include "metrics/inception.hpp"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/util/StringUtil.h>
 
+#include <algorithm>
 #include <array>
 #include <stdexcept>
 #include <vector>
@@ -16,8 +18,8 @@ namespace dkdm::metrics {
 namespace {
 
 constexpr double kNormEpsilon = 1e-3;
-// Images at once: the early maps of more are larger than a processor's caches.
-constexpr std::int64_t kBatch = 8;
+// Images at once: maps of more outgrow the caches. Each thread needs a few to have work.
+constexpr std::int64_t kBatch = 8, kBatchPerThread = 4;
 constexpr auto kChannelsLast = at::MemoryFormat::ChannelsLast;
 
 // Takes tensors by name, checked; what is left at the end was not expected.
@@ -211,7 +213,7 @@ struct Inception::Network {
     x = mixed_7("Mixed_7c", x,
                 run("Mixed_7c.branch_pool", at::max_pool2d(x, {3, 3}, {1, 1}, {1, 1})));
     const auto pooled = x.mean({2, 3});
-    return {pooled, spatial.contiguous(), pooled.mm(classes)};
+    return {pooled, spatial, pooled.mm(classes)};
   }
 };
 
@@ -230,7 +232,19 @@ InceptionFeatures Inception::operator()(const at::Tensor& images) const {
     throw std::invalid_argument(c10::str("images are ", images.scalar_type(), " ", images.sizes(),
                                          ", expected Float [n,3,299,299]"));
   const at::NoGradGuard no_grad;
-  return network_->features(images.contiguous(kChannelsLast));
+  const auto batch = std::max(kBatch, kBatchPerThread * at::get_num_threads());
+  const auto count = images.size(0);
+  InceptionFeatures all{at::empty({count, kPooled}), at::empty({count, kSpatial}),
+                        at::empty({count, kClasses})};
+  for (std::int64_t first = 0; first < count; first += batch) {
+    const auto size = std::min(batch, count - first);
+    const auto some =
+        network_->features(images.narrow(0, first, size).contiguous(kChannelsLast));
+    all.pooled.narrow(0, first, size).copy_(some.pooled);
+    all.spatial.narrow(0, first, size).copy_(some.spatial);
+    all.logits.narrow(0, first, size).copy_(some.logits);
+  }
+  return all;
 }
 
 }  // namespace dkdm::metrics
