@@ -63,7 +63,7 @@ at::Tensor from_list(const std::vector<T>& list, at::IntArrayRef sizes, const st
   const auto count = c10::multiply_integers(sizes);
   const at::Tensor listed = at::tensor(at::ArrayRef<T>(list), c10::CppTypeToScalarType<T>::value);
   if (static_cast<std::int64_t>(list.size()) == count) return listed.view(sizes);
-  if (list.size() == 1) return listed.view({}).expand(sizes);  // no memory for a shape that lies
+  if (list.size() == 1) return listed[0].expand(sizes);  // no memory for a shape that lies
   throw DataError(where, "lists " + std::to_string(list.size()) + " values for " +
                              std::to_string(count));
 }

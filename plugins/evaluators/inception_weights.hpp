@@ -60,8 +60,10 @@ inline InceptionWeights load_inception_weights(const std::filesystem::path& file
     throw DataError(file.string(), "its SHA-256 is " + weights.sha256 +
                                        ", its name promises one that begins with 6726825d: the "
                                        "download is damaged or another file");
-  // A GraphDef begins with a node: field 1, length-delimited.
-  if (std::ifstream(file, std::ios::binary).get() == 0x0a) {
+  const int first_byte = std::ifstream(file, std::ios::binary).get();
+  if (first_byte == 0x1f)
+    throw DataError(file.string(), "is packed; unpack classify_image_graph_def.pb from it");
+  if (first_byte == 0x0a) {  // a GraphDef's first node: field 1, length-delimited
     try {
       weights.state = metrics::from_tensorflow(io::read_graph_constants(file));
     } catch (const std::invalid_argument& error) {

@@ -2,7 +2,8 @@
 each evaluator's rule, from the Python packages pytorch-fid and torch-fidelity and from Pillow.
 
 python3 make_inception.py
-Needs torch, torchvision, numpy, Pillow, pytorch-fid and torch-fidelity. About a minute, 1 GB.
+Needs torch, torchvision, numpy, Pillow, pytorch-fid, torch-fidelity, and tensorboard for TensorFlow's
+protocol buffers. About a minute, 1 GB.
 """
 import hashlib
 import json
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 import torchvision
 from PIL import Image
 from pytorch_fid import inception as pytorch_fid
+from tensorboard.compat.proto.graph_pb2 import GraphDef
 from torch_fidelity import feature_extractor_inceptionv3 as torch_fidelity
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
@@ -105,6 +107,37 @@ def layout(state):
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
+def graph():
+    """A GraphDef with a constant of every kind that the reader knows, and nodes that it leaves out."""
+    made = GraphDef()
+    made.versions.producer = 8
+
+    def node(name, op="Const"):
+        added = made.node.add(name=name, op=op)
+        added.attr["dtype"].type = 1
+        return added
+
+    def constant(name, dtype, *shape):
+        tensor = node(name).attr["value"].tensor
+        tensor.dtype = dtype
+        for size in shape:
+            tensor.tensor_shape.dim.add(size=size)
+        return tensor
+
+    node("input", "Placeholder")
+    raw = np.array([[0.5, -1.25, 3], [4, 5, -6]], "<f4")
+    constant("part/raw", 1, 2, 3).tensor_content = raw.tobytes()
+    constant("listed", 1, 4).float_val.extend([1, 2, 3, 4.5])
+    constant("repeated", 1, 2, 2).float_val.append(7.5)
+    constant("scalar", 1).float_val.append(-2)
+    constant("empty", 1, 0)
+    constant("double", 2, 2).double_val.extend([1e300, -1])
+    constant("raw double", 2, 1).tensor_content = np.array([0.1], "<f8").tobytes()
+    constant("whole", 3, 2).int_val.extend([1, 2])
+    node("sum", "Add").input.extend(["part/raw", "scalar"])
+    return made.SerializeToString(deterministic=True).hex()
+
+
 with th.no_grad():
     state = state_dict(network())
     golden = {
@@ -112,6 +145,7 @@ with th.no_grad():
                             ("pytorch-fid", "torch-fidelity", "torchvision", "torch", "pillow")),
         "made_by": "tests/golden/make_inception.py",
         "layout": layout(state),
+        "graph": graph(),
         "resized": [resized(shape) for shape in RESIZED],
         "images": [3, 3, 32, 32],
         "features": {"pytorch-fid": features(of_pytorch_fid(state, images(3, 3, 32, 32))),
