@@ -24,4 +24,18 @@ std::int64_t Method::preparation_evaluations(const DiffusionConfig&, std::int64_
 
 void Method::prepare(const MethodContext&, const std::filesystem::path&) {}
 
+void Evaluator::prepare_from_statistics(const Statistics&, const Dataset*,
+                                        const std::filesystem::path&) {
+  throw ConfigError("this evaluator takes images as reference, no computed statistics");
+}
+
+io::TensorMap Evaluator::reference_statistics() const {
+  throw ConfigError("this evaluator's reference statistics have no file layout of their own");
+}
+
+void Evaluator::restore(const io::TensorMap& state) {
+  reset();
+  merge(state);
+}
+
 }  // namespace dkdm

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "run/reference.hpp"
+
 namespace dkdm::run {
 namespace {
 
@@ -78,16 +80,19 @@ class Planner {
  private:
   using Chain = std::vector<std::pair<std::string, std::size_t>>;
 
-  // Too few samples for the evaluator would show only after hours of training.
+  // Too few samples for a published table would show only after days of training. At desk scale they
+  // are a person's choice: the evaluation warns.
   void check_sample_counts() const {
+    if (experiment_.scale != "paper") return;
     const auto least =
         bench_.registry.evaluator(experiment_.evaluator, bench_.host)->least_samples();
     for (const auto& row : experiment_.rows)
       if (const auto count = row.sample.integer("count"); count < least)
         throw ConfigError(experiment_.file.string(),
                           "row \"" + row.id + "\": sample.count = " + std::to_string(count) +
-                              ", but the evaluator " + experiment_.evaluator.name +
-                              " needs at least " + std::to_string(least) +
+                              ", but at scale \"paper\" the evaluator " +
+                              experiment_.evaluator.name + " needs at least " +
+                              std::to_string(least) +
                               " samples (twice its largest feature dimension)");
   }
 
@@ -245,15 +250,20 @@ class Planner {
   }
 
   std::size_t evaluator_stage() {
+    if (evaluator_parts_.empty()) {
+      const auto identity =
+          bench_.registry.evaluator(experiment_.evaluator, bench_.host)->identity();
+      evaluator_has_identity_ = !identity.empty();
+      evaluator_parts_ = evaluator_parts(experiment_.evaluator, identity, dataset_);
+    }
     Stage stage = stage_of("evaluator", "prepare the evaluator", experiment_.evaluator.name,
-                           {{"stage", "evaluator"},
-                            {"evaluator", describe(experiment_.evaluator)},
-                            {"dataset", dataset_}});
+                           evaluator_parts_);
     // Evaluators do not say what they cost; this is the desk-scale classifier's order of magnitude.
     stage.estimated_s = 25;
     const auto choice = experiment_.evaluator;
-    stage.work = [choice](Bench& bench, const auto& folder, Manifest& manifest) {
-      prepare_evaluator(bench, choice, folder, manifest);
+    const Reference reference{recipe_of(experiment_.dataset), bench_.dataset, std::nullopt};
+    stage.work = [choice, reference](Bench& bench, const auto& folder, Manifest&) {
+      fill_reference(*bench.registry.evaluator(choice, bench.host), choice, reference, folder);
     };
     return add_stage(std::move(stage));
   }
@@ -311,6 +321,9 @@ class Planner {
                               {{"stage", "evaluate"},
                                {"samples", key(sample_stage)},
                                {"evaluator", key(evaluator)}});
+    // Parameters that do not enter the prepared evaluator enter here.
+    if (evaluator_has_identity_)
+      evaluate.parts.emplace_back("parameters", experiment_.evaluator.params.canonical());
     evaluate.estimated_s = 1;
     evaluate.inputs = {sample_stage, evaluator};
     evaluate.work = [choice = experiment_.evaluator, evaluator_folder = folder(evaluator),
@@ -364,10 +377,19 @@ class Planner {
   const ImageSpec spec_;
   const std::string dataset_;
   std::string teacher_fingerprint_;
+  KeyParts evaluator_parts_;
+  bool evaluator_has_identity_ = false;
   Plan plan_;
 };
 
 }  // namespace
+
+KeyParts evaluator_parts(const plugin::PluginChoice& choice, const std::string& identity,
+                         const std::string& reference) {
+  const std::string evaluator =
+      identity.empty() ? describe(choice) : choice.name + " " + choice.version + "\n" + identity;
+  return {{"stage", "evaluator"}, {"evaluator", evaluator}, {"dataset", reference}};
+}
 
 Plan make_plan(const config::Experiment& experiment, const Selection& selection,
                const Bench& bench, const ArtifactStore& store, CostModel& cost, bool estimate) {

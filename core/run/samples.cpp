@@ -3,6 +3,7 @@
 
 #include "dkdm/io.hpp"
 #include "nn/flops.hpp"
+#include "run/feed.hpp"
 #include "run/stage_work.hpp"
 
 namespace dkdm::run {
@@ -106,12 +107,6 @@ void draw_samples(Bench& bench, const TrainedModel& model, const SamplingSpec& s
                    double(nn::forward_flops(*model.network, model.spec));
 }
 
-void prepare_evaluator(Bench& bench, const plugin::PluginChoice& choice, const fs::path& folder,
-                       Manifest&) {
-  const auto evaluator = bench.registry.evaluator(choice, bench.host);
-  evaluator->prepare(*bench.dataset, derive_seed(0, "evaluator"), folder);
-}
-
 void evaluate_samples(Bench& bench, const plugin::PluginChoice& choice,
                       const fs::path& evaluator_folder, const fs::path& samples_folder,
                       std::int64_t trained_steps, const std::string& weights,
@@ -119,12 +114,8 @@ void evaluate_samples(Bench& bench, const plugin::PluginChoice& choice,
   const auto evaluator = bench.registry.evaluator(choice, bench.host);
   evaluator->open(evaluator_folder);
   const auto samples = open_samples(samples_folder);
-  constexpr std::int64_t kBatch = 256;
-  for (std::int64_t first = 0; first < samples->size(); first += kBatch) {
-    const auto last = std::min(samples->size(), first + kBatch);
-    evaluator->add(samples->images(at::arange(first, last, at::kLong)));
-    bench.host.progress("images", last, samples->size());
-  }
+  warn_of_few_samples(*evaluator, samples->size(), bench.host);
+  add_images(*evaluator, *samples, 0, samples->size(), bench.host);
   auto json = nlohmann::ordered_json::array();
   for (const auto& metric : evaluator->finish())
     json.push_back({{"name", metric.name},

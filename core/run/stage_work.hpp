@@ -75,8 +75,6 @@ void prepare_method(Bench& bench, const TrainingJob& job, const TrainingInputs& 
 void train_student(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,
                    const std::filesystem::path& folder, Manifest& manifest);
 
-void prepare_evaluator(Bench& bench, const plugin::PluginChoice& choice,
-                       const std::filesystem::path& folder, Manifest& manifest);
 // Fills `folder` with metrics.json.
 void evaluate_samples(Bench& bench, const plugin::PluginChoice& choice,
                       const std::filesystem::path& evaluator_folder,

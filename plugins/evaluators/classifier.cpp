@@ -19,6 +19,7 @@
 #include "dkdm/random.hpp"
 #include "metrics/frechet.hpp"
 #include "metrics/inception_score.hpp"
+#include "sample_state.hpp"
 
 namespace {
 
@@ -32,7 +33,7 @@ constexpr std::int64_t kBatch = 256;  // features are always computed in batches
 constexpr std::int64_t kHeldOutShare = 12;
 constexpr const char* kRules = "1";  // changes whenever the same weights give other values
 
-struct Statistics {
+struct FeatureMoments {
   metrics::Moments pooled, spatial;
   void add(const Features& features) {
     pooled.add(features.pooled);
@@ -84,12 +85,11 @@ class Classifier final : public Evaluator {
   }
 
   void open(const fs::path& dir) override {
-    std::int64_t count = 0;
     try {
       const auto about = nlohmann::json::parse(io::read_text(dir / "classifier.json"));
       build({about.at("channels"), about.at("size")}, about.at("classes"));
       fingerprint_ = about.at("reference_fingerprint");
-      count = about.at("reference_images");
+      count_ = about.at("reference_images");
     } catch (const nlohmann::json::exception& e) {
       throw DataError((dir / "classifier.json").string(), e.what());
     }
@@ -104,17 +104,18 @@ class Classifier final : public Evaluator {
           covariance->second.sizes() != at::IntArrayRef{dimension, dimension})
         throw DataError(file.string(), name + ": expected a mean and covariance of dimension " +
                                            std::to_string(dimension));
-      return metrics::Gaussian{mean->second, covariance->second, count};
+      return metrics::Gaussian{mean->second, covariance->second, count_};
     };
     pooled_ = gaussian("pooled", params_.integer("features"));
     spatial_ = gaussian("spatial", spatial_dimension());
     protocol_ = std::string("classifier-") + kRules + "-" +
                 io::sha256_file(dir / "weights.safetensors").substr(0, 8);
-    reset();
+    reset(0);
   }
 
   std::string protocol() const override { return protocol_; }
   std::string reference_fingerprint() const override { return fingerprint_; }
+  std::int64_t reference_count() const override { return count_; }
   std::int64_t least_samples() const override {
     return 2 * std::max(params_.integer("features"), spatial_dimension());
   }
@@ -133,14 +134,46 @@ class Classifier final : public Evaluator {
   }
 
   std::vector<Metric> finish() override {
-    if (waiting_.defined() && waiting_.size(0) > 0) take(waiting_);
-    const Statistics samples = std::move(samples_);
-    const auto probabilities = std::move(probabilities_);
-    reset();
-    require(samples.pooled.count(), "samples");
-    return {{"is", metrics::inception_score(at::cat(probabilities), kSplit), true, ""},
+    take_waiting();
+    const FeatureMoments samples = std::move(samples_);
+    const metrics::InceptionScore score = std::move(score_);
+    reset(0);
+    if (samples.pooled.count() < 2)
+      throw DataError("samples", std::to_string(samples.pooled.count()) +
+                                     " images; a covariance needs at least 2");
+    return {{"is", score.value().mean, true, ""},
             {"fid", metrics::frechet_distance(samples.pooled.gaussian(), pooled_), false, ""},
             {"sfid", metrics::frechet_distance(samples.spatial.gaussian(), spatial_), false, ""}};
+  }
+
+  io::TensorMap state() override {
+    io::TensorMap state = {{"protocol", text_tensor(protocol_)}};
+    if (waiting_.defined()) state["waiting"] = waiting_.clone();
+    put(state, "pooled", samples_.pooled.state());
+    put(state, "spatial", samples_.spatial.state());
+    if (score_.count() > 0) put(state, "score", score_.state());
+    state["next"] = at::scalar_tensor(next_, at::kLong);
+    return state;
+  }
+
+  void merge(const io::TensorMap& state) override {
+    require_protocol(state, protocol_);
+    take_waiting();
+    merge_part(samples_.pooled, state, "pooled");
+    merge_part(samples_.spatial, state, "spatial");
+    if (!part(state, "score").empty()) merge_part(score_, state, "score");
+    const auto mine = std::exchange(next_, entry(state, "next").item<std::int64_t>());
+    if (const auto waiting = state.find("waiting"); waiting != state.end()) add(waiting->second);
+    if (next_ >= mine) return;
+    take_waiting();
+    next_ = mine;
+  }
+
+  void reset(std::int64_t first) override {
+    samples_ = {};
+    score_ = {};
+    waiting_ = Tensor();
+    next_ = first;
   }
 
  private:
@@ -205,7 +238,7 @@ class Classifier final : public Evaluator {
   }
 
   struct Measured {
-    Statistics statistics;   // of all images
+    FeatureMoments statistics;   // of all images
     std::int64_t right = 0;  // of the images from `held_out` on, classified rightly
   };
   Measured statistics_of(const Dataset& data, std::int64_t held_out) {
@@ -226,12 +259,13 @@ class Classifier final : public Evaluator {
   void take(const Tensor& images) {
     const Features features = network_->features(images);
     samples_.add(features);
-    probabilities_.push_back(features.probabilities);
+    score_.add(features.probabilities,
+               metrics::consecutive_splits(next_, images.size(0), kSplit));
+    next_ += images.size(0);
   }
 
-  void reset() {
-    samples_ = {};
-    probabilities_.clear();
+  void take_waiting() {
+    if (waiting_.defined() && waiting_.size(0) > 0) take(waiting_);
     waiting_ = Tensor();
   }
 
@@ -240,9 +274,11 @@ class Classifier final : public Evaluator {
   ImageSpec spec_;
   std::shared_ptr<Network> network_;
   std::string protocol_, fingerprint_;
+  std::int64_t count_ = 0;  // images of the reference
   metrics::Gaussian pooled_, spatial_;  // of the reference
-  Statistics samples_;
-  std::vector<Tensor> probabilities_;
+  FeatureMoments samples_;
+  metrics::InceptionScore score_;
+  std::int64_t next_ = 0;                        // number of the next sample
   Tensor waiting_;  // images not yet a batch
 };
 

@@ -280,10 +280,11 @@ TEST_CASE("experiment: Ctrl-C is exit code 130 and loses nothing", "[e2e]") {
   CHECK(query(program, "SELECT status FROM run_status")[0]["status"] == "interrupted");
 }
 
-TEST_CASE("experiment: too few samples for the evaluator are refused before anything is made", "[e2e]") {
+TEST_CASE("experiment: too few samples at paper scale are refused before anything is made", "[e2e]") {
   const Program program;
   const auto file = program.write("tiny.toml", teacher_network());
-  const Output output = program.run({"run", file, "--set", "sample.count=100"});
+  const Output output = program.run(
+      {"run", file, "--set", "sample.count=100", "--set", "experiment.scale=paper"});
   CHECK(output.exit_code == 2);
   CHECK(output.err.find("needs at least 224 samples") != std::string::npos);
   CHECK_FALSE(fs::exists(program.home() / "artifacts" / "train"));

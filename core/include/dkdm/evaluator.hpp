@@ -1,4 +1,8 @@
 // Named metrics of samples against a reference.
+//
+// An evaluator's life: prepare (once a reference, cached by the host) -> open -> add … add -> finish,
+// and add again for the next sample set. What has been added so far is its state, a few tensors: saved,
+// it survives a kill; restored, it goes on; states of shards merge into that of the whole.
 #pragma once
 
 #include <cstdint>
@@ -8,11 +12,12 @@
 
 #include "dkdm/dataset.hpp"
 #include "dkdm/host.hpp"
+#include "dkdm/io.hpp"
 
 namespace dkdm {
 
 struct Metric {
-  std::string name;  // "is", "fid", "sfid"
+  std::string name;  // "is", "fid", "sfid", "precision", "recall", "fid_inf", …
   double value = 0;
   bool higher_is_better = false;
   std::string unit;  // "" = none
@@ -22,22 +27,62 @@ class DKDM_API Evaluator {
  public:
   virtual ~Evaluator();
 
-  // Fewer samples than this give no meaningful value (twice the largest feature dimension). Known from
-  // the parameters alone, so that an experiment with too few is refused before it trains anything.
+  // Fewer samples than this say little (twice the largest feature dimension): the host warns, and
+  // refuses them in an experiment of scale "paper". Known from the parameters alone, so that this
+  // shows before anything is trained.
   virtual std::int64_t least_samples() const = 0;
+
+  // What decides, besides the plugin's name and version, what `prepare` makes of a reference: the
+  // parameters that enter it, the hash of a weight file. Input of content keys; "" = all parameters.
+  // Throws DataError where a file is missing, saying how to get it: this too before anything is trained.
+  virtual std::string identity() const { return ""; }
 
   // Makes weights and reference statistics for `reference` in `dir`, once (cached by the host).
   virtual void prepare(const Dataset& reference, std::uint64_t seed,
                        const std::filesystem::path& dir) = 0;
-  // Opens what `prepare` made. The calls below come after.
+  // The same from statistics computed before: arrays mu, sigma, mu_s, sigma_s as ADM's npz has them.
+  // `images` (may be null) serves the metrics that need features of the reference, such as precision.
+  // Throws ConfigError unless overridden.
+  struct Statistics {
+    io::TensorMap arrays;
+    std::string protocol;     // under which they were computed, "" = unknown; another one is refused
+    std::string fingerprint;  // of the images they were computed from, or of the arrays
+    std::int64_t count = 0;   // of those images, 0 = unknown
+    ImageSpec spec{0, 0};     // zeros = unknown
+  };
+  virtual void prepare_from_statistics(const Statistics& statistics, const Dataset* images,
+                                       const std::filesystem::path& dir);
+
+  // Opens what one of the two made. The calls below come after.
   virtual void open(const std::filesystem::path& dir) = 0;
 
   // Two values compare only under one protocol: feature network with hash, preprocessing, rules.
   virtual std::string protocol() const = 0;
   virtual std::string reference_fingerprint() const = 0;
-  // uint8 [n,C,S,S] in sample order, any batch sizes; then `finish` gives the metrics and resets.
+  virtual std::int64_t reference_count() const = 0;  // images behind the reference, 0 = unknown
+  // The reference's mu, sigma, … as `prepare_from_statistics` takes them. Throws ConfigError unless
+  // overridden.
+  virtual io::TensorMap reference_statistics() const;
+
+  // uint8 [n,C,S,S] in sample order, any batch sizes: no value depends on them. Throws DataError for
+  // images that are none or not of the reference's shape.
   virtual void add(const at::Tensor& images) = 0;
+  // The metrics of what was added; forgets it. Throws DataError when that is too little for any value.
   virtual std::vector<Metric> finish() = 0;
+
+  // What was added since `open` or `finish`, all of it computed. Tensors of its own: later calls leave
+  // it as it is.
+  virtual io::TensorMap state() = 0;
+  // Takes in the samples of another evaluator's state, the next shard's or an earlier one's: the value
+  // is that of the whole set to rounding (1e-12 relative, and the feature network's own dependence on
+  // how images are batched). What is added afterwards follows the last of them. Throws DataError when
+  // `state` is no state of this protocol.
+  virtual void merge(const io::TensorMap& state) = 0;
+  // Forgets what was added. The next image is number `first` of the sample set, of which this
+  // evaluator sees a shard.
+  virtual void reset(std::int64_t first = 0) = 0;
+  // Forgets what was added, and goes on from `state` as its evaluator would have, to the bit.
+  void restore(const io::TensorMap& state);
 };
 
 }  // namespace dkdm

@@ -23,7 +23,7 @@
 #include "dkdm/params.hpp"
 #include "dkdm/teacher.hpp"
 
-#define DKDM_ABI 2
+#define DKDM_ABI 3
 #define DKDM_STR_(x) #x
 #define DKDM_STR(x) DKDM_STR_(x)
 #define DKDM_BUILD_ID                                                                       \

@@ -1,0 +1,37 @@
+// Images of an npz without holding them: ADM's sample sets are larger than memory.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "dkdm/dataset.hpp"
+
+namespace dkdm::run {
+
+// uint8 [N,S,S,C], C = 1 or 3, as the array `key`. Images are read in ascending order at the speed
+// of the file; going back starts at its beginning again. Of one reader at a time. What is damaged
+// shows when it is reached, the checksum after the last image. Throws DataError: no such array,
+// another type or shape, an archive that unpacks to far more than images could.
+class DKDM_API NpzImages final : public Dataset {
+ public:
+  explicit NpzImages(const std::filesystem::path& file, const std::string& key = "arr_0");
+  ~NpzImages() override;
+
+  ImageSpec spec() const override { return spec_; }
+  std::int64_t size() const override { return count_; }
+  at::Tensor images(const at::Tensor& index) const override;  // ascending index
+  std::string fingerprint() const override;
+
+ private:
+  struct Reader;
+  void rewind() const;
+
+  std::filesystem::path file_;
+  ImageSpec spec_;
+  std::int64_t count_ = 0;
+  mutable std::unique_ptr<Reader> reader_;
+  mutable std::string fingerprint_;
+};
+
+}  // namespace dkdm::run

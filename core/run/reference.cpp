@@ -1,0 +1,73 @@
+#include "run/reference.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "dkdm/io.hpp"
+#include "run/plan.hpp"
+
+namespace dkdm::run {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+Json provenance(const Evaluator& evaluator, const plugin::PluginChoice& choice,
+                const Reference& reference) {
+  Json json = {{"evaluator", choice.name},
+               {"evaluator_version", choice.version},
+               {"protocol", evaluator.protocol()},
+               {"recipe", reference.recipe},
+               {"fingerprint", evaluator.reference_fingerprint()},
+               {"images", evaluator.reference_count()},
+               {"statistics", reference.statistics ? "carried over from a file" : "computed"}};
+  if (reference.images) {
+    json["channels"] = reference.images->spec().channels;
+    json["size"] = reference.images->spec().size;
+  }
+  return json;
+}
+
+}  // namespace
+
+std::string Reference::fingerprint() const {
+  return statistics ? statistics->fingerprint : images->fingerprint();
+}
+
+std::string recipe_of(const plugin::PluginChoice& dataset) {
+  std::string recipe = dataset.name + " " + dataset.version;
+  for (const auto& [name, value] : dataset.params.values())
+    recipe += " " + name + "=" + to_text(value);
+  return recipe;
+}
+
+void fill_reference(Evaluator& evaluator, const plugin::PluginChoice& choice,
+                    const Reference& reference, const fs::path& folder) {
+  if (reference.statistics)
+    evaluator.prepare_from_statistics(*reference.statistics, reference.images.get(), folder);
+  else
+    evaluator.prepare(*reference.images, derive_seed(0, "evaluator"), folder);
+  evaluator.open(folder);
+  io::write_text(folder / kReferenceText, provenance(evaluator, choice, reference).dump(2) + "\n");
+}
+
+std::string prepare_reference(Evaluator& evaluator, const plugin::PluginChoice& choice,
+                              const Reference& reference, ArtifactStore& store, Host& host) {
+  Manifest manifest;
+  manifest.plugin = choice.name;
+  manifest.parts = evaluator_parts(choice, evaluator.identity(), reference.fingerprint());
+  const std::string key = content_key(manifest.parts);
+  const auto work = [&](const fs::path& folder, Manifest& filled) {
+    const auto started = std::chrono::steady_clock::now();
+    fill_reference(evaluator, choice, reference, folder);
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - started;
+    filled.elapsed_s = elapsed.count();
+  };
+  const auto waiting = [&] { host.progress("waiting for another process", 0, 1); };
+  if (!store.find("evaluator", key)) store.make("evaluator", key, manifest, work, waiting);
+  evaluator.open(store.path("evaluator", key));
+  return key;
+}
+
+}  // namespace dkdm::run
