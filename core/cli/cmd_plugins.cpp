@@ -105,7 +105,9 @@ void describe(const Options& options, const plugin::Registry& registry, const st
 }  // namespace
 
 int cmd_plugins(const Arguments& args, Context& context) {
-  Options options("plugins [list | describe NAME] [--format F]",
+  if (!args.empty() && args[0] == "check")
+    return cmd_plugins_check({args.begin() + 1, args.end()}, context);
+  Options options("plugins [list | describe NAME | check FILE|NAME] [--format F]",
                   "Lists the loaded plugins, or describes one: its parameters with type, default\n"
                   "and range, and lines to paste into an experiment file.");
   options.with_format().with_words(2);
@@ -119,7 +121,7 @@ int cmd_plugins(const Arguments& args, Context& context) {
   } else if (words[0] == "describe") {
     options.misuse("plugins describe: which one?");
   } else {
-    options.misuse("plugins: no '" + words[0] + "'; there are: list, describe NAME");
+    options.misuse("plugins: no '" + words[0] + "'; there are: list, describe NAME, check FILE|NAME");
   }
   return 0;
 }

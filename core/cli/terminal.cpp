@@ -15,4 +15,16 @@ bool stdout_has_colour() {
          (terminal == nullptr || std::string_view(terminal) != "dumb");
 }
 
+bool stdout_is_utf8() {
+  if (::isatty(STDOUT_FILENO) == 0) return true;
+  for (const char* variable : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    const char* locale = std::getenv(variable);
+    if (locale == nullptr || *locale == '\0') continue;  // the next one decides
+    const std::string_view name(locale);
+    return name.find("UTF-8") != name.npos || name.find("utf8") != name.npos ||
+           name.find("utf-8") != name.npos;
+  }
+  return false;
+}
+
 }  // namespace dkdm::cli

@@ -40,7 +40,7 @@ Section read_document(const std::filesystem::path& file);
 // Puts "dotted.key=value" into `root`, making sections on the way. The value is TOML, or text where
 // that cannot be read as TOML. "row.dynamic.train.lr" goes to the [[row]] whose id is "dynamic".
 // Throws ConfigError.
-void apply_override(Section& root, const std::string& text);
+DKDM_API void apply_override(Section& root, const std::string& text);
 
 // `base` with the entries of `over` in place of its own.
 Section merged(const Section& base, const Section& over);

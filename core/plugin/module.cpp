@@ -36,7 +36,11 @@ void check_file(const fs::path& file) {
   constexpr const char* kAgain = "; copy or build it again";
   std::error_code error;
   const auto status = fs::status(file, error);
-  if (error) refuse("cannot be read: " + error.message(), kPermissions);
+  if (error || !fs::exists(status)) {
+    const bool absent = !fs::exists(status) && (!error || error == std::errc::no_such_file_or_directory);
+    if (absent) refuse("No such file", "; correct the path, or remove the link to it");
+    refuse("cannot be read: " + error.message(), kPermissions);
+  }
   if (fs::is_directory(status)) refuse("is a folder, expected a shared library", "; remove it");
   if (!fs::is_regular_file(status)) refuse("is not a file, expected a library", "; remove it");
   std::ifstream stream(file, std::ios::binary);

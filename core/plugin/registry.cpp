@@ -80,9 +80,13 @@ Registry::Registry(const std::vector<fs::path>& folders) {
   for (const fs::path& folder : all) {
     std::error_code error;
     std::vector<fs::path> files;
-    for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
-         entry.increment(error)) {
-      if (entry->path().extension() == ".so") files.push_back(entry->path());
+    if (folder.extension() == ".so") {
+      files.push_back(folder);
+    } else {
+      for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+           entry.increment(error)) {
+        if (entry->path().extension() == ".so") files.push_back(entry->path());
+      }
     }
     if (error) {
       refusals_.push_back({folder, folder.string() + ": open: " + error.message() +

@@ -40,8 +40,8 @@ struct PluginChoice {
 
 class DKDM_API Registry {
  public:
-  // Loads every *.so of `folders` (and of $DKDM_PLUGIN_PATH, colon-separated) in name order. A
-  // module that fails never stops the others.
+  // Loads every *.so of `folders` (and of $DKDM_PLUGIN_PATH, colon-separated) in name order; one
+  // that ends with .so is a file itself. A module that fails never stops the others.
   explicit Registry(const std::vector<std::filesystem::path>& folders);
 
   const std::vector<PluginInfo>& plugins() const { return plugins_; }

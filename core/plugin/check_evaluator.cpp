@@ -1,0 +1,171 @@
+// What an evaluator promises (dkdm/evaluator.hpp), on made-up images.
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "plugin/check_support.hpp"
+
+namespace dkdm::plugin {
+namespace {
+
+using at::Tensor;
+using Metrics = std::vector<Metric>;
+
+constexpr std::uint64_t kSeed = 1;
+constexpr ImageSpec kSpec{1, 16};
+constexpr std::int64_t kMostImages = 512;  // of reference and samples: features of more take too long
+
+class EvaluatorChecks {
+ public:
+  EvaluatorChecks(const Subject& subject, Checklist& list)
+      : subject_(subject), list_(list), images_(image_count(subject)), reference_(images_, kSpec),
+        other_(3 * images_ + 8, kSpec) {}
+
+  void run() {
+    if (!list_.run("preparation", [&] { return preparation(); })) return;
+    list_.run("protocol", [&] { return protocol(); });
+    if (!list_.run("metrics", [&] { return metrics(); })) return;
+    list_.run("batches", [&] { return batches(); });
+    list_.run("afresh", [&] { return afresh(); });
+    list_.run("too few samples", [&] { return too_few_samples(); });
+    list_.run("wrong images", [&] { return wrong_images(); });
+  }
+
+ private:
+  static std::int64_t image_count(const Subject& subject) {
+    const auto least = subject.registry.evaluator(subject.choice(), subject.host)->least_samples();
+    return std::clamp<std::int64_t>(least, 64, kMostImages);
+  }
+
+  std::shared_ptr<Evaluator> make() const {
+    return subject_.registry.evaluator(subject_.choice(), subject_.host);
+  }
+  std::shared_ptr<Evaluator> opened() const {
+    auto evaluator = make();
+    evaluator->open(folder_.path());
+    return evaluator;
+  }
+
+  // Other images than the reference's.
+  Tensor samples() const {
+    return other_.images(at::arange(images_, at::kLong).flip(0) * 3 + 7).bitwise_xor(16);
+  }
+
+  // `size` images at a time; a batch of one now and then.
+  Metrics measured(Evaluator& evaluator, std::int64_t size) const {
+    const Tensor all = samples();
+    for (std::int64_t at = 0, turn = 0; at < images_; ++turn) {
+      const auto n = std::min(turn % 3 == 2 ? 1 : size, images_ - at);
+      evaluator.add(all.narrow(0, at, n));
+      at += n;
+    }
+    return evaluator.finish();
+  }
+
+  static void require_equal(const Metrics& a, const Metrics& b, const std::string& what,
+                            const std::string& remedy) {
+    require(a.size() == b.size(), what + ": there are " + std::to_string(b.size()) + " metrics for " +
+            std::to_string(a.size()), remedy);
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      const double tolerance = 1e-6 * (1 + std::abs(a[i].value));
+      const bool equal = std::abs(a[i].value - b[i].value) <= tolerance ||
+                         (std::isnan(a[i].value) && std::isnan(b[i].value));
+      require(equal && a[i].name == b[i].name,
+              c10::str(what, ": ", b[i].name, " is ", b[i].value, ", it was ", a[i].value), remedy);
+    }
+  }
+
+  std::string preparation() const {
+    make()->prepare(reference_, kSeed, folder_.path());
+    opened();
+    return "of " + std::to_string(images_) + " reference images, and opened again";
+  }
+
+  std::string protocol() const {
+    const auto evaluator = opened();
+    const std::string protocol = evaluator->protocol();
+    require(!protocol.empty(), "protocol() is empty",
+            "name the feature network with its hash, the preprocessing and the rules");
+    require(!evaluator->reference_fingerprint().empty(), "reference_fingerprint() is empty",
+            "keep the reference dataset's fingerprint in prepare()");
+    require(protocol == opened()->protocol() &&
+                evaluator->reference_fingerprint() == opened()->reference_fingerprint(),
+            "opened twice, protocol or reference changed", "let them depend on what was prepared alone");
+    return protocol + ", reference " + evaluator->reference_fingerprint();
+  }
+
+  std::string metrics() const {
+    const auto evaluator = opened();
+    const Metrics found = measured(*evaluator, images_);
+    require(!found.empty(), "finish() gave no metric", "return at least one");
+    std::string text;
+    for (const Metric& metric : found) {
+      require(!metric.name.empty(), "a metric has no name", "give it one, small letters");
+      for (const Metric& other : found)
+        require(&other == &metric || other.name != metric.name, metric.name + " is there twice",
+                "give every metric its own name");
+      require(std::isfinite(metric.value), metric.name + " is not finite",
+              "give a value for every set of at least least_samples() images");
+      text += c10::str(text.empty() ? "" : ", ", metric.name, " ", metric.value);
+    }
+    return text;
+  }
+
+  std::string batches() const {
+    const auto evaluator = opened();
+    const Metrics whole = measured(*opened(), images_);
+    for (const std::int64_t size : {7, 50})
+      require_equal(whole, measured(*opened(), size),
+                    "in batches of " + std::to_string(size) + " instead of one",
+                    "compute features in batches of a size of your own, and keep the samples' order");
+    return "the same values for one batch, and for batches of 7, 50 and single images";
+  }
+
+  std::string afresh() const {
+    const auto evaluator = opened();
+    const Metrics first = measured(*evaluator, images_);
+    require_equal(first, measured(*evaluator, images_), "measured a second time",
+                  "forget everything in finish()");
+    return "finish() forgets what was added";
+  }
+
+  std::string too_few_samples() const {
+    const auto evaluator = opened();
+    const auto least = evaluator->least_samples();
+    require(least >= 0, "least_samples() is negative", "0 means that any number will do");
+    if (least == 0) return "any number will do";
+    try {
+      evaluator->finish();
+    } catch (const Error&) {
+      return "none at all is refused; from " + std::to_string(least) + " on a value means something";
+    }
+    fail("finish() gave values for no sample at all, least_samples() is " + std::to_string(least),
+         "throw a dkdm::DataError that says how many it needs");
+  }
+
+  std::string wrong_images() const {
+    const auto evaluator = opened();
+    try {
+      evaluator->add(at::zeros({2, kSpec.channels, kSpec.size}, at::kByte));
+      evaluator->finish();
+    } catch (const std::exception&) {
+      return "an array that is no images is refused";
+    }
+    fail("add() took uint8 [2, 1, 16], which are no images", "throw a dkdm::DataError for anything "
+         "but uint8 [n,C,S,S]");
+  }
+
+  const Subject& subject_;
+  Checklist& list_;
+  const std::int64_t images_;
+  const MadeUpImages reference_, other_;
+  TemporaryFolder folder_;
+};
+
+}  // namespace
+
+void check_evaluator(const Subject& subject, Checklist& list) {
+  EvaluatorChecks(subject, list).run();
+}
+
+}  // namespace dkdm::plugin

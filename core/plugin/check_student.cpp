@@ -1,0 +1,322 @@
+// What a student promises (dkdm/denoiser.hpp), and what the trainer and the model folder rely on.
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <chrono>
+#include <map>
+
+#include "dkdm/io.hpp"
+#include "dkdm/nn.hpp"
+#include "nn/flops.hpp"
+#include "plugin/check_support.hpp"
+#include "run/environment.hpp"
+#include "run/model_folder.hpp"
+#include "train/state_dict.hpp"
+
+namespace dkdm::plugin {
+namespace {
+
+using at::Tensor;
+using Tensors = std::map<std::string, Tensor>;
+
+constexpr std::uint64_t kSeed = 1;
+
+// The first is where costs are taken and everything but shapes is checked, if the network takes it.
+constexpr ImageSpec kSpecs[] = {{3, 32}, {3, 16}, {1, 28}, {1, 8}, {1, 64}};
+
+bool is_refusal(const PluginError& error) { return error.exit_code() == ExitCode::usage; }
+
+// Parameters as the suite saves them (buffers are not part of a model folder).
+Tensors parameters_of(const Denoiser& network) {
+  Tensors tensors;
+  for (const auto& entry : network.named_parameters()) tensors[entry.key()] = entry.value().detach();
+  return tensors;
+}
+
+Tensors buffers_of(const Denoiser& network) {
+  Tensors tensors;
+  for (const auto& entry : network.named_buffers())
+    tensors[entry.key()] = entry.value().detach().clone();
+  return tensors;
+}
+
+bool equal(const Tensors& a, const Tensors& b) {
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](auto& x, auto& y) {
+           return x.first == y.first && at::equal(x.second, y.second);
+         });
+}
+
+// A little noise on every weight: layers that start at zero would hide what lies behind them.
+void wake(Denoiser& network) {
+  const at::NoGradGuard no_grad;
+  const at::Generator generator = at::detail::createCPUGenerator(kSeed);
+  for (const auto& entry : network.named_parameters()) {
+    Tensor parameter = entry.value();
+    if (!parameter.requires_grad()) continue;
+    parameter.add_(at::empty_like(parameter).normal_(0, 0.02, generator));
+  }
+}
+
+class StudentChecks {
+ public:
+  StudentChecks(const Subject& subject, Checklist& list) : subject_(subject), list_(list) {}
+
+  void run() {
+    if (!list_.run("image sizes", [&] { return image_sizes(); }) || !spec_) return;
+    x_ = noisy_images(*spec_, 0, 3);
+    t_ = spread_steps(0, 3);
+    list_.run("input and output", [&] { return input_and_output(); });
+    list_.run("initial output", [&] { return initial_output(); });
+    list_.run("seed", [&] { return seed(); });
+    network_ = make(kSeed);
+    wake(*network_);
+    list_.run("gradient", [&] { return gradient(); });
+    list_.run("evaluation mode", [&] { return evaluation_mode(); });
+    list_.run("training mode", [&] { return training_mode(); });
+    list_.run("batch neighbours", [&] { return batch_neighbours(); });
+    list_.run("random numbers", [&] { return random_numbers(); });
+    list_.run("save and load", [&] { return save_and_load(); });
+    list_.run("size", [&] { return size(); });
+  }
+
+ private:
+  std::shared_ptr<Denoiser> make(std::uint64_t seed) const { return make(seed, *spec_); }
+  std::shared_ptr<Denoiser> make(std::uint64_t seed, const ImageSpec& spec) const {
+    auto network = subject_.registry.student(subject_.choice(), spec, seed);
+    run::to_channels_last(*network);
+    return network;
+  }
+
+  Tensor evaluated(Denoiser& network) const {
+    const at::NoGradGuard no_grad;
+    network.eval();
+    return network.forward(x_, t_);
+  }
+
+  // As the training loop does at step `step`.
+  static void enter_training(Denoiser& network, std::int64_t step) {
+    network.train();
+    nn::seed_dropout(network, kSeed, step);
+  }
+
+  // Every size either works for all batch sizes or is refused with a ConfigError.
+  std::string image_sizes() {
+    std::string works, refused, reason;
+    for (const ImageSpec& spec : kSpecs) {
+      std::shared_ptr<Denoiser> network;
+      try {
+        network = make(kSeed, spec);
+      } catch (const PluginError& error) {
+        if (!is_refusal(error)) {
+          fail(text_of(spec) + " images: " + error.what(),
+               "a size that cannot be should throw a dkdm::ConfigError that says which can");
+        }
+        refused += " " + text_of(spec);
+        reason = error.what();
+        continue;
+      }
+      const at::NoGradGuard no_grad;
+      network->eval();
+      for (const std::int64_t batch : {1, 3}) {
+        const Tensor x = noisy_images(spec, 0, batch).contiguous(at::MemoryFormat::ChannelsLast);
+        require_output(network->forward(x, spread_steps(0, batch)), x);
+      }
+      works += " " + text_of(spec);
+      if (!spec_) spec_ = spec;
+    }
+    require(spec_.has_value(), "none of the sizes" + refused + " works: " + reason,
+            "let it take at least one of them at its defaults, or give other parameters by --set");
+    return "channels x side" + works + " work for one image and three" +
+           (refused.empty() ? "" : "; refused clearly:" + refused);
+  }
+
+  std::string input_and_output() {
+    const auto network = make(kSeed);
+    const Tensor x = x_.clone(), t = t_.clone(), out = evaluated(*network);
+    require_output(out, x_);
+    require(at::equal(x, x_) && at::equal(t, t_), "forward changed its arguments",
+            "use no in-place operation on x_t or t");
+    const at::NoGradGuard no_grad;
+    require(close(out, network->forward(x_, t_.to(at::kFloat))),
+            "t as float32 gives another output than as int64", "take both: t.to(at::kFloat)");
+    return text_of(x_) + " -> " + text_of(out);
+  }
+
+  std::string initial_output() {
+    const auto network = make(kSeed);
+    for (const auto& [name, parameter] : parameters_of(*network))
+      require(parameter.isfinite().all().item<bool>(), "the initial weights of " + name +
+              " are not finite", "initialise every parameter in the constructor");
+    const at::NoGradGuard no_grad;
+    double largest = 0;
+    for (const bool training : {false, true}) {
+      if (training) enter_training(*network, 0);
+      else network->eval();
+      for (const std::int64_t step : {0, 999}) {
+        const Tensor out = network->forward(x_, at::full({x_.size(0)}, step, at::kLong));
+        require_output(out, x_);
+        largest = std::max(largest, out.abs().max().item<double>());
+      }
+    }
+    return c10::str("finite from step 0 to 999, at most ", largest);
+  }
+
+  std::string seed() {
+    const auto first = parameters_of(*make(kSeed));
+    require(!first.empty(), "it has no parameters", "register them with register_module or "
+            "register_parameter: the optimiser sees nothing else");
+    require(equal(first, parameters_of(*make(kSeed))), "one seed gave two sets of initial weights",
+            "draw them from LibTorch's default generator alone, as its layers do");
+    require(!equal(first, parameters_of(*make(kSeed + 1))), "two seeds gave the same initial weights",
+            "draw them from LibTorch's default generator, which the host seeds");
+    return "decides the initial weights";
+  }
+
+  std::string gradient() {
+    network_->zero_grad();
+    enter_training(*network_, 0);
+    const Tensor out = network_->forward(x_, t_);
+    require(out.requires_grad(), "the output has no gradient", "use no NoGradGuard, detach or data()");
+    (out * noisy_images({out.size(1), out.size(2)}, 50, out.size(0))).sum().backward();
+    std::string without;
+    int missing = 0, trained = 0;
+    for (const auto& entry : network_->named_parameters()) {
+      if (!entry.value().requires_grad()) continue;
+      ++trained;
+      const Tensor grad = entry.value().grad();
+      if (grad.defined() && grad.ne(0).any().item<bool>()) {
+        require(grad.isfinite().all().item<bool>(), "the gradient of " + entry.key() +
+                " is not finite", "look for a square root or a division at zero");
+        continue;
+      }
+      if (++missing <= 5) without += " " + entry.key();
+    }
+    require(missing == 0, std::to_string(missing) + " parameters get no gradient:" + without,
+            "use them in forward, or register them with requires_grad = false");
+    network_->zero_grad();
+    return "reaches all " + std::to_string(trained) + " parameter tensors";
+  }
+
+  std::string evaluation_mode() {
+    const Tensor out = evaluated(*network_);
+    require(at::equal(out, evaluated(*network_)), "the same input gave two outputs",
+            "keep nothing from call to call, and let dropout be off in evaluation mode");
+    return "the same input gives the same bits";
+  }
+
+  std::string training_mode() {
+    const auto buffers = buffers_of(*network_);
+    const Tensor before = evaluated(*network_);
+    const at::NoGradGuard no_grad;
+    const auto trained = [&] {
+      enter_training(*network_, 5);
+      return network_->forward(x_, t_);
+    };
+    require(at::equal(trained(), trained()), "two passes of one training step differ",
+            "take dropout from dkdm/nn.hpp, whose masks depend on seed, step and sample alone");
+    require(equal(buffers, buffers_of(*network_)) && at::equal(before, evaluated(*network_)),
+            "a pass in training mode changed the network",
+            "keep no running statistics: a network is its parameters, nothing else is saved");
+    return "a step is repeatable and leaves nothing behind";
+  }
+
+  std::string batch_neighbours() {
+    const at::NoGradGuard no_grad;
+    network_->eval();
+    require_independent_rows(*network_, *spec_, 1000, [] {});
+    require_independent_rows(*network_, *spec_, 1000, [&] { enter_training(*network_, 5); });
+    network_->eval();
+    const Tensor alone = network_->forward(x_.narrow(0, 1, 1), t_.narrow(0, 1, 1));
+    require(close(alone, evaluated(*network_).narrow(0, 1, 1)),
+            "an image alone has another output than in a batch of three",
+            "let nothing depend on the batch size");
+    return "a row depends on itself alone, in both modes";
+  }
+
+  std::string random_numbers() {
+    const at::NoGradGuard no_grad;
+    at::Generator global = at::detail::getDefaultCPUGenerator();
+    const auto state = [&] {
+      const std::scoped_lock lock(global.mutex());
+      return global.get_state();
+    };
+    const Tensor before = state();
+    network_->eval();
+    network_->forward(x_, t_);
+    enter_training(*network_, 5);
+    network_->forward(x_, t_);
+    require(at::equal(before, state()), "forward draws from LibTorch's global generator",
+            "draw by dkdm::Random, or take dropout from dkdm/nn.hpp instead of torch::nn::Dropout");
+    return "forward draws none from the global generator";
+  }
+
+  std::string save_and_load() {
+    const TemporaryFolder folder;
+    const auto file = folder.path() / "weights.safetensors";
+    io::save_tensors(file, parameters_of(*network_));
+    const auto copy = make(kSeed + 1);
+    train::copy_strictly(io::load_tensors(file), parameters_of(*copy), file.string());
+    require(at::equal(evaluated(*network_), evaluated(*copy)),
+            "a network loaded from the saved parameters gives another output",
+            "register everything that is learnt or drawn as a parameter (requires_grad = false where "
+            "it is not trained): buffers and plain tensors are not saved");
+    return "the same bits after loading";
+  }
+
+  std::string size() {
+    const auto count = run::count_parameters(*network_);
+    const auto flops = nn::forward_flops(*network_, *spec_);
+    require(flops > 0, "forward calls no matrix product and no convolution", "is it a network?");
+    return c10::str(double(count) / 1e6, " M parameters, ", double(flops) / 1e9,
+                    " GFLOPs a forward of one ", text_of(*spec_), " image");
+  }
+
+  const Subject& subject_;
+  Checklist& list_;
+  std::optional<ImageSpec> spec_;
+  Tensor x_, t_;
+  std::shared_ptr<Denoiser> network_;
+};
+
+}  // namespace
+
+void check_student(const Subject& subject, Checklist& list) { StudentChecks(subject, list).run(); }
+
+ImageSpec usual_spec(const Registry& registry, const PluginChoice& student) {
+  for (const ImageSpec& spec : kSpecs) {
+    try {
+      registry.student(student, spec, kSeed);
+      return spec;
+    } catch (const PluginError& error) {
+      if (!is_refusal(error)) throw;
+    }
+  }
+  return kSpecs[0];
+}
+
+StudentCost student_cost(const Registry& registry, const PluginChoice& student,
+                         const ImageSpec& spec, std::int64_t batch) {
+  const auto network = registry.student(student, spec, kSeed);
+  run::to_channels_last(*network);
+  StudentCost cost;
+  cost.parameters = run::count_parameters(*network);
+  cost.forward_flops = nn::forward_flops(*network, spec);
+  network->train();
+  const Tensor x =
+      noisy_images(spec, 0, batch).contiguous(at::MemoryFormat::ChannelsLast);
+  const Tensor t = spread_steps(0, batch);
+  constexpr int kRepeats = 2;  // the first prepares kernels and touches memory
+  cost.step_s = 1e9;
+  for (int repeat = 0; repeat < kRepeats; ++repeat) {
+    const auto start = std::chrono::steady_clock::now();
+    nn::seed_dropout(*network, kSeed, repeat);
+    network->forward(x, t).square().mean().backward();
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    cost.step_s = std::min(cost.step_s, elapsed.count());
+    network->zero_grad();
+  }
+  cost.peak_bytes = run::peak_resident_bytes();
+  return cost;
+}
+
+}  // namespace dkdm::plugin
