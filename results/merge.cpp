@@ -203,7 +203,7 @@ void copy_artifacts(SQLite::Database& db, const fs::path& from, const fs::path& 
     } else if (ours) {
       report.conflicts.push_back(artifact.path + " has another content there");
     } else if (const auto damage = damage_of(from, artifact, true); !damage.empty()) {
-      report.conflicts.push_back(artifact.path + " is damaged there and was not copied: " + damage);
+      report.damaged.push_back(artifact.path + " is damaged there and was not copied: " + damage);
     } else {
       copy_artifact(from, to, artifact);
       execute(db, "INSERT INTO present VALUES (?)", artifact.path);

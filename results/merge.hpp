@@ -14,6 +14,7 @@ namespace dkdm::results {
 struct MergeReport {
   std::vector<std::pair<std::string, std::int64_t>> added;  // table (and "artifact folders"), count
   std::vector<std::string> conflicts;  // what differs in both; what was here was kept
+  std::vector<std::string> damaged;    // artifacts that are broken there, and were not copied
 
   std::int64_t total() const;
 };
@@ -22,7 +23,9 @@ struct MergeReport {
 // adds nothing. `source` is a database, a folder that holds results.sqlite, or an archive of
 // `export_run`; it is not changed, and may be of an earlier schema. Artifacts that its runs name are
 // copied from beside it to `root` where they are absent there. Nothing is overwritten: an artifact,
-// curve or stage that differs from ours of the same key is a conflict, and ours stays. Throws
+// curve or stage that differs from ours of the same key is a conflict, and ours stays. That is no
+// failure: two machines that train the same teacher differ in its last bits, and both runs with their
+// values are on record afterwards. Throws
 // DataError where there is no source, else StoreError.
 MergeReport merge_database(const std::filesystem::path& file, const std::filesystem::path& root,
                            const std::filesystem::path& source);

@@ -22,12 +22,13 @@ std::string with_sign(double value, int decimals) {
 
 constexpr int kTitleWidth = 120;
 
-std::string render_plain(const std::vector<ReportTable>& tables, Format format, bool colour) {
+std::string render_plain(const std::vector<ReportTable>& tables, Format format,
+                         const ReportOptions& options) {
   std::string out;
   for (const auto& report_table : tables) {
     auto table = display_table(report_table);
     table.title = caption_of(report_table);
-    out += (out.empty() ? "" : "\n") + table.render(format, colour);
+    out += (out.empty() ? "" : "\n") + table.render(format, options.colour, options.columns);
     if (!report_table.notes.empty()) out += "\n";
     for (const auto& note : report_table.notes) {
       out += format == Format::markdown ? "- " + markdown_text(note) : terminal_text(note);
@@ -168,8 +169,8 @@ std::string report(const std::filesystem::path& file, const std::vector<std::str
   const auto depth = options.format == ReportFormat::html ? Depth::figures : Depth::table;
   const auto tables = gather(file, experiments, options.expected, depth);
   switch (options.format) {
-    case ReportFormat::text: return render_plain(tables, Format::text, options.colour);
-    case ReportFormat::markdown: return render_plain(tables, Format::markdown, false);
+    case ReportFormat::text: return render_plain(tables, Format::text, options);
+    case ReportFormat::markdown: return render_plain(tables, Format::markdown, options);
     case ReportFormat::csv: return render_csv(tables);
     case ReportFormat::json: return render_json(tables);
     case ReportFormat::latex: return render_latex(tables);

@@ -25,7 +25,8 @@ struct ReportOptions {
   std::vector<ExpectedRow> expected;
   // The artifact store, below which the page (html) finds the runs' sample grids. "" = no pictures.
   std::filesystem::path root;
-  bool colour = false;  // text for a terminal
+  bool colour = false;  // text for a terminal …
+  int columns = 0;      // … that is so wide; 0 = no limit
 };
 
 // A cell is the latest finished run of the row at each seed: the value, or mean ± standard deviation

@@ -81,7 +81,7 @@ RunDetail run_detail(const std::filesystem::path& file, std::int64_t run) {
   });
 }
 
-std::string RunDetail::render(Format format) const {
+std::string RunDetail::render(Format format, bool colour, int columns) const {
   if (format == Format::json) {
     nlohmann::ordered_json object;
     for (const auto& table : tables) {
@@ -94,7 +94,7 @@ std::string RunDetail::render(Format format) const {
   std::string out;
   for (const auto& table : tables) {
     if (table.rows.empty() && format != Format::csv) continue;
-    out += (out.empty() ? "" : "\n") + table.render(format);
+    out += (out.empty() ? "" : "\n") + table.render(format, colour, columns);
   }
   if (format == Format::text) out += "\nRepeat\n" + repeat + "\nConfiguration\n" + config;
   if (format == Format::markdown) {

@@ -24,7 +24,7 @@ struct RunDetail {
 
   // text and markdown: the tables, then how to repeat it and the configuration; csv: tables separated by an empty line;
   // json: one object, a member for each table (its title in lower case), "repeat" and "config".
-  std::string render(Format format) const;
+  std::string render(Format format, bool colour = false, int columns = 0) const;  // as Table's
 };
 RunDetail run_detail(const std::filesystem::path& file, std::int64_t run);
 

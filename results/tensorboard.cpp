@@ -8,7 +8,7 @@
 #include <fstream>
 
 #include "results/database.hpp"
-#include "results/table.hpp"
+#include "results/text.hpp"
 
 namespace dkdm::results {
 namespace {

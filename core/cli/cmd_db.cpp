@@ -73,6 +73,7 @@ int merge(const std::vector<std::string>& sources, const Options& options, Conte
   if (sources.empty()) options.misuse("db merge: which databases?");
   results::Table table;
   table.columns = {{"from"}, {"added to"}, {"rows", results::Align::right, true}};
+  bool damaged = false;
   for (const std::string& source : sources) {
     const auto report = results::merge_database(context.database(), context.home(), source);
     for (const auto& [name, count] : report.added) {
@@ -82,9 +83,13 @@ int merge(const std::vector<std::string>& sources, const Options& options, Conte
     for (const auto& conflict : report.conflicts) {
       std::cerr << "dkdm: " << source << ": " << conflict << "; ours is kept\n";
     }
+    for (const auto& what : report.damaged) {
+      std::cerr << "dkdm: " << source << ": " << what << '\n';
+      damaged = true;
+    }
   }
   options.print(table);
-  return 0;
+  return static_cast<int>(damaged ? ExitCode::run_failed : ExitCode::done);
 }
 
 bool confirmed(const Options& options) {
@@ -129,7 +134,9 @@ int cmd_db(const Arguments& args, Context& context) {
       "  check    is it sound, and do it and the artifacts agree? exit code 1 when not\n"
       "  migrate  bring a file of an earlier dkdm up to date; the file as it was is kept beside\n"
       "  merge    add what other databases have: results.sqlite files, folders that hold one, or\n"
-      "           archives of `dkdm runs export`; with their artifacts, nothing overwritten\n"
+      "           archives of `dkdm runs export`; with their artifacts. Nothing is overwritten: where\n"
+      "           both have a key with other content, that is said and ours is kept (exit code 0,\n"
+      "           machines do differ in the last bits); exit code 1 when an artifact there is damaged\n"
       "  gc       list artifacts that no run names, then delete them");
   options.add()("repair", "check: repair what can be repaired")(
       "hash", "check: read every artifact, not its size alone")(

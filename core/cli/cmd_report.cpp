@@ -56,6 +56,7 @@ int print_report(const fs::path& file, Subject subject, const Options& options) 
     subject.report.format = results::parse_report_format(output.extension().string().substr(1));
   }
   subject.report.colour = !to_file && stdout_has_colour();
+  subject.report.columns = to_file ? 0 : stdout_columns();
   const std::string text = results::report(file, subject.experiments, subject.report);
   if (to_file) {
     io::write_text(output, text);
@@ -77,7 +78,7 @@ int print_comparison(const fs::path& file, const Subject& subject, const Options
   const fs::path other = options.get<std::string>("against");
   const auto comparison = results::compare_reports(file, subject.experiments, subject.report.expected,
                                                    other, tolerance);
-  std::cout << comparison.table.render(format, stdout_has_colour());
+  std::cout << comparison.table.render(format, stdout_has_colour(), stdout_columns());
   if (comparison.compared == 0) {
     throw ConfigError("--against " + other.string(),
                       "no value compares; the table says what differs");

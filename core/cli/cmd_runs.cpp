@@ -4,6 +4,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/options.hpp"
+#include "cli/terminal.hpp"
 #include "results/export.hpp"
 #include "results/runs.hpp"
 #include "results/tensorboard.hpp"
@@ -26,7 +27,9 @@ std::int64_t run_id(const Options& options, const std::string& word) {
 
 void show(const Options& options, Context& context, std::int64_t id) {
   const auto detail = results::run_detail(context.recorded_database(), id);
-  std::cout << (options.has("config") ? detail.config : detail.render(options.format()));
+  std::cout << (options.has("config") ? detail.config
+                                      : detail.render(options.format(), stdout_has_colour(),
+                                                      stdout_columns()));
 }
 
 void export_runs(const Options& options, Context& context, const std::vector<std::int64_t>& runs) {

@@ -66,7 +66,7 @@ bool Options::parse(const std::vector<std::string>& args) {
 }
 
 void Options::print(const results::Table& table) const {
-  std::cout << table.render(format_, stdout_has_colour());
+  std::cout << table.render(format_, stdout_has_colour(), stdout_columns());
 }
 
 std::vector<std::string> Options::words() const {

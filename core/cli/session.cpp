@@ -73,6 +73,7 @@ void print_results(Context& context, const Session::Planned& planned,
     options.expected.push_back(
         {name, row.id, row.label, planned.experiment.published, row.published});
   options.colour = stdout_has_colour();
+  options.columns = stdout_columns();
   std::printf("%s\n", results::report(context.database(), {name}, options).c_str());
   std::printf("Samples\n");
   for (const auto& row : planned.experiment.rows)

@@ -1,6 +1,7 @@
 // What the terminal behind stdout can do.
 #include "cli/terminal.hpp"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -25,6 +26,11 @@ bool stdout_is_utf8() {
            name.find("utf-8") != name.npos;
   }
   return false;
+
+int stdout_columns() {
+  winsize size{};
+  return ::isatty(STDOUT_FILENO) != 0 && ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col
+                                                                                       : 0;
 }
 
 }  // namespace dkdm::cli

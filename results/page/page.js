@@ -64,9 +64,29 @@
                               : `${item.dataset.label}: ${value} at ${number(x)}`;
   };
 
+  // A curve's line and mark, so that colour is not the only thing that tells it from others.
+  const kKey = { width: 24, height: 14, radius: 5 };
+  const paintKey = (key, set) => {
+    const { width, height, radius } = kKey, middle = [width / 2, height / 2];
+    const ctx = key.getContext("2d");
+    ctx.setTransform(key.width / width, 0, 0, key.height / height, 0, 0);
+    ctx.clearRect(0, 0, width, height);
+    ctx.strokeStyle = ctx.fillStyle = set.borderColor;
+    ctx.lineWidth = 2;
+    ctx.setLineDash(set.borderDash.map((length) => length / 2));
+    ctx.beginPath();
+    ctx.moveTo(0, middle[1]);
+    ctx.lineTo(width, middle[1]);
+    ctx.stroke();
+    ctx.setLineDash([]);
+    const point = { pointStyle: set.pointStyle, radius, rotation: 0, borderWidth: 1 };
+    if (set.pointRadius > 0) Chart.helpers.drawPoint(ctx, point, ...middle);
+  };
+
   const paint = (chart) => {
     chart.data.datasets.forEach((set, index) => {
       set.borderColor = set.pointBackgroundColor = colour("c" + (index % kColours));
+      paintKey(chart.keys[index], set);
     });
     for (const axis of ["x", "y"]) {
       const { grid, ticks, title } = chart.options.scales[axis];
@@ -83,19 +103,24 @@
     ticks: { maxRotation: 0, autoSkipPadding: 12, includeBounds: false, callback },
   });
 
-  // Real buttons, where Chart.js's own legend hears the mouse alone.
+  // Real buttons, where Chart.js's own legend hears the mouse alone. Their keys become chart.keys.
   const legend = (chart, title) => {
+    chart.keys = [];
     const list = document.createElement("div");
     list.className = "legend";
     list.setAttribute("role", "group");
     list.setAttribute("aria-label", "Curves shown: " + title);
     chart.data.datasets.forEach((set, index) => {
       const button = document.createElement("button");
-      const key = document.createElement("span");
+      const key = document.createElement("canvas");
       const label = document.createElement("bdi");
       button.type = "button";
       button.setAttribute("aria-pressed", "true");
-      key.className = "key c" + (index % kColours);
+      key.className = "mark";
+      key.width = 2 * kKey.width;
+      key.height = 2 * kKey.height;
+      key.setAttribute("aria-hidden", "true");
+      chart.keys.push(key);
       label.textContent = set.label;
       button.append(key, label);
       button.addEventListener("click", () => {

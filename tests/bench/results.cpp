@@ -80,7 +80,7 @@ void generate(const fs::path& file) {
   execute(db.get(),
           "INSERT INTO stages SELECT r.id, s.column1, s.column1 || CASE s.column2 WHEN 'run' THEN "
           "printf('%016d', r.id - 1) WHEN 'experiment' THEN printf('%d', r.experiment) ELSE '' END, "
-          "'plugin', 'done', r.created, 60, 'artifacts/' || s.column1, 1000000, 200000, 400000, "
+          "'plugin', 'done', r.created, 60, 'artifacts/' || s.column1, 1000000, 200000, 400000, 1e15, "
           "1000000000, '' FROM runs r JOIN (VALUES ('teacher', 'experiment'), "
           "('synthetic', 'experiment'), ('pool', 'run'), ('train', 'run'), ('sample', 'run'), "
           "('evaluator', ''), ('evaluate', 'run')) s");

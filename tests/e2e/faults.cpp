@@ -7,6 +7,8 @@
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
+#include <map>
+
 #include "e2e/program.hpp"
 
 namespace {
@@ -215,4 +217,67 @@ TEST_CASE("faults: a read-only store refuses to run and still answers", "[e2e][f
   INFO(answer.err);
   CHECK(answer.exit_code == 0);
   CHECK(answer.out.find("teacher") != std::string::npos);
+}
+
+TEST_CASE("faults: what was computed and not recorded is recorded at the next start", "[e2e][faults]") {
+  const WithFixtures fixtures;
+  const Program program;
+  const auto file = program.write("faults.toml", kExperiment);
+  const auto first = program.run({"run", file});
+  INFO(first.err);
+  REQUIRE(first.exit_code == 0);
+  const auto values = [&] {
+    return program.run({"query", "SELECT row, name, value FROM latest_metrics ORDER BY row, name",
+                        "--format", "csv"}).out;
+  };
+  const auto before = values();
+  // The database is lost; what it took long to make is not.
+  for (const char* part : {"results.sqlite", "results.sqlite-wal", "results.sqlite-shm"})
+    fs::remove(program.home() / part);
+  std::map<fs::path, fs::file_time_type> made;
+  for (const auto& entry : fs::recursive_directory_iterator(program.home() / "artifacts"))
+    if (entry.is_regular_file()) made[entry.path()] = fs::last_write_time(entry.path());
+  REQUIRE(made.size() > 4);
+
+  const auto again = program.run({"run", file});
+  INFO(again.err);
+  CHECK(again.exit_code == 0);
+  CHECK(values() == before);
+  for (const auto& [path, time] : made) CHECK(fs::last_write_time(path) == time);
+  CHECK(program.run({"db", "check"}).exit_code == 0);
+}
+
+TEST_CASE("faults: merging says what is damaged, and gc what it would delete", "[e2e][faults]") {
+  const WithFixtures fixtures;
+  const Program program;
+  const auto file = program.write("faults.toml", kExperiment);
+  const auto other = program.home() / "other", here = program.home() / "here";
+  make_teacher(program, file, other);
+  const auto merged = program.run({"db", "merge", other}, here);
+  INFO(merged.err);
+  CHECK(merged.exit_code == 0);
+  CHECK(program.run({"db", "merge", other}, here).out.find("nothing: all is here") != std::string::npos);
+
+  const auto forgotten = program.run({"runs", "rm", "1"}, here);
+  CHECK(forgotten.exit_code == 0);
+  const auto count = [&] {
+    std::size_t folders = 0;
+    for (const auto& kind : fs::directory_iterator(here / "artifacts"))
+      folders += static_cast<std::size_t>(std::distance(fs::directory_iterator(kind), {}));
+    return folders;
+  };
+  const auto folders = count();
+  const auto listed = program.run({"db", "gc", "--dry-run"}, here);
+  CHECK(listed.exit_code == 0);
+  CHECK(listed.out.find("artifacts/train/") != std::string::npos);
+  CHECK(listed.err.find(std::to_string(folders) + " folders that no run names") != std::string::npos);
+  CHECK(count() == folders);
+  CHECK(program.run({"db", "gc", "--yes"}, here).exit_code == 0);
+  CHECK(count() == 0);
+
+  for (const auto& entry : fs::recursive_directory_iterator(other / "artifacts/train"))
+    if (entry.path().extension() == ".safetensors") std::ofstream(entry.path()) << "torn";
+  const auto damaged = program.run({"db", "merge", other}, here);
+  CHECK(damaged.exit_code == 1);
+  CHECK(damaged.err.find("is damaged there and was not copied") != std::string::npos);
 }

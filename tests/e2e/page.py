@@ -161,7 +161,7 @@ UNNAMED = """(() => {
     for (const h of e.querySelectorAll('th')) if (!h.scope) add(h, 'header without scope');
   }
   for (const e of document.querySelectorAll('img')) if (!e.alt) add(e, 'picture without text');
-  for (const e of document.querySelectorAll('canvas, svg'))
+  for (const e of document.querySelectorAll('canvas:not([aria-hidden]), svg'))
     if (!e.getAttribute('aria-label')) add(e, 'drawing without text');
   for (const e of document.querySelectorAll('[role=region], [role=group], nav'))
     if (!e.getAttribute('aria-label')) add(e, 'region without name');
@@ -240,6 +240,9 @@ def check_keyboard(browser, file, shots):
     check(browser.evaluate("(() => { everything[0].focus(); return everything[0].getBoundingClientRect().left >= 0; })()"),
           "the skip link stays hidden when it has the keyboard")
 
+    keys = browser.evaluate("[...document.querySelector('figure.chart .legend').querySelectorAll('canvas')]"
+                            ".map(key => key.toDataURL())")
+    check(len(keys) > 1 and len(set(keys)) == len(keys), "two curves of a chart have the same key")
     toggle = "document.querySelector('figure.chart .legend button')"
     browser.evaluate(toggle + ".focus()")
     before = browser.evaluate("document.querySelector('canvas').toDataURL()")

@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include <chrono>
 #include <functional>
+#include <thread>
 
 #include "results/query.hpp"
 #include "results/runs.hpp"
@@ -167,6 +169,25 @@ TEST_CASE("store: a lock that another process keeps is reported after the timeou
   CHECK(runs_list(file).rows.empty());  // readers do not wait
   sqlite3_close(other);
   CHECK(failure([&] { store.begin_run(a_run("dynamic"), an_environment(), {}); }) == "none");
+}
+
+TEST_CASE("store: a lock that is given back in time is waited for", "[robustness][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file, 20'000);
+  sqlite3* other = nullptr;
+  REQUIRE(sqlite3_open(file.c_str(), &other) == SQLITE_OK);
+  REQUIRE(sqlite3_exec(other, "BEGIN EXCLUSIVE", nullptr, nullptr, nullptr) == SQLITE_OK);
+  std::thread holder([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    sqlite3_exec(other, "COMMIT", nullptr, nullptr, nullptr);
+  });
+  const auto begun = std::chrono::steady_clock::now();
+  CHECK(failure([&] { add_finished(store, a_run("dynamic"), {a_metric("fid", 1)}); }) == "none");
+  CHECK(std::chrono::steady_clock::now() - begun > std::chrono::milliseconds(200));
+  holder.join();
+  sqlite3_close(other);
+  CHECK(runs_list(file).rows.size() == 1);
 }
 
 TEST_CASE("store: a folder that cannot be written refuses the writer and serves the reader",

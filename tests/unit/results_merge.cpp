@@ -147,8 +147,9 @@ TEST_CASE("merge: a damaged artifact is not copied", "[unit][results]") {
   const fs::path train = "artifacts/train/traindynamic0";
   write_file(there.root / train / "deep/data.bin", "xdynamic0");  // as long as what was there
   const auto report = merge_database(here.database, here.root, there.root);
-  REQUIRE(report.conflicts.size() == 1);
-  CHECK(contains(report.conflicts[0], "is damaged there and was not copied"));
+  CHECK(report.conflicts.empty());
+  REQUIRE(report.damaged.size() == 1);
+  CHECK(contains(report.damaged[0], "artifacts/train/traindynamic0 is damaged there and was not copied"));
   CHECK_FALSE(fs::exists(here.root / train));
   CHECK(fs::exists(here.root / "artifacts/sample/sampledynamic0"));
 }
@@ -165,7 +166,7 @@ TEST_CASE("merge: a manifest cannot make it read or write outside the store", "[
   write_file(manifest, text);
   write_file(there.root / "secret", "wdynamic0");
   const auto report = merge_database(here.database, here.root, there.root);
-  CHECK(report.conflicts.size() == 1);
+  CHECK(report.damaged.size() == 1);
   CHECK_FALSE(fs::exists(here.root / "secret"));
   CHECK_FALSE(fs::exists(here.root / "artifacts/train"));
 }

@@ -95,6 +95,34 @@ TEST_CASE("table: a text is shortened by columns, between characters", "[unit][r
   CHECK(shortened("漢字漢字", 4) == "漢…");  // half a wide character is none
 }
 
+TEST_CASE("table: long cells are broken where the table then fits the terminal", "[unit][results]") {
+  Table table{"", {{"what"}, {"n", Align::right}, {"value"}},
+              {{"network", "1", "levels of 32 and 64 channels, attention at half"}, {"x", "22", "y"}}};
+  CHECK(table.render(Format::text, false, 34) ==
+        "what      n  value\n"
+        "──────────────────────────────────\n"
+        "network   1  levels of 32 and 64\n"
+        "             channels, attention\n"
+        "             at half\n"
+        "x        22  y\n");
+  // Wide enough, or narrower than could be: one line a row, as in a file.
+  CHECK(table.render(Format::text, false, 80) == table.render(Format::text));
+  CHECK(table.render(Format::text, false, 30) == table.render(Format::text));
+  CHECK(table.render(Format::csv, false, 34) == table.render(Format::csv));
+}
+
+TEST_CASE("table: text is wrapped at spaces, within words that are longer than a line",
+          "[unit][results]") {
+  using Lines = std::vector<std::string>;
+  CHECK(wrapped("", 5) == Lines{""});
+  CHECK(wrapped("exact", 5) == Lines{"exact"});
+  CHECK(wrapped("two words", 5) == Lines{"two", "words"});
+  CHECK(wrapped("three words", 5) == Lines{"three", "words"});
+  CHECK(wrapped("0123456789ab cd", 5) == Lines{"01234", "56789", "ab cd"});
+  CHECK(wrapped("漢字漢字", 5) == Lines{"漢字", "漢字"});
+  CHECK(wrapped("漢字", 1) == Lines{"漢", "字"});
+}
+
 TEST_CASE("table: an unknown format is refused with those there are", "[unit][results]") {
   CHECK(parse_format("md") == Format::markdown);
   CHECK_THROWS_AS(parse_format("xml"), dkdm::ConfigError);
