@@ -1,0 +1,352 @@
+// FID, sFID, IS, precision and recall in the features of Inception-v3 (2015-12-05), by the rules of
+// a published evaluator: resize, scale and splits differ between them (metrics/preprocess.hpp).
+//
+//   FID, sFID          Fréchet distances of pool_3 and of the first seven channels of mixed_6/conv
+//   IS                 of the logits without bias; 5000 consecutive samples a split, or
+//                      torch-fidelity's ten shuffled ones
+//   precision, recall  of pool_3, k nearest neighbours (Kynkäänniemi et al. 2019)
+//   fid_inf            FID extrapolated to infinitely many samples (Chong & Forsyth 2020)
+#include <ATen/ATen.h>
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+
+#include "ahead.hpp"
+#include "dkdm/io.hpp"
+#include "dkdm/plugin.hpp"
+#include "inception_metrics.hpp"
+#include "inception_protocol.hpp"
+#include "sample_state.hpp"
+
+namespace {
+
+using namespace dkdm;
+using metrics::Inception;
+namespace fs = std::filesystem;
+using at::Tensor;
+
+constexpr const char* kRules = "1";  // changes whenever the same weights give other values
+constexpr std::int64_t kNeighbours = 3, kManifoldImages = 10'000;
+constexpr std::size_t kBatchesAhead = 2;
+constexpr const char* kAbout = "inception.json";
+constexpr const char* kReference = "reference.safetensors";
+
+class InceptionEvaluator final : public Evaluator {
+ public:
+  static ParamTable params() {
+    return {
+        text("weights", "",
+             "file of FID's Inception weights; empty = $DKDM_INCEPTION_WEIGHTS, else "
+             "looked for in weights/ of the store"),
+        text("protocol", "adm", "whose rules of resize, scale and splits")
+            .one_of(evaluators::protocols()),
+        texts("metrics", {"fid", "sfid", "is", "precision", "recall"},
+              "what to compute: fid, sfid, is, precision, recall, fid_inf"),
+        integer("k", kNeighbours, "neighbours of precision and recall").between(1, 100),
+        integer("manifold_images", kManifoldImages,
+                "images of the reference, evenly spaced, that precision and recall see; 0 = all")
+            .at_least(0),
+        integer("bootstrap", 0, "resamples for a 95 % interval of fid (fid_low, fid_high); 0 = off")
+            .between(0, 100'000),
+        integer("batch", 50, "images through the network at a time").between(1, 4096)};
+  }
+
+  InceptionEvaluator(const Params& params, Host& host)
+      : params_(params),
+        host_(host),
+        rule_(evaluators::preprocessing(params.text("protocol"))),
+        rules_{params.texts("metrics"), params.text("protocol") == "torch-fidelity",
+               params.integer("k"), params.integer("bootstrap")} {
+    evaluators::require_known(params.texts("metrics"));
+  }
+
+  std::int64_t least_samples() const override { return 2 * Inception::kPooled; }
+
+  std::string identity() const override {
+    return "protocol = " + params_.text("protocol") + "\nrules = " + kRules + "\nweights = " +
+           io::sha256_file(evaluators::find_inception_weights(params_.text("weights"))) +
+           "\nmanifold_images = " + std::to_string(params_.integer("manifold_images")) + "\n";
+  }
+
+  void prepare(const Dataset& reference, std::uint64_t, const fs::path& dir) override {
+    need_network();
+    if (reference.size() < 2)
+      throw DataError("reference",
+                      std::to_string(reference.size()) + " images; a covariance needs at least 2");
+    metrics::Moments pooled, spatial;
+    std::vector<Tensor> features;
+    const Tensor chosen = manifold_choice(reference.size());
+    each_batch(reference, at::arange(reference.size()), "reference images",
+               [&](const metrics::InceptionFeatures& batch, const Tensor& index) {
+                 pooled.add(batch.pooled);
+                 spatial.add(batch.spatial);
+                 features.push_back(batch.pooled.index({at::isin(index, chosen)}));
+               });
+    const auto pool = pooled.gaussian(), space = spatial.gaussian();
+    save(dir,
+         {{"mu", pool.mean},
+          {"sigma", pool.covariance},
+          {"mu_s", space.mean},
+          {"sigma_s", space.covariance},
+          {"features", at::cat(features)}},
+         reference.fingerprint(), reference.size(), reference.spec());
+  }
+
+  void prepare_from_statistics(const Statistics& statistics, const Dataset* images,
+                               const fs::path& dir) override {
+    need_network();
+    if (!statistics.protocol.empty() && !statistics.protocol.starts_with(features_id()))
+      throw DataError("reference", "its statistics are of protocol " + statistics.protocol +
+                                       ", this evaluation is of " + features_id() +
+                                       "; the two do not compare");
+    io::TensorMap arrays = statistics.arrays;
+    if (images && images->size() > 0) {
+      std::vector<Tensor> features;
+      each_batch(*images, manifold_choice(images->size()), "reference images",
+                 [&](const metrics::InceptionFeatures& batch, const Tensor&) {
+                   features.push_back(batch.pooled);
+                 });
+      arrays["features"] = at::cat(features);
+    }
+    const ImageSpec spec = statistics.spec.size == 0 && images ? images->spec() : statistics.spec;
+    save(dir, arrays, statistics.fingerprint, statistics.count, spec);
+  }
+
+  void open(const fs::path& dir) override {
+    need_network();
+    try {
+      const auto about = nlohmann::json::parse(io::read_text(dir / kAbout));
+      if (about.at("features") != features_id())
+        throw DataError((dir / kAbout).string(), "of features " + about.at("features").dump() +
+                                                     ", expected " + features_id());
+      fingerprint_ = about.at("fingerprint");
+      count_ = about.at("images");
+      size_ = about.at("size");
+    } catch (const nlohmann::json::exception& e) {
+      throw DataError((dir / kAbout).string(), e.what());
+    }
+    reference_ = io::load_tensors(dir / kReference);
+    say_what_is_missing();
+    reset(0);
+  }
+
+  std::string protocol() const override {
+    std::string id = features_id();
+    // What is not as usual shows.
+    if (params_.integer("k") != kNeighbours) id += "-k" + std::to_string(params_.integer("k"));
+    if (params_.integer("manifold_images") != kManifoldImages)
+      id += "-m" + std::to_string(params_.integer("manifold_images"));
+    return id;
+  }
+  std::string reference_fingerprint() const override { return fingerprint_; }
+  std::int64_t reference_count() const override { return count_; }
+
+  io::TensorMap reference_statistics() const override {
+    io::TensorMap arrays = reference_;
+    arrays.erase("features");
+    return arrays;
+  }
+
+  void add(const Tensor& images) override {
+    if (images.dim() != 4 || images.scalar_type() != at::kByte ||
+        images.size(2) != images.size(3) || (images.size(1) != 1 && images.size(1) != 3)) {
+      std::ostringstream text;
+      text << "expected uint8 images [n,1 or 3,S,S], got " << images.scalar_type() << " "
+           << images.sizes();
+      throw DataError("samples", text.str());
+    }
+    if (size_ == 0) size_ = images.size(2);
+    if (images.size(2) != size_)
+      throw DataError("samples", "images of " + std::to_string(images.size(2)) +
+                                     " pixels a side where the reference's have " +
+                                     std::to_string(size_));
+    const Tensor rgb = images.expand({-1, 3, -1, -1});
+    waiting_ = waiting_.defined() ? at::cat({waiting_, rgb}) : rgb.clone();
+    const auto batch = params_.integer("batch");
+    for (; waiting_.size(0) >= batch; waiting_ = waiting_.slice(0, batch))
+      push(waiting_.slice(0, 0, batch).clone());
+  }
+
+  std::vector<Metric> finish() override {
+    take_waiting();
+    const evaluators::Passed passed = std::move(passed_);
+    reset(0);
+    if (passed.pooled.count() < 2)
+      throw DataError("samples", std::to_string(passed.pooled.count()) +
+                                     " images; a covariance needs at least 2");
+    try {
+      return evaluators::metrics_of(passed, reference_, count_, rules_, host_);
+    } catch (const std::invalid_argument& error) {
+      throw DataError("samples", error.what());
+    }
+  }
+
+  io::TensorMap state() override {
+    take_outstanding(0);
+    io::TensorMap state = {{"protocol", text_tensor(protocol())},
+                           {"next", at::scalar_tensor(next_, at::kLong)}};
+    if (waiting_.defined()) state["waiting"] = waiting_.clone();
+    put(state, "pooled", passed_.pooled.state());
+    put(state, "spatial", passed_.spatial.state());
+    if (passed_.score.count() > 0) put(state, "score", passed_.score.state());
+    for (const auto& [name, list] : passed_.lists())
+      if (!list->empty()) state[name] = at::cat(*list);
+    return state;
+  }
+
+  void merge(const io::TensorMap& state) override {
+    require_protocol(state, protocol());
+    take_waiting();
+    merge_part(passed_.pooled, state, "pooled");
+    merge_part(passed_.spatial, state, "spatial");
+    if (!part(state, "score").empty()) merge_part(passed_.score, state, "score");
+    for (const auto& [name, list] : passed_.lists())
+      if (const auto found = state.find(name); found != state.end()) list->push_back(found->second);
+    const auto mine = std::exchange(next_, entry(state, "next").item<std::int64_t>());
+    if (const auto waiting = state.find("waiting"); waiting != state.end()) add(waiting->second);
+    if (next_ >= mine) return;
+    take_waiting();
+    next_ = mine;
+  }
+
+  void reset(std::int64_t first) override {
+    ahead_.clear();
+    passed_ = {};
+    waiting_ = Tensor();
+    next_ = first;
+  }
+
+ private:
+  // Network and preprocessing. Only the published weights go by the protocol's plain name.
+  std::string features_id() const {
+    const std::string id = params_.text("protocol") + "-" + kRules;
+    const auto& weights = network().weights;
+    return weights.published ? id + "-" + weights.sha256.substr(0, 8)
+                             : "unpublished-" + weights.content.substr(0, 8) + "-" + id;
+  }
+
+  struct Loaded {
+    evaluators::InceptionWeights weights;
+    std::optional<Inception> network;
+  };
+
+  // Read when first needed: a plan asks an evaluator for less.
+  const Loaded& network() const {
+    if (loaded_) return *loaded_;
+    const auto file = evaluators::find_inception_weights(params_.text("weights"));
+    auto loaded = std::make_shared<Loaded>();
+    loaded->weights = evaluators::load_inception_weights(file);
+    try {
+      loaded->network.emplace(loaded->weights.state);
+    } catch (const std::invalid_argument& error) {
+      throw DataError(file.string(), error.what());
+    }
+    loaded->weights.state.clear();  // the network has its own
+    loaded_ = loaded;
+    return *loaded_;
+  }
+  void need_network() const { network(); }
+
+  Tensor manifold_choice(std::int64_t images) const {
+    const auto most = params_.integer("manifold_images");
+    const auto count = most == 0 ? images : std::min(most, images);
+    return at::arange(count, at::kLong) * images / count;
+  }
+
+  // Reading and resizing go on in the other thread.
+  template <class Take>
+  void each_batch(const Dataset& images, const Tensor& index, const std::string& unit,
+                  const Take& take) {
+    const auto parts = index.split(params_.integer("batch"));
+    ahead_.clear();
+    // Whatever ends this, nothing reads `images` afterwards.
+    const evaluators::ClearAtEnd cleared{ahead_};
+    std::int64_t done = 0;
+    for (std::size_t i = 0, taken = 0; taken < parts.size();) {
+      for (; i < parts.size() && ahead_.outstanding() <= kBatchesAhead; ++i)
+        ahead_.push([this, &images, part = parts[i]] {
+          return metrics::preprocess(images.images(part), rule_);
+        });
+      host_.progress(unit, done, index.size(0));
+      const at::NoGradGuard no_grad;
+      take((*network().network)(ahead_.take()), parts[taken]);
+      done += parts[taken++].size(0);
+    }
+    host_.progress(unit, done, index.size(0));
+  }
+
+  void save(const fs::path& dir, const io::TensorMap& arrays, const std::string& fingerprint,
+            std::int64_t count, const ImageSpec& spec) const {
+    io::save_tensors(dir / kReference, arrays);
+    const auto features = arrays.find("features");
+    const nlohmann::ordered_json about = {
+        {"features", features_id()},
+        {"fingerprint", fingerprint},
+        {"images", count},
+        {"channels", spec.channels},
+        {"size", spec.size},
+        {"manifold_images", features == arrays.end() ? 0 : features->second.size(0)}};
+    io::write_text(dir / kAbout, about.dump(2) + "\n");
+  }
+
+  void say_what_is_missing() {
+    if (rules_.wants("sfid") && !reference_.contains("mu_s"))
+      host_.log("inception", "the reference has no mu_s and sigma_s: no sfid");
+    if (rules_.wants_manifold() && !reference_.contains("features"))
+      host_.log("inception", "the reference has no images: no precision and recall");
+  }
+
+  void push(const Tensor& images) {
+    ahead_.push([this, images] { return metrics::preprocess(images, rule_); });
+    take_outstanding(kBatchesAhead);
+  }
+
+  // Sends what is resized through the network, until no more than `most` are left.
+  void take_outstanding(std::size_t most) {
+    while (ahead_.outstanding() > most) {
+      const at::NoGradGuard no_grad;
+      take((*network().network)(ahead_.take()));
+    }
+  }
+
+  void take(const metrics::InceptionFeatures& features) {
+    const auto count = features.pooled.size(0);
+    passed_.pooled.add(features.pooled);
+    if (rules_.wants("sfid")) passed_.spatial.add(features.spatial);
+    if (rules_.needs_features(reference_)) passed_.features.push_back(features.pooled);
+    if (rules_.wants("is") && rules_.shuffled) {
+      passed_.logits.push_back(features.logits);
+      passed_.numbers.push_back(at::arange(next_, next_ + count, at::kLong));
+    } else if (rules_.wants("is")) {
+      passed_.score.add(at::softmax(features.logits.to(at::kDouble), 1),
+                        metrics::consecutive_splits(next_, count, evaluators::kSplit));
+    }
+    next_ += count;
+  }
+
+  void take_waiting() {
+    if (waiting_.defined() && waiting_.size(0) > 0) push(waiting_);
+    waiting_ = Tensor();
+    take_outstanding(0);
+  }
+
+  Params params_;
+  Host& host_;
+  const metrics::Preprocessing rule_;
+  const evaluators::MetricRules rules_;
+  mutable std::shared_ptr<const Loaded> loaded_;
+  io::TensorMap reference_;  // mu, sigma, mu_s, sigma_s, features
+  std::string fingerprint_;
+  std::int64_t count_ = 0, size_ = 0;  // images of the reference (0 = unknown), their side
+  evaluators::Passed passed_;
+  Tensor waiting_;         // images not yet a batch
+  std::int64_t next_ = 0;  // number of the next sample that the network sees
+  evaluators::Ahead ahead_;
+};
+
+}  // namespace
+
+DKDM_EVALUATOR("inception", "1",
+               "FID, sFID, IS, precision, recall in Inception features, as published",
+               InceptionEvaluator)
