@@ -51,8 +51,8 @@ bool stays_below(const std::string& name) {
          std::none_of(path.begin(), path.end(), [](const fs::path& part) { return part == ".."; });
 }
 
-void read_manifest(const fs::path& folder, ArtifactFolder& artifact) {
-  std::ifstream stream(folder / kManifest);
+void read_manifest(const fs::path& file, ArtifactFolder& artifact) {
+  std::ifstream stream(file);
   // Ordered: the parts of a key stand in the order of its hash.
   const auto json =
       nlohmann::ordered_json::parse(stream, nullptr, /*allow_exceptions=*/false);
@@ -110,8 +110,21 @@ std::optional<ArtifactFolder> find_artifact(const fs::path& root, const std::str
   artifact.kind = kind;
   artifact.key = key;
   artifact.path = path.string();
-  read_manifest(root / path, artifact);
+  read_manifest(root / path / kManifest, artifact);
   return artifact;
+}
+
+std::optional<ArtifactFolder> find_streamed(const fs::path& root,
+                                            const ArtifactFolder& evaluation) {
+  const auto file = root / evaluation.path / "samples.json";
+  ArtifactFolder samples;
+  read_manifest(file, samples);
+  if (!samples.whole) return std::nullopt;
+  for (const auto& [part, value] : evaluation.determined_by) {
+    if (part == "samples") samples.key = value;
+  }
+  samples.kind = "sample";
+  return samples;
 }
 
 std::vector<ArtifactFolder> list_artifacts(const fs::path& root) {

@@ -42,6 +42,10 @@ std::vector<ArtifactFolder> list_artifacts(const std::filesystem::path& root);
 std::optional<ArtifactFolder> find_artifact(const std::filesystem::path& root,
                                             const std::string& kind, const std::string& key);
 
+// The manifest that an evaluation has of samples it drew and nobody kept: a folder without a path.
+std::optional<ArtifactFolder> find_streamed(const std::filesystem::path& root,
+                                            const ArtifactFolder& evaluation);
+
 // What is wrong with its files, "" = nothing: missing, of another size, and, when `hash`, of another
 // content.
 std::string damage_of(const std::filesystem::path& root, const ArtifactFolder& artifact, bool hash);

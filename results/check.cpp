@@ -167,6 +167,7 @@ void collect_stages(const fs::path& root, const ArtifactFolder& artifact, const 
     const auto key = line == std::string::npos ? value : value.substr(line + 1);
     const std::map<std::string, std::pair<std::string, std::string>> kinds = {
         {"samples", {"sample", "sample"}},
+        {"evaluate", {"evaluate", "evaluate"}},
         {"evaluator", {"evaluator", "evaluator"}},
         {"network", {teacher_row ? "teacher" : "train", "train"}},
         {"teacher", {"teacher", "train"}},
@@ -177,23 +178,25 @@ void collect_stages(const fs::path& root, const ArtifactFolder& artifact, const 
         key.find('/') != std::string::npos) {
       continue;
     }
-    if (const auto input = find_artifact(root, kind->second.second, key); input && input->whole) {
+    auto input = find_artifact(root, kind->second.second, key);
+    if (!input && part == "samples") input = find_streamed(root, artifact);
+    if (input && input->whole) {
       collect_stages(root, *input, kind->second.first, teacher_row, stages);
     }
   }
 }
 
 void record_finished(SQLite::Database& db, const fs::path& root, std::int64_t run, bool teacher_row,
-                     const ArtifactFolder& evaluation) {
+                     const ArtifactFolder& last) {
   std::map<std::string, ArtifactFolder> stages;
-  collect_stages(root, evaluation, "evaluate", teacher_row, stages);
+  collect_stages(root, last, last.kind, teacher_row, stages);
   for (const auto& [name, artifact] : stages) {
     auto stage = artifact.stage(name);
     stage.started = unix_seconds();
     upsert_stage(db, run, stage);
-    insert_artifact(db, artifact.record());
+    if (!artifact.path.empty()) insert_artifact(db, artifact.record());
+    if (name == "evaluate" || name == "course") insert_metrics(db, run, read_metrics(root, artifact));
   }
-  insert_metrics(db, run, read_metrics(root, evaluation));
   const std::int64_t pid = getpid();
   execute(db,
           "INSERT INTO attempts (run, environment, host, pid, process, started, ended, status, "
@@ -213,14 +216,15 @@ void inspect_finished(SQLite::Database& db, const fs::path& root, Inspection& ou
                        (unfinished.getColumn(4).getString() != host_name() ||
                         !process_token(unfinished.getColumn(5).getInt64()).empty());
     if (alive) continue;
-    const auto evaluation = find_artifact(root, "evaluate", unfinished.getColumn(1).getString());
-    if (!evaluation || !damage_of(root, *evaluation, false).empty()) continue;
-    if (read_metrics(root, *evaluation).empty()) continue;
+    const auto key = unfinished.getColumn(1).getString();
+    auto last = find_artifact(root, "evaluate", key);
+    if (!last) last = find_artifact(root, "course", key);
+    if (!last || !damage_of(root, *last, false).empty() || read_metrics(root, *last).empty()) continue;
     const bool teacher_row = unfinished.getColumn(2).getString().empty();
     out.add("run " + std::to_string(run) + " was computed to its end and not recorded",
             std::string(kRepair) + ", or give its `dkdm run` again",
             [=](SQLite::Database& writable) {
-              record_finished(writable, root, run, teacher_row, *evaluation);
+              record_finished(writable, root, run, teacher_row, *last);
             });
   }
 }

@@ -103,7 +103,11 @@ std::vector<ProgressPoint> progress_of(const RowRecord& record, const Conditions
 ReportRun report_run(SQLite::Database& db, const Run& run, bool counts, bool with_loss) {
   ReportRun out{run.id, run.seed, run.status, "", "", counts, {}};
   if (run.status != "done") out.reason = reason_of(run);
-  if (const auto* sample = run.find_stage("sample")) out.samples = sample->artifact;
+  // Samples that were not kept have their picture where they were evaluated.
+  for (const char* stage : {"evaluate", "sample"}) {
+    const auto* made = run.find_stage(stage);
+    if (made != nullptr && !made->artifact.empty()) out.samples = made->artifact;
+  }
   if (const auto* trained = run.trained(); trained != nullptr && with_loss) {
     out.loss = load_curve(db, trained->key);
   }

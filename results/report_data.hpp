@@ -31,7 +31,7 @@ struct ProgressPoint {
 struct ReportRun {
   std::int64_t id = 0, seed = 0;
   std::string status, reason;  // reason "" when done
-  std::string samples;         // folder of its samples, relative to the store's root; "" = none
+  std::string samples;         // folder of their picture, relative to the store's root; "" = none
   bool counts = false;         // its values are in the table
   std::vector<std::pair<double, double>> loss;  // step, training loss (thinned)
 };

@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 constexpr std::size_t kRunsShown = 8;   // of a row, in full
 constexpr std::size_t kSeedsShown = 4;  // with pictures
 constexpr int kThumbnail = 512;         // pixels
-constexpr const char* kGridFile = "grid.png";  // as sample stages name it
+constexpr const char* kGridFile = "grid.png";  // as the stages that draw samples name it
 
 // Puts `values` in the place of each {{name}}, once: what they contain is not looked at again.
 std::string filled(std::string_view form, const std::map<std::string, std::string_view>& values) {

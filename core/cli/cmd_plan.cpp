@@ -26,7 +26,7 @@ int cmd_plan(const Arguments& args, Context& context) {
       const bool make = to_make.contains(i);
       const bool there = session.artifacts().find(stage.kind, stage.key).has_value();
       if (make) seconds += stage.estimated_s;
-      table.rows.push_back({stage.label, stage.key, make ? "to make" : there ? "done" : "not needed",
+      table.rows.push_back({stage.label, stage.key, make ? "to make" : there ? "done" : stage.streamed ? "not kept" : "not needed",
                             make ? run::duration_text(stage.estimated_s) : "",
                             make ? run::why_missing(stage, session.artifacts()) : ""});
     }

@@ -8,7 +8,9 @@ namespace {
 void add_run_options(Options& options) {
   add_selection(options);
   options.add()("force", "run again what is done already; earlier results are kept")(
-      "fail-fast", "stop at the first failed run");
+      "fail-fast", "stop at the first failed run")(
+      "save-samples", "keep every row's images as samples.npz, which ADM's evaluator reads; they go "
+                      "straight into ours otherwise ([sample] save = true)");
 }
 
 run::RunOptions run_options_of(const Options& options) {

@@ -79,6 +79,12 @@ void print_results(Context& context, const Session::Planned& planned,
   for (const auto& row : planned.experiment.rows)
     if (const auto grid = grids.find(row.id); grid != grids.end())
       std::printf("  %-18s %s\n", row.id.c_str(), grid->second.c_str());
+  for (const auto& run : planned.plan.runs) {
+    const auto& stage = planned.plan.stages[run.sample_stage];
+    const auto file = artifacts.path(stage.kind, stage.key) / run::kSamplesFile;
+    if (!stage.streamed && fs::exists(file))
+      std::printf("  %-18s %s\n", run.record.row.c_str(), file.c_str());
+  }
 
   options.format = results::ReportFormat::html;
   options.root = artifacts.root();
@@ -188,7 +194,8 @@ int run_experiments(Context& context, const std::vector<fs::path>& files, const 
                     const run::RunOptions& run_options) {
   Session session(context);
   const auto selection = selection_of(options);
-  const auto overrides = overrides_of(options);
+  auto overrides = overrides_of(options);
+  if (options.has("save-samples")) overrides.emplace_back("sample.save=true");
   // All files are read and checked before the first one starts.
   std::vector<Session::Planned> experiments;
   for (const auto& file : files) experiments.push_back(session.plan(file, overrides, selection));

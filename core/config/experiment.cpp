@@ -107,7 +107,7 @@ class Reader {
       : file_(file.string()), root_(std::move(root)), registry_(registry) {
     check_names(root_, "the file",
                 {"experiment", "dataset", "diffusion", "teacher", "student", "train", "sample",
-                 "synthetic", "evaluator", "row"});
+                 "synthetic", "evaluator", "evaluate", "row"});
   }
 
   Experiment read() {
@@ -128,6 +128,7 @@ class Reader {
       throw ConfigError(head.find("seeds")->where,
                         "seeds: expected at least one and none twice, got " + to_text(out.seeds));
     }
+    out.samples = params.integer("samples");
     out.expected_minutes = params.real("expected_minutes");
 
     const Params diffusion = read_params(diffusion_table(), optional("diffusion"), "[diffusion]");
@@ -141,6 +142,7 @@ class Reader {
     steps_ = out.diffusion.steps;
     out.dataset = choose("dataset", required("dataset"), "[dataset]");
     out.evaluator = choose("evaluator", required("evaluator"), "[evaluator]");
+    out.evaluate = read_params(evaluate_table(), optional("evaluate"), "[evaluate]");
     out.synthetic = sampling(synthetic_table(), optional("synthetic"), "[synthetic]");
     // Rows complete these; a wrong name is reported even where no row trains.
     check_names(optional("train"), "[train]", names_of(train_table()));
@@ -217,6 +219,14 @@ class Reader {
       if (!fresh) {
         throw ConfigError(where, "row id \"" + row.id + "\" is used twice, first at " +
                                      first->second);
+      }
+      if (const auto count = row.sample.integer("count");
+          out.scale == "paper" && count < out.samples) {
+        throw ConfigError(where, "row \"" + row.id + "\": sample.count = " + std::to_string(count) +
+                                     ", but the published values are of " +
+                                     std::to_string(out.samples) +
+                                     " images (experiment.samples): fewer do not compare; "
+                                     "scale = \"desk\" allows them");
       }
       out.rows.push_back(std::move(row));
     }

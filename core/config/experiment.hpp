@@ -36,10 +36,12 @@ struct Experiment {
   std::string table;                   // shape of report: "table2"
   std::string published;               // section of published.toml ("table2.cifar10"), or ""
   std::vector<std::int64_t> seeds;
+  std::int64_t samples = 0;            // of the published values; scale "paper" refuses fewer
   double expected_minutes = 0;         // author's figure on two cores, 0 = not stated
   DiffusionConfig diffusion;           // of training; sampling respaces it
   PluginChoice dataset, teacher, evaluator;
   std::optional<Training> teacher_training;  // [teacher.student], [teacher.method], [teacher.train]
+  Params evaluate;                     // [evaluate]: whether students are evaluated as they train
   Params synthetic;                    // [synthetic]: count, respacing, sampler, …
   std::vector<Row> rows;
   std::string resolved;                // canonical TOML text of all of the above, stored with runs
@@ -49,6 +51,7 @@ struct Experiment {
 DKDM_API const ParamTable& experiment_table();
 DKDM_API const ParamTable& train_table();
 DKDM_API const ParamTable& sample_table();
+DKDM_API const ParamTable& evaluate_table();
 DKDM_API const ParamTable& synthetic_table();
 DKDM_API const ParamTable& diffusion_table();
 

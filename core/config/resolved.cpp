@@ -45,6 +45,7 @@ std::string resolved_text(const Experiment& experiment) {
   out.value("table", experiment.table);
   out.value("published", experiment.published);
   out.value("seeds", experiment.seeds);
+  out.value("samples", experiment.samples);
   out.value("expected_minutes", experiment.expected_minutes);
   out.plugin("[dataset]", experiment.dataset);
   out.section("[diffusion]");
@@ -58,6 +59,7 @@ std::string resolved_text(const Experiment& experiment) {
   if (experiment.teacher_training) out.training("teacher", *experiment.teacher_training);
   out.params("[synthetic]", experiment.synthetic);
   out.plugin("[evaluator]", experiment.evaluator);
+  out.params("[evaluate]", experiment.evaluate);
   for (const Row& row : experiment.rows) {
     out.section("[[row]]");
     out.value("id", row.id);

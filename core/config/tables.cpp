@@ -33,6 +33,9 @@ const ParamTable& experiment_table() {
       text("table", "", "shape of the report: the paper's table or figure, as in \"table2\""),
       text("published", "", "section of the published values, as in \"table2.cifar10\""),
       integers("seeds", {0}, "seeds of the runs, one run a row and seed").at_least(0),
+      integer("samples", 50000, "images that the published values are of; at scale paper a row with "
+                                "fewer is refused")
+          .at_least(1),
       real("expected_minutes", 0, "duration on two cores in minutes, 0 = not stated").at_least(0),
   };
   return table;
@@ -66,8 +69,21 @@ const ParamTable& sample_table() {
                                      .at_least(1)
                                      .must_be_given());
     params.push_back(text("weights", "ema", "which weights are evaluated").one_of({"ema", "raw"}));
+    params.push_back(flag("save", false, "keep the images (samples.npz as ADM writes it); they go "
+                                         "straight into the evaluator otherwise"));
     return params;
   }();
+  return table;
+}
+
+const ParamTable& evaluate_table() {
+  static const ParamTable table{
+      integer("every", 0, "students are evaluated after so many training steps, again and again, "
+                          "0 = at the end alone")
+          .at_least(0),
+      integer("count", 0, "images of each of these evaluations, 0 = as many as [sample] has")
+          .at_least(0),
+  };
   return table;
 }
 

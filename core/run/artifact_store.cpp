@@ -50,7 +50,43 @@ bool is_whole(const fs::path& folder, const Json& json) {
   return true;
 }
 
-void write_manifest(const fs::path& folder, Manifest& manifest) {
+Json to_json(const Manifest& manifest, const Json& files) {
+  Json parts = Json::object();
+  for (const auto& [name, value] : manifest.parts) parts[name] = value;
+  return {{"stage", manifest.stage},
+          {"key", manifest.key},
+          {"plugin", manifest.plugin},
+          {"determined_by", parts},
+          {"elapsed_s", manifest.elapsed_s},
+          {"steps", manifest.steps},
+          {"teacher_evaluations", manifest.teacher_evaluations},
+          {"flops", manifest.flops ? Json(*manifest.flops) : Json()},
+          {"peak_bytes", manifest.peak_bytes},
+          {"bytes", manifest.bytes},
+          {"sha256", manifest.sha256},
+          {"files", files}};
+}
+
+Manifest from_json(const Json& json) {
+  Manifest manifest;
+  manifest.stage = json.at("stage");
+  manifest.key = json.at("key");
+  manifest.plugin = json.at("plugin");
+  for (const auto& [name, value] : json.at("determined_by").items())
+    manifest.parts.emplace_back(name, value.get<std::string>());
+  manifest.elapsed_s = json.at("elapsed_s");
+  manifest.steps = json.at("steps");
+  manifest.teacher_evaluations = json.at("teacher_evaluations");
+  // Artifacts of before FLOPs were counted do not have it.
+  if (json.contains("flops") && !json.at("flops").is_null()) manifest.flops = json.at("flops");
+  manifest.peak_bytes = json.at("peak_bytes");
+  manifest.bytes = json.at("bytes");
+  manifest.sha256 = json.at("sha256");
+  return manifest;
+}
+
+// Completes `manifest` by what lies in `folder` and puts it there.
+void seal(const fs::path& folder, Manifest& manifest) {
   const Json files = files_of(folder);
   std::string digest;
   manifest.bytes = 0;
@@ -59,21 +95,7 @@ void write_manifest(const fs::path& folder, Manifest& manifest) {
     digest += file.at("name").get<std::string>() + ' ' + file.at("sha256").get<std::string>() + '\n';
   }
   manifest.sha256 = io::sha256(digest);
-  Json parts = Json::object();
-  for (const auto& [name, value] : manifest.parts) parts[name] = value;
-  const Json json = {{"stage", manifest.stage},
-                     {"key", manifest.key},
-                     {"plugin", manifest.plugin},
-                     {"determined_by", parts},
-                     {"elapsed_s", manifest.elapsed_s},
-                     {"steps", manifest.steps},
-                     {"teacher_evaluations", manifest.teacher_evaluations},
-                     {"flops", manifest.flops ? Json(*manifest.flops) : Json()},
-                     {"peak_bytes", manifest.peak_bytes},
-                     {"bytes", manifest.bytes},
-                     {"sha256", manifest.sha256},
-                     {"files", files}};
-  io::write_text(folder / kManifest, json.dump(2) + "\n");
+  io::write_text(folder / kManifest, to_json(manifest, files).dump(2) + "\n");
 }
 
 // Holds an exclusive lock on a file for its lifetime.
@@ -98,6 +120,19 @@ class Lock {
 
 }  // namespace
 
+void write_manifest(const fs::path& file, const Manifest& manifest) {
+  io::write_text(file, to_json(manifest, Json::array()).dump(2) + "\n");
+}
+
+std::optional<Manifest> read_manifest(const fs::path& file) {
+  if (!fs::exists(file)) return std::nullopt;
+  try {
+    return from_json(Json::parse(io::read_text(file)));
+  } catch (const Json::exception&) {
+    return std::nullopt;
+  }
+}
+
 ArtifactStore::ArtifactStore(const fs::path& root) : root_(fs::absolute(root)) {
   create_folders(root_ / "artifacts");
   create_folders(root_ / "work");
@@ -113,23 +148,7 @@ std::optional<Manifest> ArtifactStore::find(const std::string& stage,
   if (!fs::exists(folder / kManifest)) return std::nullopt;
   try {
     const auto json = Json::parse(io::read_text(folder / kManifest));
-    if (is_whole(folder, json)) {
-      Manifest manifest;
-      manifest.stage = stage;
-      manifest.key = key;
-      manifest.plugin = json.at("plugin");
-      for (const auto& [name, value] : json.at("determined_by").items())
-        manifest.parts.emplace_back(name, value.get<std::string>());
-      manifest.elapsed_s = json.at("elapsed_s");
-      manifest.steps = json.at("steps");
-      manifest.teacher_evaluations = json.at("teacher_evaluations");
-      // Artifacts of before FLOPs were counted do not have it.
-      if (json.contains("flops") && !json.at("flops").is_null()) manifest.flops = json.at("flops");
-      manifest.peak_bytes = json.at("peak_bytes");
-      manifest.bytes = json.at("bytes");
-      manifest.sha256 = json.at("sha256");
-      return manifest;
-    }
+    if (is_whole(folder, json)) return from_json(json);
   } catch (const Json::exception&) {
     // An unreadable manifest is a damaged artifact like any other.
   }
@@ -170,7 +189,7 @@ Manifest ArtifactStore::make(
   work(working, manifest);
   manifest.stage = stage;
   manifest.key = key;
-  write_manifest(working, manifest);
+  seal(working, manifest);
   const auto published = path(stage, key);
   create_folders(published.parent_path());
   std::error_code error;

@@ -27,6 +27,11 @@ struct Manifest {
   std::string sha256;      // over its files' names and hashes
 };
 
+// The manifest of an output that was used and not kept, as a file of the artifact that used it; nothing when
+// there is none that can be read.
+DKDM_API void write_manifest(const std::filesystem::path& file, const Manifest& manifest);
+DKDM_API std::optional<Manifest> read_manifest(const std::filesystem::path& file);
+
 class DKDM_API ArtifactStore {
  public:
   // Creates the folders. Throws StoreError when they cannot be.

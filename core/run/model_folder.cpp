@@ -112,6 +112,10 @@ std::shared_ptr<Denoiser> untrained_student(const std::string& name,
   return network;
 }
 
+std::filesystem::path kept_folder(const std::filesystem::path& trained, std::int64_t step) {
+  return trained / ("step-" + std::to_string(step));
+}
+
 std::int64_t count_parameters(const torch::nn::Module& network) {
   std::int64_t count = 0;
   for (const auto& parameter : network.parameters()) count += parameter.numel();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "run/evaluation.hpp"
 #include "run/reference.hpp"
 
 namespace dkdm::run {
@@ -118,7 +119,10 @@ class Planner {
   std::size_t add_stage(Stage stage) {
     stage.key = content_key(stage.parts);
     for (std::size_t i = 0; i < plan_.stages.size(); ++i)
-      if (plan_.stages[i].kind == stage.kind && plan_.stages[i].key == stage.key) return i;
+      if (plan_.stages[i].kind == stage.kind && plan_.stages[i].key == stage.key) {
+        plan_.stages[i].streamed = plan_.stages[i].streamed && stage.streamed;
+        return i;
+      }
     plan_.stages.push_back(std::move(stage));
     return plan_.stages.size() - 1;
   }
@@ -190,7 +194,7 @@ class Planner {
   }
 
   std::size_t train_stage(const config::Training& training, std::int64_t seed,
-                          const std::string& label, Chain& chain) {
+                          const std::string& label, Chain& chain, const train::Kept& kept = {}) {
     const auto method = bench_.registry.method(training.method, bench_.host);
     const Needs needs = method->needs();
     TrainingInputs inputs;
@@ -202,6 +206,8 @@ class Planner {
                    {"image", describe(spec_)},
                    {"seed", std::to_string(seed)}};
     Chain before;
+    if (kept.every > 0)
+      parts.emplace_back("kept", kept.weights + " every " + std::to_string(kept.every));
     if (needs.dataset) parts.emplace_back("dataset", dataset_);
     if (needs.teacher) {
       inputs.teacher = teacher(before);
@@ -213,7 +219,7 @@ class Planner {
       inputs.synthetic = folder(stage);
       parts.emplace_back("synthetic", key(stage));
     }
-    TrainingJob job{training, experiment_.diffusion, spec_, seed, ""};
+    TrainingJob job{training, experiment_.diffusion, spec_, seed, "", kept};
     const auto batch = training.train.integer("batch");
     if (needs.preparation) {
       Stage stage = stage_of("pool", "prepare " + training.method.name, training.method.name,
@@ -274,71 +280,161 @@ class Planner {
     return result;
   }
 
-  void add_run(const config::Row& row, std::size_t order, std::int64_t seed) {
-    Chain chain;
-    TeacherSource network{{"teacher", "", "", {}}, {}};
-    std::string network_key;
-    double network_forward_s = 0;
-    std::int64_t trained_steps = 0;
-    if (row.training) {
-      const auto stage = train_stage(*row.training, seed, "train " + row.id, chain);
-      add_to(chain, "train", stage);
-      network = trained_here(folder(stage));
-      network_key = key(stage);
-      network_forward_s = forward_s(row.training->student);
-      trained_steps = row.training->train.integer("steps");
-    } else {
-      network = teacher(chain);
-      network_key = teacher_key(network);
-      network_forward_s = teacher_forward_s();
-      if (experiment_.teacher_training)
-        trained_steps = experiment_.teacher_training->train.integer("steps");
-    }
-
-    const auto weights = row.sample.text("weights");
-    const auto spec =
-        sampling_spec(row.sample, row.sample.integer("count"), derive_seed(seed, "sample"));
-    Stage sample = stage_of("sample", "sample " + row.id, "",
-                            {{"stage", "samples"},
-                             {"network", network_key},
-                             {"weights", weights},
-                             {"diffusion", describe(experiment_.diffusion)},
-                             {"sampling", describe(spec)}});
-    sample.estimated_s = double(sampling_evaluations(spec)) * network_forward_s;
-    sample.inputs = indices(chain);
-    sample.work = [network, weights, spec](Bench& bench, const auto& folder, Manifest& manifest) {
-      const auto model = network.folder.empty()
-                             ? network.load(bench)
-                             : bench.host.load_model(network.folder, weights);
-      draw_samples(bench, model, spec, folder, manifest);
-    };
-    const auto sample_stage = add_stage(std::move(sample));
-    add_to(chain, "sample", sample_stage);
-
-    const auto evaluator = evaluator_stage();
-    add_to(chain, "evaluator", evaluator);
-    Stage evaluate = stage_of("evaluate", "evaluate " + row.id, experiment_.evaluator.name,
-                              {{"stage", "evaluate"},
-                               {"samples", key(sample_stage)},
-                               {"evaluator", key(evaluator)}});
-    // Parameters that do not enter the prepared evaluator enter here.
-    if (evaluator_has_identity_)
-      evaluate.parts.emplace_back("parameters", experiment_.evaluator.params.canonical());
-    evaluate.estimated_s = 1;
-    evaluate.inputs = {sample_stage, evaluator};
-    evaluate.work = [choice = experiment_.evaluator, evaluator_folder = folder(evaluator),
-                     samples_folder = folder(sample_stage), trained_steps, weights](
-                        Bench& bench, const auto& folder, Manifest& manifest) {
-      evaluate_samples(bench, choice, evaluator_folder, samples_folder, trained_steps, weights,
-                       folder, manifest);
-    };
-    const auto evaluate_stage = add_stage(std::move(evaluate));
-    add_to(chain, "evaluate", evaluate_stage);
-    plan_.runs.push_back({record(row, order, seed, key(evaluate_stage)), chain, sample_stage});
+  // What a row's training keeps to be evaluated afterwards.
+  train::Kept kept_of(const config::Row& row) const {
+    const auto every = experiment_.evaluate.integer("every");
+    if (every >= row.training->train.integer("steps")) return {};  // the last step is always evaluated
+    return {every, row.sample.text("weights"), {}};
   }
 
-  static TeacherSource trained_here(const std::filesystem::path& folder) {
-    return {{"teacher", "", "", {}}, folder};
+  // A network to evaluate: the student of a row, or the teacher.
+  struct Network {
+    TeacherSource source;
+    std::string key;
+    std::vector<std::size_t> inputs;  // stages that make it
+    double forward_s = 0;
+    std::int64_t steps = 0;
+
+    TrainedModel load(Bench& bench, const std::string& weights) const {
+      return source.folder.empty() ? source.load(bench)
+                                   : bench.host.load_model(source.folder, weights);
+    }
+  };
+
+  Network network_of(const config::Row& row, std::int64_t seed, Chain& chain) {
+    Network network{{{"teacher", "", "", {}}, {}}, "", {}, 0, 0};
+    if (row.training) {
+      const auto stage =
+          train_stage(*row.training, seed, "train " + row.id, chain, kept_of(row));
+      add_to(chain, "train", stage);
+      network.source.folder = folder(stage);
+      network.key = key(stage);
+      network.inputs = {stage};
+      network.forward_s = forward_s(row.training->student);
+      network.steps = row.training->train.integer("steps");
+    } else {
+      network.source = teacher(chain);
+      network.key = teacher_key(network.source);
+      network.inputs = indices(chain);
+      network.forward_s = teacher_forward_s();
+      if (experiment_.teacher_training)
+        network.steps = experiment_.teacher_training->train.integer("steps");
+    }
+    return network;
+  }
+
+  std::size_t sample_stage(const config::Row& row, const Network& network,
+                           const SamplingSpec& spec) {
+    const auto weights = row.sample.text("weights");
+    Stage stage = stage_of("sample", "sample " + row.id, "",
+                           {{"stage", "samples"},
+                            {"network", network.key},
+                            {"weights", weights},
+                            {"diffusion", describe(experiment_.diffusion)},
+                            {"sampling", describe(spec)}});
+    stage.streamed = !row.sample.flag("save");
+    stage.estimated_s = double(sampling_evaluations(spec)) * network.forward_s;
+    stage.inputs = network.inputs;
+    stage.work = [network, weights, spec](Bench& bench, const auto& folder, Manifest& manifest) {
+      draw_samples(bench, network.load(bench, weights), spec, folder, manifest);
+    };
+    return add_stage(std::move(stage));
+  }
+
+  // The samples' key stands in this one's whether they are on disk or not: the values are the same.
+  std::size_t evaluate_stage(const config::Row& row, const Network& network,
+                             const SamplingSpec& spec, std::size_t samples, std::size_t evaluator) {
+    const auto& sample = plan_.stages[samples];
+    const bool on_disk = !sample.streamed || store_.find(sample.kind, sample.key);
+    Stage stage = stage_of("evaluate", (on_disk ? "evaluate " : "sample and evaluate ") + row.id,
+                           experiment_.evaluator.name,
+                           {{"stage", "evaluate"},
+                            {"samples", sample.key},
+                            {"evaluator", key(evaluator)}});
+    add_evaluator_parameters(stage);
+    stage.estimated_s = 1 + (on_disk ? 0 : sample.estimated_s);
+    stage.inputs = on_disk ? std::vector<std::size_t>{samples} : network.inputs;
+    stage.inputs.push_back(evaluator);
+    Manifest drawn;
+    drawn.stage = sample.kind;
+    drawn.key = sample.key;
+    drawn.parts = sample.parts;
+    const Evaluation evaluation{experiment_.evaluator, folder(evaluator),
+                                row.sample.text("weights"), network.steps};
+    stage.work = [network, spec, evaluation, drawn, samples_folder = folder(samples),
+                  store = &store_](Bench& bench, const auto& folder, Manifest& manifest) {
+      if (store->find(drawn.stage, drawn.key)) {
+        evaluate_saved(bench, evaluation, samples_folder, folder, manifest);
+      } else {
+        evaluate_drawn(bench, evaluation, network.load(bench, evaluation.weights), spec, drawn,
+                       folder, manifest);
+      }
+    };
+    return add_stage(std::move(stage));
+  }
+
+  // Parameters that do not enter the prepared evaluator enter where it is used.
+  void add_evaluator_parameters(Stage& stage) const {
+    if (evaluator_has_identity_)
+      stage.parts.emplace_back("parameters", experiment_.evaluator.params.canonical());
+  }
+
+  // The evaluations on the way, where the training keeps weights for them. The evaluation at the end is
+  // one of them, made again only where it had another number of images.
+  std::size_t course_stage(const config::Row& row, const Network& network, SamplingSpec spec,
+                           std::size_t evaluate, std::size_t evaluator) {
+    const auto every = experiment_.evaluate.integer("every");
+    const auto count = experiment_.evaluate.integer("count");
+    std::vector<std::int64_t> steps;
+    for (auto step = every; step < network.steps; step += every) steps.push_back(step);
+    if (count > 0 && count != spec.count) {
+      spec.count = count;
+      steps.push_back(network.steps);
+    }
+    Stage stage = stage_of("course", "evaluate " + row.id + " as it trained",
+                           experiment_.evaluator.name,
+                           {{"stage", "course"},
+                            {"network", network.key},
+                            {"steps", to_text(Value(steps))},
+                            {"diffusion", describe(experiment_.diffusion)},
+                            {"sampling", describe(spec)},
+                            {"evaluator", key(evaluator)},
+                            {"evaluate", key(evaluate)}});
+    add_evaluator_parameters(stage);
+    stage.estimated_s =
+        double(steps.size()) * (1 + double(sampling_evaluations(spec)) * network.forward_s);
+    stage.inputs = network.inputs;
+    stage.inputs.push_back(evaluator);
+    const Evaluation evaluation{experiment_.evaluator, folder(evaluator),
+                                row.sample.text("weights"), 0};
+    stage.work = [evaluation, steps, spec, trained = network.source.folder](
+                     Bench& bench, const auto& folder, Manifest& manifest) {
+      evaluate_course(bench, evaluation, trained, steps, spec, folder, manifest);
+    };
+    return add_stage(std::move(stage));
+  }
+
+  void add_run(const config::Row& row, std::size_t order, std::int64_t seed) {
+    PlannedRun run;
+    Chain& chain = run.stages;
+    const Network network = network_of(row, seed, chain);
+    const auto spec =
+        sampling_spec(row.sample, row.sample.integer("count"), derive_seed(seed, "sample"));
+    run.sample_stage = sample_stage(row, network, spec);
+    add_to(chain, "sample", run.sample_stage);
+    const auto evaluator = evaluator_stage();
+    add_to(chain, "evaluator", evaluator);
+    run.evaluate_stage = evaluate_stage(row, network, spec, run.sample_stage, evaluator);
+    add_to(chain, "evaluate", run.evaluate_stage);
+    if (!plan_.stages[run.sample_stage].streamed) run.outputs.push_back(run.sample_stage);
+    run.outputs.push_back(run.evaluate_stage);
+    if (row.training && kept_of(row).every > 0) {
+      const auto course = course_stage(row, network, spec, run.evaluate_stage, evaluator);
+      add_to(chain, "course", course);
+      run.outputs.push_back(course);
+    }
+    run.record = record(row, order, seed, key(chain.back().second));
+    plan_.runs.push_back(std::move(run));
   }
 
   RunRecord record(const config::Row& row, std::size_t order, std::int64_t seed,

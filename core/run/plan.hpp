@@ -14,20 +14,23 @@
 namespace dkdm::run {
 
 struct Stage {
-  std::string kind;   // folder in the store: "train", "synthetic", "pool", "sample", "evaluator", "evaluate"
+  // Folder in the store: "train", "synthetic", "pool", "sample", "evaluator", "evaluate", "course".
+  std::string kind;
   std::string label;  // for a person: "train dynamic"
   std::string key, plugin;
   KeyParts parts;
   double estimated_s = 0;
+  bool streamed = false;  // what it gives goes straight into the stage that reads it: no folder
   std::vector<std::size_t> inputs;  // earlier stages of the plan
   std::function<void(Bench&, const std::filesystem::path&, Manifest&)> work;
 };
 
 struct PlannedRun {
   RunRecord record;
-  // (name in the record, stage): in order of making. The last is the evaluation.
+  // (name in the record, stage): in order of making. The key of the last is the run's.
   std::vector<std::pair<std::string, std::size_t>> stages;
-  std::size_t sample_stage = 0;
+  std::size_t sample_stage = 0, evaluate_stage = 0;
+  std::vector<std::size_t> outputs;  // what must be there when it is done: all else serves these
 };
 
 struct Plan {
@@ -46,7 +49,7 @@ struct Selection {
 DKDM_API KeyParts evaluator_parts(const plugin::PluginChoice& choice, const std::string& identity,
                                   const std::string& reference);
 
-// `estimate` false skips the measurements that fill estimated_s.
+// `store` must outlive the plan. `estimate` false skips the measurements that fill estimated_s.
 DKDM_API Plan make_plan(const config::Experiment& experiment, const Selection& selection,
                         const Bench& bench, const ArtifactStore& store, CostModel& cost,
                         bool estimate);

@@ -36,7 +36,8 @@ struct RunRecord {
 enum class StageStatus { done, cached, failed };
 
 struct StageRecord {
-  std::string name, key, plugin;  // "teacher", "synthetic", "pool", "train", "sample", "evaluator", "evaluate"
+  // "teacher", "synthetic", "pool", "train", "sample", "evaluator", "evaluate", "course".
+  std::string name, key, plugin;
   StageStatus status = StageStatus::done;
   double started = 0, elapsed_s = 0;  // elapsed_s: work of all attempts that made the artifact
   std::string artifact;               // folder, relative to the store's root; "" = none

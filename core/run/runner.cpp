@@ -1,10 +1,12 @@
 #include "run/runner.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <set>
 
 #include "run/environment.hpp"
+#include "run/evaluation.hpp"
 
 namespace dkdm::run {
 namespace {
@@ -26,8 +28,7 @@ class Runner {
   RunSummary run() {
     RunSummary summary;
     for (const auto& planned : plan_.runs) {
-      if (!options_.force && bench_.recorder->finished_run(planned.record) &&
-          store_.find("evaluate", plan_.stages[planned.stages.back().second].key)) {
+      if (!options_.force && bench_.recorder->finished_run(planned.record) && is_there(planned)) {
         ++summary.already_done;
         continue;
       }
@@ -70,7 +71,7 @@ class Runner {
   void make_run(std::int64_t id, const PlannedRun& planned, std::string& stage) {
     // Only what is missing is made: with the samples there, the weights are not asked for.
     std::set<std::size_t> needed;
-    collect_needed(planned.stages.back().second, planned, needed);
+    for (const auto output : planned.outputs) collect_needed(output, planned, needed);
     for (const auto& [name, index] : planned.stages) {
       stage = name;
       const auto& planned_stage = plan_.stages[index];
@@ -87,14 +88,39 @@ class Runner {
       record(id, name, planned_stage, make_stage(id, name, planned_stage), StageStatus::done);
     }
     stage = "evaluate";
-    const auto& last = plan_.stages[planned.stages.back().second];
-    bench_.recorder->record_metrics(id, read_metrics(store_.path(last.kind, last.key)));
+    record_streamed(id, planned);
+    for (const auto index : planned.outputs) {
+      const auto& made = plan_.stages[index];
+      if (index == planned.sample_stage) continue;
+      bench_.recorder->record_metrics(id, read_metrics(store_.path(made.kind, made.key)));
+    }
+  }
+
+  bool is_there(const PlannedRun& planned) const {
+    return std::all_of(planned.outputs.begin(), planned.outputs.end(), [&](std::size_t index) {
+      return store_.find(plan_.stages[index].kind, plan_.stages[index].key).has_value();
+    });
+  }
+
+  // Samples that went straight into the evaluator have no folder, but a key and costs.
+  void record_streamed(std::int64_t id, const PlannedRun& planned) {
+    const auto& sample = plan_.stages[planned.sample_stage];
+    const auto& evaluate = plan_.stages[planned.evaluate_stage];
+    if (store_.find(sample.kind, sample.key)) return;  // recorded as what it is
+    const auto manifest =
+        read_manifest(store_.path(evaluate.kind, evaluate.key) / kSamplesManifest);
+    if (!manifest) return;  // evaluated from a set on disk that was deleted since
+    auto drawn = record_of("sample", sample, *manifest,
+                           made_.contains(evaluate.key) ? StageStatus::done : StageStatus::cached);
+    drawn.artifact = "";
+    bench_.recorder->record_stage(id, drawn);
   }
 
   // A row's own work, as opposed to what it shares with other rows.
   static bool is_own(const PlannedRun& planned, std::size_t index) {
     for (const auto& [name, stage] : planned.stages)
-      if (stage == index) return name == "train" || name == "sample" || name == "evaluate";
+      if (stage == index)
+        return name == "train" || name == "sample" || name == "evaluate" || name == "course";
     return false;
   }
 
@@ -149,8 +175,8 @@ class Runner {
     return std::filesystem::relative(store_.path(stage.kind, stage.key), store_.root()).string();
   }
 
-  void record(std::int64_t id, const std::string& name, const Stage& stage,
-              const Manifest& manifest, StageStatus status) {
+  StageRecord record_of(const std::string& name, const Stage& stage, const Manifest& manifest,
+                        StageStatus status) const {
     StageRecord record;
     record.name = name;
     record.key = stage.key;
@@ -165,6 +191,12 @@ class Runner {
     record.flops = manifest.flops;
     record.peak_bytes = manifest.peak_bytes;
     record.determined_by = stage.parts;
+    return record;
+  }
+
+  void record(std::int64_t id, const std::string& name, const Stage& stage,
+              const Manifest& manifest, StageStatus status) {
+    const auto record = record_of(name, stage, manifest, status);
     bench_.recorder->record_stage(id, record);
     // Also when it was there already: the process that made it may have ended before it could say so.
     bench_.recorder->record_artifact(
@@ -197,14 +229,18 @@ std::vector<std::size_t> missing_stages(const Plan& plan, const ArtifactStore& s
     missing.insert(index);
     for (const auto input : stage.inputs) visit(input);
   };
-  for (const auto& planned : plan.runs) visit(planned.stages.back().second);
+  for (const auto& planned : plan.runs)
+    for (const auto output : planned.outputs) visit(output);
   return {missing.begin(), missing.end()};
 }
 
 std::filesystem::path grid_file(const PlannedRun& run, const Plan& plan,
                                 const ArtifactStore& store) {
-  const auto& stage = plan.stages[run.sample_stage];
-  return store.path(stage.kind, stage.key) / kGridFile;
+  // Evaluations of before samples were streamed have none of their own.
+  const auto& evaluate = plan.stages[run.evaluate_stage];
+  const auto grid = store.path(evaluate.kind, evaluate.key) / kGridFile;
+  const auto& sample = plan.stages[run.sample_stage];
+  return std::filesystem::exists(grid) ? grid : store.path(sample.kind, sample.key) / kGridFile;
 }
 
 }  // namespace dkdm::run

@@ -1,9 +1,6 @@
 // Sample sets: drawn batch by batch, continued after a kill, read back as a dataset.
-#include <nlohmann/json.hpp>
-
 #include "dkdm/io.hpp"
 #include "nn/flops.hpp"
-#include "run/feed.hpp"
 #include "run/stage_work.hpp"
 
 namespace dkdm::run {
@@ -34,13 +31,16 @@ fs::path part_file(const fs::path& folder, std::int64_t first) {
 }
 
 void write_samples(const fs::path& folder, const at::Tensor& images) {
-  constexpr std::int64_t kGridImages = 64;
-  io::write_png(folder / kGridFile,
-                io::image_grid(images.slice(0, 0, kGridImages), /*columns=*/0, /*scale=*/3));
+  write_grid(folder, images);
   io::write_npz(folder / kSamplesFile, {{"arr_0", images.permute({0, 2, 3, 1}).contiguous()}});
 }
 
 }  // namespace
+
+void write_grid(const fs::path& folder, const at::Tensor& images) {
+  io::write_png(folder / kGridFile,
+                io::image_grid(images.slice(0, 0, kGridImages), /*columns=*/0, /*scale=*/3));
+}
 
 std::shared_ptr<Dataset> open_samples(const fs::path& folder) {
   return std::make_shared<SampleSet>(folder);
@@ -63,9 +63,6 @@ GaussianDiffusion sampling_process(DiffusionConfig diffusion, const SamplingSpec
   return GaussianDiffusion(diffusion);
 }
 
-namespace {
-
-// uint8 images first … first+count-1 of the set.
 at::Tensor draw_batch(Host& host, const TrainedModel& model, const GaussianDiffusion& process,
                       const SamplingSpec& spec, std::int64_t first) {
   const auto count = std::min(spec.batch, spec.count - first);
@@ -78,7 +75,11 @@ at::Tensor draw_batch(Host& host, const TrainedModel& model, const GaussianDiffu
       .contiguous();
 }
 
-}  // namespace
+double sampling_flops(const TrainedModel& model, const SamplingSpec& spec) {
+  const auto process = sampling_process(model.diffusion, spec);
+  return double(spec.count * sampling_steps(process, spec.sampler)) *
+         double(nn::forward_flops(*model.network, model.spec));
+}
 
 at::Tensor sample_images(Host& host, const TrainedModel& model, const SamplingSpec& spec) {
   const auto process = sampling_process(model.diffusion, spec);
@@ -103,55 +104,7 @@ void draw_samples(Bench& bench, const TrainedModel& model, const SamplingSpec& s
   write_samples(folder, at::cat(batches));
   for (const auto& part : parts) fs::remove(part);
   manifest.steps = spec.count;
-  manifest.flops = double(spec.count * sampling_steps(process, spec.sampler)) *
-                   double(nn::forward_flops(*model.network, model.spec));
-}
-
-void evaluate_samples(Bench& bench, const plugin::PluginChoice& choice,
-                      const fs::path& evaluator_folder, const fs::path& samples_folder,
-                      std::int64_t trained_steps, const std::string& weights,
-                      const fs::path& folder, Manifest& manifest) {
-  const auto evaluator = bench.registry.evaluator(choice, bench.host);
-  evaluator->open(evaluator_folder);
-  const auto samples = open_samples(samples_folder);
-  warn_of_few_samples(*evaluator, samples->size(), bench.host);
-  add_images(*evaluator, *samples, 0, samples->size(), bench.host);
-  auto json = nlohmann::ordered_json::array();
-  for (const auto& metric : evaluator->finish())
-    json.push_back({{"name", metric.name},
-                    {"value", metric.value},
-                    {"higher_is_better", metric.higher_is_better},
-                    {"unit", metric.unit},
-                    {"protocol", evaluator->protocol()},
-                    {"reference", evaluator->reference_fingerprint()},
-                    {"sample_count", samples->size()},
-                    {"step", trained_steps},
-                    {"weights", weights}});
-  io::write_text(folder / "metrics.json", json.dump(2) + "\n");
-  manifest.steps = samples->size();
-}
-
-std::vector<MetricRecord> read_metrics(const fs::path& folder) {
-  const auto file = folder / "metrics.json";
-  std::vector<MetricRecord> records;
-  try {
-    for (const auto& json : nlohmann::json::parse(io::read_text(file))) {
-      MetricRecord record;
-      record.name = json.at("name");
-      record.value = json.at("value");
-      record.higher_is_better = json.at("higher_is_better");
-      record.unit = json.at("unit");
-      record.protocol = json.at("protocol");
-      record.reference = json.at("reference");
-      record.sample_count = json.at("sample_count");
-      record.step = json.at("step");
-      record.weights = json.at("weights");
-      records.push_back(record);
-    }
-  } catch (const nlohmann::json::exception& error) {
-    throw DataError(file.string(), std::string("not a list of metrics: ") + error.what());
-  }
-  return records;
+  manifest.flops = sampling_flops(model, spec);
 }
 
 }  // namespace dkdm::run

@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "config/experiment.hpp"
-#include "dkdm/evaluator.hpp"
 #include "dkdm/method.hpp"
 #include "dkdm/sampler.hpp"
 #include "run/artifact_store.hpp"
 #include "run/records.hpp"
+#include "train/trainer.hpp"
 
 namespace dkdm::run {
 
@@ -35,7 +35,11 @@ struct TeacherSource {
 // A uint8 sample set on disk (samples.npz, arr_0 as ADM writes it), seen as a dataset.
 std::shared_ptr<Dataset> open_samples(const std::filesystem::path& folder);
 inline constexpr const char* kSamplesFile = "samples.npz";
+
+// The picture of a set's first images, `images` uint8 [N,C,S,S]: grid.png.
+void write_grid(const std::filesystem::path& folder, const at::Tensor& images);
 inline constexpr const char* kGridFile = "grid.png";
+inline constexpr std::int64_t kGridImages = 64;
 
 struct SamplingSpec {
   SamplerConfig sampler;
@@ -48,11 +52,17 @@ DKDM_API SamplingSpec sampling_spec(const Params& section, std::int64_t count, s
 // The process that is sampled, of a network trained with `diffusion`.
 GaussianDiffusion sampling_process(DiffusionConfig diffusion, const SamplingSpec& spec);
 
+// uint8 [n,C,S,S]: images first … first+n-1 of the set, n = spec.batch or what is left.
+at::Tensor draw_batch(Host& host, const TrainedModel& model, const GaussianDiffusion& process,
+                      const SamplingSpec& spec, std::int64_t first);
+// Floating-point operations of drawing the whole set (nn/flops.hpp).
+double sampling_flops(const TrainedModel& model, const SamplingSpec& spec);
+
 // uint8 [count,C,S,S].
 DKDM_API at::Tensor sample_images(Host& host, const TrainedModel& model, const SamplingSpec& spec);
 
 // Fills `folder` with samples.npz and grid.png; finished batches survive a kill.
-void draw_samples(Bench& bench, const TrainedModel& model, const SamplingSpec& spec,
+DKDM_API void draw_samples(Bench& bench, const TrainedModel& model, const SamplingSpec& spec,
                   const std::filesystem::path& folder, Manifest& manifest);
 
 struct TrainingInputs {
@@ -66,21 +76,14 @@ struct TrainingJob {
   ImageSpec spec;
   std::int64_t seed = 0;
   std::string stage_key;  // curves are recorded under it
+  train::Kept kept;
 };
 
 // Fills `folder` with what the method prepares before training (a batch set).
 void prepare_method(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,
                     const std::filesystem::path& folder, Manifest& manifest);
-// Fills `folder` with model.json, raw.safetensors, ema.safetensors.
+// Fills `folder` with model.json, raw.safetensors, ema.safetensors; with the folders of `kept`.
 void train_student(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,
                    const std::filesystem::path& folder, Manifest& manifest);
-
-// Fills `folder` with metrics.json.
-void evaluate_samples(Bench& bench, const plugin::PluginChoice& choice,
-                      const std::filesystem::path& evaluator_folder,
-                      const std::filesystem::path& samples_folder, std::int64_t trained_steps,
-                      const std::string& weights, const std::filesystem::path& folder,
-                      Manifest& manifest);
-DKDM_API std::vector<MetricRecord> read_metrics(const std::filesystem::path& folder);
 
 }  // namespace dkdm::run

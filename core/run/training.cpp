@@ -68,11 +68,19 @@ void train_student(Bench& bench, const TrainingJob& job, const TrainingInputs& i
   const auto student =
       bench.registry.student(job.training.student, job.spec, derive_seed(job.seed, "initialise"));
   to_channels_last(*student);
+  auto kept = job.kept;
+  kept.keep = [&](std::int64_t step, const TensorMap& weights) {
+    const auto at_step = kept_folder(folder, step);
+    std::filesystem::create_directories(at_step);
+    io::save_tensors(at_step / (kept.weights + ".safetensors"), weights);
+    write_model_description(at_step, {job.training.student, job.spec, job.diffusion, step});
+  };
   const auto result = train::train(
       *student, *method, bench.host, job.training.train, derive_seed(job.seed, "dropout"), folder,
       [&](const std::vector<CurvePoint>& points) {
         bench.recorder->record_curves(job.stage_key, points);
-      });
+      },
+      kept);
   write_model_description(folder, {job.training.student, job.spec, job.diffusion, result.steps});
   manifest.steps = result.steps;
   manifest.elapsed_s = result.elapsed_s;

@@ -20,9 +20,9 @@ class Loop {
  public:
   Loop(Denoiser& student, Method& method, Host& host, const Params& settings, std::uint64_t seed,
        const std::filesystem::path& folder,
-       const std::function<void(const std::vector<run::CurvePoint>&)>& record)
+       const std::function<void(const std::vector<run::CurvePoint>&)>& record, const Kept& kept)
       : student_(student), method_(method), host_(host), settings_(settings), seed_(seed),
-        folder_(folder), record_(record), optimizer_(student, settings),
+        folder_(folder), record_(record), kept_(kept), optimizer_(student, settings),
         steps_(settings.integer("steps")), log_every_(settings.integer("log_every")) {}
 
   TrainResult run() {
@@ -34,6 +34,8 @@ class Loop {
       stop_here_if_asked();
       const auto [terms, norm] = learn_one_batch();
       if ((step_ + 1) % log_every_ == 0 || step_ == 0) note_curves(terms, norm);
+      if (kept_.every > 0 && (step_ + 1) % kept_.every == 0 && step_ + 1 < steps_)
+        kept_.keep(step_ + 1, optimizer_.weights(kept_.weights == "ema"));
       if ((step_ + 1) % checkpoint_every == 0 && step_ + 1 < steps_) save_checkpoint(step_ + 1);
     }
     host_.progress("steps", steps_, steps_);
@@ -143,6 +145,7 @@ class Loop {
   const std::uint64_t seed_;
   const std::filesystem::path folder_;
   const std::function<void(const std::vector<run::CurvePoint>&)>& record_;
+  const Kept& kept_;
   Optimizer optimizer_;
   const std::int64_t steps_, log_every_;
 
@@ -157,8 +160,9 @@ class Loop {
 
 TrainResult train(Denoiser& student, Method& method, Host& host, const Params& settings,
                   std::uint64_t seed, const std::filesystem::path& folder,
-                  const std::function<void(const std::vector<run::CurvePoint>&)>& record) {
-  return Loop(student, method, host, settings, seed, folder, record).run();
+                  const std::function<void(const std::vector<run::CurvePoint>&)>& record,
+                  const Kept& kept) {
+  return Loop(student, method, host, settings, seed, folder, record, kept).run();
 }
 
 }  // namespace dkdm::train

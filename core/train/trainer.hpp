@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "dkdm/denoiser.hpp"
@@ -19,6 +20,15 @@ struct TrainResult {
   std::int64_t teacher_evaluations = 0;
 };
 
+// Weights to keep on the way, besides the last ones.
+struct Kept {
+  std::int64_t every = 0;       // steps; 0 = none
+  std::string weights = "ema";  // or "raw"
+  // Called with the weights after `every`, 2 `every`, … steps, as long as more steps follow; after a
+  // kill perhaps again, with the same bits.
+  std::function<void(std::int64_t step, const TensorMap& weights)> keep;
+};
+
 // Trains `student` on the batches of `method` (already started) for settings' `steps`, and writes
 // raw.safetensors and ema.safetensors to `folder`. `settings` is [train]; `seed` controls dropout.
 //
@@ -27,8 +37,10 @@ struct TrainResult {
 // it continues from it, to the same bits as a run that was never stopped (same machine, same thread count).
 // Throws Error naming the step when the loss is not finite; the last checkpoint stays.
 // `record` gets the curves, a batch of points at a time (loss, mse, vb, grad_norm, lr, step_seconds).
+// What is kept changes no bit of the training.
 DKDM_API TrainResult train(Denoiser& student, Method& method, Host& host, const Params& settings,
                            std::uint64_t seed, const std::filesystem::path& folder,
-                           const std::function<void(const std::vector<run::CurvePoint>&)>& record);
+                           const std::function<void(const std::vector<run::CurvePoint>&)>& record,
+                           const Kept& kept = {});
 
 }  // namespace dkdm::train

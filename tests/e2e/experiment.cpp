@@ -1,5 +1,6 @@
 // A whole table at the smallest scale, on real images, with the real program.
 #include <catch2/catch.hpp>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "e2e/program.hpp"
@@ -161,6 +162,21 @@ TEST_CASE("experiment: a table is made, recorded, and not made again", "[e2e]") 
   }
 
   {
+    INFO("FLOPs of every stage are those of one forward, which teacher and student share, times its uses");
+    const auto costs = query(program, "SELECT stage, flops, steps, teacher_evaluations FROM costs "
+                                      "WHERE experiment = 'tiny' AND row = 'dynamic'");
+    std::map<std::string, nlohmann::json> of;
+    for (const auto& cost : costs) of[cost["stage"].get<std::string>()] = cost;
+    const double forward = number(of.at("sample")["flops"]) / (256 * 8);
+    CHECK(forward > 1e6);
+    CHECK(number(of.at("train")["flops"]) ==
+          Approx(forward * (3 * 12 * 32 + number(of.at("train")["teacher_evaluations"]))));
+    CHECK(number(of.at("pool")["flops"]) ==
+          Approx(forward * number(of.at("pool")["teacher_evaluations"])));
+    CHECK(number(of.at("teacher")["flops"]) == Approx(forward * 3 * 160 * 32));
+  }
+
+  {
     INFO("plan names what differs when a setting changes");
     const auto plan = program.run({"plan", file, "--set", "row.dynamic.train.lr=5e-4"});
     CHECK(plan.exit_code == 0);
@@ -215,6 +231,107 @@ TEST_CASE("experiment: a table is made, recorded, and not made again", "[e2e]") 
                          "events.out.tfevents.dkdm")
               .find("loss") != std::string::npos);
   }
+
+  {
+    INFO("samples went straight into the evaluator; asked for, they are kept, with the same values");
+    const std::vector<std::string> again{"run", file, "--rows", "dynamic"};
+    CHECK_FALSE(fs::exists(program.home() / "artifacts" / "sample"));
+    auto saving = again;
+    saving.emplace_back("--save-samples");
+    const auto saved = program.run(saving);
+    INFO(saved.err);
+    REQUIRE(saved.exit_code == 0);
+    const auto kept = query(program, "SELECT artifact FROM stages WHERE name = 'sample' AND "
+                                     "artifact <> ''");
+    REQUIRE(kept.size() == 1);
+    const auto npz = kept[0]["artifact"].get<std::string>() + "/samples.npz";
+    CHECK(fs::file_size(program.home() / npz) > 256 * 16 * 16);
+    CHECK(saved.out.find(npz) != std::string::npos);
+    CHECK(program.run(saving).err.find("0 of ") != std::string::npos);
+    // Evaluated again: from the set on disk this time.
+    fs::remove_all(program.home() / "artifacts" / "evaluate" / run["key"].get<std::string>());
+    REQUIRE(program.run(again).exit_code == 0);
+    const auto values = query(program, "SELECT r.id, m.value FROM runs r JOIN metrics m ON m.run = r.id "
+                                       "WHERE m.name = 'fid' AND r.key = '" +
+                                           run["key"].get<std::string>() + "'");
+    CHECK(values.size() == 3);
+    for (const auto& value : values) CHECK(value["value"] == run["fid"]);
+  }
+}
+
+TEST_CASE("experiment: students are evaluated as they train, which changes no bit of the training",
+          "[e2e]") {
+  const Program program;
+  const auto file = program.write("tiny.toml", teacher_network());
+  const auto run = [&](const std::string& name, std::vector<std::string> more) {
+    std::vector<std::string> args{"run", file, "--rows", "dynamic", "--set", "teacher.train.steps=3",
+                                  "--set", "sample.respacing=2", "--set", "experiment.table=figure4a",
+                                  "--set", "experiment.name=" + name};
+    for (const auto& setting : more) args.insert(args.end(), {"--set", setting});
+    const auto output = program.run(args);
+    INFO(output.err);
+    REQUIRE(output.exit_code == 0);
+    CHECK(program.run(args).err.find("0 of ") != std::string::npos);
+  };
+  run("whole", {});
+  run("course", {"evaluate.every=4"});
+  run("smaller", {"evaluate.every=4", "evaluate.count=240"});
+  run("shorter", {"train.steps=4"});
+  const auto points = [&](const std::string& name) {
+    return query(program, "SELECT step, fid, sample_count, teacher_evaluations FROM figure4a WHERE "
+                          "experiment = '" + name + "' ORDER BY sample_count, step");
+  };
+  const auto whole = points("whole"), course = points("course"), smaller = points("smaller"),
+             shorter = points("shorter");
+  REQUIRE(whole.size() == 1);
+  REQUIRE(course.size() == 3);
+  for (std::size_t i = 0; i < 3; ++i) CHECK(number(course[i]["step"]) == 4. * double(i + 1));
+  CHECK(course[2]["fid"] == whole[0]["fid"]);
+  // The weights of step 4 are those of a training that ends there.
+  REQUIRE(shorter.size() == 1);
+  CHECK(course[0]["fid"] == shorter[0]["fid"]);
+  CHECK(course[0]["teacher_evaluations"] == shorter[0]["teacher_evaluations"]);
+  // With other counts the last step has a point of each.
+  REQUIRE(smaller.size() == 4);
+  for (std::size_t i = 0; i < 3; ++i) CHECK(number(smaller[i]["sample_count"]) == 240);
+  CHECK(smaller[3]["fid"] == whole[0]["fid"]);
+
+  const auto folders = query(program, "SELECT DISTINCT artifact FROM costs c JOIN stages s USING (key) "
+                                      "WHERE c.stage = 'train' AND experiment IN ('whole', 'course')");
+  REQUIRE(folders.size() == 2);
+  const auto weights = [&](std::size_t i) {
+    return e2e::read_file(program.home() / folders[i]["artifact"].get<std::string>() /
+                          "ema.safetensors");
+  };
+  CHECK(weights(0) == weights(1));
+  CHECK(program.run({"db", "check", "--hash"}).exit_code == 0);
+}
+
+TEST_CASE("experiment: a killed evaluation continues to the same values", "[e2e]") {
+  const Program whole, killed;
+  const auto command = [](const fs::path& file) {
+    return std::vector<std::string>{"run", file, "--rows", "teacher", "--set", "teacher.train.steps=3",
+                                    "--set", "sample.count=4000", "--set", "sample.respacing=2"};
+  };
+  const Output uninterrupted = whole.run(command(whole.write("tiny.toml", teacher_network())));
+  INFO(uninterrupted.err);
+  REQUIRE(uninterrupted.exit_code == 0);
+  const auto half_way = [&] {
+    std::error_code absent;
+    for (const auto& entry : fs::directory_iterator(killed.home() / "work" / "evaluate", absent))
+      if (fs::exists(entry.path() / "unfinished.safetensors")) return true;
+    return false;
+  };
+  const auto file = killed.write("tiny.toml", teacher_network());
+  const Output stopped = killed.run_until(command(file), half_way, SIGKILL);
+  REQUIRE(stopped.exit_code == 128 + SIGKILL);
+  const Output continued = killed.run(command(file));
+  INFO(continued.err);
+  REQUIRE(continued.exit_code == 0);
+  CHECK(continued.err.find("continuing from image") != std::string::npos);
+  const auto values = "SELECT name, value FROM metrics ORDER BY name";
+  CHECK(query(whole, values) == query(killed, values));
+  CHECK(query(whole, values).size() >= 3);
 }
 
 TEST_CASE("experiment: a killed run continues to the same weights", "[e2e]") {

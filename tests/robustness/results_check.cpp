@@ -91,6 +91,35 @@ TEST_CASE("check: a result that was computed and not recorded is recorded", "[ro
   CHECK(csv(home.database, "SELECT count(*) AS n FROM artifacts") == "n\r\n4\r\n");
 }
 
+TEST_CASE("check: samples that nobody kept, and evaluations on the way, are recorded as well",
+          "[robustness][results]") {
+  Home home;
+  {
+    Store store(home.database);
+    auto run = a_run("dynamic", 4);
+    run.key = "c";
+    store.end_run(store.begin_run(run, an_environment(), {}), "failed", "course", "no space");
+  }
+  add_artifact(home.root, "train", "t", {{"ema.safetensors", "w"}}, {{"stage", "train"}});
+  // The manifest of an artifact that was never published, as a file of the one that used it.
+  add_artifact(home.root, "sample", "s", {}, {{"network", "t"}});
+  const auto samples = read_file(home.root / "artifacts/sample/s/manifest.json");
+  fs::remove_all(home.root / "artifacts/sample");
+  add_artifact(home.root, "evaluate", "e",
+               {{"metrics.json", metrics_json(8.5)}, {"samples.json", samples}}, {{"samples", "s"}});
+  auto early = nlohmann::json::parse(metrics_json(20));
+  early[0]["step"] = 50;
+  add_artifact(home.root, "course", "c", {{"metrics.json", early.dump()}},
+               {{"network", "t"}, {"evaluate", "e"}});
+  CHECK(home.check(true).sound());
+  CHECK(home.findings().empty());
+  CHECK(csv(home.database, "SELECT step, value FROM metrics ORDER BY step") ==
+        "step,value\r\n50,20\r\n100,8.5\r\n");
+  CHECK(csv(home.database, "SELECT name, key, artifact FROM stages") ==
+        "name,key,artifact\r\ncourse,c,artifacts/course/c\r\nevaluate,e,artifacts/evaluate/e\r\n"
+        "sample,s,\r\ntrain,t,artifacts/train/t\r\n");
+}
+
 TEST_CASE("check: an attempt whose process was killed is marked, and its result recorded",
           "[robustness][results]") {
   Home home;

@@ -106,6 +106,29 @@ TEST_CASE("experiment: [diffusion] says how v is read, and the resolved text rep
   CHECK(error(kSmall, {"diffusion.variance_range=half"}).find("centred") != std::string::npos);
 }
 
+TEST_CASE("experiment: paper scale refuses fewer samples than the published values are of",
+          "[unit][config]") {
+  CHECK(load(kSmall).samples == 50000);  // the paper's, section 4.1
+  CHECK_THAT(error(kSmall, {"experiment.scale=paper"}),
+             Contains("row \"teacher\": sample.count = 10") && Contains("50000 images"));
+  CHECK_THAT(error(kSmall, {"experiment.scale=paper", "experiment.samples=15"}),
+             Contains("row \"teacher\": sample.count = 10") && Contains("15 images"));
+  CHECK(load(kSmall, {"experiment.scale=paper", "experiment.samples=10"}).samples == 10);
+}
+
+TEST_CASE("experiment: evaluation on the way is off unless asked for, and the resolved text repeats it",
+          "[unit][config]") {
+  CHECK(load(kSmall).evaluate.integer("every") == 0);
+  const Experiment e = load(kSmall, {"evaluate.every=2", "sample.save=true"});
+  CHECK(e.evaluate.integer("every") == 2);
+  CHECK(e.rows[1].sample.flag("save"));
+  const Experiment again = load(e.resolved);
+  CHECK(again.evaluate.integer("every") == 2);
+  CHECK(again.resolved == e.resolved);
+  CHECK_THAT(error(kSmall, {"evaluate.every=-1"}), Contains("every"));
+  CHECK_THAT(error(kSmall, {"evaluate.evry=1"}), Contains("did you mean \"every\""));
+}
+
 TEST_CASE("experiment: rows complete the shared sections with their own", "[unit][config]") {
   const Experiment e = load(kSmall);
   CHECK(e.title == "small");
