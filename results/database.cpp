@@ -99,8 +99,9 @@ void mark_crashed(SQLite::Database& db) {
   }
   for (const auto id : gone) {
     execute(db,
-            "UPDATE attempts SET status = 'crashed', message = 'its process ended without a word "
-            "(killed, out of memory, or power lost); the same command continues' WHERE id = ?",
+            "UPDATE attempts SET status = 'crashed', message = iif(message = '', '', message || ': ') "
+            "|| 'its process ended without a word (killed, out of memory, power lost, or a crash of "
+            "the plugin: --isolate tells); the same command continues' WHERE id = ?",
             id);
   }
 }

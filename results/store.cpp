@@ -94,7 +94,8 @@ std::int64_t Store::begin_run(const run::RunRecord& run,
     const auto unfinished = force_ ? std::nullopt : find_unfinished(db, run);
     const auto id = unfinished ? *unfinished : insert_run(db, run);
     execute(db,
-            "UPDATE attempts SET status = 'crashed', message = 'ended without a word' "
+            "UPDATE attempts SET status = 'crashed', message = "
+            "iif(message = '', '', message || ': ') || 'ended without a word' "
             "WHERE run = ? AND status = 'running'",
             id);
     const auto& e = environment;
@@ -119,6 +120,16 @@ std::int64_t Store::begin_run(const run::RunRecord& run,
               attempt, plugin_id);
     }
     return id;
+  });
+}
+
+void Store::begin_stage(std::int64_t run, const std::string& name, const std::string&,
+                        const std::string& plugin) {
+  database_->write([&](SQLite::Database& db) {
+    execute(db,
+            "UPDATE attempts SET stage = ?, message = ? "
+            "WHERE id = (SELECT max(id) FROM attempts WHERE run = ?)",
+            name, plugin.empty() ? "" : "plugin " + plugin, run);
   });
 }
 

@@ -39,6 +39,9 @@ class Store final : public run::Recorder {
   // living process (or one on another host) is at work on it; else makes a new row.
   std::int64_t begin_run(const run::RunRecord& run, const run::EnvironmentRecord& environment,
                          const std::vector<run::PluginRecord>& plugins) override;
+  // Kept as the running attempt's stage and message.
+  void begin_stage(std::int64_t run, const std::string& name, const std::string& key,
+                   const std::string& plugin) override;
   void end_run(std::int64_t run, const std::string& status, const std::string& stage,
                const std::string& message) override;
   void record_stage(std::int64_t run, const run::StageRecord& stage) override;

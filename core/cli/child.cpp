@@ -90,18 +90,21 @@ void handle_crashes(int pipe, const std::vector<fs::path>& plugins) {
   for (const int signal : kDeadly) sigaction(signal, &action, nullptr);
 }
 
+// How a parent tells its child to stop. Installed before the fork: the child must never be without it.
+void hear_stop_signal() {
+  struct sigaction action {};
+  sigemptyset(&action.sa_mask);
+  action.sa_handler = [](int) { stop_requested = true; };
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGUSR1, &action, nullptr);
+}
+
 // Only this process's parent decides when to stop: a terminal or a scheduler signals both, and two
 // signals would mean "at once".
 void listen_to_parent_alone() {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  struct sigaction action {};
-  sigemptyset(&action.sa_mask);
-  action.sa_handler = SIG_IGN;
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-  action.sa_handler = [](int) { stop_requested = true; };
-  action.sa_flags = SA_RESTART;
-  sigaction(SIGUSR1, &action, nullptr);
+  signal(SIGINT, SIG_IGN);
+  signal(SIGTERM, SIG_IGN);
 }
 
 void write_line(int pipe, std::string line) {
@@ -182,6 +185,7 @@ class Reader {
 }  // namespace
 
 std::string crash_text(const ChildEnd& end) {
+  if (!end.crashed()) return "it ended its process (exit code " + std::to_string(end.exit_code) + ")";
   std::string name = strsignal(end.signal);
   if (!name.empty() && name[0] >= 'A' && name[0] <= 'Z' && name.size() > 1 && name[1] >= 'a')
     name[0] = static_cast<char>(name[0] - 'A' + 'a');
@@ -196,6 +200,7 @@ ChildEnd in_child(const std::function<int(const Say&)>& work,
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) != 0)
     throw std::system_error(errno, std::generic_category(), "cannot make a pipe");
+  hear_stop_signal();
   // Or the child writes what this process has not written yet once more.
   std::cout.flush();
   std::fflush(nullptr);

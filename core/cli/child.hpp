@@ -16,7 +16,8 @@ struct ChildEnd {
   bool crashed() const { return signal != 0; }
 };
 
-// "segmentation fault (signal 11)", with the likely cause where one is likely.
+// "segmentation fault (signal 11)", with the likely cause where one is likely; for a child that ended by
+// itself and should not have, "it ended its process (exit code 0)".
 std::string crash_text(const ChildEnd& end);
 
 using Say = std::function<void(const std::string& line)>;

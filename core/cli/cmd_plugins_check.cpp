@@ -158,6 +158,7 @@ std::string crashed(const ChildEnd& end) {
 // carried to its end (the child has said why), else 0.
 int run_checks(const Found& found, const Params& params, Report& report) {
   std::string under_way = "loading";
+  bool over = false;
   const auto work = [&](const Say& say) {
     run::RunHost host(*found.registry, stop_requested, nullptr);
     plugin::Checklist list([&](const std::string& check) { say("begun\t" + check); },
@@ -167,10 +168,13 @@ int run_checks(const Found& found, const Params& params, Report& report) {
                            });
     plugin::check_description(*found.info, list);
     plugin::check_behaviour({*found.registry, *found.info, params, host}, list);
+    say("over");
     return 0;
   };
   const auto heard = [&](const std::string& line) {
-    if (line.starts_with("begun\t")) {
+    if (line == "over") {
+      over = true;
+    } else if (line.starts_with("begun\t")) {
       under_way = fields(line, 2)[1];
     } else {
       const auto parts = fields(line, 4);
@@ -178,7 +182,8 @@ int run_checks(const Found& found, const Params& params, Report& report) {
     }
   };
   const ChildEnd end = in_child(work, heard, {found.info->file});
-  if (end.crashed()) report.add({under_way, Outcome::failed, crashed(end)});
+  if (end.crashed() || (!over && end.exit_code == 0))
+    report.add({under_way, Outcome::failed, crashed(end)});
   return end.exit_code;
 }
 

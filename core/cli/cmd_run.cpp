@@ -10,7 +10,9 @@ void add_run_options(Options& options) {
   options.add()("force", "run again what is done already; earlier results are kept")(
       "fail-fast", "stop at the first failed run")(
       "save-samples", "keep every row's images as samples.npz, which ADM's evaluator reads; they go "
-                      "straight into ours otherwise ([sample] save = true)");
+                      "straight into ours otherwise ([sample] save = true)")(
+      "isolate", "every run in a process of its own: one that crashes is recorded as failed, and the "
+                 "others go on ([experiment] isolate = true)");
 }
 
 run::RunOptions run_options_of(const Options& options) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "cli/isolate.hpp"
 #include "cli/signals.hpp"
 #include "cli/terminal.hpp"
 #include "dkdm/io.hpp"
@@ -28,7 +29,8 @@ std::vector<std::string> split(const std::string& text, char separator) {
   return parts;
 }
 
-// Says before anything starts what will be made and how long that takes.
+}  // namespace
+
 void announce(const Session::Planned& planned, const run::ArtifactStore& artifacts) {
   const auto missing = run::missing_stages(planned.plan, artifacts);
   std::fprintf(stderr, "%s: %zu runs, %zu of %zu stages to make", planned.experiment.name.c_str(),
@@ -45,46 +47,38 @@ void announce(const Session::Planned& planned, const run::ArtifactStore& artifac
   }
 }
 
-// Grids get names that a person can find: grids/<experiment>/<row>.png.
-std::map<std::string, fs::path> publish_grids(const Session::Planned& planned,
-                                              const run::ArtifactStore& artifacts) {
-  std::map<std::string, fs::path> grids;
+RowFiles row_files(const Session::Planned& planned, const run::ArtifactStore& artifacts) {
+  RowFiles files;
   const auto folder = artifacts.root() / "grids" / planned.experiment.name;
   fs::create_directories(folder);
   for (const auto& run : planned.plan.runs) {
+    const auto& stage = planned.plan.stages[run.sample_stage];
+    const auto samples = artifacts.path(stage.kind, stage.key) / run::kSamplesFile;
+    if (!stage.streamed && fs::exists(samples)) files.emplace_back(run.record.row, samples);
     const auto source = run::grid_file(run, planned.plan, artifacts);
     if (!fs::exists(source)) continue;
-    const bool first_seed = !grids.contains(run.record.row);
+    const bool first_seed = run.record.seed == planned.experiment.seeds.front();
     const auto target = folder / (run.record.row +
                                   (first_seed ? "" : "-seed" + std::to_string(run.record.seed)) +
                                   ".png");
     fs::copy_file(source, target, fs::copy_options::overwrite_existing);
-    if (first_seed) grids[run.record.row] = target;
+    files.emplace_back(run.record.row, target);
   }
-  return grids;
+  return files;
 }
 
-void print_results(Context& context, const Session::Planned& planned,
-                   const run::ArtifactStore& artifacts) {
-  const auto& name = planned.experiment.name;
-  const auto grids = publish_grids(planned, artifacts);
+void print_results(Context& context, const config::Experiment& experiment,
+                   const run::ArtifactStore& artifacts, const RowFiles& files) {
+  const auto& name = experiment.name;
   results::ReportOptions options;
-  for (const auto& row : planned.experiment.rows)
+  for (const auto& row : experiment.rows)
     options.expected.push_back(
-        {name, row.id, row.label, planned.experiment.published, row.published});
+        {name, row.id, row.label, experiment.published, row.published});
   options.colour = stdout_has_colour();
   options.columns = stdout_columns();
   std::printf("%s\n", results::report(context.database(), {name}, options).c_str());
   std::printf("Samples\n");
-  for (const auto& row : planned.experiment.rows)
-    if (const auto grid = grids.find(row.id); grid != grids.end())
-      std::printf("  %-18s %s\n", row.id.c_str(), grid->second.c_str());
-  for (const auto& run : planned.plan.runs) {
-    const auto& stage = planned.plan.stages[run.sample_stage];
-    const auto file = artifacts.path(stage.kind, stage.key) / run::kSamplesFile;
-    if (!stage.streamed && fs::exists(file))
-      std::printf("  %-18s %s\n", run.record.row.c_str(), file.c_str());
-  }
+  for (const auto& [row, file] : files) std::printf("  %-18s %s\n", row.c_str(), file.c_str());
 
   options.format = results::ReportFormat::html;
   options.root = artifacts.root();
@@ -93,8 +87,6 @@ void print_results(Context& context, const Session::Planned& planned,
   io::write_text(page, results::report(context.database(), {name}, options));
   std::printf("Page      %s\nDatabase  %s\n", page.c_str(), context.database().c_str());
 }
-
-}  // namespace
 
 Session::Session(Context& context)
     : context_(context), artifacts_(context.home()),
@@ -158,8 +150,10 @@ run::Selection selection_of(const Options& options) {
 }
 
 std::vector<std::string> overrides_of(const Options& options) {
-  return options.has("set") ? options.get<std::vector<std::string>>("set")
-                            : std::vector<std::string>{};
+  std::vector<std::string> overrides;
+  if (options.has("set")) overrides = options.get<std::vector<std::string>>("set");
+  if (options.has("save-samples")) overrides.emplace_back("sample.save=true");
+  return overrides;
 }
 
 std::vector<fs::path> experiment_files(const Options& options, Context& context) {
@@ -192,10 +186,11 @@ fs::path model_folder(const std::string& word, Context& context) {
 
 int run_experiments(Context& context, const std::vector<fs::path>& files, const Options& options,
                     const run::RunOptions& run_options) {
+  if (asks_for_isolation(context, files, options))
+    return run_isolated(context, files, options, run_options);
   Session session(context);
   const auto selection = selection_of(options);
-  auto overrides = overrides_of(options);
-  if (options.has("save-samples")) overrides.emplace_back("sample.save=true");
+  const auto overrides = overrides_of(options);
   // All files are read and checked before the first one starts.
   std::vector<Session::Planned> experiments;
   for (const auto& file : files) experiments.push_back(session.plan(file, overrides, selection));
@@ -209,7 +204,8 @@ int run_experiments(Context& context, const std::vector<fs::path>& files, const 
                                        session.artifacts(), session.plugin_records(), run_options);
     total.failed += summary.failed;
     if (summary.interrupted) throw Interrupted();
-    print_results(context, planned, session.artifacts());
+    print_results(context, planned.experiment, session.artifacts(),
+                  row_files(planned, session.artifacts()));
     if (summary.failed && run_options.fail_fast) break;
   }
   return static_cast<int>(total.failed ? ExitCode::run_failed : ExitCode::done);

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/context.hpp"
@@ -42,6 +43,19 @@ class Session {
   std::unique_ptr<results::Store> store_;
 };
 
+// Says before anything starts what will be made and how long that takes.
+void announce(const Session::Planned& planned, const run::ArtifactStore& artifacts);
+
+using RowFiles = std::vector<std::pair<std::string, std::filesystem::path>>;  // row, file
+
+// What the plan's rows left: sample sets that were to be kept, and grids, copied to names that a person
+// can find: grids/<experiment>/<row>.png, with a suffix for seeds other than the file's first.
+RowFiles row_files(const Session::Planned& planned, const run::ArtifactStore& artifacts);
+
+// The experiment's table, the files of its rows, its page and the database, to stdout.
+void print_results(Context& context, const config::Experiment& experiment,
+                   const run::ArtifactStore& artifacts, const RowFiles& files);
+
 // --rows, --seeds, --set, --shard: which runs of an experiment.
 void add_selection(Options& options);
 run::Selection selection_of(const Options& options);
@@ -54,7 +68,8 @@ std::vector<std::filesystem::path> experiment_files(const Options& options, Cont
 // A trained model named on the command line: a folder with model.json, or the number of a recorded run.
 std::filesystem::path model_folder(const std::string& word, Context& context);
 
-// Runs every experiment of `files` in turn; then prints each one's table and paths to stdout.
+// Runs every experiment of `files` in turn, each run in a process of its own where it asks for that;
+// prints each one's table and paths to stdout.
 int run_experiments(Context& context, const std::vector<std::filesystem::path>& files,
                     const Options& options, const run::RunOptions& run_options);
 

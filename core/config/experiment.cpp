@@ -19,6 +19,7 @@ const ParamTable& row_table() {
       text("label", "", "name in the report, empty = the id"),
       text("published", "", "row of the published values, empty = the id"),
       flag("teacher", false, "the row is the teacher itself: sampled and evaluated, not trained"),
+      flag("isolate", false, "the row runs in a process of its own, as with [experiment] isolate"),
   };
   return table;
 }
@@ -130,6 +131,7 @@ class Reader {
     }
     out.samples = params.integer("samples");
     out.expected_minutes = params.real("expected_minutes");
+    isolate_ = params.flag("isolate");
 
     const Params diffusion = read_params(diffusion_table(), optional("diffusion"), "[diffusion]");
     out.diffusion = {.schedule = diffusion.text("schedule"),
@@ -239,6 +241,7 @@ class Reader {
     row.id = params.text("id");
     require_slug(section, "id", row.id);
     row.label = params.text("label").empty() ? row.id : params.text("label");
+    row.isolate = isolate_ || params.flag("isolate");
     row.published = params.text("published").empty() ? row.id : params.text("published");
     const std::string title = "row \"" + row.id + '"';
     const Section* own = find_section(section, "sample");
@@ -268,6 +271,7 @@ class Reader {
   Section root_;
   const plugin::Registry& registry_;
   std::int64_t steps_ = 0;
+  bool isolate_ = false;
 };
 
 }  // namespace

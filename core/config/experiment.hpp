@@ -28,6 +28,7 @@ struct Row {
   std::string published;              // row of published.toml; id when not stated
   std::optional<Training> training;   // none: the row is the teacher itself
   Params sample;                      // [sample] with the row's overrides
+  bool isolate = false;               // in a process of its own; not part of `resolved`
 };
 
 struct Experiment {

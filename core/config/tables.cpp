@@ -36,6 +36,8 @@ const ParamTable& experiment_table() {
       integer("samples", 50000, "images that the published values are of; at scale paper a row with "
                                 "fewer is refused")
           .at_least(1),
+      flag("isolate", false, "every run in a process of its own: one that crashes is recorded as failed, "
+                             "and the others go on"),
       real("expected_minutes", 0, "duration on two cores in minutes, 0 = not stated").at_least(0),
   };
   return table;

@@ -4,6 +4,7 @@
 
 #include <elf.h>
 
+#include <algorithm>
 #include <boost/dll/shared_library.hpp>
 #include <cerrno>
 #include <cstring>
@@ -87,6 +88,25 @@ std::string loader_message(const std::string& what) {
   return what.substr(begin + opening.size(), end - begin - opening.size());
 }
 
+// Which parts of two build ids differ: "LibTorch 2.6.0 for LibTorch 2.15.0".
+std::string difference(const std::string& built, const std::string& here) {
+  const auto parts = [](const std::string& id) {
+    std::vector<std::string> found;
+    for (std::size_t start = 0; start < id.size();) {
+      const auto end = std::min(id.find(", ", start), id.size());
+      found.push_back(id.substr(start, end - start));
+      start = end + 2;
+    }
+    return found;
+  };
+  const auto theirs = parts(built), ours = parts(here);
+  if (theirs.size() != ours.size()) return "of another kind of build";
+  std::string text;
+  for (std::size_t i = 0; i < ours.size(); ++i)
+    if (theirs[i] != ours[i]) text += (text.empty() ? "" : ", ") + theirs[i] + " for " + ours[i];
+  return text;
+}
+
 boost::dll::shared_library& opened(const fs::path& file) {
   // Leaked on purpose, see the header.
   static auto* libraries = new std::vector<std::unique_ptr<boost::dll::shared_library>>;
@@ -120,7 +140,12 @@ const DkdmPluginTable& open_module(const fs::path& file) {
     refuse("exports no symbol dkdm_plugin",
            "; end the plugin with a DKDM_* macro, or move the file elsewhere");
   }
-  const DkdmPluginTable* table = library.get<const DkdmPluginTable*()>("dkdm_plugin")();
+  const DkdmPluginTable* table = nullptr;
+  try {
+    table = library.get<const DkdmPluginTable*()>("dkdm_plugin")();
+  } catch (...) {
+    refuse("dkdm_plugin() threw, expected a table", "; end the plugin with a DKDM_* macro");
+  }
   if (!table) refuse("dkdm_plugin() returned nothing, expected a table");
   if (table->abi != DKDM_ABI) {
     refuse("plugin ABI " + std::to_string(table->abi) + ", this dkdm has " +
@@ -128,7 +153,8 @@ const DkdmPluginTable& open_module(const fs::path& file) {
   }
   const std::string build = table->build_id ? table->build_id : "";
   if (build != DKDM_BUILD_ID) {
-    refuse("built as \"" + build + "\", this dkdm as \"" + DKDM_BUILD_ID + '"');
+    refuse("built as \"" + build + "\", this dkdm as \"" + DKDM_BUILD_ID + "\" (" +
+           difference(build, DKDM_BUILD_ID) + ")");
   }
   if (table->struct_size != sizeof(DkdmPluginTable)) {
     refuse("plugin table of " + std::to_string(table->struct_size) + " bytes, this dkdm has " +

@@ -82,6 +82,9 @@ class Recorder {
   // new attempt begins. Returns the run's id.
   virtual std::int64_t begin_run(const RunRecord& run, const EnvironmentRecord& environment,
                                  const std::vector<PluginRecord>& plugins) = 0;
+  // The run is at work on this stage from now on: what is known of a process that ends without a word.
+  virtual void begin_stage(std::int64_t run, const std::string& name, const std::string& key,
+                           const std::string& plugin) = 0;
   // status "done", "failed" or "interrupted"; message "" unless failed.
   virtual void end_run(std::int64_t run, const std::string& status, const std::string& stage,
                        const std::string& message) = 0;

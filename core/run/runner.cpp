@@ -20,7 +20,7 @@ class Runner {
   Runner(const Plan& plan, Bench& bench, RunHost& host, ArtifactStore& store,
          const std::vector<PluginRecord>& plugins, const RunOptions& options)
       : plan_(plan), bench_(bench), host_(host), store_(store), plugins_(plugins),
-        options_(options), progress_(estimates()) {
+        options_(options), progress_(estimates()), failures_(options.failed_stages) {
     host_.set_progress(&progress_);
   }
   ~Runner() { host_.set_progress(nullptr); }
@@ -136,6 +136,7 @@ class Runner {
     if (const auto failed = failures_.find(stage.key); failed != failures_.end())
       throw Error(failed->second);
     const double started = unix_time();
+    bench_.recorder->begin_stage(id, name, stage.key, stage.plugin);
     progress_.begin(stage.label);
     try {
       Manifest manifest;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,8 @@ namespace dkdm::run {
 struct RunOptions {
   bool force = false;      // make a run's own stages again; the earlier results are kept as well
   bool fail_fast = false;  // stop at the first failed run
+  // Key of a stage that failed in an earlier process -> message: not tried again.
+  std::map<std::string, std::string> failed_stages{};
 };
 
 struct RunSummary {

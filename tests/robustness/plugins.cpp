@@ -88,6 +88,20 @@ TEST_CASE("plugins: a module built by another compiler is refused with both buil
                                                        Contains("rebuild"));
 }
 
+TEST_CASE("plugins: what differs between two builds is named", "[robustness][plugin]") {
+  CHECK_THAT(fixture_refusal("wrong-libtorch.so"),
+             Contains("LibTorch 2.6.0 for LibTorch " TORCH_VERSION) && Contains(DKDM_BUILD_ID) &&
+                 Contains("rebuild"));
+  CHECK_THAT(fixture_refusal("wrong-flags.so"),
+             Contains("C++ 201703L for C++ ") && Contains("cxx11 0 for cxx11 ") &&
+                 Contains(DKDM_BUILD_ID) && Contains("rebuild"));
+}
+
+TEST_CASE("plugins: a table that is missing or cannot be had is a refusal", "[robustness][plugin]") {
+  CHECK_THAT(fixture_refusal("null-table.so"), Contains("returned nothing, expected a table"));
+  CHECK_THAT(fixture_refusal("throwing-table.so"), Contains("threw") && Contains("DKDM_* macro"));
+}
+
 TEST_CASE("plugins: a missing symbol or library is named", "[robustness][plugin]") {
   CHECK_THAT(fixture_refusal("missing-symbol.so"), Contains("exports no symbol dkdm_plugin"));
   CHECK_THAT(fixture_refusal("missing-library.so"),

@@ -1,0 +1,325 @@
+#include "cli/isolate.hpp"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "cli/child.hpp"
+#include "cli/signals.hpp"
+#include "run/content_key.hpp"
+#include "run/environment.hpp"
+
+namespace dkdm::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Records, and tells the parent process what a run is at: what it needs to know when this one dies.
+class TellingRecorder final : public run::Recorder {
+ public:
+  TellingRecorder(run::Recorder& store, const Say& say) : store_(store), say_(say) {}
+
+  std::optional<std::int64_t> finished_run(const run::RunRecord& run) override {
+    return store_.finished_run(run);
+  }
+  std::int64_t begin_run(const run::RunRecord& run, const run::EnvironmentRecord& environment,
+                         const std::vector<run::PluginRecord>& plugins) override {
+    const auto id = store_.begin_run(run, environment, plugins);
+    say_("run\t" + std::to_string(id) + '\t' + run.row);
+    return id;
+  }
+  void begin_stage(std::int64_t run, const std::string& name, const std::string& key,
+                   const std::string& plugin) override {
+    say_("stage\t" + name + '\t' + key + '\t' + plugin);
+    store_.begin_stage(run, name, key, plugin);
+  }
+  void end_run(std::int64_t run, const std::string& status, const std::string& stage,
+               const std::string& message) override {
+    store_.end_run(run, status, stage, message);
+    say_("end\t" + status);
+  }
+  void record_stage(std::int64_t run, const run::StageRecord& stage) override {
+    store_.record_stage(run, stage);
+    if (stage.status == run::StageStatus::failed) say_("failed\t" + stage.key + '\t' + stage.error);
+  }
+  void record_artifact(const run::ArtifactRecord& artifact) override {
+    store_.record_artifact(artifact);
+  }
+  void record_metrics(std::int64_t run, const std::vector<run::MetricRecord>& metrics) override {
+    store_.record_metrics(run, metrics);
+  }
+  void record_curves(const std::string& key, const std::vector<run::CurvePoint>& points) override {
+    store_.record_curves(key, points);
+  }
+
+ private:
+  run::Recorder& store_;
+  const Say& say_;
+};
+
+// Rows of one seed that one process makes.
+struct Batch {
+  std::vector<std::string> rows;
+  std::int64_t seed = 0;
+};
+
+// What a process said of its batch.
+struct Heard {
+  std::optional<std::int64_t> run;  // under way
+  std::string row;
+  run::StageRecord stage;
+  std::string error;  // that it ended with
+  bool over = false;  // it came to its end
+};
+
+std::vector<std::string> fields(const std::string& line) {
+  std::vector<std::string> parts;
+  std::size_t start = 0;
+  for (auto end = line.find('\t'); end != std::string::npos; end = line.find('\t', start)) {
+    parts.push_back(line.substr(start, end - start));
+    start = end + 1;
+  }
+  parts.push_back(line.substr(start));
+  return parts;
+}
+
+class Supervisor {
+ public:
+  Supervisor(Context& context, const Options& options, const run::RunOptions& run_options)
+      : context_(context), overrides_(overrides_of(options)), selection_(selection_of(options)),
+        all_(options.has("isolate")), run_options_(run_options) {
+    for (const auto& info : context.registry().plugins()) plugin_files_.push_back(info.file);
+  }
+
+  int run(const std::vector<fs::path>& files) {
+    std::vector<config::Experiment> experiments;
+    for (const auto& file : files)
+      experiments.push_back(config::load_experiment(file, overrides_, context_.registry()));
+    for (const auto& experiment : experiments)
+      if (const int code = look_ahead(experiment)) return code;
+    // The table is printed even where no run is this shard's.
+    if (!fs::exists(context_.database())) results::Store(context_.database());
+    for (const auto& experiment : experiments) {
+      row_files_.clear();
+      for (const Batch& batch : batches(experiment)) {
+        if (const int code = make(experiment, batch)) return code;
+        if (failed_ > 0 && run_options_.fail_fast) break;
+      }
+      print_results(context_, experiment, run::ArtifactStore(context_.home()), row_files_);
+      if (failed_ > 0 && run_options_.fail_fast) break;
+    }
+    return static_cast<int>(failed_ ? ExitCode::run_failed : ExitCode::done);
+  }
+
+ private:
+  ChildEnd child(const std::function<int(const Say&)>& work,
+                 const std::function<void(const std::string&)>& heard) const {
+    const ChildEnd end = in_child(work, heard, plugin_files_);
+    if (stop_requested || end.exit_code == static_cast<int>(ExitCode::interrupted))
+      throw Interrupted();
+    return end;
+  }
+
+  // Checks the whole plan, as without isolation, and announces it. A crash is left to the rows.
+  int look_ahead(const config::Experiment& experiment) const {
+    const auto work = [&](const Say&) {
+      Session session(context_);
+      announce(session.plan(experiment.file, overrides_, selection_), session.artifacts());
+      return 0;
+    };
+    const ChildEnd end = child(work, [](const std::string&) {});
+    if (end.crashed())
+      std::fprintf(stderr, "%s: planning it crashed: %s; its rows are tried one by one\n",
+                   experiment.name.c_str(), crash_message(end, "").c_str());
+    return end.exit_code;
+  }
+
+  std::vector<Batch> batches(const config::Experiment& experiment) const {
+    const auto& wanted = selection_.rows;
+    std::vector<Batch> made;
+    std::int64_t number = 0;
+    for (const auto seed : selection_.seeds.empty() ? experiment.seeds : selection_.seeds) {
+      Batch together{{}, seed};
+      std::vector<Batch> alone;
+      for (const auto& row : experiment.rows) {
+        if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), row.id) == wanted.end()) continue;
+        if (number++ % selection_.shards != selection_.shard - 1) continue;
+        if (all_ || row.isolate) alone.push_back({{row.id}, seed});
+        else together.rows.push_back(row.id);
+      }
+      if (!together.rows.empty()) made.push_back(together);
+      made.insert(made.end(), alone.begin(), alone.end());
+    }
+    return made;
+  }
+
+  // Runs `batch`; what dies in it is recorded and the rest goes on. Returns the exit code of an error
+  // that ends the suite (nothing can be recorded), else 0.
+  int make(const config::Experiment& experiment, const Batch& batch) {
+    Heard heard;
+    const auto hear = [&](const std::string& line) { take(line, heard); };
+    const auto work = [&](const Say& say) { return make_here(experiment, batch, say); };
+    const ChildEnd end = child(work, hear);
+    if (heard.over) return 0;
+    const bool planned = heard.run.has_value(), crashed = heard.error.empty();
+    if (!crashed && (planned || end.exit_code == static_cast<int>(ExitCode::run_failed)))
+      return end.exit_code;
+
+    const std::string message = crashed ? crash_message(end, heard.stage.plugin) : heard.error;
+    std::vector<std::string> rest;
+    if (planned) {
+      record_crash(heard, batch.seed, message);
+      rest.assign(std::find(batch.rows.begin(), batch.rows.end(), heard.row) + 1, batch.rows.end());
+    } else if (batch.rows.size() == 1) {
+      record_unplanned(experiment, batch.rows[0], batch.seed, message);
+    } else {
+      rest = batch.rows;
+    }
+    if (failed_ > 0 && run_options_.fail_fast) return 0;
+    for (const auto& row : rest)
+      if (const int code = make(experiment, {{row}, batch.seed})) return code;
+    return 0;
+  }
+
+  // In the child.
+  int make_here(const config::Experiment& experiment, const Batch& batch, const Say& say) const {
+    try {
+      Session session(context_);
+      auto planned = session.plan(experiment.file, overrides_,
+                                  {.rows = batch.rows, .seeds = {batch.seed}});
+      session.store().set_force(run_options_.force);
+      TellingRecorder recorder(session.store(), say);
+      planned.bench.recorder = &recorder;
+      const auto summary = run::run_plan(planned.plan, planned.bench, session.host(),
+                                         session.artifacts(), session.plugin_records(), run_options_);
+      for (const auto& [row, file] : row_files(planned, session.artifacts()))
+        say("file\t" + row + '\t' + file.string());
+      say("over");
+      return static_cast<int>(summary.interrupted ? ExitCode::interrupted : ExitCode::done);
+    } catch (const std::exception& error) {
+      say(std::string("error\t") + error.what());
+      throw;
+    }
+  }
+
+  void take(const std::string& line, Heard& heard) {
+    const auto parts = fields(line);
+    const std::string& what = parts[0];
+    if (what == "run") {
+      heard = {std::stoll(parts[1]), parts[2], {}, "", false};
+    } else if (what == "stage") {
+      heard.stage = {};
+      heard.stage.name = parts[1];
+      heard.stage.key = parts[2];
+      heard.stage.plugin = parts[3];
+    } else if (what == "end") {
+      heard.run.reset();
+      failed_ += parts[1] == "failed";
+    } else if (what == "failed") {
+      run_options_.failed_stages[parts[1]] = line.substr(what.size() + parts[1].size() + 2);
+    } else if (what == "file") {
+      row_files_.emplace_back(parts[1], parts[2]);
+    } else if (what == "over") {
+      heard.over = true;
+    } else if (what == "error") {
+      heard.error = line.substr(what.size() + 1);
+    }
+  }
+
+  // Names the plugin whose code it was, else the one that the stage is of.
+  std::string crash_message(const ChildEnd& end, const std::string& stage_plugin) const {
+    std::string name = stage_plugin, where;
+    for (const auto& info : context_.registry().plugins()) {
+      if (end.module.empty() || info.file != end.module) continue;
+      name = info.name;
+      where = " (" + info.file.string() + ")";
+    }
+    if (name.empty()) return "crashed: " + crash_text(end);
+    return "plugin " + name + where + ": crashed: " + crash_text(end) + "; dkdm plugins check " + name +
+           " may tell why";
+  }
+
+  void say_failed(const std::string& row, std::int64_t seed, const std::string& stage,
+                  const std::string& message) {
+    ++failed_;
+    std::fprintf(stderr, "failed: %s, seed %lld, %s: %s\n", row.c_str(),
+                 static_cast<long long>(seed), stage.c_str(), message.c_str());
+  }
+
+  void record_crash(const Heard& heard, std::int64_t seed, const std::string& message) {
+    results::Store store(context_.database());
+    if (!heard.stage.name.empty()) {
+      run::StageRecord stage = heard.stage;
+      stage.status = run::StageStatus::failed;
+      stage.error = message;
+      store.record_stage(*heard.run, stage);
+      run_options_.failed_stages[stage.key] = message;
+    }
+    store.end_run(*heard.run, "failed", heard.stage.name, message);
+    say_failed(heard.row, seed, heard.stage.name, message);
+  }
+
+  // A run that died while it was planned (a network's constructor, as a rule) has no content key: its
+  // configuration stands for it.
+  void record_unplanned(const config::Experiment& experiment, const std::string& id,
+                        std::int64_t seed, const std::string& message) {
+    const auto row = std::find_if(experiment.rows.begin(), experiment.rows.end(),
+                                  [&](const config::Row& other) { return other.id == id; });
+    run::RunRecord record;
+    record.key = run::content_key({{"stage", "plan"},
+                                   {"config", experiment.resolved},
+                                   {"row", id},
+                                   {"seed", std::to_string(seed)}});
+    record.experiment = experiment.name;
+    record.title = experiment.title;
+    record.table = experiment.table;
+    record.published_section = experiment.published;
+    record.published_row = row->published;
+    record.scale = experiment.scale;
+    record.file = experiment.file.string();
+    record.row = id;
+    record.label = row->label;
+    record.row_order = row - experiment.rows.begin();
+    record.seed = seed;
+    if (row->training) {
+      record.method = row->training->method.name;
+      record.student = row->training->student.name;
+    }
+    record.teacher = experiment.teacher.name;
+    record.dataset = experiment.dataset.name;
+    record.evaluator = experiment.evaluator.name;
+    record.config = experiment.resolved;
+    results::Store store(context_.database());
+    const auto run = store.begin_run(record, run::current_environment(), {});
+    store.end_run(run, "failed", "plan", message);
+    say_failed(id, seed, "plan", message);
+  }
+
+  Context& context_;
+  const std::vector<std::string> overrides_;
+  const run::Selection selection_;
+  const bool all_;
+  run::RunOptions run_options_;
+  std::vector<fs::path> plugin_files_;
+  RowFiles row_files_;
+  std::int64_t failed_ = 0;
+};
+
+}  // namespace
+
+bool asks_for_isolation(Context& context, const std::vector<fs::path>& files,
+                        const Options& options) {
+  if (options.has("isolate")) return true;
+  return std::any_of(files.begin(), files.end(), [&](const fs::path& file) {
+    const auto experiment =
+        config::load_experiment(file, overrides_of(options), context.registry());
+    return std::any_of(experiment.rows.begin(), experiment.rows.end(),
+                       [](const config::Row& row) { return row.isolate; });
+  });
+}
+
+int run_isolated(Context& context, const std::vector<fs::path>& files, const Options& options,
+                 const run::RunOptions& run_options) {
+  return Supervisor(context, options, run_options).run(files);
+}
+
+}  // namespace dkdm::cli

@@ -1,0 +1,205 @@
+// Crashes inside plugins, through the real program: with isolation a crash is a failed run or a failed
+// check that names plugin, stage and signal, and everything else goes on.
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "e2e/program.hpp"
+
+namespace {
+
+using e2e::Output;
+using e2e::Program;
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+const char* const kExperiment = R"toml(
+[experiment]
+name = "crashes"
+isolate = true
+[dataset]
+plugin = "fixture-images"
+[teacher]
+plugin = "checkpoint"
+[teacher.student]
+plugin = "fixture-student"
+[teacher.method]
+plugin = "data-based"
+[student]
+plugin = "fixture-student"
+[train]
+batch = 4
+steps = 3
+[sample]
+count = 8
+respacing = "2"
+[evaluator]
+plugin = "fixture-metric"
+[[row]]
+id = "before"
+method = { plugin = "data-based" }
+[[row]]
+id = "segfault"
+method = { plugin = "data-based" }
+student = { plugin = "fixture-faulty-student", fault = "crash in training" }
+[[row]]
+id = "killed"
+method = { plugin = "data-based" }
+student = { plugin = "fixture-faulty-student", fault = "killed in training" }
+[[row]]
+id = "constructor"
+method = { plugin = "data-based" }
+student = { plugin = "fixture-faulty-student", fault = "crash in constructor" }
+[[row]]
+id = "after"
+method = { plugin = "data-based" }
+student = { width = 16 }
+)toml";
+
+const fs::path kFixtures = fs::path(DKDM_BUILD_DIR) / "tests/fixtures/plugins";
+
+class WithFixtures {
+ public:
+  WithFixtures() { ::setenv("DKDM_PLUGIN_PATH", kFixtures.c_str(), 1); }
+  ~WithFixtures() { ::unsetenv("DKDM_PLUGIN_PATH"); }
+};
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+// The runs' states by row.
+std::map<std::string, json> states(const Program& program) {
+  const auto output = program.run({"query",
+                                   "SELECT row, status, stage, message FROM run_status ORDER BY run",
+                                   "--format", "json"});
+  INFO(output.err);
+  REQUIRE(output.exit_code == 0);
+  std::map<std::string, json> found;
+  for (const auto& run : json::parse(output.out)) found[run.at("row")] = run;
+  return found;
+}
+
+std::string text(const json& run, const char* name) { return run.at(name).get<std::string>(); }
+
+}  // namespace
+
+TEST_CASE("isolate: a crash is a failed run that names plugin, stage and signal, the others go on",
+          "[e2e][isolate]") {
+  const WithFixtures fixtures;
+  const Program program;
+  const auto file = program.write("crashes.toml", kExperiment);
+  const auto output = program.run({"run", file});
+  INFO("stdout: " << output.out << "\nstderr: " << output.err);
+  CHECK(output.exit_code == 1);
+  CHECK(has(output.out, "before"));  // the table is printed all the same
+  CHECK(has(output.out, "after.png"));
+
+  auto runs = states(program);
+  REQUIRE(runs.size() == 5);
+  CHECK(text(runs["before"], "status") == "done");
+  CHECK(text(runs["after"], "status") == "done");
+  const auto check_failed = [&](const char* row, const char* stage,
+                                const std::vector<std::string>& words) {
+    INFO(runs[row].dump());
+    CHECK(text(runs[row], "status") == "failed");
+    CHECK(text(runs[row], "stage") == stage);
+    for (const auto& word : words) CHECK(has(text(runs[row], "message"), word));
+    CHECK(has(output.err, std::string("failed: ") + row + ", seed 0, " + stage));
+  };
+  check_failed("segfault", "train", {"fixture-faulty-student", "faulty-student.so",
+                                     "segmentation fault (signal 11)", "dkdm plugins check"});
+  check_failed("killed", "train", {"fixture-faulty-student", "killed (signal 9)", "memory"});
+  check_failed("constructor", "plan", {"fixture-faulty-student", "aborted (signal 6)"});
+
+  // The same command goes on: what is done stays, what failed is one more attempt of the same run.
+  const auto again = program.run({"run", file});
+  CHECK(again.exit_code == 1);
+  CHECK(states(program).size() == 5);
+  CHECK_FALSE(has(again.err, "train before"));
+}
+
+TEST_CASE("isolate: Ctrl-C stops the child at a safe point, and the same command continues",
+          "[e2e][isolate]") {
+  const WithFixtures fixtures;
+  const Program program;
+  const auto file = program.write("crashes.toml", kExperiment);
+  const std::vector<std::string> command{"run", file, "--rows", "before", "--set", "train.steps=4000"};
+  const auto training = [&] {
+    std::error_code none;
+    return fs::directory_iterator(program.home() / "work/train", none) != fs::directory_iterator();
+  };
+  const auto stopped = program.run_until(command, training, SIGINT);
+  INFO(stopped.err);
+  CHECK(stopped.exit_code == 130);
+  CHECK(has(stopped.err, "stopping at the next safe point"));
+  CHECK(text(states(program)["before"], "status") == "interrupted");
+  const auto continued = program.run(command);
+  INFO(continued.err);
+  CHECK(continued.exit_code == 0);
+  CHECK(has(continued.err, "continuing from step"));
+  CHECK(text(states(program)["before"], "status") == "done");
+}
+
+TEST_CASE("isolate: without it, the next start says which stage and plugin a crash was in",
+          "[e2e][isolate]") {
+  const WithFixtures fixtures;
+  const Program program;
+  const auto file = program.write("crashes.toml", kExperiment);
+  const auto output =
+      program.run({"run", file, "--rows", "segfault", "--set", "experiment.isolate=false"});
+  CHECK(output.exit_code == 128 + SIGSEGV);
+  program.run({"run", file, "--rows", "before"});
+  const auto crashed = states(program)["segfault"];
+  CHECK(text(crashed, "status") == "crashed");
+  CHECK(text(crashed, "stage") == "train");
+  CHECK(has(text(crashed, "message"), "plugin fixture-faulty-student"));
+}
+
+TEST_CASE("plugins check: a checklist, and the exit code says whether all passed", "[e2e][plugins]") {
+  const WithFixtures fixtures;
+  const Program program;
+  const auto sound = program.run({"plugins", "check", kFixtures / "good-student.so"});
+  INFO(sound.out << sound.err);
+  CHECK(sound.exit_code == 0);
+  CHECK(has(sound.out, "✓ gradient"));
+  CHECK(has(sound.out, "adm-unet: "));  // its cost beside the yardstick's
+  CHECK(has(sound.out, "All 15 checks passed."));
+
+  const auto listing = program.run({"plugins", "check", "fixture-images", "--format", "json"});
+  CHECK(listing.exit_code == 0);
+  CHECK(json::parse(listing.out)[0].at("check") == "handshake");
+
+  const auto broken = program.run({"plugins", "check", "fixture-faulty-dataset", "--set", "fault=label"});
+  CHECK(broken.exit_code == 1);
+  CHECK(has(broken.out, "✗ labels"));
+  CHECK(has(broken.out, "1 of 9 checks failed."));
+
+  const auto crash = program.run({"plugins", "check", "fixture-faulty-student", "--set",
+                                  "fault=crash in forward"});
+  INFO(crash.out << crash.err);
+  CHECK(crash.exit_code == 1);
+  CHECK(has(crash.out, "✗ image sizes"));
+  CHECK(has(crash.out, "segmentation fault (signal 11) in "));
+  CHECK(has(crash.out, "faulty-student.so"));
+}
+
+TEST_CASE("plugins check: what cannot be checked is said in one line", "[e2e][plugins]") {
+  const WithFixtures fixtures;
+  const Program program;
+  const auto refused = program.run({"plugins", "check", kFixtures / "wrong-abi.so"});
+  CHECK(refused.exit_code == 1);
+  CHECK(has(refused.out, "✗ handshake"));
+  CHECK(has(refused.out, "plugin ABI 999"));
+  const auto unknown = program.run({"plugins", "check", "fixture-studnet"});
+  CHECK(unknown.exit_code == 2);
+  CHECK(has(unknown.err, "did you mean fixture-student?"));
+  const auto absent = program.run({"plugins", "check", "nowhere/a.so"});
+  CHECK(absent.exit_code == 2);
+  CHECK(has(absent.err, "there is no file nowhere/a.so"));
+  const auto required = program.run({"plugins", "check", "npz"});
+  CHECK(required.exit_code == 2);
+  CHECK(has(required.err, "--set file="));
+  const auto missing = program.run({"plugins", "check", "npz", "--set", "file=/nowhere.npz"});
+  CHECK(missing.exit_code == 3);
+  CHECK(has(missing.err, "/nowhere.npz"));
+}

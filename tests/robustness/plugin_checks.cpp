@@ -1,0 +1,143 @@
+// The checks of `dkdm plugins check`: each finds the fault that it is there for and says what to do, in
+// fixtures that have one fault each; without a fault all pass.
+#include <atomic>
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <map>
+
+#include "plugin/check.hpp"
+#include "run/run_host.hpp"
+
+using namespace dkdm;
+using Catch::Matchers::Contains;
+using plugin::Outcome;
+
+namespace {
+
+const plugin::Registry& registry() {
+  static const plugin::Registry fixtures(
+      {std::filesystem::path(DKDM_BUILD_DIR) / "tests/fixtures/plugins"});
+  return fixtures;
+}
+
+// Findings of the checks of `kind`'s faulty fixture, by check.
+std::map<std::string, plugin::Finding> findings(const std::string& kind, const std::string& name,
+                                                const std::string& fault) {
+  const plugin::PluginInfo& info = registry().find(kind, name);
+  const std::atomic<bool> stop{false};
+  run::RunHost host(registry(), stop, nullptr);
+  std::map<std::string, plugin::Finding> found;
+  plugin::Checklist list([](const std::string&) {},
+                         [&](const plugin::Finding& finding) { found[finding.check] = finding; });
+  plugin::check_description(info, list);
+  const Params params(info.params, {{"fault", fault}});
+  plugin::check_behaviour({registry(), info, params, host}, list);
+  return found;
+}
+
+struct Fault {
+  const char* name;
+  const char* check;   // that finds it
+  const char* remedy;  // words of it
+};
+
+void check_faults(const std::string& kind, const std::string& plugin, std::size_t checks,
+                  const std::vector<Fault>& faults) {
+  const auto sound = findings(kind, plugin, "none");
+  CHECK(sound.size() == checks);
+  for (const auto& [check, finding] : sound) {
+    INFO(check << ": " << finding.text);
+    CHECK(finding.outcome != Outcome::failed);
+    CHECK_FALSE(finding.text.empty());
+  }
+  for (const Fault& fault : faults) {
+    INFO(fault.name);
+    auto found = findings(kind, plugin, fault.name);
+    REQUIRE(found.contains(fault.check));
+    const plugin::Finding& finding = found[fault.check];
+    INFO(finding.text);
+    CHECK(finding.outcome == Outcome::failed);
+    CHECK_THAT(finding.text, Contains(fault.remedy));
+    CHECK(finding.text.find('\n') == std::string::npos);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("plugin checks: a student's faults are found", "[robustness][plugin]") {
+  check_faults("student", "fixture-faulty-student", 14,
+               {{"unclear refusal", "image sizes", "ConfigError"},
+                {"shape", "image sizes", "return [N,C,S,S]"},
+                {"dtype", "image sizes", "return float32"},
+                {"in place", "input and output", "in-place"},
+                {"time type", "input and output", "take both"},
+                {"not finite", "initial output", "initial weights of nan are not finite"},
+                {"no seed", "seed", "LibTorch's default generator, which the host seeds"},
+                {"own seed", "seed", "default generator alone"},
+                {"unused", "gradient", "1 parameters get no gradient: unused"},
+                {"memory", "evaluation mode", "from call to call"},
+                {"dropout", "training mode", "dkdm/nn.hpp"},
+                {"batch statistics", "batch neighbours", "no batch normalisation"},
+                {"random", "random numbers", "dkdm::Random"},
+                {"unregistered", "save and load", "register everything"}});
+}
+
+TEST_CASE("plugin checks: sizes that a student refuses clearly are no fault", "[robustness][plugin]") {
+  const auto found = findings("student", "fixture-faulty-student", "clear refusal");
+  CHECK_THAT(found.at("image sizes").text,
+             Contains("1x8 work") && Contains("refused clearly: 3x32 3x16 1x28 1x64"));
+  for (const auto& [check, finding] : found) CHECK(finding.outcome == Outcome::passed);
+}
+
+TEST_CASE("plugin checks: a dataset's faults are found", "[robustness][plugin]") {
+  check_faults("dataset", "fixture-faulty-dataset", 9,
+               {{"empty", "opening", "refuse an empty folder"},
+                {"float", "images", "expected uint8"},
+                {"neighbours", "index", "let image i depend on i alone"},
+                {"label", "labels", "number the classes from 0"},
+                {"any index", "out of range", "throw"},
+                {"fingerprint", "fingerprint", "no times"}});
+}
+
+TEST_CASE("plugin checks: a teacher's faults are found", "[robustness][plugin]") {
+  check_faults("teacher", "fixture-faulty-teacher", 9,
+               {{"fingerprint", "fingerprint", "hash the weight file"},
+                {"training mode", "frozen", "call eval()"},
+                {"trainable", "frozen", "set_requires_grad(false)"},
+                {"shape", "forward", "return [N,C,S,S]"},
+                {"neighbours", "batch neighbours", "let nothing mix rows"},
+                {"unloaded weight", "loading again", "load every weight"}});
+}
+
+TEST_CASE("plugin checks: a method's faults are found", "[robustness][plugin]") {
+  check_faults("method", "fixture-faulty-method", 10,
+               {{"no images", "needs", "DKDM_DISTILLATION"},
+                {"batch", "batch", "expected f32 [4, 1, 8, 8]"},
+                {"step", "batch", "count steps of diffusion()"},
+                {"one loss", "loss", "one value an example"},
+                {"infinite", "loss", "not finite"},
+                {"detached", "loss", "without detaching"},
+                {"no seed", "seed", "MethodContext::seed"},
+                {"memory", "resume", "into state()"},
+                {"unreported", "teacher evaluations", "count one for each image"}});
+}
+
+TEST_CASE("plugin checks: undocumented parameters are found", "[robustness][plugin]") {
+  plugin::PluginInfo info{"student", "a-net", "1", "a net", {}, "a-net.so"};
+  const auto text = [&](const Param& param) {
+    info.params = {param};
+    std::string failed;
+    plugin::Checklist list([](const std::string&) {}, [&](const plugin::Finding& finding) {
+      if (finding.outcome == Outcome::failed) failed += finding.check + ": " + finding.text;
+    });
+    plugin::check_description(info, list);
+    return failed;
+  };
+  CHECK(text(integer("width", 8, "channels").at_least(1)).empty());
+  CHECK_THAT(text(integer("width", 8, "").at_least(1)), Contains("parameter width has no help"));
+  CHECK_THAT(text(integer("width", 8, "channels")), Contains("width has no range"));
+  CHECK_THAT(text(flag("plugin", true, "clashes")), Contains("a key that the experiment file uses"));
+  CHECK_THAT(text(flag("Width", true, "large")), Contains("small letters"));
+  info.summary = "";
+  CHECK_THAT(text(flag("wide", true, "or not")), Contains("the summary is empty"));
+}
