@@ -44,8 +44,13 @@ std::vector<Table> detail_tables(SQLite::Database& db, std::int64_t run) {
   };
 }
 
-// The stored configuration is an experiment file; --force makes the run's own stages anew.
+// The stored configuration is an experiment file; --force makes the run's own stages anew. What
+// `dkdm eval` recorded holds its own command.
 std::string repeat_of(SQLite::Database& db, std::int64_t run) {
+  SQLite::Statement command(
+      db, "SELECT value FROM settings WHERE run = ? AND key = 'evaluation.command'");
+  command.bind(1, run);
+  if (command.executeStep()) return command.getColumn(0).getString() + "\n";
   SQLite::Statement find(db, "SELECT row, seed FROM runs WHERE id = ?");
   find.bind(1, run);
   find.executeStep();
@@ -117,6 +122,25 @@ std::string trained_artifact(const std::filesystem::path& file, std::int64_t run
       throw StoreError("run " + std::to_string(run) +
                        " has no trained network on record; dkdm runs lists the runs");
     return statement.getColumn(0).getString();
+  });
+}
+
+EvaluatedSamples evaluated_samples(const std::filesystem::path& file, std::int64_t run) {
+  return Database(file, OpenMode::read).read([&](SQLite::Database& db) {
+    config_of(db, file, run);
+    SQLite::Statement statement(
+        db,
+        "SELECT s.artifact, coalesce((SELECT steps FROM stages WHERE run = s.run AND name IN "
+        "('train', 'teacher') ORDER BY name = 'train' DESC LIMIT 1), 0), "
+        "coalesce((SELECT value FROM settings WHERE run = s.run AND key = 'sample.weights'), 'ema') "
+        "FROM stages s WHERE s.run = ? AND s.name = 'sample' AND s.status <> 'failed' AND "
+        "s.artifact <> ''");
+    bind_all(statement, run);
+    if (!statement.executeStep())
+      throw DataError("run " + std::to_string(run),
+                      "kept no samples; dkdm run … --save-samples keeps them");
+    return EvaluatedSamples{statement.getColumn(0).getString(), statement.getColumn(1).getInt64(),
+                            statement.getColumn(2).getString()};
   });
 }
 

@@ -38,6 +38,15 @@ Table runs_diff(const std::filesystem::path& file, std::int64_t run_a, std::int6
 // does not exist or has trained nothing.
 std::string trained_artifact(const std::filesystem::path& file, std::int64_t run);
 
+// Samples that a run evaluated, and of which weights they are.
+struct EvaluatedSamples {
+  std::string artifact;   // folder, relative to the store's root
+  std::int64_t step = 0;  // training step of the weights
+  std::string weights;    // "ema" or "raw"
+};
+// Throws StoreError when the run does not exist, DataError when it kept no samples.
+EvaluatedSamples evaluated_samples(const std::filesystem::path& file, std::int64_t run);
+
 // Forgets a run: its attempts, stages and metrics. Artifacts and curves stay, other runs may read
 // them. Refuses a run that a living process is at work on.
 void remove_run(const std::filesystem::path& file, std::int64_t run);

@@ -6,8 +6,10 @@
 #include "cli/commands.hpp"
 #include "cli/datasets.hpp"
 #include "cli/options.hpp"
+#include "cli/signals.hpp"
 #include "results/info.hpp"
 #include "run/environment.hpp"
+#include "run/run_host.hpp"
 
 namespace dkdm::cli {
 
@@ -75,6 +77,22 @@ void check_datasets(Findings& findings, Context& context) {
   }
 }
 
+// The desk scale needs none: it learns its own feature network.
+void check_weights(Findings& findings, Context& context) {
+  const auto* info = context.registry().lookup("evaluator", "inception");
+  if (!info) return;
+  run::RunHost host(context.registry(), stop_requested, nullptr);
+  try {
+    const auto evaluator = context.registry().evaluator(
+        {info->kind, info->name, info->version, Params(info->params, {})}, host);
+    findings.add("weights inception", "ok", "values are of protocol " + evaluator->protocol());
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Error& error) {
+    findings.add("weights inception", "note", error.what());
+  }
+}
+
 void check_store(Findings& findings, Context& context) {
   // The nearest folder that exists decides whether the rest can be made.
   fs::path existing = context.home();
@@ -107,7 +125,7 @@ void check_store(Findings& findings, Context& context) {
 
 int cmd_doctor(const Arguments& args, Context& context) {
   Options options("doctor [--format F]",
-                  "Checks this machine: processor, GPU, LibTorch, plugins, datasets, store. Ends\n"
+                  "Checks this machine: processor, GPU, LibTorch, plugins, datasets, weights, store. Ends\n"
                   "with 3 when something is missing without which nothing runs.");
   options.with_format();
   if (!options.parse(args)) return 0;
@@ -116,6 +134,7 @@ int cmd_doctor(const Arguments& args, Context& context) {
   check_machine(findings);
   check_plugins(findings, context);
   check_datasets(findings, context);
+  check_weights(findings, context);
   check_store(findings, context);
   options.print(findings.table);
   return static_cast<int>(findings.missing ? ExitCode::missing : ExitCode::done);

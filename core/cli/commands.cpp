@@ -11,6 +11,8 @@ const std::vector<Command>& commands() {
       {"report", "print tables of results with the published values beside", cmd_report},
       {"runs", "list runs, show, compare, export or remove them", cmd_runs},
       {"query", "ask the results database in SQL, read-only", cmd_query},
+      {"eval", "FID, sFID, IS, precision and recall of sample sets", cmd_eval},
+      {"ref", "reference statistics with their provenance: make, inspect", cmd_ref},
       {"sample", "draw images from a trained model", cmd_sample},
       {"checkpoint", "look into, convert and export weight files", cmd_checkpoint},
       {"plugins", "list plugins, describe or check one", cmd_plugins},

@@ -23,11 +23,13 @@ int cmd_checkpoint(const Arguments& args, Context& context);
 int cmd_data(const Arguments& args, Context& context);
 int cmd_db(const Arguments& args, Context& context);
 int cmd_doctor(const Arguments& args, Context& context);
+int cmd_eval(const Arguments& args, Context& context);
 int cmd_plan(const Arguments& args, Context& context);
 int cmd_plugins(const Arguments& args, Context& context);
 int cmd_plugins_check(const Arguments& args, Context& context);  // of cmd_plugins
 int cmd_query(const Arguments& args, Context& context);
 int cmd_quickstart(const Arguments& args, Context& context);
+int cmd_ref(const Arguments& args, Context& context);
 int cmd_report(const Arguments& args, Context& context);
 int cmd_run(const Arguments& args, Context& context);
 int cmd_runs(const Arguments& args, Context& context);

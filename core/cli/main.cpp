@@ -22,6 +22,7 @@ void print_help(std::ostream& out) {
   out << "  build        build only (./dkdm build)\n"
          "  test         build and run tests: unit, conformance, robustness, e2e (./dkdm test)\n\n"
          "environment: DKDM_HOME (data, artifacts, database; default ./.dkdm), DKDM_PLUGIN_PATH,\n"
+         "             DKDM_INCEPTION_WEIGHTS (file of FID's Inception; else below DKDM_HOME/weights),\n"
          "             DKDM_EXPERIMENTS, DKDM_LOG (trace, debug, info, warn, error, off)\n"
          "exit codes:  0 done, 1 a run failed, 2 usage or configuration, 3 missing data or weights,\n"
          "             130 interrupted (the same command continues)\n";

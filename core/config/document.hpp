@@ -12,7 +12,7 @@ namespace dkdm::config {
 
 struct Entry;
 
-struct Section {
+struct DKDM_API Section {
   std::string where;  // "file:line:column", or "--set KEY"
   std::vector<Entry> entries;  // in the order of the file
 

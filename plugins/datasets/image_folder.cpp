@@ -120,15 +120,21 @@ class ImageFolder final : public dkdm::Dataset {
  public:
   static dkdm::ParamTable params() {
     return {dkdm::text("root", "", "the folder").must_be_given(),
-            dkdm::integer("size", 32, "side in pixels").between(1, 4096),
-            dkdm::integer("channels", 3, "1 or 3").between(1, 3)};
+            dkdm::integer("size", 32, "side in pixels; 0 = that of the first image").between(0, 4096),
+            dkdm::integer("channels", 3, "1 or 3").between(1, 3),
+            dkdm::flag("exact", false, "refuse images of another size instead of resizing them")};
   }
 
   ImageFolder(const Params& params, Host&)
       : root_(params.text("root")),
         spec_{params.integer("channels"), params.integer("size")},
-        files_(list_images(root_)) {
+        files_(list_images(root_)),
+        exact_(params.flag("exact")) {
     if (spec_.channels == 2) throw dkdm::ConfigError("image-folder: channels 2 is not 1 or 3");
+    if (spec_.size == 0) {
+      const at::Tensor first = dkdm::io::read_image(root_ / files_.front(), spec_.channels);
+      spec_.size = std::min(first.size(1), first.size(2));
+    }
     find_labels();
   }
 
@@ -148,8 +154,7 @@ class ImageFolder final : public dkdm::Dataset {
       try {
         for (std::int64_t i = next++; i < count; i = next++) {
           const fs::path& file = files_.at(static_cast<std::size_t>(at_index[i]));
-          images[i].copy_(
-              centre_crop(dkdm::io::read_image(root_ / file, spec_.channels), spec_.size));
+          images[i].copy_(fitted(dkdm::io::read_image(root_ / file, spec_.channels), file));
         }
       } catch (...) {
         const std::lock_guard lock(failing);
@@ -187,6 +192,18 @@ class ImageFolder final : public dkdm::Dataset {
   }
 
  private:
+  at::Tensor fitted(const at::Tensor& image, const fs::path& file) const {
+    if (!exact_) return centre_crop(image, spec_.size);
+    if (image.size(1) != spec_.size || image.size(2) != spec_.size) {
+      const std::string side = std::to_string(spec_.size);
+      throw DataError((root_ / file).string(),
+                      "is of " + std::to_string(image.size(2)) + " x " +
+                          std::to_string(image.size(1)) + " pixels where " + side + " x " + side +
+                          " are expected");
+    }
+    return image;
+  }
+
   // The class is the file's name up to its first "_", numbered in sorted order, when every file
   // has one (the authors' `<class>_<index>.png`).
   void find_labels() {
@@ -208,6 +225,7 @@ class ImageFolder final : public dkdm::Dataset {
   fs::path root_;
   dkdm::ImageSpec spec_;
   std::vector<fs::path> files_;
+  bool exact_;
   at::Tensor labels_;
   std::int64_t classes_ = 0;
 };

@@ -84,7 +84,8 @@ TEST_CASE("cli: plugins lists what the experiments name, in four formats", "[e2e
       {"student", "adm-unet"},    {"student", "dit"},          {"teacher", "checkpoint"},
       {"dataset", "cifar10"},     {"dataset", "fashion-mnist"}, {"baseline", "data-based"},
       {"baseline", "data-free"},  {"baseline", "data-limited"}, {"distillation", "dynamic"},
-      {"distillation", "iterative"}, {"distillation", "shuffled"}, {"evaluator", "classifier"}};
+      {"distillation", "iterative"}, {"distillation", "shuffled"}, {"evaluator", "classifier"},
+      {"evaluator", "inception"}};
   for (const auto& [kind, name] : shipped) {
     INFO(kind << " " << name);
     CHECK(entry(listing.out, "name", name).value("kind", "") == kind);
@@ -142,6 +143,9 @@ TEST_CASE("cli: doctor finds this machine fit and says where things are", "[e2e]
   CHECK(entry(output.out, "item", "plugins").value("state", "") == "ok");
   CHECK(contains(entry(output.out, "item", "store").value("what", ""), dkdm.home().string()));
   CHECK(contains(entry(output.out, "item", "database").value("what", ""), "none yet"));
+  const json weights = entry(output.out, "item", "weights inception");
+  CHECK(weights.value("state", "") == "note");  // the suite runs without
+  CHECK(contains(weights.value("what", ""), (dkdm.home() / "weights").string()));
 }
 
 TEST_CASE("cli: doctor ends with 3 when the database cannot be read", "[e2e][cli]") {

@@ -1,0 +1,261 @@
+// dkdm eval: metrics of sample sets against a reference.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <optional>
+#include <sstream>
+
+#include "cli/commands.hpp"
+#include "cli/image_sets.hpp"
+#include "cli/session.hpp"
+#include "log/log.hpp"
+#include "run/environment.hpp"
+#include "run/feed.hpp"
+#include "run/progress.hpp"
+
+namespace dkdm::cli {
+namespace {
+
+namespace fs = std::filesystem;
+namespace po = boost::program_options;
+
+struct Measured {
+  const ImageSet* samples;
+  std::int64_t count = 0;
+  double seconds = 0;
+  std::vector<Metric> metrics;
+};
+
+std::vector<std::string> asked_metrics(const Options& options) {
+  std::vector<std::string> names;
+  if (!options.has("metrics")) return names;
+  std::istringstream text(options.get<std::string>("metrics"));
+  for (std::string name; std::getline(text, name, ',');)
+    if (!name.empty()) names.push_back(name);
+  if (names.empty()) throw ConfigError("--metrics", "names no metric");
+  return names;
+}
+
+// An evaluator that declares `metrics` computes only what is asked for.
+plugin::PluginChoice choose_evaluator(const Options& options, Context& context,
+                                      const std::vector<std::string>& asked) {
+  const auto& info = context.registry().find("evaluator", options.get<std::string>("evaluator"));
+  const bool selects = std::any_of(info.params.begin(), info.params.end(),
+                                   [](const Param& param) { return param.name == "metrics"; });
+  std::map<std::string, Value> given;
+  if (selects && !asked.empty()) given["metrics"] = asked;
+  return choose_plugin(info, overrides_of(options), given);
+}
+
+// Of `metrics`, those that were asked for (all if none were), in that order.
+std::vector<Metric> selected(const std::vector<Metric>& metrics,
+                             const std::vector<std::string>& asked, const std::string& evaluator) {
+  if (asked.empty()) return metrics;
+  std::vector<Metric> chosen;
+  for (const auto& name : asked) {
+    const auto before = chosen.size();
+    // "fid" brings what belongs to it: "fid_low", "fid_high".
+    for (const auto& metric : metrics)
+      if (metric.name == name || metric.name.starts_with(name + "_")) chosen.push_back(metric);
+    if (chosen.size() > before) continue;
+    std::string known;
+    for (const auto& metric : metrics) known += (known.empty() ? "" : ", ") + metric.name;
+    throw ConfigError("--metrics " + name,
+                      "evaluator " + evaluator + " gives, with this reference, " + known);
+  }
+  return chosen;
+}
+
+Measured measure(Evaluator& evaluator, const ImageSet& set, Host& host) {
+  const auto started = std::chrono::steady_clock::now();
+  const Dataset& images = set.images();
+  evaluator.reset();
+  run::add_images(evaluator, images, 0, images.size(), host);
+  Measured measured{&set, images.size(), 0, evaluator.finish()};
+  measured.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  for (const auto& metric : measured.metrics)
+    if (!std::isfinite(metric.value))
+      throw Error(set.name + ": " + metric.name + " is not a finite number");
+  return measured;
+}
+
+results::Cell value_cell(double value) {
+  results::Cell cell(results::fixed(value, 4));
+  cell.raw = results::shortest(value);
+  return cell;
+}
+
+results::Table table_of(const std::vector<Measured>& sets, const Evaluator& evaluator) {
+  const auto right = results::Align::right;
+  results::Table table;
+  table.columns = {{"metric"},
+                   {"samples"},
+                   {"value", right, true},
+                   {"std", right, true},
+                   {"sample_count", right, true},
+                   {"reference_count", right, true},
+                   {"protocol"},
+                   {"reference"},
+                   {"seconds", right, true}};
+  const auto reference_count = evaluator.reference_count() > 0
+                                   ? results::Cell(std::to_string(evaluator.reference_count()))
+                                   : results::Cell();
+  const auto add = [&](const std::string& metric, const std::string& name, std::int64_t count,
+                       double value, std::optional<double> spread, double seconds) {
+    results::Cell time(results::fixed(seconds, 1));
+    time.raw = results::shortest(seconds);
+    // Its sample count is part of a metric's name.
+    table.rows.push_back({metric + "@" + std::to_string(count), name, value_cell(value),
+                          spread ? value_cell(*spread) : results::Cell(), std::to_string(count),
+                          reference_count, evaluator.protocol(),
+                          evaluator.reference_fingerprint().substr(0, 12), time});
+  };
+  for (std::size_t i = 0; i < sets.front().metrics.size(); ++i) {
+    double sum = 0, seconds = 0;
+    bool same_count = true;
+    for (const auto& set : sets) {
+      add(set.metrics[i].name, set.samples->name, set.count, set.metrics[i].value, std::nullopt,
+          set.seconds);
+      sum += set.metrics[i].value;
+      seconds += set.seconds;
+      same_count &= set.count == sets.front().count;
+    }
+    // Values of other sample counts have another bias: they have no mean.
+    if (sets.size() == 1 || !same_count) continue;
+    const double mean = sum / double(sets.size());
+    double squares = 0;
+    for (const auto& set : sets) squares += std::pow(set.metrics[i].value - mean, 2);
+    add(sets.front().metrics[i].name, "mean of " + std::to_string(sets.size()), sets.front().count,
+        mean, std::sqrt(squares / double(sets.size() - 1)), seconds);
+  }
+  return table;
+}
+
+std::vector<run::MetricRecord> records_of(const Measured& measured, const Evaluator& evaluator) {
+  std::vector<run::MetricRecord> records;
+  for (const auto& metric : measured.metrics) {
+    run::MetricRecord record;
+    record.name = metric.name;
+    record.value = metric.value;
+    record.higher_is_better = metric.higher_is_better;
+    record.unit = metric.unit;
+    record.protocol = evaluator.protocol();
+    record.reference = evaluator.reference_fingerprint();
+    record.sample_count = measured.count;
+    if (measured.samples->run) {
+      record.step = measured.samples->run->samples.step;
+      record.weights = measured.samples->run->samples.weights;
+    }
+    records.push_back(std::move(record));
+  }
+  return records;
+}
+
+std::string quoted(const std::string& text) {
+  return text.find_first_of(" '\"\\$*?;&|<>()") == std::string::npos ? text : "'" + text + "'";
+}
+
+// Samples that are no run's get a run of their own, of the experiment "eval".
+run::RunRecord run_of(const Measured& measured, const ImageSet& reference,
+                      const plugin::PluginChoice& choice, const std::string& reference_key) {
+  std::string command = "dkdm eval " + quoted(measured.samples->name) + " " +
+                        quoted(reference.name) + " --evaluator " + choice.name;
+  for (const auto& [name, value] : choice.params.values())
+    command += " --set " + quoted(name + "=" + to_text(value));
+  run::RunRecord record;
+  record.key = run::content_key({{"stage", "eval"},
+                                 {"samples", measured.samples->source.images->fingerprint()},
+                                 {"evaluator", reference_key},
+                                 {"parameters", choice.params.canonical()}});
+  record.experiment = "eval";
+  record.title = "Sample sets evaluated by hand";
+  record.scale = "desk";
+  record.row = measured.samples->name;
+  record.label = fs::path(measured.samples->name).filename().string();
+  record.evaluator = choice.name;
+  record.config = "[evaluation]\ncommand = " + to_text(Value(command)) +
+                  "\nsamples = " + to_text(Value(measured.samples->source.recipe)) +
+                  "\nreference = " + to_text(Value(reference.source.recipe)) +
+                  "\n\n[evaluator]\nplugin = " + to_text(Value(choice.name)) + "\n" +
+                  choice.params.canonical();
+  return record;
+}
+
+// All values are known by now, so a record is whole or absent.
+void record(const std::vector<Measured>& sets, const ImageSet& reference,
+            const Evaluator& evaluator, const plugin::PluginChoice& choice,
+            const std::string& reference_key, Session& session) {
+  for (const auto& measured : sets) {
+    const auto metrics = records_of(measured, evaluator);
+    if (measured.samples->run) {
+      session.store().record_metrics(measured.samples->run->run, metrics);
+      continue;
+    }
+    const auto id = session.store().begin_run(run_of(measured, reference, choice, reference_key),
+                                              run::current_environment(), session.plugin_records());
+    session.store().record_metrics(id, metrics);
+    session.store().end_run(id, "done", "", "");
+    log::info("eval", "recorded as run " + std::to_string(id));
+  }
+}
+
+}  // namespace
+
+int cmd_eval(const Arguments& args, Context& context) {
+  Options options(
+      "eval SAMPLES… REFERENCE [options]",
+      "FID, sFID, IS, precision and recall of sample sets. Each of SAMPLES, and REFERENCE, is an\n"
+      "npz (images in arr_0; as REFERENCE also statistics: mu, sigma, mu_s, sigma_s), a folder of\n"
+      "PNG or JPEG images, the number of a run, or a dataset (dkdm data list), as in\n"
+      "npz:file=a.npz,images=x. Several SAMPLES give mean and standard deviation too.");
+  options.add()("evaluator", po::value<std::string>()->default_value("inception"),
+                "evaluator plugin")("metrics", po::value<std::string>()->value_name("A,B"),
+                                    "only these, as in fid,sfid,is,precision,recall")(
+      "set", po::value<std::vector<std::string>>()->composing()->value_name("KEY=VALUE"),
+      "a parameter of the evaluator (dkdm plugins describe inception)")(
+      "strict", "refuse too few samples instead of warning")(
+      "record", "keep the values in the results database");
+  options.with_format().with_words(-1);
+  if (!options.parse(args)) return 0;
+  const auto words = options.words();
+  if (words.size() < 2) options.misuse("eval: name at least one sample set and the reference");
+
+  Session session(context);
+  const auto asked = asked_metrics(options);
+  const auto choice = choose_evaluator(options, context, asked);
+  const auto evaluator = context.registry().evaluator(choice, session.host());
+  std::vector<ImageSet> samples;
+  for (auto word = words.begin(); word + 1 != words.end(); ++word)
+    samples.push_back(open_images(*word, context, session.host()));
+  const ImageSet reference = open_images(words.back(), context, session.host());
+  for (const auto& set : samples) {
+    const auto count = set.images().size();
+    if (count >= evaluator->least_samples()) continue;
+    if (options.has("strict"))
+      throw DataError(set.name, std::to_string(count) + " samples where at least " +
+                                    std::to_string(evaluator->least_samples()) +
+                                    " are needed: twice the dimension of the largest feature");
+    run::warn_of_few_samples(*evaluator, count, session.host());
+  }
+
+  run::Progress progress;
+  session.host().set_progress(&progress);
+  progress.begin("reference");
+  const auto key = run::prepare_reference(*evaluator, choice, reference.source, session.artifacts(),
+                                          session.host());
+  progress.end();
+  std::vector<Measured> measured;
+  for (const auto& set : samples) {
+    progress.begin(set.name);
+    measured.push_back(measure(*evaluator, set, session.host()));
+    measured.back().metrics = selected(measured.back().metrics, asked, choice.name);
+    progress.end();
+  }
+  session.host().set_progress(nullptr);
+  if (options.has("record")) record(measured, reference, *evaluator, choice, key, session);
+  options.print(table_of(measured, *evaluator));
+  return 0;
+}
+
+}  // namespace dkdm::cli

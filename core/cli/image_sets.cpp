@@ -1,0 +1,104 @@
+#include "cli/image_sets.hpp"
+
+#include <algorithm>
+
+#include "config/document.hpp"
+#include "dkdm/io.hpp"
+#include "run/npz_images.hpp"
+#include "run/stage_work.hpp"
+
+namespace dkdm::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+ImageSet open_npz(const std::string& word) {
+  ImageSet set{word, run::read_reference(word), std::nullopt};
+  const auto keys = io::npz_keys(word);
+  const bool has_images = std::find(keys.begin(), keys.end(), "arr_0") != keys.end();
+  if (has_images || !set.source.statistics)
+    set.source.images = std::make_shared<run::NpzImages>(word);
+  if (set.source.recipe.empty()) set.source.recipe = "npz " + fs::path(word).filename().string();
+  return set;
+}
+
+ImageSet open_dataset(const std::string& word, Context& context, Host& host) {
+  const auto colon = word.find(':');
+  std::vector<std::string> overrides;
+  for (std::size_t at = colon; at != std::string::npos;) {
+    const auto comma = word.find(',', at + 1);
+    overrides.push_back(word.substr(at + 1, comma == std::string::npos ? comma : comma - at - 1));
+    at = comma;
+  }
+  const auto* info = context.registry().lookup("dataset", word.substr(0, colon));
+  if (!info) {
+    std::string known;
+    for (const auto& plugin : context.registry().plugins())
+      if (plugin.kind == "dataset") known += (known.empty() ? "" : ", ") + plugin.name;
+    throw ConfigError(word,
+                      "no such npz file or folder, not the number of a run (dkdm runs), and none "
+                      "of the datasets " +
+                          known);
+  }
+  const auto choice = choose_plugin(*info, overrides);
+  return {word,
+          {run::recipe_of(choice), context.registry().dataset(choice, host), std::nullopt},
+          std::nullopt};
+}
+
+ImageSet open_folder(const std::string& word, Context& context, Host& host) {
+  const auto& info = context.registry().find("dataset", "image-folder");
+  const auto choice =
+      choose_plugin(info, {}, {{"root", word}, {"size", std::int64_t{0}}, {"exact", true}});
+  return {word,
+          {"the images of a folder as they are", context.registry().dataset(choice, host),
+           std::nullopt},
+          std::nullopt};
+}
+
+ImageSet open_run(const std::string& word, Context& context) {
+  RunSamples run{std::stoll(word), {}};
+  run.samples = results::evaluated_samples(context.recorded_database(), run.run);
+  const auto file = context.home() / run.samples.artifact / run::kSamplesFile;
+  if (!fs::exists(file))
+    throw DataError("run " + word, "kept no samples; dkdm run … --save-samples keeps them");
+  return {
+      word, {"samples of run " + word, std::make_shared<run::NpzImages>(file), std::nullopt}, run};
+}
+
+}  // namespace
+
+const Dataset& ImageSet::images() const {
+  if (!source.images) throw DataError(name, "holds statistics and no images (arr_0) to evaluate");
+  return *source.images;
+}
+
+ImageSet open_images(const std::string& word, Context& context, Host& host) {
+  if (fs::is_directory(word)) return open_folder(word, context, host);
+  if (fs::exists(word) || word.ends_with(".npz")) return open_npz(word);
+  if (!word.empty() && word.size() < 19 &&
+      word.find_first_not_of("0123456789") == std::string::npos)
+    return open_run(word, context);
+  return open_dataset(word, context, host);
+}
+
+plugin::PluginChoice choose_plugin(const plugin::PluginInfo& info,
+                                   const std::vector<std::string>& overrides,
+                                   std::map<std::string, Value> given) {
+  config::Section section;
+  for (const auto& text : overrides) config::apply_override(section, text);
+  for (const auto& entry : section.entries) {
+    if (!entry.value()) throw ConfigError(entry.where, "expected a value, not a section");
+    // What is asked for as text stays as it was typed: a folder may be called 7.
+    const auto param = std::find_if(info.params.begin(), info.params.end(),
+                                    [&](const Param& p) { return p.name == entry.name; });
+    const bool text = param != info.params.end() &&
+                      std::holds_alternative<std::string>(param->fallback) && !entry.raw.empty() &&
+                      !std::holds_alternative<std::string>(*entry.value());
+    given[entry.name] = text ? Value(entry.raw) : *entry.value();
+  }
+  return {info.kind, info.name, info.version,
+          Params(info.params, given, info.kind + " " + info.name)};
+}
+
+}  // namespace dkdm::cli

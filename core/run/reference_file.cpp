@@ -1,0 +1,123 @@
+// Reference statistics as files, and what is known of them.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "dkdm/io.hpp"
+#include "dkdm/statistics_file.hpp"
+#include "run/reference.hpp"
+
+namespace dkdm::run {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kArray = "dkdm";  // the text of reference.json as bytes, inside an npz
+
+Json parse(const std::string& text, const std::string& where) {
+  try {
+    return Json::parse(text);
+  } catch (const Json::exception& error) {
+    throw DataError(where, std::string("provenance that is no JSON: ") + error.what());
+  }
+}
+
+bool has_array(const fs::path& file, const std::string& key) {
+  const auto keys = io::npz_keys(file);
+  return std::find(keys.begin(), keys.end(), key) != keys.end();
+}
+
+// null where the file has none.
+Json provenance_of(const fs::path& file) {
+  if (!has_array(file, kArray)) return nullptr;
+  const auto bytes = io::read_npz(file, kArray).to(at::kByte).contiguous();
+  return parse({reinterpret_cast<const char*>(bytes.const_data_ptr()), std::size_t(bytes.numel())},
+               file.string() + ": '" + kArray + "'");
+}
+
+std::string as_text(const Json& value) {
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+void append(Provenance& out, const Json& json) {
+  for (const auto& [name, value] : json.items()) out.emplace_back(name, as_text(value));
+}
+
+}  // namespace
+
+Reference read_reference(const fs::path& file) {
+  Reference reference;
+  if (!io::has_statistics(file)) return reference;
+  const auto read = io::read_statistics(file);
+  auto& statistics = reference.statistics.emplace();
+  statistics.arrays = {{"mu", read.pool.mean}, {"sigma", read.pool.covariance}};
+  if (read.spatial) {
+    statistics.arrays["mu_s"] = read.spatial->mean;
+    statistics.arrays["sigma_s"] = read.spatial->covariance;
+  }
+  statistics.fingerprint = io::sha256_file(file);
+  const Json json = provenance_of(file);
+  if (json.is_null()) return reference;
+  try {
+    statistics.protocol = json.at("protocol");
+    statistics.count = json.at("images");
+    statistics.spec = {json.value("channels", std::int64_t{0}),
+                       json.value("size", std::int64_t{0})};
+    reference.recipe = json.at("recipe");
+  } catch (const Json::exception& error) {
+    throw DataError(file.string() + ": '" + kArray + "'", error.what());
+  }
+  return reference;
+}
+
+void write_reference(const Evaluator& evaluator, const fs::path& folder, const fs::path& file) {
+  io::TensorMap arrays = evaluator.reference_statistics();
+  const std::string text = io::read_text(folder / kReferenceText);
+  arrays[kArray] = at::tensor(
+      at::ArrayRef<std::uint8_t>(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
+  io::write_npz(file, arrays);
+}
+
+Provenance file_provenance(const fs::path& file) {
+  Provenance out{{"file", file.string()}};
+  const auto reference = read_reference(file);
+  const Json json = provenance_of(file);
+  if (json.is_null())
+    out.emplace_back("provenance",
+                     "none: not written by this suite, so its images, their number and "
+                     "the protocol are whatever its publisher says");
+  else
+    append(out, json);
+  if (reference.statistics)
+    for (const auto& [name, array] : reference.statistics->arrays)
+      out.emplace_back(name, "dimension " + std::to_string(array.size(0)));
+  else
+    out.emplace_back("statistics", "none (mu, sigma)");
+  out.emplace_back("arr_0", has_array(file, "arr_0") ? "images" : "none: no precision or recall");
+  out.emplace_back("sha256", io::sha256_file(file));
+  return out;
+}
+
+Provenance folder_provenance(const fs::path& folder) {
+  Provenance out{{"folder", folder.string()}};
+  if (fs::exists(folder / kReferenceText))
+    append(out, parse(io::read_text(folder / kReferenceText), (folder / kReferenceText).string()));
+  const auto file = folder / "manifest.json";
+  const Json manifest = parse(io::read_text(file), file.string());
+  try {
+    out.emplace_back("seconds", as_text(manifest.at("elapsed_s")));
+    out.emplace_back("bytes", as_text(manifest.at("bytes")));
+    for (const auto& [name, value] : manifest.at("determined_by").items()) {
+      auto text = as_text(value);
+      std::replace(text.begin(), text.end(), '\n', ' ');
+      out.emplace_back("key: " + name, text);
+    }
+  } catch (const Json::exception& error) {
+    throw DataError(file.string(), error.what());
+  }
+  return out;
+}
+
+}  // namespace dkdm::run
