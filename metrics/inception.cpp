@@ -75,9 +75,9 @@ class OneDnn {
   using Ints = at::IntArrayRef;
   using Reorder = at::Tensor(const at::Tensor&, Ints, Ints, Ints, std::int64_t,
                              at::OptionalIntArrayRef);
-  using Convolve = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
-                              Ints, Ints, Ints, std::int64_t, c10::string_view,
-                              c10::List<std::optional<at::Scalar>>,
+  using Convolve = at::Tensor(const at::Tensor&, const at::Tensor&,
+                              const std::optional<at::Tensor>&, Ints, Ints, Ints, std::int64_t,
+                              c10::string_view, c10::List<std::optional<at::Scalar>>,
                               std::optional<c10::string_view>);
   static constexpr std::array<std::int64_t, 2> kDilation{1, 1};
   static constexpr std::int64_t kGroups = 1;
@@ -100,7 +100,8 @@ class OneDnn {
 // Convolution, batch norm, ReLU.
 class Convolution {
  public:
-  Convolution(const InceptionLayer& layer, Weights& weights)
+  // `batch`: images that it will mostly see at once.
+  Convolution(const InceptionLayer& layer, Weights& weights, std::int64_t batch)
       : stride_{layer.stride, layer.stride}, padding_{layer.pad_h, layer.pad_w} {
     const auto kernel = weights.take(layer.name + ".conv.weight",
                                      {layer.out, layer.in, layer.kernel_h, layer.kernel_w});
@@ -115,7 +116,7 @@ class Convolution {
     weight_ = (kernel * scale.view({-1, 1, 1, 1})).to(at::kFloat).contiguous(kChannelsLast);
     if (const auto* one_dnn = OneDnn::find())
       weight_ = one_dnn->reordered(weight_, padding_, stride_,
-                                   {kBatch, layer.in, layer.side, layer.side});
+                                   {batch, layer.in, layer.side, layer.side});
   }
 
   at::Tensor operator()(const at::Tensor& x, bool relu = true) const {
@@ -137,13 +138,14 @@ at::Tensor concatenated(std::initializer_list<at::Tensor> branches) { return at:
 }  // namespace
 
 struct Inception::Network {
+  std::int64_t batch = std::max(kBatch, kBatchPerThread * at::get_num_threads());
   std::map<std::string, Convolution> layers;
   at::Tensor classes;  // [2048,1008]
 
   explicit Network(const StateDict& state) {
     Weights weights(state);
     for (const auto& layer : inception_layers())
-      layers.emplace(layer.name, Convolution(layer, weights));
+      layers.emplace(layer.name, Convolution(layer, weights, batch));
     classes = weights.take("fc.weight", {kClasses, kPooled}).to(at::kFloat).t().contiguous();
     weights.take("fc.bias", {kClasses});
     weights.check_all_taken();
@@ -197,9 +199,10 @@ struct Inception::Network {
   at::Tensor mixed_7(const std::string& block, const at::Tensor& x, const at::Tensor& pool) const {
     const auto narrow = run(block + ".branch3x3_1", x);
     const auto wide = chain(block + ".branch3x3dbl_", 2, x);
-    return concatenated({run(block + ".branch1x1", x), run(block + ".branch3x3_2a", narrow),
-                         run(block + ".branch3x3_2b", narrow), run(block + ".branch3x3dbl_3a", wide),
-                         run(block + ".branch3x3dbl_3b", wide), pool});
+    return concatenated({run(block + ".branch1x1", x),
+                         run(block + ".branch3x3_2a", narrow), run(block + ".branch3x3_2b", narrow),
+                         run(block + ".branch3x3dbl_3a", wide), run(block + ".branch3x3dbl_3b", wide),
+                         pool});
   }
 
   InceptionFeatures features(const at::Tensor& images) const {
@@ -207,7 +210,8 @@ struct Inception::Network {
     for (const char* block : {"Mixed_5b", "Mixed_5c", "Mixed_5d"}) x = mixed_5(block, x);
     x = mixed_6a(x);
     for (const char* block : {"Mixed_6b", "Mixed_6c", "Mixed_6d"}) x = mixed_6(block, x);
-    const auto spatial = x.narrow(1, 0, 7).permute({0, 2, 3, 1}).flatten(1);
+    // The concatenation begins with Mixed_6d.branch1x1.
+    const auto spatial = x.narrow(1, 0, kSpatialChannels).permute({0, 2, 3, 1}).flatten(1);
     x = mixed_7a(mixed_6("Mixed_6e", x));
     x = mixed_7("Mixed_7b", x, averaged("Mixed_7b.branch_pool", x));
     x = mixed_7("Mixed_7c", x,
@@ -232,8 +236,7 @@ InceptionFeatures Inception::operator()(const at::Tensor& images) const {
     throw std::invalid_argument(c10::str("images are ", images.scalar_type(), " ", images.sizes(),
                                          ", expected Float [n,3,299,299]"));
   const at::NoGradGuard no_grad;
-  const auto batch = std::max(kBatch, kBatchPerThread * at::get_num_threads());
-  const auto count = images.size(0);
+  const auto batch = network_->batch, count = images.size(0);
   InceptionFeatures all{at::empty({count, kPooled}), at::empty({count, kSpatial}),
                         at::empty({count, kClasses})};
   for (std::int64_t first = 0; first < count; first += batch) {

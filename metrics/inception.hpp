@@ -22,7 +22,8 @@ struct InceptionFeatures {
 class Inception {
  public:
   static constexpr std::int64_t kImageSize = 299;
-  static constexpr std::int64_t kPooled = 2048, kSpatial = 7 * 17 * 17, kClasses = 1008;
+  static constexpr std::int64_t kPooled = 2048, kClasses = 1008;
+  static constexpr std::int64_t kSpatialChannels = 7, kSpatial = kSpatialChannels * 17 * 17;
 
   // Copies the weights, batch norms folded into the convolutions in f64. Throws
   // std::invalid_argument naming the first tensor that is missing, unexpected (the counters

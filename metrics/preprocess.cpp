@@ -29,7 +29,9 @@ struct Taps {
 
   Taps(std::int64_t source_size, std::int64_t widest)
       : count(std::min(widest, source_size)), first(kSide), weights(kSide * count) {}
-  float& weight(std::int64_t d, std::int64_t source) { return weights[d * count + source - first[d]]; }
+  float& weight(std::int64_t d, std::int64_t source) {
+    return weights[d * count + source - first[d]];
+  }
   const float* of(std::int64_t d) const { return &weights[d * count]; }
 };
 

@@ -197,7 +197,8 @@ TensorMap read_graph_constants(const std::filesystem::path& path) {
                       std::string("the graph is truncated or damaged (") + error.what() + ")");
   }
   if (last.empty())
-    throw DataError(path.string(), "is no TensorFlow graph (a binary GraphDef, as in a frozen .pb)");
+    throw DataError(path.string(),
+                    "is no TensorFlow graph (a binary GraphDef, as in a frozen .pb)");
   return constants;
 }
 

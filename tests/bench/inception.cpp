@@ -4,7 +4,7 @@
 //
 // BENCH_BATCH images a call (default 32), of BENCH_SIDE pixels (default 32). `share_of_gemm` is the
 // network's arithmetic, as its convolutions define it, by the rate of the largest matrix product.
-// Seeded weights: time does not depend on them. inception_peers.py runs this and Python's side by side.
+// Seeded weights: time does not depend on them. inception_peers.py runs this beside Python's.
 #include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
 
@@ -59,7 +59,8 @@ void gemm(benchmark::State& state) {
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
     best_gemm_rate = std::max(best_gemm_rate, work / time.count());
   }
-  state.counters["FLOP/s"] = benchmark::Counter(work, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["FLOP/s"] =
+      benchmark::Counter(work, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 void features(benchmark::State& state, metrics::Preprocessing rule) {

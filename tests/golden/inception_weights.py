@@ -1,4 +1,4 @@
-"""Seeded weights and images for FID's Inception-v3, the same as tests/fixtures/inception.hpp makes."""
+"""Seeded weights and images for FID's Inception-v3, the same as tests/fixtures/inception.hpp."""
 import numpy as np
 import torch as th
 
@@ -18,7 +18,7 @@ def value(i, name, shape):
 
 
 def state_dict(net):
-    """Weights for a torchvision-like net, numbered in its order without the batch norms' counters."""
+    """Weights for a net like torchvision's, numbered in its order without the norms' counters."""
     state = net.state_dict()
     names = [name for name in state if not name.endswith("num_batches_tracked")]
     return state | {name: value(i, name, tuple(state[name].shape)) for i, name in enumerate(names)}

@@ -78,7 +78,8 @@ def of_pytorch_fid(state, x):
     net = pytorch_fid.InceptionV3().eval()
     mixed_6d = Hook(net.blocks[2][6].branch1x1)
     pooled = net(x.float() / 255)[0].flatten(1)
-    return {"pooled": pooled, "spatial": mixed_6d.spatial(), "logits": pooled @ state["fc.weight"].T}
+    return {"pooled": pooled, "spatial": mixed_6d.spatial(),
+            "logits": pooled @ state["fc.weight"].T}
 
 
 def of_torch_fidelity(state, x):

@@ -1,8 +1,9 @@
 """Our counter-based random numbers in numpy: core/random/random.cpp and fill.hpp, to the same bits."""
 import numpy as np
 
-STREAMS = {"initialise": 1, "minibatch": 2, "timestep": 3, "train_noise": 4, "augment": 6, "sample_start": 7,
-           "sample_noise": 8, "pool_start": 9, "pool_noise": 10, "pool_state": 11, "pool_choice": 12}
+STREAMS = {"initialise": 1, "minibatch": 2, "timestep": 3, "train_noise": 4, "augment": 6,
+           "sample_start": 7, "sample_noise": 8, "pool_start": 9, "pool_noise": 10,
+           "pool_state": 11, "pool_choice": 12}
 TRAINING_NOISE = 1 << 40  # dkdm::kTrainingNoise
 UNIFORM, INTEGER, CHOICE = 0xfffffff0, 0xfffffff1, 0xfffffff2
 MASK32, MASK64 = (1 << 32) - 1, (1 << 64) - 1
