@@ -26,6 +26,7 @@ bool stdout_is_utf8() {
            name.find("utf-8") != name.npos;
   }
   return false;
+}
 
 int stdout_columns() {
   winsize size{};
