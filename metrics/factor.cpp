@@ -20,8 +20,8 @@ constexpr double kMostNegative = 1e-3;
 constexpr std::int64_t kSmall = 128;
 // Of Newton's iteration: 9 suffice for the worst that float64 holds (Kielbasinski & Zietak 2003).
 constexpr int kMostSteps = 15;
-// In norm; a singular value's error e becomes e^2 / 2 by a step, so the sum is right to 5e-11 at
-// worst, and to 1e-14 when the errors are spread over many.
+// In norm; a singular value's error e becomes e^2 / 2 by a step, so Q is right to 5e-11 at worst,
+// and to 1e-14 when the errors are spread over many.
 constexpr double kPolarChange = 1e-5;
 constexpr double kDefinite = 1e-10;  // least pivot of variances near 1
 
@@ -139,15 +139,18 @@ at::Tensor covariance_factor(const at::Tensor& covariance) {
   return factor.narrow(1, 0, rank) * scale.unsqueeze(1);
 }
 
-double singular_value_sum(const at::Tensor& matrix) {
-  if (matrix.numel() == 0) return 0;
-  at::Tensor square = matrix;
-  if (std::min(matrix.size(0), matrix.size(1)) > kSmall) {
-    if (matrix.size(0) < matrix.size(1)) square = matrix.t();
-    if (square.size(0) != square.size(1)) square = std::get<1>(at::linalg_qr(square, "r"));
-    if (const auto q = polar_factor(square)) return q->mul(square).sum().item<double>();
+at::Tensor nearest_isometry(const at::Tensor& matrix) {
+  if (matrix.size(1) > kSmall) {
+    // Square by M = Q R: the isometry of R, turned back.
+    if (matrix.size(0) > matrix.size(1)) {
+      const auto [turn, square] = at::linalg_qr(matrix);
+      if (const auto q = polar_factor(square)) return turn.mm(*q);
+    } else if (const auto q = polar_factor(matrix)) {
+      return *q;
+    }
   }
-  return at::linalg_svdvals(square).sum().item<double>();
+  const auto [left, values, right] = at::linalg_svd(matrix, /*full_matrices=*/false);
+  return left.mm(right);
 }
 
 }  // namespace dkdm::metrics

@@ -12,9 +12,9 @@ namespace dkdm::metrics {
 // are not finite, and for a matrix that is no covariance.
 at::Tensor covariance_factor(const at::Tensor& covariance);
 
-// Sum of the singular values of a matrix [m,n] f64. Above 128 rows and columns by its polar
-// factor Q, as tr Q^T M: Newton's iteration (Higham 2008, ch. 8.6) with the scaling of Byers & Xu
-// 2008; singular matrices by LAPACK.
-double singular_value_sum(const at::Tensor& matrix);
+// U [m,n] with U^T U = I that is nearest to a matrix M [m,n] f64, m >= n: tr U^T M is the sum of M's
+// singular values. Above 128 columns by Newton's iteration for the polar factor (Higham 2008,
+// ch. 8.6) with the scaling of Byers & Xu 2008; singular matrices by LAPACK.
+at::Tensor nearest_isometry(const at::Tensor& matrix);
 
 }  // namespace dkdm::metrics

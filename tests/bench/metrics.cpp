@@ -5,6 +5,9 @@
 #include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
 
+#include <fstream>
+#include <string>
+
 #include "metrics/frechet.hpp"
 #include "metrics/precision_recall.hpp"
 
@@ -63,6 +66,27 @@ void moments_add(benchmark::State& state) {
   rate(state, 2.0 * double(state.range(0)) * kFeatures * kFeatures);
 }
 
+// The argument: vectors in all. "peak MB" is what the process's resident memory rose by.
+void moments_peak(benchmark::State& state) {
+  const auto peak = [](bool reset) {
+    if (reset) std::ofstream("/proc/self/clear_refs") << 5;
+    std::ifstream status("/proc/self/status");
+    double kilobytes = 0;
+    for (std::string word; word != "VmHWM:" && status >> word;) continue;
+    status >> kilobytes;
+    return kilobytes / 1024;
+  };
+  const auto batch = features(50, 2);
+  for (auto _ : state) {
+    const double before = peak(true);
+    Moments moments;
+    while (moments.count() < state.range(0)) moments.add(batch);
+    state.counters["peak MB"] = peak(false) - before;
+  }
+  state.counters["vectors/s"] = benchmark::Counter(
+      double(state.range(0) * state.iterations()), benchmark::Counter::kIsRate);
+}
+
 // Radii of both sets and the balls of each in the other: operations counted are those of the
 // products, half of each set's own by symmetry.
 void precision_recall_of(benchmark::State& state) {
@@ -78,6 +102,7 @@ BENCHMARK_CAPTURE(gemm, f32, at::kFloat)->Unit(benchmark::kMillisecond)->UseReal
 BENCHMARK(frechet)->Arg(6000)->Arg(1000)->Unit(benchmark::kMillisecond)->UseRealTime();
 BENCHMARK(frechet_to_reference)->Unit(benchmark::kMillisecond)->UseRealTime();
 BENCHMARK(moments_add)->Arg(50)->Arg(1024)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(moments_peak)->Arg(1000)->Arg(50000)->Unit(benchmark::kMillisecond)->UseRealTime();
 BENCHMARK(precision_recall_of)->Arg(2000)->Arg(10000)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 }  // namespace

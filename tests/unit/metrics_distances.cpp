@@ -52,13 +52,16 @@ TEST_CASE("frechet: a rotation of both sides changes nothing", "[unit][metrics]"
 
 TEST_CASE("frechet: a set against itself is zero within rounding, full rank or not",
           "[unit][metrics]") {
-  const auto full =
-      of(dkdm::Random(1, dkdm::Stream::evaluator).normal(0, 0, 200, {20}).to(at::kDouble));
-  CHECK(std::abs(frechet_distance(full, full)) < 1e-12);
-  // 5 vectors in 20 dimensions: sixteen eigenvalues are zero but for rounding, and no root of that
-  // rounding, about 1e-8, is left.
-  const auto flat = of(dkdm::golden::u_fill(5, {5, 20}).pow(2));
-  CHECK(std::abs(frechet_distance(flat, flat)) < 1e-13);
+  // A sum of squares of rounding errors: (2^-52)^2 a number, where a difference of traces would
+  // leave 2^-52 and the root of a rounded eigenvalue 2^-26. The rows of 200 x 200 go through the
+  // iteration, those of 20 through LAPACK.
+  for (const std::int64_t size : {20, 200}) {
+    const auto normal =
+        dkdm::Random(1, dkdm::Stream::evaluator).normal(0, 0, 2 * size, {size}).to(at::kDouble);
+    CHECK(frechet_distance(of(normal), of(normal)) < 1e-24);
+    const auto few = normal.narrow(0, 0, size / 4);
+    CHECK(frechet_distance(of(few), of(few)) < 1e-24);
+  }
   const auto nothing = diagonal({1, 2}, {0, 0});
   CHECK(frechet_distance(nothing, nothing) == 0);
 }
@@ -103,4 +106,33 @@ TEST_CASE("inception score: nothing and nonsense are refused", "[unit][metrics]"
   CHECK_THROWS_WITH(
       inception_score(at::full({1, 2}, std::numeric_limits<double>::quiet_NaN()), 0),
       Catch::Contains("not finite"));
+}
+
+TEST_CASE("inception score: streamed, merged and through a state it is the whole set's",
+          "[unit][metrics]") {
+  const auto p = at::softmax(dkdm::golden::u_fill(9, {230, 7}, 4).pow(2).to(at::kDouble), 1);
+  const double whole = inception_score(p, 50);
+  dkdm::metrics::InceptionScore front, back;
+  for (std::int64_t first = 0; first < 230; first += 33) {
+    const auto batch = p.slice(0, first, first + 33);
+    (first < 100 ? front : back)
+        .add(batch, dkdm::metrics::consecutive_splits(first, batch.size(0), 50));
+  }
+  CHECK(front.count() + back.count() == 230);
+  auto merged = dkdm::metrics::InceptionScore::from_state(back.state());
+  merged.merge(front);
+  merged.merge(dkdm::metrics::InceptionScore::from_state({dkdm::metrics::InceptionScore().state()}));
+  CHECK(merged.value().splits == 5);
+  CHECK(merged.value().mean == Approx(whole).epsilon(1e-13));
+  CHECK(merged.value().deviation > 0);
+  CHECK_THROWS_WITH(merged.add(p.slice(1, 0, 6), at::zeros({230}, at::kLong)),
+                    Catch::Contains("7 and 6"));
+  CHECK_THROWS_WITH(merged.add(p, at::full({230}, -1, at::kLong)), Catch::Contains("split -1"));
+  CHECK_THROWS_WITH(merged.add(p, at::zeros({229}, at::kLong)), Catch::Contains("230"));
+}
+
+TEST_CASE("inception score: shuffled splits cut the permuted order", "[unit][metrics]") {
+  // Order 4 2 0 3 1 in two parts, of 2 (5 / 2 rounded down) and 3: 4 and 2 are the first.
+  CHECK(dkdm::metrics::shuffled_splits(at::tensor({4, 2, 0, 3, 1}, at::kLong), 2)
+            .equal(at::tensor({1, 1, 0, 1, 0}, at::kLong)));
 }

@@ -1,7 +1,11 @@
 // Streaming moments against the textbook formula, and where that formula loses its digits.
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <array>
 #include <catch2/catch.hpp>
+#include <fstream>
+#include <string>
 
 #include "golden/u_fill.hpp"
 #include "metrics/moments.hpp"
@@ -15,6 +19,15 @@ Moments moments(const at::Tensor& features) {
   Moments moments;
   moments.add(features);
   return moments;
+}
+
+std::int64_t peak_kilobytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    std::int64_t value = 0;
+    if (word == "VmHWM:" && status >> value) return value;
+  }
+  return 0;
 }
 
 double largest_difference(const at::Tensor& a, const at::Tensor& b) {
@@ -58,9 +71,73 @@ TEST_CASE("moments: a mean a hundred million times the spread costs no digits", 
   Moments streamed;
   for (const auto& part : (coarse + 1e8).split(64)) streamed.add(part);
   const auto far = streamed.gaussian();
-  // A batch's mean is rounded to 1e8 * 2^-53 = 1e-8, which enters the covariance times its spread.
-  CHECK(largest_difference(far.covariance, near.covariance) < 1e-7);
+  // The mean is kept to twice float64's digits, so its rounding to 1e-8 does not enter.
+  CHECK(largest_difference(far.covariance, near.covariance) < 1e-14);
   CHECK(near.covariance.diagonal().min().item<double>() > 0.3);  // uniform on [-1,1): 1/3
+}
+
+TEST_CASE("moments: the sizes of the batches change no bit", "[unit][metrics]") {
+  const at::Tensor features = u_fill(4, {1000, 5}).add(3);
+  const auto whole = moments(features).gaussian();
+  for (const std::int64_t size : {1, 50, 256, 300}) {
+    Moments streamed;
+    for (const auto& batch : features.split(size)) streamed.add(batch);
+    CHECK(streamed.gaussian().mean.equal(whole.mean));
+    CHECK(streamed.gaussian().covariance.equal(whole.covariance));
+  }
+}
+
+TEST_CASE("moments: shards merge in every order to 1e-12, a large mean or not", "[unit][metrics]") {
+  for (const double mean : {0.0, 0.4, 1e4, 1e8}) {
+    INFO(mean);
+    const at::Tensor features = (u_fill(6, {1500, 4}).to(at::kDouble) * 1048576).round() / 1048576;
+    const auto plain = at::cov(features.t());
+    const auto shards = (features + mean).split_with_sizes({1, 700, 40, 256, 503});
+    std::array order{0, 1, 2, 3, 4};
+    do {
+      Moments merged;
+      for (const int i : order) merged.merge(moments(shards[std::size_t(i)]));
+      const auto result = merged.gaussian();
+      REQUIRE(result.count == 1500);
+      REQUIRE(largest_difference(result.covariance, plain) < 1e-12);
+      REQUIRE(largest_difference(result.mean - mean, features.mean(0)) <=
+              1e-12 + 1.2e-16 * mean);  // the mean itself is a float64
+    } while (std::next_permutation(order.begin(), order.end()));
+  }
+}
+
+TEST_CASE("moments: a state goes on to the bit, and a copy shares nothing", "[unit][metrics]") {
+  const at::Tensor features = u_fill(7, {900, 5});
+  Moments through = moments(features);
+  for (const std::int64_t cut : {0, 100, 512, 700}) {
+    Moments first = cut == 0 ? Moments() : moments(features.slice(0, 0, cut));
+    Moments second = Moments::from_state(first.state());
+    const Moments kept = second;
+    second.add(features.slice(0, cut));
+    CHECK(second.gaussian().covariance.equal(through.gaussian().covariance));
+    CHECK(second.gaussian().mean.equal(through.gaussian().mean));
+    CHECK(kept.count() == cut);
+    if (cut > 0)
+      CHECK(kept.gaussian().covariance.equal(
+          moments(features.slice(0, 0, cut)).gaussian().covariance));
+  }
+  auto state = through.state();
+  state["scatter"] = at::zeros({5, 4}, at::kDouble);
+  CHECK_THROWS_WITH(Moments::from_state(state),
+                    Catch::Contains("'scatter'") && Catch::Contains("[5, 4]"));
+  state.erase("scatter");
+  CHECK_THROWS_WITH(Moments::from_state(state), Catch::Contains("'scatter' is missing"));
+}
+
+TEST_CASE("moments: memory does not grow with the vectors", "[unit][metrics]") {
+  const at::Tensor batch = u_fill(8, {500, 128});
+  Moments streamed;
+  for (int i = 0; i < 4; ++i) streamed.add(batch);
+  const auto before = peak_kilobytes();
+  REQUIRE(before > 0);
+  for (int i = 0; i < 200; ++i) streamed.add(batch);
+  CHECK(streamed.count() == 102000);
+  CHECK(peak_kilobytes() - before < 4096);  // the vectors are 50 MB in f32
 }
 
 TEST_CASE("moments: one vector and vectors of another dimension are refused", "[unit][metrics]") {
