@@ -64,12 +64,15 @@ Place place_of(const std::string& setting) {
   if (place.teacher) place.part = section.substr(8);
   if (section == "sample" || section == "synthetic") place.part = "sampling";
   if (section == "sample" && place.name == "weights") place.part = "weights";
+  if (section == "evaluate") place.part = place.name == "every" ? "kept" : "sampling";
   return place;
 }
 
 bool may_enter(const Place& place, const std::string& section, const std::string& stage) {
   if (place.teacher) return stage == "teacher";
-  if (section == "sample" || section == "synthetic") return stage == section;
+  if (section == "synthetic") return stage == section;
+  if (section == "sample") return stage == "sample" || stage == "course";
+  if (section == "evaluate") return stage == (place.part == "kept" ? "train" : "course");
   if (section == "student" || section == "method" || section == "train") return stage != "teacher";
   return true;
 }
@@ -137,7 +140,9 @@ std::string effect_of_setting(const std::string& setting, const Side& a, const S
     const auto in_a = a.parts.find(stage), in_b = b.parts.find(stage);
     if (in_a == a.parts.end() || in_b == b.parts.end()) continue;
     const auto part_a = in_a->second.find(place.part), part_b = in_b->second.find(place.part);
-    if (part_a == in_a->second.end() || part_b == in_b->second.end()) continue;
+    const bool has_a = part_a != in_a->second.end(), has_b = part_b != in_b->second.end();
+    if (has_a != has_b && place.part == "kept") stages.insert(stage);  // where nothing is kept
+    if (!has_a || !has_b) continue;
     if (part_differs(part_a->second, part_b->second, place)) stages.insert(stage);
   }
   if (!stages.empty()) return list(stages);

@@ -401,7 +401,8 @@ TEST_CASE("experiment: too few samples at paper scale are refused before anythin
   const Program program;
   const auto file = program.write("tiny.toml", teacher_network());
   const Output output = program.run(
-      {"run", file, "--set", "sample.count=100", "--set", "experiment.scale=paper"});
+      {"run", file, "--set", "sample.count=100", "--set", "experiment.scale=paper",
+       "--set", "experiment.samples=100"});
   CHECK(output.exit_code == 2);
   CHECK(output.err.find("needs at least 224 samples") != std::string::npos);
   CHECK_FALSE(fs::exists(program.home() / "artifacts" / "train"));

@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 class TwoShades final : public Dataset {
  public:
   ImageSpec spec() const override { return {1, 8}; }
-  std::int64_t size() const override { return 128; }
+  std::int64_t size() const override { return 256; }
   std::int64_t num_classes() const override { return 2; }
   std::string fingerprint() const override { return "two shades"; }
   at::Tensor labels(const at::Tensor& index) const override { return index.remainder(2); }
@@ -41,14 +41,14 @@ plugin::PluginChoice classifier() {
   return {info.kind, info.name, info.version, Params(info.params, given)};
 }
 
-// 100 images of 8 steps in batches of 16, of a network in closed form.
+// 240 images of 8 steps in batches of 32, of a network in closed form.
 struct Desk {
   CountingHost host;
   run::Bench bench{shipped_plugins(), host, std::make_shared<TwoShades>()};
   ScratchFolder scratch;
   std::shared_ptr<ClosedForm> network = std::make_shared<ClosedForm>();
   TrainedModel model{network, {"cosine", 1000, ""}, {1, 8}};
-  run::SamplingSpec spec{{}, "8", 100, 16, 7};
+  run::SamplingSpec spec{{}, "8", 240, 32, 7};
   run::Evaluation evaluation{classifier(), scratch.path / "evaluator", "ema", 40};
 
   Desk() {
@@ -96,7 +96,7 @@ TEST_CASE("evaluation: a set that is drawn into the evaluator has the values of 
   run::evaluate_saved(desk.bench, desk.evaluation, desk.folder("samples"), desk.folder("saved"),
                       manifest);
   check_equal(run::read_metrics(desk.folder("saved")), streamed);
-  CHECK(streamed[0].sample_count == 100);
+  CHECK(streamed[0].sample_count == 240);
   CHECK(streamed[0].step == 40);
   // The same picture, of the first 64.
   CHECK(io::sha256_file(desk.folder("streamed") / run::kGridFile) ==
@@ -107,7 +107,7 @@ TEST_CASE("evaluation: interrupted anywhere, it goes on to the same bits", "[uni
   Desk desk;
   const auto whole = desk.drawn("whole");
   const auto images_drawn = desk.network->images;
-  // 7 batches of 8 steps, a progress call each.
+  // 8 batches of 8 steps, a progress call each.
   for (const std::int64_t calls : {3, 20, 31, 50}) {
     const auto name = "stopped-" + std::to_string(calls);
     desk.host.calls = 0;
@@ -117,7 +117,7 @@ TEST_CASE("evaluation: interrupted anywhere, it goes on to the same bits", "[uni
     desk.network->images = 0;
     check_equal(desk.drawn(name), whole);
     // Whole batches are not drawn again.
-    CHECK(desk.network->images == images_drawn - calls / 8 * 16 * 8);
+    CHECK(desk.network->images == images_drawn - calls / 8 * 32 * 8);
     CHECK_FALSE(fs::exists(desk.folder(name) / "unfinished.safetensors"));
   }
 }
@@ -130,7 +130,7 @@ TEST_CASE("evaluation: what was drawn and not kept leaves its manifest", "[unit]
   CHECK(manifest->stage == "sample");
   CHECK(manifest->key == "k");
   CHECK(manifest->parts == run::KeyParts{{"network", "n"}});
-  CHECK(manifest->steps == 100);
+  CHECK(manifest->steps == 240);
   CHECK(manifest->elapsed_s > 0);
   CHECK(manifest->flops == 0.0);  // the closed form multiplies no matrices
   CHECK_FALSE(run::read_manifest(desk.folder("streamed") / "none.json"));

@@ -2,6 +2,8 @@
 #include <catch2/catch.hpp>
 #include <sys/wait.h>
 
+#include <tuple>
+
 #include "artifact_support.hpp"
 #include "results/check.hpp"
 #include "results/collect.hpp"
@@ -283,4 +285,27 @@ TEST_CASE("diff: a setting that enters a key is told from one that does not", "[
   CHECK(contains(slower, "differs in network\r\n"));
   CHECK(contains(diff(add(0, "0.001", "20", "50")), "setting sample.respacing,25,50,sample\r\n"));
   CHECK(contains(diff(add(7, "0.001", "20", "25")), "run seed,0,7,\"sample, train\"\r\n"));
+}
+
+TEST_CASE("diff: keeping weights on the way enters the training's key", "[unit][results]") {
+  Home home;
+  Store store(home.database);
+  const auto add = [&](const std::string& every) {
+    auto run = a_run("dynamic");
+    run.key += every;
+    run.config = "[evaluate]\nevery = " + every + "\n[[row]]\nid = \"dynamic\"\n[row.train]\nlr = 1\n";
+    const auto id = store.begin_run(run, an_environment(), {});
+    run::StageRecord train;
+    train.name = "train";
+    train.determined_by = {{"train", "lr = 1\n"}};
+    if (every != "0") train.determined_by.emplace_back("kept", "ema every " + every);
+    train.key = "t" + every;
+    store.record_stage(id, train);
+    return id;
+  };
+  const auto off = add("0"), often = add("80"), seldom = add("160");
+  for (const auto& [a, b, values] : {std::tuple(off, often, "0,80"), std::tuple(often, seldom, "80,160")}) {
+    const auto csv = runs_diff(home.database, a, b).render(Format::csv);
+    CHECK(contains(csv, std::string("setting evaluate.every,") + values + ",train\r\n"));
+  }
 }
