@@ -27,6 +27,8 @@ class EvaluatorChecks {
     if (!list_.run("metrics", [&] { return metrics(); })) return;
     list_.run("batches", [&] { return batches(); });
     list_.run("afresh", [&] { return afresh(); });
+    list_.run("state", [&] { return state(); });
+    list_.run("shards", [&] { return shards(); });
     list_.run("too few samples", [&] { return too_few_samples(); });
     list_.run("wrong images", [&] { return wrong_images(); });
   }
@@ -86,12 +88,17 @@ class EvaluatorChecks {
     const std::string protocol = evaluator->protocol();
     require(!protocol.empty(), "protocol() is empty",
             "name the feature network with its hash, the preprocessing and the rules");
-    require(!evaluator->reference_fingerprint().empty(), "reference_fingerprint() is empty",
+    const bool has_reference = evaluator->reference_count() != 0;
+    require(evaluator->reference_count() >= 0, "reference_count() is negative", "0 means unknown");
+    require(!has_reference || !evaluator->reference_fingerprint().empty(),
+            "reference_fingerprint() is empty for a reference of " +
+                std::to_string(evaluator->reference_count()) + " images",
             "keep the reference dataset's fingerprint in prepare()");
     require(protocol == opened()->protocol() &&
                 evaluator->reference_fingerprint() == opened()->reference_fingerprint(),
             "opened twice, protocol or reference changed", "let them depend on what was prepared alone");
-    return protocol + ", reference " + evaluator->reference_fingerprint();
+    return protocol + (has_reference ? ", reference " + evaluator->reference_fingerprint()
+                                     : ", no reference");
   }
 
   std::string metrics() const {
@@ -128,6 +135,44 @@ class EvaluatorChecks {
     require_equal(measured(*opened(), images_), measured(*evaluator, images_),
                   "measured after another set", "forget everything in finish()");
     return "finish() forgets what was added";
+  }
+
+  // The first images through one evaluator, its state through another, the rest there.
+  std::string state() const {
+    const auto first = opened(), second = opened();
+    const Tensor all = samples();
+    const std::int64_t half = images_ / 2 + 3;
+    first->add(all.narrow(0, 0, half));
+    const io::TensorMap kept = first->state();
+    second->add(all.narrow(0, 0, 5));  // to be forgotten
+    second->restore(kept);
+    for (const auto& evaluator : {first, second}) evaluator->add(all.narrow(0, half, images_ - half));
+    const Metrics whole = measured(*opened(), images_);
+    require_equal(whole, first->finish(), "with state() asked for half-way",
+                  "let state() leave what was added as it is");
+    require_equal(whole, second->finish(), "restored half-way in another evaluator",
+                  "put all that finish() depends on into state(), in tensors of its own");
+    return "restored half-way it goes on to the same values";
+  }
+
+  std::string shards() const {
+    const auto first = opened(), second = opened();
+    const Tensor all = samples();
+    const std::int64_t half = images_ / 2;
+    first->add(all.narrow(0, 0, half));
+    second->reset(half);
+    second->add(all.narrow(0, half, images_ - half));
+    first->merge(second->state());
+    require_equal(measured(*opened(), images_), first->finish(), "merged from two shards",
+                  "add sums and counts in merge(), and order by the samples' numbers what needs an order");
+    bool refused = false;
+    try {
+      opened()->merge({{"nothing", at::zeros({1})}});
+    } catch (const std::exception&) {
+      refused = true;
+    }
+    require(refused, "merge() took a state that is none", "throw a dkdm::DataError");
+    return "two shards merge into the whole";
   }
 
   std::string too_few_samples() const {

@@ -122,6 +122,19 @@ TEST_CASE("plugin checks: a method's faults are found", "[robustness][plugin]") 
                 {"unreported", "teacher evaluations", "count one for each image"}});
 }
 
+TEST_CASE("plugin checks: an evaluator's faults are found", "[robustness][plugin]") {
+  check_faults("evaluator", "fixture-faulty-evaluator", 12,
+               {{"protocol", "protocol", "name the feature network"},
+                {"reference", "protocol", "reference dataset's fingerprint"},
+                {"not finite", "metrics", "is not finite"},
+                {"batches", "batches", "batches of a size of your own"},
+                {"never forgets", "afresh", "forget everything"},
+                {"half a state", "state", "into state()"},
+                {"no merging", "shards", "add sums and counts"},
+                {"any number", "too few samples", "throw a dkdm::DataError"},
+                {"any array", "wrong images", "throw a dkdm::DataError"}});
+}
+
 TEST_CASE("plugin checks: undocumented parameters are found", "[robustness][plugin]") {
   plugin::PluginInfo info{"student", "a-net", "1", "a net", {}, "a-net.so"};
   const auto text = [&](const Param& param) {
