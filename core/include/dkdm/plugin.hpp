@@ -1,102 +1,10 @@
-// The plugin boundary. A module is one shared library that exports one symbol, `dkdm_plugin`, which
-// returns a table. The front of the table never changes; the host compares ABI number and build id
-// for equality before it touches anything behind them, because C++ types cross. Last line of a plugin:
-//
-//   DKDM_STUDENT("my-net", "1", "one line", MyNet)      // MyNet(const Params&, const ImageSpec&)
-//   DKDM_TEACHER / DKDM_DATASET / DKDM_BASELINE / DKDM_DISTILLATION / DKDM_EVALUATOR
-//                                                       // T(const Params&, Host&)
-// and `static ParamTable T::params()`.
+// All that a plugin of any kind includes. One kind alone: dkdm/boundary.hpp and the kind's own header.
 #pragma once
 
-#include <torch/version.h>
-
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
-#include <exception>
-#include <type_traits>
-
+#include "dkdm/boundary.hpp"
 #include "dkdm/dataset.hpp"
 #include "dkdm/denoiser.hpp"
 #include "dkdm/evaluator.hpp"
 #include "dkdm/method.hpp"
 #include "dkdm/params.hpp"
 #include "dkdm/teacher.hpp"
-
-#define DKDM_ABI 3
-#define DKDM_STR_(x) #x
-#define DKDM_STR(x) DKDM_STR_(x)
-#define DKDM_BUILD_ID                                                                       \
-  "gcc-abi " DKDM_STR(__GXX_ABI_VERSION) ", compiler " DKDM_STR(__GNUC__) ", C++ " DKDM_STR(  \
-      __cplusplus) ", cxx11 " DKDM_STR(_GLIBCXX_USE_CXX11_ABI) ", LibTorch " TORCH_VERSION
-
-extern "C" {
-struct DkdmPluginTable {
-  // Front: fixed for ever.
-  std::uint32_t struct_size;
-  std::uint32_t abi;
-  const char* build_id;
-  // Behind the handshake.
-  const char* kind;  // "student", "teacher", "dataset", "baseline", "distillation", "evaluator"
-  const char* name;
-  const char* version;  // changes whenever the same parameters would give another result
-  const char* summary;
-  dkdm::ParamTable (*params)();
-  // Returns the object, or null with `error` and `exit_code` (dkdm::ExitCode) filled. `context` is
-  // ImageSpec (student) or Host.
-  void* (*create)(const dkdm::Params* params, void* context, char* error, std::size_t error_size,
-                  int* exit_code);
-  void (*destroy)(void* object);
-};
-}
-
-namespace dkdm::detail {
-
-// Base is the kind's interface: create and destroy pass it through void*.
-template <class Base, class T, class Context>
-void* create(const Params* params, void* context, char* error, std::size_t error_size,
-             int* exit_code) {
-  auto say = [&](const char* what, ExitCode code) {
-    std::strncpy(error, what, error_size - 1);
-    *exit_code = static_cast<int>(code);
-  };
-  try {
-    return static_cast<Base*>(new T(*params, *static_cast<Context*>(context)));
-  } catch (const Error& e) {
-    say(e.what(), e.exit_code());
-  } catch (const std::exception& e) {
-    say(e.what(), ExitCode::run_failed);
-  } catch (...) {
-    say("threw something that is not a std::exception", ExitCode::run_failed);
-  }
-  return nullptr;
-}
-
-template <class Base>
-void destroy(void* object) {
-  delete static_cast<Base*>(object);
-}
-
-}  // namespace dkdm::detail
-
-#define DKDM_PLUGIN_(KIND, BASE, CONTEXT, NAME, VERSION, SUMMARY, T)                            \
-  extern "C" DKDM_API const DkdmPluginTable* dkdm_plugin() {                                    \
-    static const DkdmPluginTable table{sizeof(DkdmPluginTable), DKDM_ABI, DKDM_BUILD_ID, KIND,  \
-                                       NAME, VERSION, SUMMARY, &T::params,                      \
-                                       &dkdm::detail::create<BASE, T, CONTEXT>,                 \
-                                       &dkdm::detail::destroy<BASE>};                           \
-    return &table;                                                                              \
-  }
-
-#define DKDM_STUDENT(NAME, VERSION, SUMMARY, T) \
-  DKDM_PLUGIN_("student", dkdm::Denoiser, const dkdm::ImageSpec, NAME, VERSION, SUMMARY, T)
-#define DKDM_TEACHER(NAME, VERSION, SUMMARY, T) \
-  DKDM_PLUGIN_("teacher", dkdm::Teacher, dkdm::Host, NAME, VERSION, SUMMARY, T)
-#define DKDM_DATASET(NAME, VERSION, SUMMARY, T) \
-  DKDM_PLUGIN_("dataset", dkdm::Dataset, dkdm::Host, NAME, VERSION, SUMMARY, T)
-#define DKDM_BASELINE(NAME, VERSION, SUMMARY, T) \
-  DKDM_PLUGIN_("baseline", dkdm::Method, dkdm::Host, NAME, VERSION, SUMMARY, T)
-#define DKDM_DISTILLATION(NAME, VERSION, SUMMARY, T) \
-  DKDM_PLUGIN_("distillation", dkdm::Method, dkdm::Host, NAME, VERSION, SUMMARY, T)
-#define DKDM_EVALUATOR(NAME, VERSION, SUMMARY, T) \
-  DKDM_PLUGIN_("evaluator", dkdm::Evaluator, dkdm::Host, NAME, VERSION, SUMMARY, T)
