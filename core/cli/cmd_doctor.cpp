@@ -63,7 +63,7 @@ void check_plugins(Findings& findings, Context& context) {
   const auto count = registry.plugins().size();
   findings.add("plugins", count ? "ok" : "missing",
                count ? std::to_string(count) + " loaded"
-                     : "none in " + (context.program_folder() / "plugins").string() +
+                     : "none in " + context.plugin_folders()[0].string() +
                            ": ./dkdm build makes them");
   for (const plugin::Refusal& refusal : registry.refusals()) {
     findings.add("plugin", "note", "not loaded: " + refusal.reason);

@@ -3,8 +3,8 @@
 
 #include "cli/commands.hpp"
 #include "cli/options.hpp"
+#include "cli/session.hpp"
 #include "cli/terminal.hpp"
-#include "config/experiment.hpp"
 #include "dkdm/io.hpp"
 #include "results/report.hpp"
 #include "results/report_compare.hpp"
@@ -29,7 +29,7 @@ void select(const std::string& word, Context& context, std::vector<std::string>&
     experiments.push_back(word);
     return;
   }
-  const auto experiment = config::load_experiment(file, {}, context.registry());
+  const auto experiment = read_experiment(file, {}, context);
   experiments.push_back(experiment.name);
   for (const config::Row& row : experiment.rows) {
     report.expected.push_back(

@@ -18,9 +18,22 @@ fs::path path_from(const char* variable, const fs::path& otherwise) {
 }  // namespace
 
 Context::Context()
-    : home_(path_from("DKDM_HOME", ".dkdm")),
-      experiments_(path_from("DKDM_EXPERIMENTS", fs::path(DKDM_SOURCE_DIR) / "experiments")),
-      program_folder_(fs::read_symlink("/proc/self/exe").parent_path()) {}
+    : program_folder_(fs::read_symlink("/proc/self/exe").parent_path()),
+      home_(path_from("DKDM_HOME", ".dkdm")),
+      installed_(!fs::is_directory(program_folder_ / "plugins")) {
+  experiments_ = path_from("DKDM_EXPERIMENTS",
+                           installed_ ? program_folder_.parent_path() / "share/dkdm/experiments"
+                                      : fs::path(DKDM_SOURCE_DIR) / "experiments");
+}
+
+std::vector<fs::path> Context::plugin_folders() const {
+  return {installed_ ? program_folder_.parent_path() / "lib/dkdm/plugins"
+                     : program_folder_ / "plugins"};
+}
+
+fs::path Context::package_folder() const {
+  return installed_ ? program_folder_.parent_path() : program_folder_ / "cmake";
+}
 
 fs::path Context::recorded_database() const {
   if (!fs::exists(database()))
@@ -30,9 +43,21 @@ fs::path Context::recorded_database() const {
   return database();
 }
 
-const plugin::Registry& Context::registry() {
+plugin::Registry& Context::registry() {
   if (!registry_) registry_ = std::make_unique<plugin::Registry>(plugin_folders());
   return *registry_;
+}
+
+void Context::add_plugins(const fs::path& path, const std::string& origin,
+                          const std::string& where) {
+  if (!fs::exists(path))
+    throw ConfigError(where, path.string() +
+                                 ": no such plugin file or folder; build it first, or correct the path");
+  const auto refused = registry().refusals().size();
+  registry().add(path, origin);
+  // A folder may hold what this person does not need; a file was asked for by name.
+  if (path.extension() == ".so" && registry().refusals().size() > refused)
+    throw ConfigError(where, registry().refusals().back().reason);
 }
 
 }  // namespace dkdm::cli

@@ -23,17 +23,21 @@ class Context {
   std::filesystem::path recorded_database() const;
   // Experiment files and published values of this installation.
   const std::filesystem::path& experiments() const { return experiments_; }
-  // Folder of the running program; plugins lie in its subfolder `plugins`.
-  const std::filesystem::path& program_folder() const { return program_folder_; }
-  std::vector<std::filesystem::path> plugin_folders() const {
-    return {program_folder_ / "plugins"};
-  }
+  // Where the shipped plugins are.
+  std::vector<std::filesystem::path> plugin_folders() const;
+  // Where CMake finds the package of this dkdm: the prefix it is installed in, or its build folder.
+  std::filesystem::path package_folder() const;
 
-  // Loads the plugins at the first call.
-  const plugin::Registry& registry();
+  // Loads the shipped plugins and those of DKDM_PLUGIN_PATH at the first call.
+  plugin::Registry& registry();
+  // Loads what an experiment or the command line names: a module, or a folder of them. Throws
+  // ConfigError(`where`) for what is not there and for a module that is refused.
+  void add_plugins(const std::filesystem::path& path, const std::string& origin,
+                   const std::string& where);
 
  private:
-  std::filesystem::path home_, experiments_, program_folder_;
+  std::filesystem::path program_folder_, home_, experiments_;
+  bool installed_;  // else the program runs from its build folder
   std::unique_ptr<plugin::Registry> registry_;
 };
 

@@ -29,6 +29,18 @@ std::vector<std::string> split(const std::string& text, char separator) {
   return parts;
 }
 
+// The plugins that a run had and this program has not, from where they were then.
+void load_recorded_plugins(std::int64_t run, Context& context) {
+  for (const auto& table : results::run_detail(context.recorded_database(), run).tables) {
+    if (table.title != "Plugins") continue;
+    for (const auto& row : table.rows) {  // kind, name, version, file
+      const fs::path file = row[3].text.value_or("");
+      if (!context.registry().lookup(*row[0].text, *row[1].text) && fs::exists(file))
+        context.registry().add(file, "run " + std::to_string(run));
+    }
+  }
+}
+
 }  // namespace
 
 void announce(const Session::Planned& planned, const run::ArtifactStore& artifacts) {
@@ -107,13 +119,21 @@ results::Store& Session::store() {
 std::vector<run::PluginRecord> Session::plugin_records() const {
   std::vector<run::PluginRecord> records;
   for (const auto& info : context_.registry().plugins())
-    records.push_back({info.kind, info.name, info.version, info.summary, info.file.string()});
+    records.push_back({info.kind, info.name, info.version, info.summary,
+                       fs::absolute(info.file).lexically_normal().string()});
   return records;
+}
+
+config::Experiment read_experiment(const fs::path& file, const std::vector<std::string>& overrides,
+                                   Context& context) {
+  for (const auto& plugin : config::named_plugins(file, overrides))
+    context.add_plugins(plugin.path, file.string(), plugin.where);
+  return config::load_experiment(file, overrides, context.registry());
 }
 
 Session::Planned Session::plan(const fs::path& file, const std::vector<std::string>& overrides,
                                const run::Selection& selection) {
-  auto experiment = config::load_experiment(file, overrides, context_.registry());
+  auto experiment = read_experiment(file, overrides, context_);
   run::Bench bench{context_.registry(), host_,
                    context_.registry().dataset(experiment.dataset, host_)};
   // Measuring what stages cost is only worth its seconds when some are to be made.
@@ -178,8 +198,9 @@ std::vector<fs::path> experiment_files(const Options& options, Context& context)
 fs::path model_folder(const std::string& word, Context& context) {
   if (fs::is_directory(word)) return word;
   if (!word.empty() && word.find_first_not_of("0123456789") == std::string::npos) {
-    const auto artifact = results::trained_artifact(context.recorded_database(), std::stoll(word));
-    return context.home() / artifact;
+    const auto run = std::stoll(word);
+    load_recorded_plugins(run, context);
+    return context.home() / results::trained_artifact(context.recorded_database(), run);
   }
   throw ConfigError(word, "neither a folder of a trained model nor the number of a run (dkdm runs)");
 }

@@ -56,6 +56,10 @@ RowFiles row_files(const Session::Planned& planned, const run::ArtifactStore& ar
 void print_results(Context& context, const config::Experiment& experiment,
                    const run::ArtifactStore& artifacts, const RowFiles& files);
 
+// Reads and checks an experiment file after loading the plugins that it names.
+config::Experiment read_experiment(const std::filesystem::path& file,
+                                   const std::vector<std::string>& overrides, Context& context);
+
 // --rows, --seeds, --set, --shard: which runs of an experiment.
 void add_selection(Options& options);
 run::Selection selection_of(const Options& options);
@@ -65,7 +69,8 @@ std::vector<std::string> overrides_of(const Options& options);
 // ("desk/table2"). Throws ConfigError that lists what there is.
 std::vector<std::filesystem::path> experiment_files(const Options& options, Context& context);
 
-// A trained model named on the command line: a folder with model.json, or the number of a recorded run.
+// A trained model named on the command line: a folder with model.json, or the number of a recorded run,
+// whose plugins are loaded from where they were.
 std::filesystem::path model_folder(const std::string& word, Context& context);
 
 // Runs every experiment of `files` in turn, each run in a process of its own where it asks for that;

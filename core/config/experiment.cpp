@@ -102,6 +102,20 @@ Section chosen_student(const Section* base, const Section* own, const std::strin
   return other ? *own : merged(*base, *own);
 }
 
+// `plugins` of [experiment].
+std::vector<NamedPlugin> plugins_of(const Section& root, const std::filesystem::path& file) {
+  const Section* head = find_section(root, "experiment");
+  const Entry* entry = head ? head->find("plugins") : nullptr;
+  if (!entry) return {};
+  const Params params = read_params({texts("plugins", {}, "")}, {head->where, {*entry}}, "[experiment]");
+  const auto folder = entry->raw.empty() ? std::filesystem::absolute(file).parent_path()
+                                         : std::filesystem::current_path();
+  std::vector<NamedPlugin> named;
+  for (const std::string& path : params.texts("plugins"))
+    named.push_back({(folder / path).lexically_normal(), entry->where});
+  return named;
+}
+
 class Reader {
  public:
   Reader(const std::filesystem::path& file, Section root, const plugin::Registry& registry)
@@ -130,6 +144,8 @@ class Reader {
                         "seeds: expected at least one and none twice, got " + to_text(out.seeds));
     }
     out.samples = params.integer("samples");
+    for (const NamedPlugin& plugin : plugins_of(root_, file_))
+      out.plugins.push_back(plugin.path.string());
     out.expected_minutes = params.real("expected_minutes");
     isolate_ = params.flag("isolate");
 
@@ -274,14 +290,23 @@ class Reader {
   bool isolate_ = false;
 };
 
+Section overridden(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
+  Section root = read_document(file);
+  for (const std::string& text : overrides) apply_override(root, text);
+  return root;
+}
+
 }  // namespace
+
+std::vector<NamedPlugin> named_plugins(const std::filesystem::path& file,
+                                       const std::vector<std::string>& overrides) {
+  return plugins_of(overridden(file, overrides), file);
+}
 
 Experiment load_experiment(const std::filesystem::path& file,
                            const std::vector<std::string>& overrides,
                            const plugin::Registry& registry) {
-  Section root = read_document(file);
-  for (const std::string& text : overrides) apply_override(root, text);
-  return Reader(file, std::move(root), registry).read();
+  return Reader(file, overridden(file, overrides), registry).read();
 }
 
 std::vector<std::int64_t> parse_seeds(const std::string& text) {

@@ -38,6 +38,7 @@ struct Experiment {
   std::string published;               // section of published.toml ("table2.cifar10"), or ""
   std::vector<std::int64_t> seeds;
   std::int64_t samples = 0;            // of the published values; scale "paper" refuses fewer
+  std::vector<std::string> plugins;    // absolute paths of plugin files and folders
   double expected_minutes = 0;         // author's figure on two cores, 0 = not stated
   DiffusionConfig diffusion;           // of training; sampling respaces it
   PluginChoice dataset, teacher, evaluator;
@@ -64,6 +65,16 @@ DKDM_API const ParamTable& diffusion_table();
 DKDM_API Experiment load_experiment(const std::filesystem::path& file,
                                     const std::vector<std::string>& overrides,
                                     const plugin::Registry& registry);
+
+// The plugin files and folders that `file` names (`plugins` of [experiment]), as absolute paths: written in
+// the file they are relative to its folder, in an override to the working folder. To be loaded before
+// load_experiment, which asks for what they hold. Throws as it does.
+struct NamedPlugin {
+  std::filesystem::path path;
+  std::string where;  // "file:line:column", or "--set KEY"
+};
+DKDM_API std::vector<NamedPlugin> named_plugins(const std::filesystem::path& file,
+                                                const std::vector<std::string>& overrides);
 
 // "0", "0-2", "1,4,7" -> seeds. Throws ConfigError.
 DKDM_API std::vector<std::int64_t> parse_seeds(const std::string& text);

@@ -46,6 +46,7 @@ std::string resolved_text(const Experiment& experiment) {
   out.value("published", experiment.published);
   out.value("seeds", experiment.seeds);
   out.value("samples", experiment.samples);
+  if (!experiment.plugins.empty()) out.value("plugins", experiment.plugins);
   out.value("expected_minutes", experiment.expected_minutes);
   out.plugin("[dataset]", experiment.dataset);
   out.section("[diffusion]");

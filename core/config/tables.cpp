@@ -38,6 +38,7 @@ const ParamTable& experiment_table() {
           .at_least(1),
       flag("isolate", false, "every run in a process of its own: one that crashes is recorded as failed, "
                              "and the others go on"),
+      texts("plugins", {}, "plugin files and folders beside the shipped ones, relative to this file"),
       real("expected_minutes", 0, "duration on two cores in minutes, 0 = not stated").at_least(0),
   };
   return table;

@@ -69,43 +69,44 @@ class SeededGenerator {
 }  // namespace
 
 Registry::Registry(const std::vector<fs::path>& folders) {
-  std::vector<fs::path> all = folders;
-  if (const char* path = std::getenv("DKDM_PLUGIN_PATH")) {
+  for (const fs::path& folder : folders) add(folder, "shipped");
+  constexpr const char* kVariable = "DKDM_PLUGIN_PATH";
+  if (const char* path = std::getenv(kVariable)) {
     std::istringstream stream(path);
-    for (std::string folder; std::getline(stream, folder, ':');) {
-      if (!folder.empty()) all.emplace_back(folder);
-    }
-  }
-  std::set<fs::path> seen;
-  for (const fs::path& folder : all) {
-    std::error_code error;
-    std::vector<fs::path> files;
-    if (folder.extension() == ".so") {
-      files.push_back(folder);
-    } else {
-      for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
-           entry.increment(error)) {
-        if (entry->path().extension() == ".so") files.push_back(entry->path());
-      }
-    }
-    if (error) {
-      refusals_.push_back({folder, folder.string() + ": open: " + error.message() +
-                                       "; correct the plugin path or make the folder"});
-    }
-    std::sort(files.begin(), files.end());
-    for (const fs::path& file : files) {
-      const fs::path real = fs::weakly_canonical(file, error);
-      if (!error && !seen.insert(real).second) continue;
-      try {
-        load(file);
-      } catch (const std::exception& e) {
-        refusals_.push_back({file, e.what()});
-      }
+    for (std::string part; std::getline(stream, part, ':');) {
+      if (!part.empty()) add(part, kVariable);
     }
   }
 }
 
-void Registry::load(const fs::path& file) {
+void Registry::add(const fs::path& path, const std::string& origin) {
+  std::error_code error;
+  std::vector<fs::path> files;
+  if (path.extension() == ".so") {
+    files.push_back(path);
+  } else {
+    for (fs::directory_iterator entry(path, error), end; !error && entry != end;
+         entry.increment(error)) {
+      if (entry->path().extension() == ".so") files.push_back(entry->path());
+    }
+    if (error) {
+      refusals_.push_back({path, path.string() + ": open: " + error.message() +
+                                     "; correct the plugin path or make the folder"});
+    }
+    std::sort(files.begin(), files.end());
+  }
+  for (const fs::path& file : files) {
+    const fs::path real = fs::weakly_canonical(file, error);
+    if (!error && !seen_.insert(real).second) continue;
+    try {
+      load(file, origin);
+    } catch (const std::exception& e) {
+      refusals_.push_back({file, e.what()});
+    }
+  }
+}
+
+void Registry::load(const fs::path& file, const std::string& origin) {
   const DkdmPluginTable& table = open_module(file);
   const std::string kind = table.kind, name = table.name;
   if (std::find(kKinds.begin(), kKinds.end(), kind) == kKinds.end()) {
@@ -122,9 +123,8 @@ void Registry::load(const fs::path& file) {
                       "plugin name \"" + name + "\" is taken by " + other.file.string() +
                           "; rename one of them or remove a file");
   }
-  plugins_.push_back(
-      {kind, name, table.version, table.summary, declared_params(table, file), file});
-  tables_.push_back(&table);
+  plugins_.push_back({kind, name, table.version, table.summary, declared_params(table, file), file,
+                      origin, &table});
 }
 
 const PluginInfo* Registry::lookup(const std::string& kind, const std::string& name) const {
@@ -158,6 +158,7 @@ const PluginInfo& Registry::find(const std::string& kind, const std::string& nam
     hint = ", did you mean \"" + near + "\"?";
   } else if (!known.empty()) {
     hint = ", expected one of " + known;
+    hint += "; DKDM_PLUGIN_PATH and an experiment's `plugins` name others";
   }
   throw ConfigError(where, "unknown " + kind + " \"" + name + '"' + hint);
 }
@@ -165,7 +166,7 @@ const PluginInfo& Registry::find(const std::string& kind, const std::string& nam
 template <class T, class Context>
 std::shared_ptr<T> Registry::make(const PluginChoice& choice, Context* context) const {
   const PluginInfo& plugin = find(choice.kind, choice.name);
-  const DkdmPluginTable& table = *tables_[static_cast<std::size_t>(&plugin - plugins_.data())];
+  const DkdmPluginTable& table = *plugin.table;
   std::array<char, 2048> error = {};
   int code = static_cast<int>(ExitCode::run_failed);
   // The macros take back the constness that they put into Context.

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,6 +26,8 @@ struct PluginInfo {
   std::string kind, name, version, summary;
   ParamTable params;
   std::filesystem::path file;
+  std::string origin;  // who named it: "shipped", "DKDM_PLUGIN_PATH", an experiment's file
+  const DkdmPluginTable* table = nullptr;
 };
 
 // A module that was found but not taken, and why (one line that names file, values and remedy).
@@ -40,11 +44,16 @@ struct PluginChoice {
 
 class DKDM_API Registry {
  public:
-  // Loads every *.so of `folders` (and of $DKDM_PLUGIN_PATH, colon-separated) in name order; one
-  // that ends with .so is a file itself. A module that fails never stops the others.
+  // Adds the host's own `folders`, then what $DKDM_PLUGIN_PATH names (files and folders, separated
+  // by colons).
   explicit Registry(const std::vector<std::filesystem::path>& folders);
 
-  const std::vector<PluginInfo>& plugins() const { return plugins_; }
+  // Loads a module (*.so), or every one of a folder in name order. One that fails is refused and
+  // never stops the others; a file that was added before is passed over. What was found stays where
+  // it is.
+  void add(const std::filesystem::path& path, const std::string& origin);
+
+  const std::deque<PluginInfo>& plugins() const { return plugins_; }
   const std::vector<Refusal>& refusals() const { return refusals_; }
 
   // Throws ConfigError with the nearest name, and with a refusal's reason if that was the cause.
@@ -65,13 +74,13 @@ class DKDM_API Registry {
   std::shared_ptr<Evaluator> evaluator(const PluginChoice& choice, Host& host) const;
 
  private:
-  void load(const std::filesystem::path& file);
+  void load(const std::filesystem::path& file, const std::string& origin);
   template <class T, class Context>
   std::shared_ptr<T> make(const PluginChoice& choice, Context* context) const;
 
-  std::vector<PluginInfo> plugins_;
-  std::vector<const DkdmPluginTable*> tables_;  // parallel to plugins_
+  std::deque<PluginInfo> plugins_;
   std::vector<Refusal> refusals_;
+  std::set<std::filesystem::path> seen_;  // files, canonical
 };
 
 }  // namespace dkdm::plugin

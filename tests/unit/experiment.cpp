@@ -6,8 +6,10 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "config/experiment.hpp"
+#include "config/snippet.hpp"
 
 using namespace dkdm;
 using config::Experiment;
@@ -284,4 +286,47 @@ TEST_CASE("experiment: every shipped experiment file loads", "[unit][config]") {
     ++files;
   }
   CHECK(files >= 2);
+}
+
+TEST_CASE("experiment: plugin files are relative to the file, an override's to the working folder",
+          "[unit][config]") {
+  const std::string text = edited("[experiment]", "[experiment]\nplugins = [\"build/a.so\", \"/b\"]");
+  const fs::path folder = file().parent_path();
+  const Experiment e = load(text);
+  const std::vector<std::string> absolute{(folder / "build/a.so").string(), "/b"};
+  CHECK(e.plugins == absolute);
+  CHECK(load(e.resolved).plugins == absolute);  // the recorded text repeats the run from anywhere
+  CHECK(load(text, {"experiment.plugins=[\"here.so\"]"}).plugins ==
+        std::vector<std::string>{(fs::current_path() / "here.so").string()});
+  CHECK(load(kSmall).plugins.empty());
+
+  std::ofstream(file()) << text;
+  const auto named = config::named_plugins(file(), {});
+  fs::remove(file());
+  REQUIRE(named.size() == 2);
+  CHECK(named[0].path == absolute[0]);
+  CHECK(named[0].where == place(2, 11).substr(0, place(2, 11).size() - 2));
+  CHECK_THAT(error(edited("[experiment]", "[experiment]\nplugins = \"a.so\"")),
+             Contains("expected list of texts"));
+}
+
+TEST_CASE("experiment: what describe prints of any plugin is accepted as it is", "[unit][config]") {
+  const std::vector<std::pair<std::string, std::string>> sections{
+      {"dataset", "[dataset]\nplugin = \"fixture-images\"\n"},
+      {"teacher", "[teacher]\nplugin = \"checkpoint\"\n"},
+      {"student", "[student]\nplugin = \"fixture-student\"\n"},
+      {"evaluator", "[evaluator]\nplugin = \"fixture-metric\"\n"}};
+  std::set<std::string> kinds;
+  for (const plugin::PluginInfo& info : registry().plugins()) {
+    INFO(info.name);
+    const std::string snippet = config::experiment_snippet(info);
+    std::string text = "[experiment]\nname = \"pasted\"\n[train]\nsteps = 5\n[sample]\ncount = 10\n";
+    for (const auto& [kind, section] : sections) text += kind == info.kind ? snippet : section;
+    text += "[[row]]\nid = \"first\"\nmethod = { plugin = \"dynamic\" }\n";
+    if (info.kind == "baseline" || info.kind == "distillation") text += snippet;
+    INFO(text);
+    CHECK_NOTHROW(load(text));
+    kinds.insert(info.kind);
+  }
+  CHECK(kinds.size() == 6);
 }
