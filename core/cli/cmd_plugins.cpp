@@ -1,105 +1,46 @@
-// dkdm plugins: what is loaded, what was refused and why, and one plugin in full.
+// dkdm plugins: what is loaded and from where, what was refused and why.
 #include <iostream>
 
 #include "cli/commands.hpp"
-#include "cli/options.hpp"
-#include "run/model_folder.hpp"
+#include "cli/plugins.hpp"
+#include "config/experiment.hpp"
 
 namespace dkdm::cli {
-namespace {
 
-// Refusals are a story about the listing, not part of it: stderr, so that no format breaks.
+namespace fs = std::filesystem;
+namespace po = boost::program_options;
+
 void print_refusals(const plugin::Registry& registry) {
   for (const plugin::Refusal& refusal : registry.refusals()) {
     std::cerr << "dkdm: not loaded: " << refusal.reason << '\n';
   }
 }
 
+namespace {
+
 void list(const Options& options, const plugin::Registry& registry) {
   results::Table table;
   table.columns = {{"kind"}, {"name"}, {"version"}, {"parameters", results::Align::right, true},
-                   {"summary"}};
+                   {"from"}, {"summary"}};
   for (const char* kind : {"student", "teacher", "dataset", "baseline", "distillation",
                            "evaluator"}) {
     for (const plugin::PluginInfo& info : registry.plugins()) {
       if (info.kind != kind) continue;
+      const std::string from =
+          info.origin == "shipped" ? info.origin : info.origin + ": " + info.file.string();
       table.rows.push_back({info.kind, info.name, info.version,
-                            std::to_string(info.params.size()), info.summary});
+                            std::to_string(info.params.size()), from, info.summary});
     }
   }
   options.print(table);
   print_refusals(registry);
 }
 
-// "1.2 million parameters", or why that cannot be said.
-std::string network_size(const plugin::Registry& registry, const plugin::PluginInfo& info) {
-  const ImageSpec spec;
-  try {
-    const auto network =
-        registry.student({info.kind, info.name, info.version, Params(info.params, {})}, spec, 0);
-    return std::to_string(run::count_parameters(*network)) + " weights at the defaults, " +
-           std::to_string(spec.channels) + "x" + std::to_string(spec.size) + "x" +
-           std::to_string(spec.size) + " images";
-  } catch (const Error& error) {
-    return std::string("the defaults make no network: ") + error.what();
-  }
-}
-
-results::Table parameter_table(const plugin::PluginInfo& info) {
-  results::Table table;
-  table.columns = {{"parameter"}, {"type"}, {"default"}, {"range"}, {"help"}};
-  for (const Param& param : info.params) {
-    table.rows.push_back({param.name, type_name(param.fallback),
-                          param.required ? "(required)" : to_text(param.fallback),
-                          range_text(param), param.help});
-  }
-  return table;
-}
-
-// Lines to paste into an experiment file: every parameter at its default.
-std::string experiment_snippet(const plugin::PluginInfo& info) {
-  std::string lines;
-  const bool method = info.kind == "baseline" || info.kind == "distillation";
-  if (method) lines = "[[row]]\nid = \"" + info.name + "\"\n[row.method]\n";
-  else lines = "[" + info.kind + "]\n";
-  lines += "plugin = \"" + info.name + "\"\n";
-  for (const Param& param : info.params) {
-    lines += param.name + " = " + to_text(param.fallback) +
-             (param.required ? "  # must be given\n" : "\n");
-  }
-  return lines;
-}
-
-void describe(const Options& options, const plugin::Registry& registry, const std::string& name) {
-  std::vector<const plugin::PluginInfo*> found;
-  std::vector<std::string> names;
-  for (const plugin::PluginInfo& info : registry.plugins()) {
-    names.push_back(info.name);
-    if (info.name == name) found.push_back(&info);
-  }
-  if (found.empty()) {
-    print_refusals(registry);
-    const std::string near = nearest_name(name, names);
-    options.misuse("plugins: no '" + name + "'" +
-                   (near.empty() ? "; dkdm plugins lists them" : "; did you mean " + near + "?"));
-  }
-  for (const plugin::PluginInfo* info : found) {
-    const results::Table table = parameter_table(*info);
-    if (options.format() != results::Format::text) {
-      options.print(table);
-      continue;
-    }
-    std::cout << info->name << ": " << info->summary << "\n  " << info->kind << ", version "
-              << info->version << ", " << info->file.string() << '\n';
-    if (info->kind == "student") std::cout << "  " << network_size(registry, *info) << '\n';
-    std::cout << '\n';
-    if (table.rows.empty()) {
-      std::cout << "It has no parameters.\n";
-    } else {
-      options.print(table);
-    }
-    std::cout << "\nIn an experiment file:\n\n" << experiment_snippet(*info);
-  }
+// What a word of `list` names: a module, a folder of them, or an experiment file.
+void add(const std::string& word, Context& context) {
+  if (fs::path(word).extension() != ".toml") return context.registry().add(word, "command line");
+  for (const auto& plugin : config::named_plugins(word, {}))
+    context.registry().add(plugin.path, word);
 }
 
 }  // namespace
@@ -107,21 +48,37 @@ void describe(const Options& options, const plugin::Registry& registry, const st
 int cmd_plugins(const Arguments& args, Context& context) {
   if (!args.empty() && args[0] == "check")
     return cmd_plugins_check({args.begin() + 1, args.end()}, context);
-  Options options("plugins [list | describe NAME | check FILE|NAME] [--format F]",
-                  "Lists the loaded plugins, or describes one: its parameters with type, default\n"
-                  "and range, and lines to paste into an experiment file.");
-  options.with_format().with_words(2);
+  Options options(
+      "plugins [list [FILE…] | describe NAME|FILE | check NAME|FILE | new KIND NAME] [options]",
+      "list      the plugins, from where, and why others were not loaded; FILE: more modules, folders\n"
+      "          of them, or an experiment that names some\n"
+      "describe  one plugin: its parameters, its network's size, lines for an experiment file\n"
+      "check     one plugin against the promises of its kind (dkdm plugins check --help)\n"
+      "new       writes a folder with a plugin to start from, which builds and runs at once; KIND is\n"
+      "          student, teacher, dataset, baseline, distillation or evaluator");
+  options.add()("output,o", po::value<std::string>()->value_name("DIR"),
+                "new: the folder to write, instead of ./NAME");
+  options.with_format().with_words(-1);
   if (!options.parse(args)) return 0;
 
-  const auto words = options.words();
-  if (words.empty() || words == Arguments{"list"}) {
+  auto words = options.words();
+  const std::string action = words.empty() ? "list" : words[0];
+  if (!words.empty()) words.erase(words.begin());
+  if (options.has("output") && action != "new") options.misuse("--output belongs to plugins new");
+  if (action == "list") {
+    for (const std::string& word : words) add(word, context);
     list(options, context.registry());
-  } else if (words[0] == "describe" && words.size() == 2) {
-    describe(options, context.registry(), words[1]);
-  } else if (words[0] == "describe") {
-    options.misuse("plugins describe: which one?");
+  } else if (action == "describe" && words.size() == 1) {
+    describe_plugin(options, context, words[0]);
+  } else if (action == "describe") {
+    options.misuse("plugins describe: name one plugin");
+  } else if (action == "new" && words.size() == 2) {
+    new_plugin(options, context, words[0], words[1],
+               options.has("output") ? options.get<std::string>("output") : "");
+  } else if (action == "new") {
+    options.misuse("plugins new: expected KIND NAME, as in plugins new student my-net");
   } else {
-    options.misuse("plugins: no '" + words[0] + "'; there are: list, describe NAME, check FILE|NAME");
+    options.misuse("plugins: no '" + action + "'; there are: list, describe, check, new");
   }
   return 0;
 }

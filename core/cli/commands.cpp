@@ -15,7 +15,7 @@ const std::vector<Command>& commands() {
       {"ref", "reference statistics with their provenance: make, inspect", cmd_ref},
       {"sample", "draw images from a trained model", cmd_sample},
       {"checkpoint", "look into, convert and export weight files", cmd_checkpoint},
-      {"plugins", "list plugins, describe or check one", cmd_plugins},
+      {"plugins", "list plugins, describe or check one, begin a new one", cmd_plugins},
       {"data", "list datasets: present, or how to get them", cmd_data},
       {"db", "the database: size, schema, check, migrate, merge, gc", cmd_db},
       {"doctor", "check this machine: processor, GPU, LibTorch, plugins, data", cmd_doctor},

@@ -86,14 +86,13 @@ class Supervisor {
  public:
   Supervisor(Context& context, const Options& options, const run::RunOptions& run_options)
       : context_(context), overrides_(overrides_of(options)), selection_(selection_of(options)),
-        all_(options.has("isolate")), run_options_(run_options) {
-    for (const auto& info : context.registry().plugins()) plugin_files_.push_back(info.file);
-  }
+        all_(options.has("isolate")), run_options_(run_options) {}
 
   int run(const std::vector<fs::path>& files) {
     std::vector<config::Experiment> experiments;
     for (const auto& file : files)
-      experiments.push_back(config::load_experiment(file, overrides_, context_.registry()));
+      experiments.push_back(read_experiment(file, overrides_, context_));
+    for (const auto& info : context_.registry().plugins()) plugin_files_.push_back(info.file);
     for (const auto& experiment : experiments)
       if (const int code = look_ahead(experiment)) return code;
     // The table is printed even where no run is this shard's.
@@ -310,8 +309,7 @@ bool asks_for_isolation(Context& context, const std::vector<fs::path>& files,
                         const Options& options) {
   if (options.has("isolate")) return true;
   return std::any_of(files.begin(), files.end(), [&](const fs::path& file) {
-    const auto experiment =
-        config::load_experiment(file, overrides_of(options), context.registry());
+    const auto experiment = read_experiment(file, overrides_of(options), context);
     return std::any_of(experiment.rows.begin(), experiment.rows.end(),
                        [](const config::Row& row) { return row.isolate; });
   });

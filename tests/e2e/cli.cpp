@@ -92,7 +92,7 @@ TEST_CASE("cli: plugins lists what the experiments name, in four formats", "[e2e
   }
   const Output csv = dkdm.run({"plugins", "--format", "csv"});
   CHECK(lines_of(csv.out).size() == plugins.size() + 1);  // a header
-  CHECK(lines_of(csv.out)[0] == "kind,name,version,parameters,summary\r");
+  CHECK(lines_of(csv.out)[0] == "kind,name,version,parameters,from,summary\r");
   const auto markdown = lines_of(dkdm.run({"plugins", "--format", "markdown"}).out);
   CHECK(markdown.size() == plugins.size() + 2);  // a header and its rule
   CHECK(std::all_of(markdown.begin(), markdown.end(), [](const std::string& line) {
@@ -106,7 +106,8 @@ TEST_CASE("cli: describe shows every parameter, the size, and lines to paste", "
   const Output text = dkdm.run({"plugins", "describe", "adm-unet"});
   CHECK(text.exit_code == 0);
   CHECK(contains(text.out, "[student]\nplugin = \"adm-unet\"\n"));
-  CHECK(contains(text.out, " weights at the defaults, 3x32x32 images"));
+  CHECK(contains(text.out, " weights at the defaults, "));
+  CHECK(contains(text.out, " GFLOPs a forward, 3x32x32 images"));
   const Output listing = dkdm.run({"plugins", "describe", "adm-unet", "--format", "json"});
   const json table = json::parse(listing.out);
   REQUIRE(!table.empty());
