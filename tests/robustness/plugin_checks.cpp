@@ -136,7 +136,7 @@ TEST_CASE("plugin checks: an evaluator's faults are found", "[robustness][plugin
 }
 
 TEST_CASE("plugin checks: undocumented parameters are found", "[robustness][plugin]") {
-  plugin::PluginInfo info{"student", "a-net", "1", "a net", {}, "a-net.so"};
+  plugin::PluginInfo info{"student", "a-net", "1", "a net", {}, "a-net.so", ""};
   const auto text = [&](const Param& param) {
     info.params = {param};
     std::string failed;
