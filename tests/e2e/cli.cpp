@@ -79,9 +79,10 @@ TEST_CASE("cli: plugins lists what the experiments name, in four formats", "[e2e
   CHECK(listing.exit_code == 0);
   CHECK(listing.err.empty());  // nothing was refused
   const json plugins = json::parse(listing.out);
-  // The kinds of the shipped plugins: design, section 3.
   const std::vector<std::pair<std::string, std::string>> shipped{
-      {"student", "adm-unet"},    {"student", "dit"},          {"teacher", "checkpoint"},
+      {"student", "adm-unet"},    {"student", "dit"},          {"student", "unet-lite"},
+      {"student", "uvit"},        {"student", "edm-unet"},     {"student", "mlp-mixer"},
+      {"teacher", "checkpoint"},
       {"dataset", "cifar10"},     {"dataset", "fashion-mnist"}, {"baseline", "data-based"},
       {"baseline", "data-free"},  {"baseline", "data-limited"}, {"distillation", "dynamic"},
       {"distillation", "iterative"}, {"distillation", "shuffled"}, {"evaluator", "classifier"},
