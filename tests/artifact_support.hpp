@@ -37,6 +37,7 @@ inline std::string add_artifact(const std::filesystem::path& root, const std::st
   nlohmann::ordered_json list = nlohmann::ordered_json::array(), parts;
   std::string digest;
   std::size_t bytes = 0;
+  std::filesystem::create_directories(folder);
   for (const auto& [name, content] : files) {
     std::filesystem::create_directories((folder / name).parent_path());
     write_file(folder / name, content);
