@@ -48,6 +48,7 @@ struct Subject {
   const PluginInfo& plugin;
   Params params;
   Host& host;
+  std::vector<ImageSpec> specs = {};  // image shapes that a student is tried at; none: the usual ones
 
   PluginChoice choice() const { return {plugin.kind, plugin.name, plugin.version, params}; }
 };
