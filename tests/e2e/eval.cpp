@@ -18,16 +18,25 @@ using nlohmann::json;
 namespace fs = std::filesystem;
 namespace io = dkdm::io;
 
-// A home with weights, eight reference images as npz and as folder, two sets of samples.
+// Seeded random weights, written once.
+const fs::path& weights_file() {
+  static const Program home;
+  static const fs::path file = [] {
+    const auto state = dkdm::fixtures::inception_state();
+    io::save_tensors(home.home() / "weights.safetensors", {state.begin(), state.end()});
+    return home.home() / "weights.safetensors";
+  }();
+  return file;
+}
+
+// A home with eight reference images as npz and as folder, two sets of samples.
 struct Bench {
   Program dkdm;
-  fs::path weights = dkdm.home() / "weights.safetensors", reference = dkdm.home() / "reference.npz",
+  fs::path weights = weights_file(), reference = dkdm.home() / "reference.npz",
            folder = dkdm.home() / "reference", first = dkdm.home() / "first.npz",
            second = dkdm.home() / "second.npz";
 
   Bench() {
-    const auto state = dkdm::fixtures::inception_state();
-    io::save_tensors(weights, {state.begin(), state.end()});
     const at::Tensor images = dkdm::fixtures::inception_images({18, 3, 16, 16});
     write(reference, images.slice(0, 0, 8));
     write(first, images.slice(0, 8, 13));

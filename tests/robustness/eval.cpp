@@ -23,16 +23,24 @@ at::Tensor nhwc(std::int64_t count, std::int64_t side = 8) {
       .contiguous();
 }
 
+// Seeded random weights, written once.
+const fs::path& weights_file() {
+  static const Program home;
+  static const fs::path file = [] {
+    const auto state = dkdm::fixtures::inception_state();
+    io::save_tensors(home.home() / "weights.safetensors", {state.begin(), state.end()});
+    return home.home() / "weights.safetensors";
+  }();
+  return file;
+}
+
 struct Bench {
   Program dkdm;
   fs::path good = dkdm.home() / "good.npz", bad = dkdm.home() / "bad.npz",
            weights = dkdm.home() / "weights.safetensors";
   Bench() { io::write_npz(good, {{"arr_0", nhwc(6)}}); }
 
-  void with_weights() const {
-    const auto state = dkdm::fixtures::inception_state();
-    io::save_tensors(weights, {state.begin(), state.end()});
-  }
+  void with_weights() { weights = weights_file(); }
 
   // One line that holds `what`, the exit code, and no database.
   void refuses(std::vector<std::string> words, const std::vector<std::string>& what,
@@ -124,7 +132,7 @@ TEST_CASE("eval: names that are nothing are refused with what they could be",
 
 TEST_CASE("eval: folders of mixed sizes, without images, and damaged images",
           "[robustness][eval]") {
-  const Bench bench;
+  Bench bench;
   bench.with_weights();
   const fs::path folder = bench.dkdm.home() / "folder";
   fs::create_directory(folder);
@@ -140,7 +148,7 @@ TEST_CASE("eval: folders of mixed sizes, without images, and damaged images",
 }
 
 TEST_CASE("eval: too few samples, references that do not fit", "[robustness][eval]") {
-  const Bench bench;
+  Bench bench;
   bench.with_weights();
   const std::string good = bench.good.string();
   bench.refuses({good, good, "--strict"}, {"6 samples", "at least 4096"}, 3);
