@@ -75,7 +75,9 @@ const Dataset& ImageSet::images() const {
 
 ImageSet open_images(const std::string& word, Context& context, Host& host) {
   if (fs::is_directory(word)) return open_folder(word, context, host);
-  if (fs::exists(word) || word.ends_with(".npz")) return open_npz(word);
+  if (fs::exists(word)) return open_npz(word);
+  const bool dataset = context.registry().lookup("dataset", word.substr(0, word.find(':')));
+  if (!dataset && word.ends_with(".npz")) return open_npz(word);
   if (!word.empty() && word.size() < 19 &&
       word.find_first_not_of("0123456789") == std::string::npos)
     return open_run(word, context);

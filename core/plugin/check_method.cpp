@@ -107,7 +107,7 @@ class MethodChecks {
       const std::vector<std::int64_t> shape{kBatch, kSpec.channels, kSpec.size, kSpec.size};
       const auto image = [&](const Tensor& tensor, const std::string& name) {
         require(tensor.defined() && tensor.sizes() == shape && tensor.scalar_type() == at::kFloat,
-                name + " is " + text_of(tensor), c10::str("expected f32 ", shape));
+                name + " is " + text_of(tensor), c10::str("expected f32 ", at::IntArrayRef(shape)));
         require(tensor.isfinite().all().item<bool>(), name + " has NaN or infinities",
                 "look at the steps at both ends of the chain");
         require(!tensor.requires_grad(), name + " carries a gradient",
