@@ -130,17 +130,22 @@ EvaluatedSamples evaluated_samples(const std::filesystem::path& file, std::int64
     config_of(db, file, run);
     SQLite::Statement statement(
         db,
-        "SELECT s.artifact, coalesce((SELECT steps FROM stages WHERE run = s.run AND name IN "
-        "('train', 'teacher') ORDER BY name = 'train' DESC LIMIT 1), 0), "
+        "SELECT s.artifact, s.key, coalesce((SELECT steps FROM stages WHERE run = s.run AND name IN "
+        "('train', 'teacher') ORDER BY name = 'train' DESC LIMIT 1), 0), r.seed, "
         "coalesce((SELECT value FROM settings WHERE run = s.run AND key = 'sample.weights'), 'ema') "
-        "FROM stages s WHERE s.run = ? AND s.name = 'sample' AND s.status <> 'failed' AND "
-        "s.artifact <> ''");
+        "FROM stages s JOIN runs r ON r.id = s.run "
+        "WHERE s.run = ? AND s.name = 'sample' AND s.status <> 'failed'");
     bind_all(statement, run);
     if (!statement.executeStep())
-      throw DataError("run " + std::to_string(run),
-                      "kept no samples; dkdm run … --save-samples keeps them");
-    return EvaluatedSamples{statement.getColumn(0).getString(), statement.getColumn(1).getInt64(),
-                            statement.getColumn(2).getString()};
+      throw DataError("run " + std::to_string(run), "drew no samples: it has not come to that");
+    EvaluatedSamples samples{statement.getColumn(0).getString(), statement.getColumn(1).getString(),
+                             statement.getColumn(2).getInt64(), statement.getColumn(3).getInt64(),
+                             statement.getColumn(4).getString(), {}};
+    SQLite::Statement setting(db, "SELECT substr(key, 8) || '=' || value FROM settings "
+                                  "WHERE run = ? AND key LIKE 'sample.%'");
+    bind_all(setting, run);
+    while (setting.executeStep()) samples.settings.push_back(setting.getColumn(0).getString());
+    return samples;
   });
 }
 

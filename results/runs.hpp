@@ -40,11 +40,14 @@ std::string trained_artifact(const std::filesystem::path& file, std::int64_t run
 
 // Samples that a run evaluated, and of which weights they are.
 struct EvaluatedSamples {
-  std::string artifact;   // folder, relative to the store's root
+  std::string artifact;   // folder, relative to the store's root; "" where they were not kept
+  std::string key;        // content key of the set
   std::int64_t step = 0;  // training step of the weights
+  std::int64_t seed = 0;  // of the run
   std::string weights;    // "ema" or "raw"
+  std::vector<std::string> settings;  // of [sample], as "count=2048"
 };
-// Throws StoreError when the run does not exist, DataError when it kept no samples.
+// Throws StoreError when the run does not exist, DataError when it drew no samples.
 EvaluatedSamples evaluated_samples(const std::filesystem::path& file, std::int64_t run);
 
 // Forgets a run: its attempts, stages and metrics. Artifacts and curves stay, other runs may read

@@ -1,9 +1,13 @@
 #include "cli/image_sets.hpp"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 
+#include "cli/session.hpp"
 #include "config/document.hpp"
 #include "dkdm/io.hpp"
+#include "run/content_key.hpp"
 #include "run/npz_images.hpp"
 #include "run/stage_work.hpp"
 
@@ -56,14 +60,62 @@ ImageSet open_folder(const std::string& word, Context& context, Host& host) {
           std::nullopt};
 }
 
-ImageSet open_run(const std::string& word, Context& context) {
+// uint8 [n,C,S,S] in memory.
+class DrawnImages final : public Dataset {
+ public:
+  DrawnImages(at::Tensor images, std::string fingerprint)
+      : images_(std::move(images)), fingerprint_(std::move(fingerprint)) {}
+  ImageSpec spec() const override { return {images_.size(1), images_.size(2)}; }
+  std::int64_t size() const override { return images_.size(0); }
+  at::Tensor images(const at::Tensor& index) const override {
+    return images_.index_select(0, index);
+  }
+  std::string fingerprint() const override { return fingerprint_; }
+
+ private:
+  const at::Tensor images_;
+  const std::string fingerprint_;
+};
+
+// The text values of `overrides` as `table` declares them; `where` names it in errors.
+Params params_of(const ParamTable& table, const std::vector<std::string>& overrides,
+                 std::map<std::string, Value> given, const std::string& where) {
+  config::Section section;
+  for (const auto& text : overrides) config::apply_override(section, text);
+  for (const auto& entry : section.entries) {
+    if (!entry.value()) throw ConfigError(entry.where, "expected a value, not a section");
+    // What is asked for as text stays as it was typed: a folder may be called 7.
+    const auto param = std::find_if(table.begin(), table.end(),
+                                    [&](const Param& p) { return p.name == entry.name; });
+    const bool text = param != table.end() &&
+                      std::holds_alternative<std::string>(param->fallback) && !entry.raw.empty() &&
+                      !std::holds_alternative<std::string>(*entry.value());
+    given[entry.name] = text ? Value(entry.raw) : *entry.value();
+  }
+  return Params(table, given, where);
+}
+
+// The samples that a run evaluated: as it kept them, else drawn again from its weights, which gives
+// the same images.
+ImageSet open_run(const std::string& word, Context& context, Host& host) {
   RunSamples run{std::stoll(word), {}};
   run.samples = results::evaluated_samples(context.recorded_database(), run.run);
   const auto file = context.home() / run.samples.artifact / run::kSamplesFile;
-  if (!fs::exists(file))
-    throw DataError("run " + word, "kept no samples; dkdm run … --save-samples keeps them");
-  return {
-      word, {"samples of run " + word, std::make_shared<run::NpzImages>(file), std::nullopt}, run};
+  if (!run.samples.artifact.empty() && fs::exists(file))
+    return {word, {"samples of run " + word, std::make_shared<run::NpzImages>(file), std::nullopt},
+            run};
+  const auto section = params_of(config::sample_table(), run.samples.settings, {}, "run " + word);
+  const auto count = section.integer("count");
+  host.log("run " + word, "kept no samples; drawing its " + std::to_string(count) +
+                              " again from its " + run.samples.weights + " weights");
+  const auto model = host.load_model(model_folder(word, context), run.samples.weights);
+  const auto spec =
+      run::sampling_spec(section, count, run::derive_seed(run.samples.seed, "sample"));
+  return {word,
+          {"samples of run " + word,
+           std::make_shared<DrawnImages>(run::sample_images(host, model, spec), run.samples.key),
+           std::nullopt},
+          run};
 }
 
 }  // namespace
@@ -80,27 +132,15 @@ ImageSet open_images(const std::string& word, Context& context, Host& host) {
   if (!dataset && word.ends_with(".npz")) return open_npz(word);
   if (!word.empty() && word.size() < 19 &&
       word.find_first_not_of("0123456789") == std::string::npos)
-    return open_run(word, context);
+    return open_run(word, context, host);
   return open_dataset(word, context, host);
 }
 
 plugin::PluginChoice choose_plugin(const plugin::PluginInfo& info,
                                    const std::vector<std::string>& overrides,
                                    std::map<std::string, Value> given) {
-  config::Section section;
-  for (const auto& text : overrides) config::apply_override(section, text);
-  for (const auto& entry : section.entries) {
-    if (!entry.value()) throw ConfigError(entry.where, "expected a value, not a section");
-    // What is asked for as text stays as it was typed: a folder may be called 7.
-    const auto param = std::find_if(info.params.begin(), info.params.end(),
-                                    [&](const Param& p) { return p.name == entry.name; });
-    const bool text = param != info.params.end() &&
-                      std::holds_alternative<std::string>(param->fallback) && !entry.raw.empty() &&
-                      !std::holds_alternative<std::string>(*entry.value());
-    given[entry.name] = text ? Value(entry.raw) : *entry.value();
-  }
   return {info.kind, info.name, info.version,
-          Params(info.params, given, info.kind + " " + info.name)};
+          params_of(info.params, overrides, std::move(given), info.kind + " " + info.name)};
 }
 
 }  // namespace dkdm::cli

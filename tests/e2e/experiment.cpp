@@ -233,6 +233,16 @@ TEST_CASE("experiment: a table is made, recorded, and not made again", "[e2e]") 
   }
 
   {
+    INFO("a run whose samples were not kept is evaluated by its number: they are drawn again");
+    const auto again = program.run({"eval", id, "fashion-mnist", "--evaluator", "classifier", "--set",
+                                    "epochs=1", "--metrics", "fid", "--format", "json"});
+    INFO(again.err);
+    REQUIRE(again.exit_code == 0);
+    CHECK(again.err.find("kept no samples; drawing its 256 again") != std::string::npos);
+    CHECK(nlohmann::json::parse(again.out)[0].at("value") == run["fid"]);
+  }
+
+  {
     INFO("samples went straight into the evaluator; asked for, they are kept, with the same values");
     const std::vector<std::string> again{"run", file, "--rows", "dynamic"};
     CHECK_FALSE(fs::exists(program.home() / "artifacts" / "sample"));
