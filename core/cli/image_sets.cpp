@@ -1,7 +1,5 @@
 #include "cli/image_sets.hpp"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 
 #include "cli/session.hpp"
@@ -60,23 +58,6 @@ ImageSet open_folder(const std::string& word, Context& context, Host& host) {
           std::nullopt};
 }
 
-// uint8 [n,C,S,S] in memory.
-class DrawnImages final : public Dataset {
- public:
-  DrawnImages(at::Tensor images, std::string fingerprint)
-      : images_(std::move(images)), fingerprint_(std::move(fingerprint)) {}
-  ImageSpec spec() const override { return {images_.size(1), images_.size(2)}; }
-  std::int64_t size() const override { return images_.size(0); }
-  at::Tensor images(const at::Tensor& index) const override {
-    return images_.index_select(0, index);
-  }
-  std::string fingerprint() const override { return fingerprint_; }
-
- private:
-  const at::Tensor images_;
-  const std::string fingerprint_;
-};
-
 // The text values of `overrides` as `table` declares them; `where` names it in errors.
 Params params_of(const ParamTable& table, const std::vector<std::string>& overrides,
                  std::map<std::string, Value> given, const std::string& where) {
@@ -113,8 +94,7 @@ ImageSet open_run(const std::string& word, Context& context, Host& host) {
       run::sampling_spec(section, count, run::derive_seed(run.samples.seed, "sample"));
   return {word,
           {"samples of run " + word,
-           std::make_shared<DrawnImages>(run::sample_images(host, model, spec), run.samples.key),
-           std::nullopt},
+           run::sample_set(run::sample_images(host, model, spec), run.samples.key), std::nullopt},
           run};
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "run/determinants.hpp"
 #include "run/evaluation.hpp"
 #include "run/reference.hpp"
 
@@ -12,41 +13,6 @@ namespace {
 std::string join(const std::vector<std::string>& names) {
   std::string text;
   for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text;
-}
-
-std::string describe(const plugin::PluginChoice& choice) {
-  return choice.name + " " + choice.version + "\n" + choice.params.canonical();
-}
-
-// What is at its default is left out, so that keys of before there was a choice stay good.
-std::string describe(const DiffusionConfig& config) {
-  std::string text = config.schedule + " " + std::to_string(config.steps);
-  if (config.beta_start != 0) text += " beta_start " + to_text(Value(config.beta_start));
-  if (config.beta_end != 0) text += " beta_end " + to_text(Value(config.beta_end));
-  if (config.variance != DiffusionConfig().variance) text += " variance " + config.variance;
-  if (config.variance_range != DiffusionConfig().variance_range)
-    text += " variance_range " + config.variance_range;
-  return text;
-}
-
-std::string describe(const ImageSpec& spec) {
-  return std::to_string(spec.channels) + "x" + std::to_string(spec.size);
-}
-
-// All that changes a sample; not the batch size, on which no sample depends.
-std::string describe(const SamplingSpec& spec) {
-  return spec.sampler.sampler + " eta " + to_text(Value(spec.sampler.eta)) + " clip " +
-         to_text(Value(spec.sampler.clip_denoised)) + " respacing " + spec.respacing + " steps " +
-         std::to_string(spec.sampler.solver_steps) + " count " + std::to_string(spec.count) +
-         " seed " + std::to_string(spec.seed);
-}
-
-// [train] without what only says how often to look.
-std::string describe_training(const Params& train) {
-  std::string text;
-  for (const auto& [name, value] : train.values())
-    if (name != "checkpoint_every" && name != "log_every") text += name + " = " + to_text(value) + "\n";
   return text;
 }
 
@@ -479,13 +445,6 @@ class Planner {
 };
 
 }  // namespace
-
-KeyParts evaluator_parts(const plugin::PluginChoice& choice, const std::string& identity,
-                         const std::string& reference) {
-  const std::string evaluator =
-      identity.empty() ? describe(choice) : choice.name + " " + choice.version + "\n" + identity;
-  return {{"stage", "evaluator"}, {"evaluator", evaluator}, {"dataset", reference}};
-}
 
 Plan make_plan(const config::Experiment& experiment, const Selection& selection,
                const Bench& bench, const ArtifactStore& store, CostModel& cost, bool estimate) {

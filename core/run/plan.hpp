@@ -44,11 +44,6 @@ struct Selection {
   std::int64_t shard = 1, shards = 1;   // runs whose number modulo `shards` is shard - 1
 };
 
-// What determines a prepared evaluator: `identity` is the evaluator's, `reference` the fingerprint of
-// its reference images.
-DKDM_API KeyParts evaluator_parts(const plugin::PluginChoice& choice, const std::string& identity,
-                                  const std::string& reference);
-
 // `store` must outlive the plan. `estimate` false skips the measurements that fill estimated_s.
 DKDM_API Plan make_plan(const config::Experiment& experiment, const Selection& selection,
                         const Bench& bench, const ArtifactStore& store, CostModel& cost,

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "dkdm/io.hpp"
-#include "run/plan.hpp"
+#include "run/determinants.hpp"
 
 namespace dkdm::run {
 namespace {

@@ -10,9 +10,8 @@ namespace fs = std::filesystem;
 
 class SampleSet final : public Dataset {
  public:
-  explicit SampleSet(const fs::path& folder)
-      : images_(io::read_npz(folder / kSamplesFile, "arr_0").permute({0, 3, 1, 2}).contiguous()),
-        fingerprint_(io::sha256_file(folder / kSamplesFile)) {}
+  SampleSet(at::Tensor images, std::string fingerprint)
+      : images_(std::move(images)), fingerprint_(std::move(fingerprint)) {}
 
   ImageSpec spec() const override { return {images_.size(1), images_.size(2)}; }
   std::int64_t size() const override { return images_.size(0); }
@@ -22,8 +21,8 @@ class SampleSet final : public Dataset {
   std::string fingerprint() const override { return fingerprint_; }
 
  private:
-  at::Tensor images_;
-  std::string fingerprint_;
+  const at::Tensor images_;
+  const std::string fingerprint_;
 };
 
 fs::path part_file(const fs::path& folder, std::int64_t first) {
@@ -42,8 +41,14 @@ void write_grid(const fs::path& folder, const at::Tensor& images) {
                 io::image_grid(images.slice(0, 0, kGridImages), /*columns=*/0, /*scale=*/3));
 }
 
+std::shared_ptr<Dataset> sample_set(at::Tensor images, std::string fingerprint) {
+  return std::make_shared<SampleSet>(std::move(images), std::move(fingerprint));
+}
+
 std::shared_ptr<Dataset> open_samples(const fs::path& folder) {
-  return std::make_shared<SampleSet>(folder);
+  const auto file = folder / kSamplesFile;
+  return sample_set(io::read_npz(file, "arr_0").permute({0, 3, 1, 2}).contiguous(),
+                    io::sha256_file(file));
 }
 
 SamplingSpec sampling_spec(const Params& section, std::int64_t count, std::uint64_t seed) {

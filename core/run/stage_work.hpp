@@ -32,6 +32,8 @@ struct TeacherSource {
   TrainedModel load(const Bench& bench) const;
 };
 
+// Images uint8 [n,C,S,S] in memory, seen as a dataset.
+DKDM_API std::shared_ptr<Dataset> sample_set(at::Tensor images, std::string fingerprint);
 // A uint8 sample set on disk (samples.npz, arr_0 as ADM writes it), seen as a dataset.
 std::shared_ptr<Dataset> open_samples(const std::filesystem::path& folder);
 inline constexpr const char* kSamplesFile = "samples.npz";

@@ -23,8 +23,7 @@ inline metrics::Preprocessing preprocessing(const std::string& protocol) {
 }
 
 // `given`; else $DKDM_INCEPTION_WEIGHTS; else one of the known files in weights/ below the store's
-// root
-// ($DKDM_HOME, .dkdm where it is not set). Throws DataError that says what to put where.
+// root ($DKDM_HOME, .dkdm where it is not set). Throws DataError that says what to put where.
 inline std::filesystem::path find_inception_weights(const std::string& given) {
   namespace fs = std::filesystem;
   const auto variable = [](const char* name) {

@@ -1,0 +1,26 @@
+// What determines a stage's output, as the texts that its content key is the hash of. Any change of a text
+// makes everything under it again.
+#pragma once
+
+#include <string>
+
+#include "run/content_key.hpp"
+#include "run/stage_work.hpp"
+
+namespace dkdm::run {
+
+std::string describe(const plugin::PluginChoice& choice);
+// What is at its default is left out, so that keys of before there was a choice stay good.
+std::string describe(const DiffusionConfig& config);
+std::string describe(const ImageSpec& spec);
+// All that changes a sample; not the batch size, on which no sample depends.
+std::string describe(const SamplingSpec& spec);
+// [train] without what only says how often to look.
+std::string describe_training(const Params& train);
+
+// Of a prepared evaluator: `identity` is the evaluator's, `reference` the fingerprint of its reference
+// images.
+KeyParts evaluator_parts(const plugin::PluginChoice& choice, const std::string& identity,
+                         const std::string& reference);
+
+}  // namespace dkdm::run
