@@ -7,6 +7,7 @@
 
 #include "config/document.hpp"
 #include "config/resolved.hpp"
+#include "dkdm/diffusion.hpp"
 
 namespace dkdm::config {
 namespace {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "dkdm/diffusion.hpp"
+#include "dkdm/diffusion_types.hpp"
 #include "dkdm/params.hpp"
 #include "plugin/registry.hpp"
 

@@ -2,6 +2,7 @@
 // steps of what the training loop does.
 #include <ATen/ATen.h>
 
+#include "dkdm/diffusion.hpp"
 #include "plugin/check_support.hpp"
 
 namespace dkdm::plugin {

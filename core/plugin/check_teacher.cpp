@@ -1,6 +1,7 @@
 // What a teacher promises (dkdm/teacher.hpp, TrainedModel in dkdm/host.hpp).
 #include <ATen/ATen.h>
 
+#include "dkdm/diffusion.hpp"
 #include "plugin/check_support.hpp"
 #include "run/model_folder.hpp"
 

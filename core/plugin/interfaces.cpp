@@ -18,6 +18,10 @@ Teacher::~Teacher() = default;
 
 at::Tensor Dataset::labels(const at::Tensor&) const { return {}; }
 
+ImageSource all_images(const Dataset& dataset) {
+  return {&dataset, at::arange(dataset.size(), at::kLong)};
+}
+
 std::int64_t Method::preparation_evaluations(const DiffusionConfig&, std::int64_t) const {
   return 0;
 }

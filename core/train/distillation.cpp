@@ -1,13 +1,14 @@
-// The batch set and the step shared by iterative, shuffled and dynamic distillation.
+// What iterative, shuffled and dynamic distillation share (dkdm/distillation.hpp).
 #include "dkdm/distillation.hpp"
 
-#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include <ATen/ATen.h>
 
+#include "dkdm/denoising.hpp"
+#include "dkdm/diffusion.hpp"
 #include "dkdm/io.hpp"
 
 namespace dkdm {
@@ -59,102 +60,48 @@ TeacherClip clip_named(const std::string& name) {
 
 }  // namespace
 
-BatchSet::BatchSet(const GaussianDiffusion& chain, const ImageSpec& spec, std::uint64_t seed,
-                   std::int64_t capacity, TeacherClip clip)
-    : chain_(&chain),
-      spec_(spec),
-      seed_(seed),
-      capacity_(capacity),
-      clip_(clip),
-      x_(at::empty({capacity, spec.channels, spec.size, spec.size}, at::kFloat,
-                   at::MemoryFormat::ChannelsLast)),
-      s_(at::zeros({capacity}, at::kLong)),
-      end_(at::zeros({capacity}, at::kLong)),
-      restarts_(at::zeros({capacity}, at::kLong)) {}
+struct Distillation::Options {
+  std::string respacing;
+  bool student_clip, decode, upfront;
+  double lambda;
+  WalkOptions walk;
+  std::int64_t teacher_batch;
+};
 
-void BatchSet::fill(const at::Tensor& x, const at::Tensor& states, const at::Tensor& ends) {
-  rows_ = x.size(0);
-  x_.narrow(0, 0, rows_).copy_(x);
-  s_.narrow(0, 0, rows_).copy_(states);
-  if (ends.defined()) end_.narrow(0, 0, rows_).copy_(ends);
-}
+struct Distillation::Walk {
+  Walk(const MethodContext& context, const Options& options, const Distillation& method)
+      : host(&context.host),
+        spec(context.spec),
+        batch(context.batch),
+        seed(context.seed),
+        teacher(context.teacher->network),
+        chain(chain_of(context, options.respacing, context.diffusion.variance_range)),
+        teacher_chain(chain_of(context, options.respacing, context.teacher->diffusion.variance_range)),
+        set(teacher_chain, spec, seed, method.set_size(chain.num_steps(), batch), options.walk.clip) {}
 
-void BatchSet::fill_with_noise(std::int64_t n, const at::Tensor& ends) {
-  const at::Tensor x = Random(seed_, Stream::pool_start)
-                           .normal(0, 0, n, {spec_.channels, spec_.size, spec_.size});
-  fill(x, at::full({n}, chain_->num_steps(), at::kLong), ends);
-}
-
-TrainBatch BatchSet::advance(Denoiser& teacher, const at::Tensor& drawn, std::int64_t step) {
-  const std::vector<std::int64_t> shape{spec_.channels, spec_.size, spec_.size};
-  const std::int64_t count = drawn.size(0);
-
-  // Restart the drawn rows whose pass is over.
-  const Random start(seed_, Stream::pool_start);
-  const at::Tensor over =
-      drawn.masked_select(s_.index_select(0, drawn) == end_.index_select(0, drawn));
-  for (std::int64_t i = 0; i < over.size(0); ++i) {
-    const auto row = over[i].item<std::int64_t>();
-    const std::int64_t restarts = restarts_[row].item<std::int64_t>() + 1;
-    x_.narrow(0, row, 1).copy_(start.normal(static_cast<std::uint32_t>(restarts), row, 1, shape));
-    s_[row] = chain_->num_steps();
-    end_[row] = 0;
-    restarts_[row] = restarts;
-  }
-
-  // One teacher step gives both the student's targets and the rows' next states.
-  TrainBatch batch;
-  batch.x_t = x_.index_select(0, drawn).contiguous(at::MemoryFormat::ChannelsLast);
-  batch.t = s_.index_select(0, drawn) - 1;
-  const at::Tensor z = Random(seed_, Stream::pool_noise)
-                           .normal(static_cast<std::uint32_t>(step), kTrainingNoise, count, shape);
-  const TeacherStep next = teacher_step(teacher, *chain_, batch.x_t, batch.t, z, clip_);
-  batch.teacher = next.p;
-  batch.x_prev = next.x_prev;
-
-  // Grow the set with the first results, write the others back.
-  const std::int64_t grown = std::min(capacity_ - rows_, count);
-  if (grown > 0) {
-    x_.narrow(0, rows_, grown).copy_(next.x_prev.narrow(0, 0, grown));
-    s_.narrow(0, rows_, grown).copy_(batch.t.narrow(0, 0, grown));
-    rows_ += grown;
-  }
-  if (grown < count) {
-    const at::Tensor replaced = drawn.narrow(0, grown, count - grown);
-    x_.index_copy_(0, replaced, next.x_prev.narrow(0, grown, count - grown));
-    s_.index_copy_(0, replaced, batch.t.narrow(0, grown, count - grown));
-  }
-  return batch;
-}
-
-TensorMap BatchSet::state() const {
-  if (rows_ == 0) return {};
-  return {{"x", x_.narrow(0, 0, rows_).contiguous().clone()},
-          {"state", s_.narrow(0, 0, rows_).clone()},
-          {"end", end_.narrow(0, 0, rows_).clone()},
-          {"restarts", restarts_.narrow(0, 0, rows_).clone()}};
-}
-
-void BatchSet::restore(const TensorMap& state) {
-  rows_ = 0;
-  if (state.count("x") == 0) return;  // saved before the first batch
-  if (state.at("x").sizes().slice(1) != x_.sizes().slice(1) || state.at("x").size(0) > capacity_) {
-    throw ConfigError("the saved batch set has another shape than this run's");
-  }
-  fill(state.at("x"), state.at("state"), state.at("end"));
-  restarts_.narrow(0, 0, rows_).copy_(state.at("restarts"));
-}
+  Host* host;
+  ImageSpec spec;
+  std::int64_t batch, evaluations = 0;
+  std::uint64_t seed;
+  std::shared_ptr<Denoiser> teacher;
+  // The same chain twice: v of the teacher's network may mean another variance than the student's.
+  GaussianDiffusion chain, teacher_chain;
+  BatchSet set;
+};
 
 Distillation::Distillation(const Params& params)
-    : respacing_(params.text("chain")),
-      student_clip_(params.flag("student_clip")),
-      decode_(params.text("t0_term") == "decoder"),
-      upfront_(value_or<std::string>(params, "prepare", "") == "upfront"),
-      lambda_(params.real("lambda")),
-      walk_{clip_named(params.text("teacher_clip")),
-            value_or<std::string>(params, "first_states", "") == "all" ? FirstStates::all
-                                                                       : FirstStates::inner},
-      teacher_batch_(value_or<std::int64_t>(params, "teacher_batch", 0)) {}
+    : options_(new Options{
+          .respacing = params.text("chain"),
+          .student_clip = params.flag("student_clip"),
+          .decode = params.text("t0_term") == "decoder",
+          .upfront = value_or<std::string>(params, "prepare", "") == "upfront",
+          .lambda = params.real("lambda"),
+          .walk = {clip_named(params.text("teacher_clip")),
+                   value_or<std::string>(params, "first_states", "") == "all" ? FirstStates::all
+                                                                              : FirstStates::inner},
+          .teacher_batch = value_or<std::int64_t>(params, "teacher_batch", 0)}) {}
+
+Distillation::~Distillation() = default;
 
 ParamTable Distillation::chain_params() {
   return {text("chain", "", "respacing of the chain that the teacher walks and the student learns, "
@@ -190,77 +137,83 @@ std::int64_t Distillation::set_size(std::int64_t, std::int64_t batch) const { re
 Needs Distillation::needs() const {
   Needs needs;
   needs.teacher = true;
-  needs.preparation = upfront_;
+  needs.preparation = options_->upfront;
   return needs;
 }
 
 void Distillation::prepare(const MethodContext& context, const std::filesystem::path& dir) {
   const GaussianDiffusion chain =
-      chain_of(context, respacing_, context.teacher->diffusion.variance_range);
+      chain_of(context, options_->respacing, context.teacher->diffusion.variance_range);
   prepare_pool(context, chain, set_size(chain.num_steps(), context.batch),
-               teacher_batch_ > 0 ? teacher_batch_ : context.batch, dir, walk_);
+               options_->teacher_batch > 0 ? options_->teacher_batch : context.batch, dir,
+               options_->walk);
 }
 
 std::int64_t Distillation::preparation_evaluations(const DiffusionConfig& diffusion,
                                                    std::int64_t batch) const {
-  if (!upfront_) return 0;
-  const std::string& respacing = respacing_.empty() ? diffusion.respacing : respacing_;
+  if (!options_->upfront) return 0;
+  const std::string& respacing =
+      options_->respacing.empty() ? diffusion.respacing : options_->respacing;
   const auto steps =
       static_cast<std::int64_t>(respaced_steps(diffusion.steps, respacing).size());
   return set_size(steps, batch) * steps / 2;
 }
 
 void Distillation::start(const MethodContext& context, const std::filesystem::path& prepared) {
-  host_ = &context.host;
-  spec_ = context.spec;
-  batch_ = context.batch;
-  seed_ = context.seed;
-  teacher_ = context.teacher->network;
-  chain_.emplace(chain_of(context, respacing_, context.diffusion.variance_range));
-  teacher_chain_.emplace(chain_of(context, respacing_, context.teacher->diffusion.variance_range));
-  const std::int64_t rows = set_size(chain_->num_steps(), batch_);
-  set_.emplace(*teacher_chain_, spec_, seed_, rows, walk_.clip);
-  evaluations_ = 0;
+  walk_ = std::make_unique<Walk>(context, *options_, *this);
   if (prepared.empty()) return;
 
   const std::filesystem::path file = prepared / "pool.safetensors";
   const TensorMap pool = io::load_tensors(file);
-  const std::vector<std::int64_t> expected{rows, spec_.channels, spec_.size, spec_.size};
+  const ImageSpec& spec = walk_->spec;
+  const std::int64_t rows = set_size(walk_->chain.num_steps(), walk_->batch);
+  const std::vector<std::int64_t> expected{rows, spec.channels, spec.size, spec.size};
   if (pool.count("x") == 0 || pool.count("state") == 0 || pool.at("x").sizes() != expected) {
     throw DataError(file.string(), "is not a batch set of " + std::to_string(rows) +
                                        " rows of this run's images");
   }
-  set_->fill(pool.at("x"), pool.at("state"));
+  walk_->set.fill(pool.at("x"), pool.at("state"));
 }
 
+const GaussianDiffusion& Distillation::diffusion() const { return walk_->chain; }
+std::int64_t Distillation::teacher_evaluations() const { return walk_->evaluations; }
+BatchSet& Distillation::set() { return walk_->set; }
+const BatchSet& Distillation::set() const { return walk_->set; }
+std::int64_t Distillation::batch() const { return walk_->batch; }
+std::uint64_t Distillation::seed() const { return walk_->seed; }
+
 void Distillation::begin_shuffled() {
-  const at::Tensor rows = at::arange(batch_, at::kLong);
+  Walk& walk = *walk_;
+  const at::Tensor rows = at::arange(walk.batch, at::kLong);
   const at::Tensor states = first_states();
-  const auto total = (chain_->num_steps() - states).sum().item<std::int64_t>();
+  const auto total = (walk.chain.num_steps() - states).sum().item<std::int64_t>();
   std::int64_t done = 0;
   const auto count_forwards = [&](std::int64_t count) {
     done += count;
-    host_->progress("teacher steps", done, total);
+    walk.host->progress("teacher steps", done, total);
   };
-  const at::Tensor x = shuffle_denoise(*teacher_, *teacher_chain_, spec_, seed_, rows, states,
-                                       count_forwards, walk_.clip);
-  evaluations_ += done;
-  set_->fill(x, states);
+  const at::Tensor x =
+      shuffle_denoise(*walk.teacher, walk.teacher_chain, walk.spec, walk.seed, rows, states,
+                      count_forwards, options_->walk.clip);
+  walk.evaluations += done;
+  walk.set.fill(x, states);
 }
 
 at::Tensor Distillation::first_states() const {
-  return random_states(seed_, batch_, chain_->num_steps(), walk_.first_states);
+  return random_states(walk_->seed, walk_->batch, walk_->chain.num_steps(),
+                       options_->walk.first_states);
 }
 
 TrainBatch Distillation::next(std::int64_t step) {
-  if (set_->rows() == 0) begin();
-  evaluations_ += batch_;
-  return set_->advance(*teacher_, draw(step), step);
+  if (walk_->set.rows() == 0) begin();
+  walk_->evaluations += walk_->batch;
+  return walk_->set.advance(*walk_->teacher, draw(step), step);
 }
 
 LossTerms Distillation::loss(const TrainBatch& batch, const at::Tensor& output) const {
-  return distillation_loss(*chain_, output, batch.x_t, batch.t, batch.teacher, student_clip_,
-                           lambda_, decode_ ? batch.x_prev : at::Tensor());
+  return distillation_loss(walk_->chain, output, batch.x_t, batch.t, batch.teacher,
+                           options_->student_clip, options_->lambda,
+                           options_->decode ? batch.x_prev : at::Tensor());
 }
 
 ParamTable joined(std::initializer_list<ParamTable> tables) {

@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include "dkdm/denoising.hpp"
+#include "dkdm/diffusion.hpp"
 #include "dkdm/io.hpp"
 
 namespace dkdm {

@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "dkdm/denoising.hpp"
+#include "dkdm/diffusion.hpp"
 #include "dkdm/random.hpp"
 
 namespace dkdm {

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "dkdm/diffusion.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/nn.hpp"
 #include "train/optimizer.hpp"

@@ -1,6 +1,6 @@
 // Data-based training: a student trained on the real images, as if there were no teacher.
+#include "dkdm/image_method.hpp"
 #include "dkdm/plugin.hpp"
-#include "dkdm/training_data.hpp"
 
 namespace {
 

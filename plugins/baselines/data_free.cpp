@@ -1,6 +1,6 @@
 // Data-free training: a student trained on images sampled from the teacher (paper, section 4).
+#include "dkdm/image_method.hpp"
 #include "dkdm/plugin.hpp"
-#include "dkdm/training_data.hpp"
 
 namespace {
 

@@ -1,5 +1,6 @@
 // Data-limited training: the teacher's images, a fraction of them replaced by real ones so that the
 // total stays (paper, section 4; the authors' datasets/mix.py).
+#include "dkdm/image_method.hpp"
 #include "dkdm/plugin.hpp"
 #include "dkdm/training_data.hpp"
 

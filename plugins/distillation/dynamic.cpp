@@ -12,6 +12,7 @@
 
 #include "dkdm/distillation.hpp"
 #include "dkdm/plugin.hpp"
+#include "dkdm/random.hpp"
 
 namespace {
 

@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "dkdm/diffusion.hpp"
 #include "dkdm/io.hpp"
 #include "fixtures/golden_file.hpp"
 #include "fixtures/teachers.hpp"

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <set>
 
+#include "dkdm/diffusion.hpp"
 #include "dkdm/training_data.hpp"
 #include "fixtures/analytic.hpp"
 

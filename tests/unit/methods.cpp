@@ -6,7 +6,10 @@
 
 #include <set>
 
+#include "dkdm/denoising.hpp"
+#include "dkdm/diffusion.hpp"
 #include "dkdm/distillation.hpp"
+#include "dkdm/random.hpp"
 #include "fixtures/analytic.hpp"
 
 using dkdm::Random;

@@ -5,8 +5,10 @@
 
 #include <algorithm>
 
-#include "dkdm/distillation.hpp"
+#include "dkdm/denoising.hpp"
+#include "dkdm/diffusion.hpp"
 #include "dkdm/io.hpp"
+#include "dkdm/random.hpp"
 #include "fixtures/analytic.hpp"
 
 namespace fs = std::filesystem;

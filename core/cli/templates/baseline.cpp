@@ -1,11 +1,11 @@
 // my-plugin: trains on a few real images and nothing else, to ask how many a teacher is worth. Loss and
-// minibatches are those of every baseline (dkdm/training_data.hpp).
+// minibatches are those of every baseline (dkdm/image_method.hpp).
 #include <ATen/ops/arange.h>
 
 #include <algorithm>
 
 #include "dkdm/boundary.hpp"
-#include "dkdm/training_data.hpp"
+#include "dkdm/image_method.hpp"
 
 namespace {
 

@@ -23,4 +23,13 @@ class DKDM_API Dataset {
   virtual std::string fingerprint() const = 0;
 };
 
+// Some images of a dataset: index int64 [n]. The dataset must outlive its users.
+struct ImageSource {
+  const Dataset* dataset = nullptr;
+  at::Tensor index;
+};
+
+// All images of `dataset`.
+DKDM_API ImageSource all_images(const Dataset& dataset);
+
 }  // namespace dkdm

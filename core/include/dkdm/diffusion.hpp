@@ -11,29 +11,13 @@
 #include <string>
 #include <vector>
 
+#include "dkdm/diffusion_types.hpp"
 #include "dkdm/error.hpp"
 
 namespace dkdm {
 
-struct DiffusionConfig {
-  std::string schedule = "cosine";       // "cosine" | "linear" | "scaled_linear"
-  std::int64_t steps = 1000;             // T before respacing
-  std::string respacing;                 // "" = all; "50", "10,15,20", "ddim25"
-  double beta_start = 0, beta_end = 0;   // of the linear ones; 0 = 1e-4 and 0.02, times 1000 / steps
-  std::string variance = "fixed_large";  // where none is predicted: that, beta; "fixed_small", posterior
-  // What v of a learned variance means: "centred" = -1 … 1 spans posterior variance … beta (the
-  // authors' code), "unit" = 0 … 1 does (paper Eq. 12). A network keeps that of its training.
-  std::string variance_range = "centred";
-  bool operator==(const DiffusionConfig&) const = default;
-};
-
 // Kept original indices, ascending. Throws ConfigError for a section string that cannot be met.
 DKDM_API std::vector<std::int64_t> respaced_steps(std::int64_t steps, const std::string& respacing);
-
-// p(x_{t-1} | x_t) of a network. All [N,C,H,W] f32.
-struct Distribution {
-  at::Tensor mean, log_variance, pred_xstart, eps;
-};
 
 class DKDM_API GaussianDiffusion {
  public:
@@ -81,12 +65,6 @@ class DKDM_API GaussianDiffusion {
   std::vector<std::int64_t> timestep_map_;
   Tables tables_;
   std::shared_ptr<DeviceTables> device_tables_;
-};
-
-// Per-sample terms, each [N] f32, averaged over C,H,W; vb in bits per dimension. loss is what is
-// minimised (its mean over N).
-struct LossTerms {
-  at::Tensor loss, mse, vb;
 };
 
 // Data-based hybrid loss L_simple + L_vb: mse of eps, plus the variational bound with the mean

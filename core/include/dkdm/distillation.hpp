@@ -1,54 +1,22 @@
-// What distillation methods share: the set of states that the teacher walks on while the student
-// learns (paper Algorithm 1) and the loss of Eq. 19-21. States and keys: dkdm/denoising.hpp.
+// What distillation methods share: the batch set, on which the teacher walks while the student learns
+// (paper Algorithm 1), and the loss of Eq. 19-21.
 #pragma once
 
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
-#include <optional>
-#include <string>
 
-#include "dkdm/denoising.hpp"
+#include "dkdm/batch_set.hpp"
 #include "dkdm/method.hpp"
 #include "dkdm/params.hpp"
-#include "dkdm/random.hpp"
 
 namespace dkdm {
-
-// The batch set: rows of (x, s) that the teacher takes one step further whenever they are drawn.
-class DKDM_API BatchSet {
- public:
-  BatchSet(const GaussianDiffusion& chain, const ImageSpec& spec, std::uint64_t seed,
-           std::int64_t capacity, TeacherClip clip = TeacherClip::both);
-
-  std::int64_t rows() const { return rows_; }
-  // Rows 0 … n-1 at x [n,C,S,S] and states [n]; a row's first pass ends at ends[n] (absent: 0).
-  void fill(const at::Tensor& x, const at::Tensor& states, const at::Tensor& ends = {});
-  // Rows 0 … n-1 as pure noise; `ends` as above.
-  void fill_with_noise(std::int64_t n, const at::Tensor& ends = {});
-
-  // One teacher step on the distinct rows `drawn` (int64 [n]) at training step `step`. A drawn row
-  // whose pass is over starts again from fresh noise first (a finished image waits until drawn).
-  // The results replace their rows; while the set has fewer rows than its capacity they are
-  // appended instead and their origins stay.
-  TrainBatch advance(Denoiser& teacher, const at::Tensor& drawn, std::int64_t step);
-
-  TensorMap state() const;
-  void restore(const TensorMap& state);
-
- private:
-  const GaussianDiffusion* chain_;
-  ImageSpec spec_;
-  std::uint64_t seed_;
-  std::int64_t capacity_, rows_ = 0;
-  TeacherClip clip_;
-  at::Tensor x_, s_, end_, restarts_;  // [capacity, …]; x_ channels-last, the others int64
-};
 
 // A distillation method: the subclass says how large the set is, how it begins and what is drawn.
 class DKDM_API Distillation : public Method {
  public:
   explicit Distillation(const Params& params);
+  ~Distillation() override;
   static ParamTable chain_params();        // chain, lambda, student_clip, teacher_clip, t0_term
   static ParamTable preparation_params();  // prepare, teacher_batch, first_states
 
@@ -58,13 +26,13 @@ class DKDM_API Distillation : public Method {
   std::int64_t preparation_evaluations(const DiffusionConfig& diffusion,
                                        std::int64_t batch) const final;
   void start(const MethodContext& context, const std::filesystem::path& prepared) final;
-  const GaussianDiffusion& diffusion() const final { return *chain_; }
+  const GaussianDiffusion& diffusion() const final;
   TrainBatch next(std::int64_t step) final;
   LossTerms loss(const TrainBatch& batch, const at::Tensor& output) const final;
   // Since `start`.
-  std::int64_t teacher_evaluations() const final { return evaluations_; }
-  TensorMap state() const final { return set_->state(); }
-  void restore(const TensorMap& state) final { set_->restore(state); }
+  std::int64_t teacher_evaluations() const final;
+  TensorMap state() const final { return set().state(); }
+  void restore(const TensorMap& state) final { set().restore(state); }
 
  protected:
   // Rows of the whole set for a chain of T' steps.
@@ -74,29 +42,22 @@ class DKDM_API Distillation : public Method {
   // Distinct rows for training step `step`, int64 [batch].
   virtual at::Tensor draw(std::int64_t step) const = 0;
 
-  BatchSet& set() { return *set_; }
-  const BatchSet& set() const { return *set_; }
-  std::int64_t batch() const { return batch_; }
-  std::uint64_t seed() const { return seed_; }
+  // After `start`.
+  BatchSet& set();
+  const BatchSet& set() const;
+  std::int64_t batch() const;
+  std::uint64_t seed() const;
   // begin() for a set that starts with `batch` rows at random states.
   void begin_shuffled();
   // Random first states of one batch of rows: int64 [batch].
   at::Tensor first_states() const;
 
  private:
-  std::string respacing_;
-  bool student_clip_, decode_, upfront_;
-  double lambda_;
-  WalkOptions walk_;
-  std::int64_t teacher_batch_;
-  Host* host_ = nullptr;
-  ImageSpec spec_;
-  std::int64_t batch_ = 0, evaluations_ = 0;
-  std::uint64_t seed_ = 0;
-  std::shared_ptr<Denoiser> teacher_;
-  // The same chain twice: v of the teacher's network may mean another variance than the student's.
-  std::optional<GaussianDiffusion> chain_, teacher_chain_;
-  std::optional<BatchSet> set_;
+  struct Options;  // the parameters' values
+  struct Walk;     // what `start` makes
+
+  std::unique_ptr<const Options> options_;
+  std::unique_ptr<Walk> walk_;
 };
 
 // `tables` one after another.

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "dkdm/denoiser.hpp"
-#include "dkdm/diffusion.hpp"
+#include "dkdm/diffusion_types.hpp"
 #include "dkdm/params.hpp"
 
 namespace dkdm {

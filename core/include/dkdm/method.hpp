@@ -7,10 +7,12 @@
 #include <map>
 #include <string>
 
-#include "dkdm/dataset.hpp"
 #include "dkdm/host.hpp"
 
 namespace dkdm {
+
+class Dataset;
+class GaussianDiffusion;
 
 // What a method reads; the host makes these stages and no others.
 struct Needs {

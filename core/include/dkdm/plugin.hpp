@@ -4,6 +4,7 @@
 #include "dkdm/boundary.hpp"
 #include "dkdm/dataset.hpp"
 #include "dkdm/denoiser.hpp"
+#include "dkdm/diffusion.hpp"
 #include "dkdm/evaluator.hpp"
 #include "dkdm/method.hpp"
 #include "dkdm/params.hpp"

@@ -1,26 +1,13 @@
-// What methods that train on images share: minibatches of one or two datasets, and the data-based
-// hybrid loss (paper Eq. 4-9). Example i of step k depends on (seed, k, i) alone.
+// Minibatches of one or two datasets. Example i of step k depends on (seed, k, i) alone.
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include "dkdm/dataset.hpp"
-#include "dkdm/method.hpp"
-#include "dkdm/params.hpp"
 #include "dkdm/random.hpp"
 
 namespace dkdm {
-
-// Some images of a dataset: index int64 [n]. The dataset must outlive its users.
-struct ImageSource {
-  const Dataset* dataset = nullptr;
-  at::Tensor index;
-};
-
-// All images of `dataset`.
-DKDM_API ImageSource all_images(const Dataset& dataset);
 
 // The sources' images as one list, in endless minibatches: every epoch is a permutation keyed by
 // (seed, epoch), its last partial batch is dropped. With `flip`, each example is mirrored left to
@@ -44,31 +31,6 @@ class DKDM_API TrainingImages {
   Random order_, augment_;
   std::int64_t epoch_ = -1;  // of permutation_
   at::Tensor permutation_;
-};
-
-// A baseline: the trainer of the reference on the images that the subclass names. x_t = q_sample of
-// an image at uniform t; loss = hybrid_loss. Parameters: `flip`, `vb_weight`, `t0_term`.
-class DKDM_API ImageMethod : public Method {
- public:
-  explicit ImageMethod(const Params& params);
-  static ParamTable params();
-
-  void start(const MethodContext& context, const std::filesystem::path& prepared) final;
-  const GaussianDiffusion& diffusion() const final { return *process_; }
-  TrainBatch next(std::int64_t step) final;
-  LossTerms loss(const TrainBatch& batch, const at::Tensor& output) const final;
-
- protected:
-  virtual std::vector<ImageSource> sources(const MethodContext& context) const = 0;
-
- private:
-  bool flip_, decode_;
-  double vb_weight_;
-  ImageSpec spec_;
-  std::int64_t batch_ = 0;
-  std::uint64_t seed_ = 0;
-  std::optional<GaussianDiffusion> process_;
-  std::optional<TrainingImages> images_;
 };
 
 // Which real images replace synthetic ones, as the authors' datasets/mix.py chooses them: numpy's

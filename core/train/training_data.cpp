@@ -1,4 +1,4 @@
-// Minibatches of images, and the baselines' training step (spec: data-based loss, mixing).
+// Minibatches of images and the authors' mixing (dkdm/training_data.hpp).
 #include <cmath>
 #include <cstdint>
 #include <string>
@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 
 #include "dkdm/numpy_choice.hpp"
+#include "dkdm/params.hpp"
 #include "dkdm/training_data.hpp"
 
 namespace dkdm {
@@ -24,10 +25,6 @@ at::Tensor to_tensor(const std::vector<std::int64_t>& values) {
 }
 
 }  // namespace
-
-ImageSource all_images(const Dataset& dataset) {
-  return {&dataset, at::arange(dataset.size(), at::kLong)};
-}
 
 TrainingImages::TrainingImages(std::vector<ImageSource> sources, const ImageSpec& spec,
                                std::int64_t batch, std::uint64_t seed, bool flip)
@@ -83,47 +80,6 @@ at::Tensor TrainingImages::batch(std::int64_t step) {
     images = at::where(mirrored.view({batch_, 1, 1, 1}), images.flip(3), images);
   }
   return to_unit_range(images).contiguous(at::MemoryFormat::ChannelsLast);
-}
-
-ImageMethod::ImageMethod(const Params& params)
-    : flip_(params.flag("flip")),
-      decode_(params.text("t0_term") == "decoder"),
-      vb_weight_(params.real("vb_weight")) {}
-
-ParamTable ImageMethod::params() {
-  return {flag("flip", true, "mirror each image left to right with probability 1/2"),
-          real("vb_weight", 1.0, "weight of the variational bound, in bits per dimension and step "
-                                 "(0 = noise prediction alone)")
-              .at_least(0),
-          text("t0_term", "decoder", "bound at t = 0: likelihood of the image's grey levels (decoder, "
-                                     "the authors' code), or the KL of every other step (kl)")
-              .one_of({"decoder", "kl"})};
-}
-
-void ImageMethod::start(const MethodContext& context, const std::filesystem::path&) {
-  spec_ = context.spec;
-  batch_ = context.batch;
-  seed_ = context.seed;
-  process_.emplace(context.diffusion);
-  images_.emplace(sources(context), spec_, batch_, seed_, flip_);
-}
-
-TrainBatch ImageMethod::next(std::int64_t step) {
-  const auto key = static_cast<std::uint32_t>(step);
-  TrainBatch batch;
-  batch.x0 = images_->batch(step);
-  batch.t = Random(seed_, Stream::timestep).integers(key, 0, batch_, process_->num_steps());
-  batch.eps = Random(seed_, Stream::train_noise)
-                  .normal(key, 0, batch_, {spec_.channels, spec_.size, spec_.size})
-                  .contiguous(at::MemoryFormat::ChannelsLast);
-  batch.x_t = process_->q_sample(batch.x0, batch.t, batch.eps)
-                  .contiguous(at::MemoryFormat::ChannelsLast);
-  return batch;
-}
-
-LossTerms ImageMethod::loss(const TrainBatch& batch, const at::Tensor& output) const {
-  return hybrid_loss(*process_, output, batch.x0, batch.x_t, batch.t, batch.eps, vb_weight_,
-                     decode_);
 }
 
 Mixture reference_mixture(std::int64_t real_images, std::int64_t total, double fraction) {

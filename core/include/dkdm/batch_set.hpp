@@ -1,0 +1,43 @@
+// The set of states that the teacher walks on while the student learns (paper Algorithm 1). States and
+// random numbers' keys: dkdm/denoising.hpp.
+#pragma once
+
+#include <cstdint>
+
+#include "dkdm/method.hpp"
+
+namespace dkdm {
+
+enum class TeacherClip;
+
+// The batch set: rows of (x, s) that the teacher takes one step further whenever they are drawn.
+class DKDM_API BatchSet {
+ public:
+  BatchSet(const GaussianDiffusion& chain, const ImageSpec& spec, std::uint64_t seed,
+           std::int64_t capacity, TeacherClip clip);
+
+  std::int64_t rows() const { return rows_; }
+  // Rows 0 … n-1 at x [n,C,S,S] and states [n]; a row's first pass ends at ends[n] (absent: 0).
+  void fill(const at::Tensor& x, const at::Tensor& states, const at::Tensor& ends = {});
+  // Rows 0 … n-1 as pure noise; `ends` as above.
+  void fill_with_noise(std::int64_t n, const at::Tensor& ends = {});
+
+  // One teacher step on the distinct rows `drawn` (int64 [n]) at training step `step`. A drawn row
+  // whose pass is over starts again from fresh noise first (a finished image waits until drawn).
+  // The results replace their rows; while the set has fewer rows than its capacity they are
+  // appended instead and their origins stay.
+  TrainBatch advance(Denoiser& teacher, const at::Tensor& drawn, std::int64_t step);
+
+  TensorMap state() const;
+  void restore(const TensorMap& state);
+
+ private:
+  const GaussianDiffusion* chain_;
+  ImageSpec spec_;
+  std::uint64_t seed_;
+  std::int64_t capacity_, rows_ = 0;
+  TeacherClip clip_;
+  at::Tensor x_, s_, end_, restarts_;  // [capacity, …]; x_ channels-last, the others int64
+};
+
+}  // namespace dkdm

@@ -1,0 +1,102 @@
+// The rows that a teacher walks on (dkdm/batch_set.hpp).
+#include "dkdm/batch_set.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "dkdm/denoising.hpp"
+#include "dkdm/diffusion.hpp"
+#include "dkdm/random.hpp"
+
+namespace dkdm {
+
+BatchSet::BatchSet(const GaussianDiffusion& chain, const ImageSpec& spec, std::uint64_t seed,
+                   std::int64_t capacity, TeacherClip clip)
+    : chain_(&chain),
+      spec_(spec),
+      seed_(seed),
+      capacity_(capacity),
+      clip_(clip),
+      x_(at::empty({capacity, spec.channels, spec.size, spec.size}, at::kFloat,
+                   at::MemoryFormat::ChannelsLast)),
+      s_(at::zeros({capacity}, at::kLong)),
+      end_(at::zeros({capacity}, at::kLong)),
+      restarts_(at::zeros({capacity}, at::kLong)) {}
+
+void BatchSet::fill(const at::Tensor& x, const at::Tensor& states, const at::Tensor& ends) {
+  rows_ = x.size(0);
+  x_.narrow(0, 0, rows_).copy_(x);
+  s_.narrow(0, 0, rows_).copy_(states);
+  if (ends.defined()) end_.narrow(0, 0, rows_).copy_(ends);
+}
+
+void BatchSet::fill_with_noise(std::int64_t n, const at::Tensor& ends) {
+  const at::Tensor x = Random(seed_, Stream::pool_start)
+                           .normal(0, 0, n, {spec_.channels, spec_.size, spec_.size});
+  fill(x, at::full({n}, chain_->num_steps(), at::kLong), ends);
+}
+
+TrainBatch BatchSet::advance(Denoiser& teacher, const at::Tensor& drawn, std::int64_t step) {
+  const std::vector<std::int64_t> shape{spec_.channels, spec_.size, spec_.size};
+  const std::int64_t count = drawn.size(0);
+
+  // Restart the drawn rows whose pass is over.
+  const Random start(seed_, Stream::pool_start);
+  const at::Tensor over =
+      drawn.masked_select(s_.index_select(0, drawn) == end_.index_select(0, drawn));
+  for (std::int64_t i = 0; i < over.size(0); ++i) {
+    const auto row = over[i].item<std::int64_t>();
+    const std::int64_t restarts = restarts_[row].item<std::int64_t>() + 1;
+    x_.narrow(0, row, 1).copy_(start.normal(static_cast<std::uint32_t>(restarts), row, 1, shape));
+    s_[row] = chain_->num_steps();
+    end_[row] = 0;
+    restarts_[row] = restarts;
+  }
+
+  // One teacher step gives both the student's targets and the rows' next states.
+  TrainBatch batch;
+  batch.x_t = x_.index_select(0, drawn).contiguous(at::MemoryFormat::ChannelsLast);
+  batch.t = s_.index_select(0, drawn) - 1;
+  const at::Tensor z = Random(seed_, Stream::pool_noise)
+                           .normal(static_cast<std::uint32_t>(step), kTrainingNoise, count, shape);
+  const TeacherStep next = teacher_step(teacher, *chain_, batch.x_t, batch.t, z, clip_);
+  batch.teacher = next.p;
+  batch.x_prev = next.x_prev;
+
+  // Grow the set with the first results, write the others back.
+  const std::int64_t grown = std::min(capacity_ - rows_, count);
+  if (grown > 0) {
+    x_.narrow(0, rows_, grown).copy_(next.x_prev.narrow(0, 0, grown));
+    s_.narrow(0, rows_, grown).copy_(batch.t.narrow(0, 0, grown));
+    rows_ += grown;
+  }
+  if (grown < count) {
+    const at::Tensor replaced = drawn.narrow(0, grown, count - grown);
+    x_.index_copy_(0, replaced, next.x_prev.narrow(0, grown, count - grown));
+    s_.index_copy_(0, replaced, batch.t.narrow(0, grown, count - grown));
+  }
+  return batch;
+}
+
+TensorMap BatchSet::state() const {
+  if (rows_ == 0) return {};
+  return {{"x", x_.narrow(0, 0, rows_).contiguous().clone()},
+          {"state", s_.narrow(0, 0, rows_).clone()},
+          {"end", end_.narrow(0, 0, rows_).clone()},
+          {"restarts", restarts_.narrow(0, 0, rows_).clone()}};
+}
+
+void BatchSet::restore(const TensorMap& state) {
+  rows_ = 0;
+  if (state.count("x") == 0) return;  // saved before the first batch
+  if (state.at("x").sizes().slice(1) != x_.sizes().slice(1) || state.at("x").size(0) > capacity_) {
+    throw ConfigError("the saved batch set has another shape than this run's");
+  }
+  fill(state.at("x"), state.at("state"), state.at("end"));
+  restarts_.narrow(0, 0, rows_).copy_(state.at("restarts"));
+}
+
+}  // namespace dkdm

@@ -1,0 +1,69 @@
+// The baselines' training step (dkdm/image_method.hpp).
+#include "dkdm/image_method.hpp"
+
+#include <cstdint>
+
+#include <ATen/ATen.h>
+
+#include "dkdm/diffusion.hpp"
+#include "dkdm/random.hpp"
+#include "dkdm/training_data.hpp"
+
+namespace dkdm {
+
+struct ImageMethod::Training {
+  GaussianDiffusion process;
+  TrainingImages images;
+  Random timestep, noise;
+  ImageSpec spec;
+  std::int64_t batch;
+};
+
+ImageMethod::ImageMethod(const Params& params)
+    : flip_(params.flag("flip")),
+      decode_(params.text("t0_term") == "decoder"),
+      vb_weight_(params.real("vb_weight")) {}
+
+ImageMethod::~ImageMethod() = default;
+
+ParamTable ImageMethod::params() {
+  return {flag("flip", true, "mirror each image left to right with probability 1/2"),
+          real("vb_weight", 1.0, "weight of the variational bound, in bits per dimension and step "
+                                 "(0 = noise prediction alone)")
+              .at_least(0),
+          text("t0_term", "decoder", "bound at t = 0: likelihood of the image's grey levels (decoder, "
+                                     "the authors' code), or the KL of every other step (kl)")
+              .one_of({"decoder", "kl"})};
+}
+
+void ImageMethod::start(const MethodContext& context, const std::filesystem::path&) {
+  training_.reset(new Training{
+      .process = GaussianDiffusion(context.diffusion),
+      .images = TrainingImages(sources(context), context.spec, context.batch, context.seed, flip_),
+      .timestep = Random(context.seed, Stream::timestep),
+      .noise = Random(context.seed, Stream::train_noise),
+      .spec = context.spec,
+      .batch = context.batch});
+}
+
+const GaussianDiffusion& ImageMethod::diffusion() const { return training_->process; }
+
+TrainBatch ImageMethod::next(std::int64_t step) {
+  const auto key = static_cast<std::uint32_t>(step);
+  const auto& [process, images, timestep, noise, spec, count] = *training_;
+  TrainBatch batch;
+  batch.x0 = training_->images.batch(step);
+  batch.t = timestep.integers(key, 0, count, process.num_steps());
+  batch.eps = noise.normal(key, 0, count, {spec.channels, spec.size, spec.size})
+                  .contiguous(at::MemoryFormat::ChannelsLast);
+  batch.x_t = process.q_sample(batch.x0, batch.t, batch.eps)
+                  .contiguous(at::MemoryFormat::ChannelsLast);
+  return batch;
+}
+
+LossTerms ImageMethod::loss(const TrainBatch& batch, const at::Tensor& output) const {
+  return hybrid_loss(training_->process, output, batch.x0, batch.x_t, batch.t, batch.eps,
+                     vb_weight_, decode_);
+}
+
+}  // namespace dkdm
