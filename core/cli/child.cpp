@@ -13,12 +13,12 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
 #include <iostream>
 #include <system_error>
 
 #include "cli/signals.hpp"
 #include "dkdm/error.hpp"
+#include "plugin/trial.hpp"
 
 namespace dkdm::cli {
 namespace {
@@ -186,12 +186,7 @@ class Reader {
 
 std::string crash_text(const ChildEnd& end) {
   if (!end.crashed()) return "it ended its process (exit code " + std::to_string(end.exit_code) + ")";
-  std::string name = strsignal(end.signal);
-  if (!name.empty() && name[0] >= 'A' && name[0] <= 'Z' && name.size() > 1 && name[1] >= 'a')
-    name[0] = static_cast<char>(name[0] - 'A' + 'a');
-  name += " (signal " + std::to_string(end.signal) + ")";
-  if (end.signal == SIGKILL) name += ", most likely because memory ran out";
-  return name;
+  return plugin::signal_text(end.signal);
 }
 
 ChildEnd in_child(const std::function<int(const Say&)>& work,

@@ -12,6 +12,7 @@
 
 #include "dkdm/plugin.hpp"
 #include "plugin/module.hpp"
+#include "plugin/trial.hpp"
 
 namespace dkdm::plugin {
 namespace {
@@ -95,10 +96,18 @@ void Registry::add(const fs::path& path, const std::string& origin) {
     }
     std::sort(files.begin(), files.end());
   }
-  for (const fs::path& file : files) {
+  std::erase_if(files, [&](const fs::path& file) {
     const fs::path real = fs::weakly_canonical(file, error);
-    if (!error && !seen_.insert(real).second) continue;
+    return !error && !seen_.insert(real).second;
+  });
+  const auto deaths = deaths_on_opening(files);
+  for (const fs::path& file : files) {
     try {
+      if (const auto death = deaths.find(file); death != deaths.end()) {
+        throw PluginError(file.string(), "open",
+                          death->second + "; correct what it does before it is used: its static "
+                                          "objects, its params()");
+      }
       load(file, origin);
     } catch (const std::exception& e) {
       refusals_.push_back({file, e.what()});

@@ -49,8 +49,8 @@ class DKDM_API Registry {
   explicit Registry(const std::vector<std::filesystem::path>& folders);
 
   // Loads a module (*.so), or every one of a folder in name order. One that fails is refused and
-  // never stops the others; a file that was added before is passed over. What was found stays where
-  // it is.
+  // never stops the others, not even by ending its process: it is opened in a child first. A file that
+  // was added before is passed over. What was found stays where it is.
   void add(const std::filesystem::path& path, const std::string& origin);
 
   const std::deque<PluginInfo>& plugins() const { return plugins_; }

@@ -121,6 +121,15 @@ TEST_CASE("plugins: parameters that cannot be had are a refusal", "[robustness][
   CHECK_THAT(fixture_refusal("wrong-default.so"), Contains("dropout: expected range 0…1, got 2"));
 }
 
+TEST_CASE("plugins: a module that ends its process is a refusal that says how", "[robustness][plugin]") {
+  CHECK_THAT(fixture_refusal("crashing-initialiser.so"),
+             Contains("when opened: aborted (signal 6)") && Contains("no table today") &&
+                 Contains("static objects"));
+  CHECK_THAT(fixture_refusal("exiting-initialiser.so"), Contains("when opened: exit code 0"));
+  CHECK_THAT(fixture_refusal("crashing-params.so"),
+             Contains("when asked for its parameters: segmentation fault (signal 11)"));
+}
+
 TEST_CASE("plugins: an unknown kind is refused with the known ones", "[robustness][plugin]") {
   CHECK_THAT(fixture_refusal("unknown-kind.so"),
              Contains("\"sampler\"") && Contains("student, teacher, dataset"));
