@@ -225,10 +225,12 @@ int cmd_eval(const Arguments& args, Context& context) {
   const auto asked = asked_metrics(options);
   const auto choice = choose_evaluator(options, context, asked);
   const auto evaluator = context.registry().evaluator(choice, session.host());
+  run::Progress progress;
+  session.host().set_progress(&progress);
   std::vector<ImageSet> samples;
   for (auto word = words.begin(); word + 1 != words.end(); ++word)
-    samples.push_back(open_images(*word, context, session.host()));
-  const ImageSet reference = open_images(words.back(), context, session.host());
+    samples.push_back(open_images(*word, context, session.host(), progress));
+  const ImageSet reference = open_images(words.back(), context, session.host(), progress);
   for (const auto& set : samples) {
     const auto count = set.images().size();
     if (count >= evaluator->least_samples()) continue;
@@ -239,8 +241,6 @@ int cmd_eval(const Arguments& args, Context& context) {
     run::warn_of_few_samples(*evaluator, count, session.host());
   }
 
-  run::Progress progress;
-  session.host().set_progress(&progress);
   progress.begin("reference");
   const auto key = run::prepare_reference(*evaluator, choice, reference.source, session.artifacts(),
                                           session.host());

@@ -36,10 +36,10 @@ int make_reference(const Arguments& args, Context& context) {
   const auto choice = choose_plugin(
       registry.find("evaluator", options.get<std::string>("evaluator")), overrides_of(options));
   const auto evaluator = registry.evaluator(choice, session.host());
-  auto set = open_images(options.words().front(), context, session.host());
   run::Progress progress;
-  progress.begin("reference");
   session.host().set_progress(&progress);
+  auto set = open_images(options.words().front(), context, session.host(), progress);
+  progress.begin("reference");
   const auto key =
       run::prepare_reference(*evaluator, choice, set.source, session.artifacts(), session.host());
   progress.end();

@@ -78,7 +78,8 @@ Params params_of(const ParamTable& table, const std::vector<std::string>& overri
 
 // The samples that a run evaluated: as it kept them, else drawn again from its weights, which gives
 // the same images.
-ImageSet open_run(const std::string& word, Context& context, Host& host) {
+ImageSet open_run(const std::string& word, Context& context, Host& host,
+                  run::Progress& progress) {
   RunSamples run{std::stoll(word), {}};
   run.samples = results::evaluated_samples(context.recorded_database(), run.run);
   const auto file = context.home() / run.samples.artifact / run::kSamplesFile;
@@ -92,10 +93,10 @@ ImageSet open_run(const std::string& word, Context& context, Host& host) {
   const auto model = host.load_model(model_folder(word, context), run.samples.weights);
   const auto spec =
       run::sampling_spec(section, count, run::derive_seed(run.samples.seed, "sample"));
-  return {word,
-          {"samples of run " + word,
-           run::sample_set(run::sample_images(host, model, spec), run.samples.key), std::nullopt},
-          run};
+  progress.begin("draw the samples of run " + word);
+  auto samples = run::sample_set(run::sample_images(host, model, spec), run.samples.key);
+  progress.end();
+  return {word, {"samples of run " + word, std::move(samples), std::nullopt}, run};
 }
 
 }  // namespace
@@ -105,14 +106,15 @@ const Dataset& ImageSet::images() const {
   return *source.images;
 }
 
-ImageSet open_images(const std::string& word, Context& context, Host& host) {
+ImageSet open_images(const std::string& word, Context& context, Host& host,
+                     run::Progress& progress) {
   if (fs::is_directory(word)) return open_folder(word, context, host);
   if (fs::exists(word)) return open_npz(word);
   const bool dataset = context.registry().lookup("dataset", word.substr(0, word.find(':')));
   if (!dataset && word.ends_with(".npz")) return open_npz(word);
   if (!word.empty() && word.size() < 19 &&
       word.find_first_not_of("0123456789") == std::string::npos)
-    return open_run(word, context, host);
+    return open_run(word, context, host, progress);
   return open_dataset(word, context, host);
 }
 

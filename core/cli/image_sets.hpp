@@ -9,6 +9,7 @@
 #include "cli/context.hpp"
 #include "dkdm/host.hpp"
 #include "results/runs.hpp"
+#include "run/progress.hpp"
 #include "run/reference.hpp"
 
 namespace dkdm::cli {
@@ -29,8 +30,10 @@ struct ImageSet {
 
 // In this order: an npz file (images in arr_0, or statistics, or both), a folder of images of one
 // size, a run's number, a dataset's name, with parameters as in "npz:file=a.npz,images=x". Throws
-// ConfigError or DataError: one line that says what was expected.
-ImageSet open_images(const std::string& word, Context& context, Host& host);
+// ConfigError or DataError: one line that says what was expected. A run's images may have to be drawn
+// again: `progress`, which the caller gave to the host, says how far that is.
+ImageSet open_images(const std::string& word, Context& context, Host& host,
+                     run::Progress& progress);
 
 // "key=value" texts as the checked parameters of a plugin; `given` besides.
 plugin::PluginChoice choose_plugin(const plugin::PluginInfo& info,

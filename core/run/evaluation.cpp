@@ -10,6 +10,7 @@
 #include "dkdm/io.hpp"
 #include "run/feed.hpp"
 #include "run/model_folder.hpp"
+#include "run/npz_images.hpp"
 
 namespace dkdm::run {
 namespace {
@@ -198,12 +199,12 @@ void evaluate_drawn(Bench& bench, const Evaluation& evaluation, const TrainedMod
 
 void evaluate_saved(Bench& bench, const Evaluation& evaluation, const fs::path& samples_folder,
                     const fs::path& folder, Manifest& manifest) {
-  const auto samples = open_samples(samples_folder);
-  const auto count = samples->size();
+  const NpzImages samples(samples_folder / kSamplesFile);
+  const auto count = samples.size();
   const auto evaluator = open_evaluator(bench, evaluation, count);
-  add_images(*evaluator, *samples, 0, count, bench.host);
+  add_images(*evaluator, samples, 0, count, bench.host);
   write_metrics(folder, to_json(finish(*evaluator, evaluation, count)));
-  write_grid(folder, samples->images(at::arange(std::min(count, kGridImages), at::kLong)));
+  write_grid(folder, samples.images(at::arange(std::min(count, kGridImages), at::kLong)));
   manifest.steps = count;
 }
 
