@@ -17,7 +17,7 @@ std::string network_size(const plugin::Registry& registry, const plugin::PluginI
   const ImageSpec spec;
   try {
     const auto network =
-        registry.student({info.kind, info.name, info.version, Params(info.params, {})}, spec, 0);
+        registry.student({info.kind, info.name, info.version, Params(info.params, {})}, {spec, {}}, 0);
     char flops[32];
     std::snprintf(flops, sizeof flops, "%.3g", double(nn::forward_flops(*network, spec)) / 1e9);
     return std::to_string(run::count_parameters(*network)) + " weights at the defaults, " + flops +

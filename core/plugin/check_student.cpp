@@ -82,7 +82,7 @@ class StudentChecks {
  private:
   std::shared_ptr<Denoiser> make(std::uint64_t seed) const { return make(seed, *spec_); }
   std::shared_ptr<Denoiser> make(std::uint64_t seed, const ImageSpec& spec) const {
-    auto network = subject_.registry.student(subject_.choice(), spec, seed);
+    auto network = subject_.registry.student(subject_.choice(), {spec, {}}, seed);
     run::to_channels_last(*network);
     return network;
   }
@@ -286,7 +286,7 @@ void check_student(const Subject& subject, Checklist& list) { StudentChecks(subj
 ImageSpec usual_spec(const Registry& registry, const PluginChoice& student) {
   for (const ImageSpec& spec : kSpecs) {
     try {
-      registry.student(student, spec, kSeed);
+      registry.student(student, {spec, {}}, kSeed);
       return spec;
     } catch (const PluginError& error) {
       if (!is_refusal(error)) throw;
@@ -297,7 +297,7 @@ ImageSpec usual_spec(const Registry& registry, const PluginChoice& student) {
 
 StudentCost student_cost(const Registry& registry, const PluginChoice& student,
                          const ImageSpec& spec, std::int64_t batch) {
-  const auto network = registry.student(student, spec, kSeed);
+  const auto network = registry.student(student, {spec, {}}, kSeed);
   run::to_channels_last(*network);
   StudentCost cost;
   cost.parameters = run::count_parameters(*network);

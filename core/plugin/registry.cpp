@@ -189,10 +189,10 @@ std::shared_ptr<T> Registry::make(const PluginChoice& choice, Context* context) 
                             [destroy = table.destroy](T* made) { destroy(made); });
 }
 
-std::shared_ptr<Denoiser> Registry::student(const PluginChoice& choice, const ImageSpec& spec,
+std::shared_ptr<Denoiser> Registry::student(const PluginChoice& choice, const StudentContext& context,
                                             std::uint64_t seed) const {
   const SeededGenerator generator(seed);
-  return make<Denoiser>(choice, &spec);
+  return make<Denoiser>(choice, &context);
 }
 
 std::shared_ptr<Teacher> Registry::teacher(const PluginChoice& choice, Host& host) const {

@@ -66,7 +66,7 @@ class DKDM_API Registry {
   // Each throws PluginError naming plugin and message when the constructor throws (with the exit
   // code of a dkdm::Error), Interrupted when it was stopped. `seed` decides a student's initial
   // weights: LibTorch's default CPU generator is seeded with it, and afterwards as it was before.
-  std::shared_ptr<Denoiser> student(const PluginChoice& choice, const ImageSpec& spec,
+  std::shared_ptr<Denoiser> student(const PluginChoice& choice, const StudentContext& context,
                                     std::uint64_t seed) const;
   std::shared_ptr<Teacher> teacher(const PluginChoice& choice, Host& host) const;
   std::shared_ptr<Dataset> dataset(const PluginChoice& choice, Host& host) const;

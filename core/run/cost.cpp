@@ -2,32 +2,34 @@
 
 #include <chrono>
 
+#include "run/determinants.hpp"
 #include "run/model_folder.hpp"
 
 namespace dkdm::run {
 
-CostModel::Measured& CostModel::entry(const plugin::PluginChoice& student, const ImageSpec& spec) {
-  const std::string name = student.name + '\n' + student.params.canonical() +
-                           std::to_string(spec.channels) + 'x' + std::to_string(spec.size);
+CostModel::Measured& CostModel::entry(const plugin::PluginChoice& student, const StudentContext& context) {
+  const std::string name = student.name + '\n' + student.params.canonical() + '\n' +
+                           describe(context.spec) + '\n' + describe(context.diffusion);
   const auto [found, added] = measured_.try_emplace(name);
   if (added)
-    found->second.parameters = count_parameters(*registry_.student(student, spec, /*seed=*/0));
+    found->second.parameters = count_parameters(*registry_.student(student, context, /*seed=*/0));
   return found->second;
 }
 
-std::int64_t CostModel::parameters(const plugin::PluginChoice& student, const ImageSpec& spec) {
-  return entry(student, spec).parameters;
+std::int64_t CostModel::parameters(const plugin::PluginChoice& student, const StudentContext& context) {
+  return entry(student, context).parameters;
 }
 
-double CostModel::forward_s(const plugin::PluginChoice& student, const ImageSpec& spec) {
-  auto& measured = entry(student, spec);
+double CostModel::forward_s(const plugin::PluginChoice& student, const StudentContext& context) {
+  auto& measured = entry(student, context);
   if (measured.forward_s >= 0) return measured.forward_s;
-  const auto network = registry_.student(student, spec, /*seed=*/0);
+  const auto network = registry_.student(student, context, /*seed=*/0);
   to_channels_last(*network);
   network->eval();
   at::NoGradGuard no_grad;
   // A large network shows its rate with few images; a small one needs a batch.
   const std::int64_t batch = measured.parameters > 5'000'000 ? 2 : 32;
+  const ImageSpec& spec = context.spec;
   const auto x_t = at::zeros({batch, spec.channels, spec.size, spec.size})
                        .contiguous(at::MemoryFormat::ChannelsLast);
   const auto t = at::zeros({batch}, at::kLong);

@@ -14,8 +14,8 @@ class DKDM_API CostModel {
  public:
   explicit CostModel(const plugin::Registry& registry) : registry_(registry) {}
 
-  double forward_s(const plugin::PluginChoice& student, const ImageSpec& spec);
-  std::int64_t parameters(const plugin::PluginChoice& student, const ImageSpec& spec);
+  double forward_s(const plugin::PluginChoice& student, const StudentContext& context);
+  std::int64_t parameters(const plugin::PluginChoice& student, const StudentContext& context);
 
   // Forward, backward and update of one training example, in forwards (measured: 3.0 to 3.6).
   static constexpr double kTrainingForwards = 3.3;
@@ -25,7 +25,7 @@ class DKDM_API CostModel {
     std::int64_t parameters = 0;
     double forward_s = -1;
   };
-  Measured& entry(const plugin::PluginChoice& student, const ImageSpec& spec);
+  Measured& entry(const plugin::PluginChoice& student, const StudentContext& context);
 
   const plugin::Registry& registry_;
   std::map<std::string, Measured> measured_;

@@ -84,7 +84,8 @@ ModelDescription read_model_description(const std::filesystem::path& folder,
 TrainedModel load_model(const std::filesystem::path& folder, const std::string& weights,
                         const plugin::Registry& registry) {
   const auto description = read_model_description(folder, registry);
-  auto network = registry.student(description.student, description.spec, /*seed=*/0);
+  auto network = registry.student(description.student,
+                                  {description.spec, description.diffusion}, /*seed=*/0);
   to_channels_last(*network);
   TensorMap target;
   for (const auto& entry : network->named_parameters()) {
@@ -101,11 +102,11 @@ TrainedModel load_model(const std::filesystem::path& folder, const std::string& 
 
 std::shared_ptr<Denoiser> untrained_student(const std::string& name,
                                             const std::map<std::string, Value>& values,
-                                            const ImageSpec& spec,
+                                            const StudentContext& context,
                                             const plugin::Registry& registry) {
   const auto& info = registry.find("student", name);
   auto network = registry.student(
-      {info.kind, info.name, info.version, Params(info.params, values, name)}, spec, /*seed=*/0);
+      {info.kind, info.name, info.version, Params(info.params, values, name)}, context, /*seed=*/0);
   to_channels_last(*network);
   for (auto& parameter : network->parameters()) parameter.set_requires_grad(false);
   network->eval();

@@ -31,7 +31,7 @@ DKDM_API TrainedModel load_model(const std::filesystem::path& folder, const std:
 // A student by its plugin's name, for weights that come from elsewhere (Host::student).
 DKDM_API std::shared_ptr<Denoiser> untrained_student(const std::string& name,
                                                      const std::map<std::string, Value>& values,
-                                                     const ImageSpec& spec,
+                                                     const StudentContext& context,
                                                      const plugin::Registry& registry);
 
 // Below the model folder `trained`: the weights as they were after `step` steps, a model folder too.

@@ -99,7 +99,7 @@ class Planner {
   const std::string& key(std::size_t stage) const { return plan_.stages[stage].key; }
 
   double forward_s(const plugin::PluginChoice& student) {
-    return estimate_ ? cost_.forward_s(student, spec_) : 0;
+    return estimate_ ? cost_.forward_s(student, {spec_, experiment_.diffusion}) : 0;
   }
   double teacher_forward_s() {
     return experiment_.teacher_training ? forward_s(experiment_.teacher_training->student) : 0;
@@ -422,7 +422,7 @@ class Planner {
     if (row.training) record.method = row.training->method.name;  // "" marks the teacher
     if (training) {
       record.student = training->student.name;
-      record.parameters = cost_.parameters(training->student, spec_);
+      record.parameters = cost_.parameters(training->student, {spec_, experiment_.diffusion});
     }
     record.teacher = experiment_.teacher.name;
     record.dataset = experiment_.dataset.name;

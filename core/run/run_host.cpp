@@ -25,8 +25,8 @@ TrainedModel RunHost::load_model(const std::filesystem::path& folder, const std:
 
 std::shared_ptr<Denoiser> RunHost::student(const std::string& name,
                                            const std::map<std::string, Value>& values,
-                                           const ImageSpec& spec) {
-  return untrained_student(name, values, spec, registry_);
+                                           const StudentContext& context) {
+  return untrained_student(name, values, context, registry_);
 }
 
 }  // namespace dkdm::run

@@ -23,7 +23,7 @@ class DKDM_API RunHost final : public Host {
   TrainedModel load_model(const std::filesystem::path& folder, const std::string& weights) override;
   std::shared_ptr<Denoiser> student(const std::string& name,
                                     const std::map<std::string, Value>& values,
-                                    const ImageSpec& spec) override;
+                                    const StudentContext& context) override;
 
  private:
   const plugin::Registry& registry_;

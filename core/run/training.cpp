@@ -66,7 +66,8 @@ void train_student(Bench& bench, const TrainingJob& job, const TrainingInputs& i
   method->start(method_context(bench, job, inputs, method->needs(), loaded), inputs.pool);
 
   const auto student =
-      bench.registry.student(job.training.student, job.spec, derive_seed(job.seed, "initialise"));
+      bench.registry.student(job.training.student, {job.spec, job.diffusion},
+                             derive_seed(job.seed, "initialise"));
   to_channels_last(*student);
   auto kept = job.kept;
   kept.keep = [&](std::int64_t step, const TensorMap& weights) {

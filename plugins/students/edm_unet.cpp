@@ -179,15 +179,13 @@ class EdmUnet final : public Denoiser {
         real("dropout", 0.13, "in the residual blocks").between(0, 0.999),
         flag("precondition", false, "EDM's scaling of input and output by the noise level"),
         real("sigma_data", 0.5, "spread of the images, where preconditioned").between(0.01, 10),
-        text("schedule", "cosine", "that of [diffusion], where preconditioned")
-            .one_of({"cosine", "linear", "scaled_linear"}),
-        integer("diffusion_steps", 1000, "steps of [diffusion], where preconditioned").at_least(2),
         flag("learn_sigma", true, "predict the variance as well"),
     };
   }
 
-  EdmUnet(const Params& params, const ImageSpec& spec)
-      : noise_channels_(params.integer("model_channels")), channels_(spec.channels) {
+  EdmUnet(const Params& params, const StudentContext& context)
+      : noise_channels_(params.integer("model_channels")), channels_(context.spec.channels) {
+    const ImageSpec& spec = context.spec;
     check(params, spec.size);
     const auto base = params.integer("model_channels"), blocks = params.integer("num_blocks");
     const auto emb = base * params.integer("channel_mult_emb");
@@ -250,9 +248,9 @@ class EdmUnet final : public Denoiser {
 
     if (!params.flag("precondition")) return;
     sigma_data_ = params.real("sigma_data");
-    const GaussianDiffusion process({.schedule = params.text("schedule"),
-                                     .steps = params.integer("diffusion_steps"),
-                                     .respacing = ""});
+    DiffusionConfig whole = context.diffusion;
+    whole.respacing.clear();
+    const GaussianDiffusion process(whole);
     std::vector<double> log_sigma;
     for (const double a : process.tables().alpha_bar) log_sigma.push_back(std::log((1 - a) / a) / 2);
     log_sigma_ = register_buffer("log_sigma", at::tensor(log_sigma, at::kDouble));
@@ -319,4 +317,4 @@ class EdmUnet final : public Denoiser {
 
 }  // namespace
 
-DKDM_STUDENT("edm-unet", "1", "DDPM++ UNet as in EDM, its preconditioning off or on", EdmUnet)
+DKDM_STUDENT("edm-unet", "2", "DDPM++ UNet as in EDM, its preconditioning off or on", EdmUnet)

@@ -100,7 +100,7 @@ class GuidedDiffusion final : public dkdm::Teacher {
 
     auto tensors = stripped(state.tensors, arch::common_prefix(shapes).size());
     choose_label(plan, tensors, file);
-    auto network = host_.student(plan.student, plan.values, plan.spec);
+    auto network = host_.student(plan.student, plan.values, {plan.spec, plan.diffusion});
     dkdm::io::load_strictly(tensors, *network, file.string());
     say(file, state.path, recognised.text, plan, *network);
     using dkdm::teachers::Prediction;

@@ -26,8 +26,8 @@ const Json& networks() {
 
 // Student `name` of `given`, filled, in evaluation mode.
 std::shared_ptr<Denoiser> filled(const std::string& name, const Given& given,
-                                 const ImageSpec& spec) {
-  auto network = fixtures::student(name, given, spec);
+                                 const ImageSpec& spec, const DiffusionConfig& diffusion = {}) {
+  auto network = fixtures::student(name, given, spec, /*seed=*/0, diffusion);
   fixtures::fill_parameters(*network);
   network->eval();
   return network;
@@ -96,11 +96,14 @@ TEST_CASE("edm-unet: eps follows from D(x; sigma) of EDM's Table 1 at every step
               {"attn_resolutions", std::vector<std::int64_t>{4}}};
   const auto plain = filled("edm-unet", given, spec);  // F(x, noise label)
   given["precondition"] = true;
-  given["schedule"] = schedule;
   given["sigma_data"] = s;
-  const auto network = filled("edm-unet", given, spec);
+  // The run's own process; that a chain of it is respaced changes no step's noise level.
+  DiffusionConfig diffusion{.schedule = schedule, .respacing = "10"};
+  if (schedule != "cosine") diffusion.beta_end = 0.01;
+  const auto network = filled("edm-unet", given, spec, diffusion);
 
-  const GaussianDiffusion process({.schedule = schedule, .respacing = ""});
+  diffusion.respacing.clear();
+  const GaussianDiffusion process(diffusion);
   const at::Tensor x_t = golden::u_fill(5000, {4, 2, 8, 8}, 1.7);
   const std::vector<std::int64_t> steps{0, 30, 500, 999};
   const at::Tensor out = network->forward(x_t, at::tensor(steps, at::kLong));

@@ -243,7 +243,6 @@ TEST_CASE("students: impossible parameters are refused with what would be right"
       {"edm-unet", {}, 34, "34 pixels, cannot be halved 2 times", "fewer levels"},
       {"edm-unet", {{"attn_resolutions", List{12}}}, 32, "attn_resolutions has 12", "32, 16, 8"},
       {"edm-unet", {{"channel_mult", List{}}}, 32, "channel_mult is empty", "[1, 2]"},
-      {"edm-unet", {{"schedule", "sigmoid"}}, 32, "sigmoid", "scaled_linear"},
       {"mlp-mixer", {{"patch_size", std::int64_t{5}}}, 32, "patch_size is 5", "divisor of the image"},
       {"mlp-mixer", {{"hidden_dim", std::int64_t{63}}}, 32, "hidden_dim is 63", "even number"},
   }));

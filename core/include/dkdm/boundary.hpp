@@ -2,7 +2,8 @@
 // returns a table. The front of the table never changes; the host compares ABI number and build id
 // for equality before it touches anything behind them, because C++ types cross. Last line of a plugin:
 //
-//   DKDM_STUDENT("my-net", "1", "one line", MyNet)      // MyNet(const Params&, const ImageSpec&)
+//   DKDM_STUDENT("my-net", "1", "one line", MyNet)      // MyNet(const Params&, const ImageSpec&), or
+//                                                       // MyNet(const Params&, const StudentContext&)
 //   DKDM_TEACHER / DKDM_DATASET / DKDM_BASELINE / DKDM_DISTILLATION / DKDM_EVALUATOR
 //                                                       // T(const Params&, Host&)
 // and `static ParamTable T::params()`. Include the header of the kind as well (dkdm/denoiser.hpp, …).
@@ -20,7 +21,7 @@
 #include "dkdm/params.hpp"
 
 namespace dkdm {
-struct ImageSpec;
+struct StudentContext;
 class Host;
 class Denoiser;
 class Teacher;
@@ -29,7 +30,7 @@ class Method;
 class Evaluator;
 }  // namespace dkdm
 
-#define DKDM_ABI 3
+#define DKDM_ABI 4
 #define DKDM_STR_(x) #x
 #define DKDM_STR(x) DKDM_STR_(x)
 #define DKDM_BUILD_ID                                                                       \
@@ -49,7 +50,7 @@ struct DkdmPluginTable {
   const char* summary;
   dkdm::ParamTable (*params)();
   // Returns the object, or null with `error` and `exit_code` (dkdm::ExitCode) filled. `context` is
-  // ImageSpec (student) or Host.
+  // StudentContext (student) or Host.
   void* (*create)(const dkdm::Params* params, void* context, char* error, std::size_t error_size,
                   int* exit_code);
   void (*destroy)(void* object);
@@ -57,6 +58,16 @@ struct DkdmPluginTable {
 }
 
 namespace dkdm::detail {
+
+// A student that needs the images' shape alone takes that in place of the whole context.
+template <class T, class Context>
+T* make(const Params& params, Context& context) {
+  if constexpr (std::is_constructible_v<T, const Params&, Context&>) {
+    return new T(params, context);
+  } else {
+    return new T(params, context.spec);
+  }
+}
 
 // Base is the kind's interface: create and destroy pass it through void*.
 template <class Base, class T, class Context>
@@ -67,7 +78,7 @@ void* create(const Params* params, void* context, char* error, std::size_t error
     *exit_code = static_cast<int>(code);
   };
   try {
-    return static_cast<Base*>(new T(*params, *static_cast<Context*>(context)));
+    return static_cast<Base*>(make<T>(*params, *static_cast<Context*>(context)));
   } catch (const Error& e) {
     say(e.what(), e.exit_code());
   } catch (const std::exception& e) {
@@ -95,7 +106,7 @@ void destroy(void* object) {
   }
 
 #define DKDM_STUDENT(NAME, VERSION, SUMMARY, T) \
-  DKDM_PLUGIN_("student", dkdm::Denoiser, const dkdm::ImageSpec, NAME, VERSION, SUMMARY, T)
+  DKDM_PLUGIN_("student", dkdm::Denoiser, const dkdm::StudentContext, NAME, VERSION, SUMMARY, T)
 #define DKDM_TEACHER(NAME, VERSION, SUMMARY, T) \
   DKDM_PLUGIN_("teacher", dkdm::Teacher, dkdm::Host, NAME, VERSION, SUMMARY, T)
 #define DKDM_DATASET(NAME, VERSION, SUMMARY, T) \

@@ -32,12 +32,12 @@ class DKDM_API Host {
   // A model folder that this suite trained: weights "ema" or "raw". Throws DataError.
   virtual TrainedModel load_model(const std::filesystem::path& folder,
                                   const std::string& weights) = 0;
-  // The student plugin `name` for images of `spec`, built and with initial weights: evaluation mode,
+  // The student plugin `name` for `context`, built and with initial weights: evaluation mode,
   // no gradient, convolutions in channels-last memory. `values` overrides its defaults. Throws
   // ConfigError for an unknown name or parameter, PluginError for a network that cannot be.
   virtual std::shared_ptr<Denoiser> student(const std::string& name,
                                             const std::map<std::string, Value>& values,
-                                            const ImageSpec& spec) = 0;
+                                            const StudentContext& context) = 0;
 };
 
 }  // namespace dkdm
