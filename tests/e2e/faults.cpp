@@ -9,52 +9,25 @@
 
 #include <map>
 
+#include "e2e/fixture_experiment.hpp"
 #include "e2e/program.hpp"
 
 namespace {
 
 using e2e::Output;
 using e2e::Program;
+using e2e::WithFixtures;
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-const char* const kExperiment = R"toml(
-[experiment]
-name = "faults"
-[dataset]
-plugin = "fixture-images"
-[teacher]
-plugin = "checkpoint"
-[teacher.student]
-plugin = "fixture-student"
-[teacher.method]
-plugin = "data-based"
-[student]
-plugin = "fixture-student"
-[train]
-batch = 4
-steps = 3
-[sample]
-count = 8
-respacing = "2"
-[evaluator]
-plugin = "fixture-metric"
+const std::string kExperiment = e2e::fixture_experiment("name = \"faults\"", R"toml(
 [[row]]
 id = "teacher"
 teacher = true
 [[row]]
 id = "data_based"
 method = { plugin = "data-based" }
-)toml";
-
-const fs::path kFixtures = fs::path(DKDM_BUILD_DIR) / "tests/fixtures/plugins";
-
-// Fixture plugins for every program that this test starts.
-class WithFixtures {
- public:
-  WithFixtures() { ::setenv("DKDM_PLUGIN_PATH", kFixtures.c_str(), 1); }
-  ~WithFixtures() { ::unsetenv("DKDM_PLUGIN_PATH"); }
-};
+)toml");
 
 // A mount that only this process and its children see; gone with the object.
 class Mount {

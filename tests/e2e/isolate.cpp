@@ -3,65 +3,39 @@
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
+#include "e2e/fixture_experiment.hpp"
 #include "e2e/program.hpp"
 
 namespace {
 
+using e2e::kFixtures;
 using e2e::Output;
 using e2e::Program;
+using e2e::WithFixtures;
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-const char* const kExperiment = R"toml(
-[experiment]
-name = "crashes"
-isolate = true
-[dataset]
-plugin = "fixture-images"
-[teacher]
-plugin = "checkpoint"
-[teacher.student]
-plugin = "fixture-student"
-[teacher.method]
-plugin = "data-based"
-[student]
-plugin = "fixture-student"
-[train]
-batch = 4
-steps = 3
-[sample]
-count = 8
-respacing = "2"
-[evaluator]
-plugin = "fixture-metric"
+const std::string kExperiment = e2e::fixture_experiment("name = \"crashes\"\nisolate = true", R"toml(
 [[row]]
 id = "before"
 method = { plugin = "data-based" }
 [[row]]
 id = "segfault"
 method = { plugin = "data-based" }
-student = { plugin = "fixture-faulty-student", fault = "crash in training" }
+student = { plugin = "fixture-crashing-student", where = "training" }
 [[row]]
 id = "killed"
 method = { plugin = "data-based" }
-student = { plugin = "fixture-faulty-student", fault = "killed in training" }
+student = { plugin = "fixture-crashing-student", where = "training, killed" }
 [[row]]
 id = "constructor"
 method = { plugin = "data-based" }
-student = { plugin = "fixture-faulty-student", fault = "crash in constructor" }
+student = { plugin = "fixture-crashing-student", where = "constructor" }
 [[row]]
 id = "after"
 method = { plugin = "data-based" }
 student = { width = 16 }
-)toml";
-
-const fs::path kFixtures = fs::path(DKDM_BUILD_DIR) / "tests/fixtures/plugins";
-
-class WithFixtures {
- public:
-  WithFixtures() { ::setenv("DKDM_PLUGIN_PATH", kFixtures.c_str(), 1); }
-  ~WithFixtures() { ::unsetenv("DKDM_PLUGIN_PATH"); }
-};
+)toml");
 
 bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
@@ -106,10 +80,10 @@ TEST_CASE("isolate: a crash is a failed run that names plugin, stage and signal,
     for (const auto& word : words) CHECK(has(text(runs[row], "message"), word));
     CHECK(has(output.err, std::string("failed: ") + row + ", seed 0, " + stage));
   };
-  check_failed("segfault", "train", {"fixture-faulty-student", "faulty-student.so",
+  check_failed("segfault", "train", {"fixture-crashing-student", "crashing-student.so",
                                      "segmentation fault (signal 11)", "dkdm plugins check"});
-  check_failed("killed", "train", {"fixture-faulty-student", "killed (signal 9)", "memory"});
-  check_failed("constructor", "plan", {"fixture-faulty-student", "aborted (signal 6)"});
+  check_failed("killed", "train", {"fixture-crashing-student", "killed (signal 9)", "memory"});
+  check_failed("constructor", "plan", {"fixture-crashing-student", "aborted (signal 6)"});
 
   // The same command goes on: what is done stays, what failed is one more attempt of the same run.
   const auto again = program.run({"run", file});
@@ -152,7 +126,7 @@ TEST_CASE("isolate: without it, the next start says which stage and plugin a cra
   const auto crashed = states(program)["segfault"];
   CHECK(text(crashed, "status") == "crashed");
   CHECK(text(crashed, "stage") == "train");
-  CHECK(has(text(crashed, "message"), "plugin fixture-faulty-student"));
+  CHECK(has(text(crashed, "message"), "plugin fixture-crashing-student"));
 }
 
 TEST_CASE("plugins check: a checklist, and the exit code says whether all passed", "[e2e][plugins]") {
@@ -174,13 +148,13 @@ TEST_CASE("plugins check: a checklist, and the exit code says whether all passed
   CHECK(has(broken.out, "✗ labels"));
   CHECK(has(broken.out, "1 of 9 checks failed."));
 
-  const auto crash = program.run({"plugins", "check", "fixture-faulty-student", "--set",
-                                  "fault=crash in forward"});
+  const auto crash = program.run({"plugins", "check", "fixture-crashing-student", "--set",
+                                  "where=forward"});
   INFO(crash.out << crash.err);
   CHECK(crash.exit_code == 1);
   CHECK(has(crash.out, "✗ image sizes"));
   CHECK(has(crash.out, "segmentation fault (signal 11) in "));
-  CHECK(has(crash.out, "faulty-student.so"));
+  CHECK(has(crash.out, "crashing-student.so"));
 }
 
 TEST_CASE("plugins check: what cannot be checked is said in one line", "[e2e][plugins]") {
@@ -190,6 +164,10 @@ TEST_CASE("plugins check: what cannot be checked is said in one line", "[e2e][pl
   CHECK(refused.exit_code == 1);
   CHECK(has(refused.out, "✗ handshake"));
   CHECK(has(refused.out, "plugin ABI 999"));
+  const auto dying = program.run({"plugins", "check", kFixtures / "crashing-initialiser.so"});
+  CHECK(dying.exit_code == 1);
+  CHECK(has(dying.out, "✗ handshake"));
+  CHECK(has(dying.out, "ends its process when opened: aborted (signal 6)"));
   const auto unknown = program.run({"plugins", "check", "fixture-studnet"});
   CHECK(unknown.exit_code == 2);
   CHECK(has(unknown.err, "did you mean fixture-student?"));
