@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "dkdm/boundary.hpp"
+#include "dkdm/diffusion.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/teacher.hpp"
 
