@@ -152,17 +152,13 @@ std::vector<run::MetricRecord> records_of(const Measured& measured, const Evalua
   return records;
 }
 
-std::string quoted(const std::string& text) {
-  return text.find_first_of(" '\"\\$*?;&|<>()") == std::string::npos ? text : "'" + text + "'";
-}
-
 // Samples that are no run's get a run of their own, of the experiment "eval".
 run::RunRecord run_of(const Measured& measured, const ImageSet& reference,
                       const plugin::PluginChoice& choice, const std::string& reference_key) {
-  std::string command = "dkdm eval " + quoted(measured.samples->name) + " " +
-                        quoted(reference.name) + " --evaluator " + choice.name;
+  std::string command = "dkdm eval " + shell_quoted(measured.samples->name) + " " +
+                        shell_quoted(reference.name) + " --evaluator " + choice.name;
   for (const auto& [name, value] : choice.params.values())
-    command += " --set " + quoted(name + "=" + to_text(value));
+    command += " --set " + shell_quoted(name + "=" + to_text(value));
   run::RunRecord record;
   record.key = run::content_key({{"stage", "eval"},
                                  {"samples", measured.samples->source.images->fingerprint()},

@@ -148,20 +148,27 @@ std::vector<std::string> fields(const std::string& line, std::size_t count) {
   return parts;
 }
 
-std::string crashed(const ChildEnd& end) {
+// `args` are those of this command.
+std::string crashed(const ChildEnd& end, const Arguments& args) {
+  std::string again = fs::read_symlink("/proc/self/exe").string() + " plugins check";
+  for (const std::string& arg : args) again += ' ' + shell_quoted(arg);
   return "it died: " + crash_text(end) +
          (end.module.empty() ? "" : " in " + end.module.string()) +
-         "; a debugger shows where: gdb -ex 'set follow-fork-mode child' --args dkdm plugins check …";
+         "; a debugger shows where: gdb -ex run --args " + again + " --in-process";
 }
 
-// All checks, each finding handed on as it comes. Returns the exit code of a test that could not be
-// carried to its end (the child has said why), else 0.
-int run_checks(const Found& found, const Params& params, Report& report) {
+// All checks, each finding handed on as it comes, in a child unless a debugger is to see them. Returns the
+// exit code of a test that could not be carried to its end (the child has said why), else 0.
+int run_checks(const Found& found, const Params& params, bool in_process, const Arguments& args,
+               Report& report) {
   std::string under_way = "loading";
   bool over = false;
   const auto work = [&](const Say& say) {
     run::RunHost host(*found.registry, stop_requested, nullptr);
-    plugin::Checklist list([&](const std::string& check) { say("begun\t" + check); },
+    plugin::Checklist list([&](const std::string& check) {
+                             if (stop_requested) throw Interrupted();
+                             say("begun\t" + check);
+                           },
                            [&](const Finding& f) {
                              say("found\t" + std::to_string(int(f.outcome)) + '\t' + f.check + '\t' +
                                  f.text);
@@ -181,9 +188,10 @@ int run_checks(const Found& found, const Params& params, Report& report) {
       report.add({parts[2], static_cast<Outcome>(std::stoi(parts[1])), parts[3]});
     }
   };
+  if (in_process) return work(heard);
   const ChildEnd end = in_child(work, heard, {found.info->file});
   if (end.crashed() || (!over && end.exit_code == 0))
-    report.add({under_way, Outcome::failed, crashed(end)});
+    report.add({under_way, Outcome::failed, crashed(end, args)});
   return end.exit_code;
 }
 
@@ -213,14 +221,14 @@ std::string cost_text(const plugin::Registry& registry, const plugin::PluginChoi
   return text;
 }
 
-void add_costs(const Found& found, const Params& params, Report& report) {
+void add_costs(const Found& found, const Params& params, const Arguments& args, Report& report) {
   constexpr const char* kYardstick = "adm-unet";
   const plugin::PluginInfo& info = *found.info;
   std::optional<ImageSpec> spec;
   ChildEnd end;
   std::string text =
       cost_text(*found.registry, {info.kind, info.name, info.version, params}, spec, end);
-  if (end.crashed()) text = crashed(end);
+  if (end.crashed()) text = crashed(end, args);
   if (text.empty()) text = "no training step could be made; the checks above say why";
   const bool measured = spec.has_value();
   if (const auto* other = found.registry->lookup("student", kYardstick);
@@ -241,7 +249,8 @@ int cmd_plugins_check(const Arguments& args, Context& context) {
                   "does not. Ends with 1 when a check failed.");
   options.with_format().with_words(1);
   options.add()("set", po::value<std::vector<std::string>>()->composing()->value_name("NAME=VALUE"),
-                "a parameter of the plugin, its default otherwise");
+                "a parameter of the plugin, its default otherwise")(
+      "in-process", "no child processes, for a debugger: a crash ends the test, costs are left out");
   if (!options.parse(args)) return 0;
   if (options.words().empty()) options.misuse("plugins check: which one, a name or a file?");
 
@@ -252,8 +261,10 @@ int cmd_plugins_check(const Arguments& args, Context& context) {
     return report.end();
   }
   const Params params = params_of(*found.info, options);
-  if (const int code = run_checks(found, params, report)) return code;
-  if (found.info->kind == "student") add_costs(found, params, report);
+  const bool in_process = options.has("in-process");
+  if (const int code = run_checks(found, params, in_process, args, report)) return code;
+  if (stop_requested) return static_cast<int>(ExitCode::interrupted);
+  if (found.info->kind == "student" && !in_process) add_costs(found, params, args, report);
   return report.end();
 }
 

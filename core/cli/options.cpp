@@ -73,4 +73,9 @@ std::vector<std::string> Options::words() const {
   return has("words") ? get<std::vector<std::string>>("words") : std::vector<std::string>{};
 }
 
+std::string shell_quoted(const std::string& argument) {
+  const bool plain = argument.find_first_of(" '\"\\$*?;&|<>()") == std::string::npos;
+  return plain ? argument : "'" + argument + "'";
+}
+
 }  // namespace dkdm::cli

@@ -48,4 +48,7 @@ class Options {
   results::Format format_{};
 };
 
+// An argument as a shell takes it.
+std::string shell_quoted(const std::string& argument);
+
 }  // namespace dkdm::cli

@@ -155,6 +155,23 @@ TEST_CASE("plugins check: a checklist, and the exit code says whether all passed
   CHECK(has(crash.out, "✗ image sizes"));
   CHECK(has(crash.out, "segmentation fault (signal 11) in "));
   CHECK(has(crash.out, "crashing-student.so"));
+  CHECK(has(crash.out, "where=forward --in-process"));  // what a debugger runs
+  const auto debugged = program.run({"plugins", "check", "fixture-crashing-student", "--set",
+                                     "where=forward", "--in-process"});
+  CHECK(debugged.exit_code == 128 + SIGSEGV);
+  const auto in_process = program.run({"plugins", "check", "fixture-student", "--in-process"});
+  CHECK(in_process.exit_code == 0);
+  CHECK(has(in_process.out, "All 14 checks passed."));  // all but the costs
+}
+
+TEST_CASE("plugins check: Ctrl-C stops it after the check under way", "[e2e][plugins]") {
+  const Program program;
+  const auto under_way = [&] { return has(e2e::read_file(program.home() / "stdout"), "handshake"); };
+  const auto stopped = program.run_until({"plugins", "check", "adm-unet"}, under_way, SIGTERM);
+  INFO(stopped.out << stopped.err);
+  CHECK(stopped.exit_code == 130);
+  CHECK(has(stopped.err, "stopping at the next safe point"));
+  CHECK_FALSE(has(stopped.out, "checks passed"));
 }
 
 TEST_CASE("plugins check: what cannot be checked is said in one line", "[e2e][plugins]") {
