@@ -14,6 +14,7 @@ struct Command {
   const char* name;
   const char* summary;
   int (*run)(const Arguments& args, Context& context);
+  bool computes = false;  // with LibTorch's worker threads
 };
 
 // In the order of the program's help.

@@ -61,6 +61,7 @@ class Program {
     if (child == 0) {
       ::setenv("DKDM_HOME", (store.empty() ? home_ : store).c_str(), 1);
       ::setenv("OMP_NUM_THREADS", "2", 1);
+      ::setenv("GOMP_SPINCOUNT", "20000", 0);  // as the program would by starting again
       std::freopen((home_ / "stdout").c_str(), "w", stdout);
       std::freopen((home_ / "stderr").c_str(), "w", stderr);
       std::vector<char*> argv;
