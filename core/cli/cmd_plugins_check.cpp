@@ -157,8 +157,8 @@ std::string crashed(const ChildEnd& end, const Arguments& args) {
          "; a debugger shows where: gdb -ex run --args " + again + " --in-process";
 }
 
-// All checks, each finding handed on as it comes, in a child unless a debugger is to see them. Returns the
-// exit code of a test that could not be carried to its end (the child has said why), else 0.
+// All checks, each finding handed on as it comes; in a child, unless a debugger is to see them. Returns
+// the exit code of a test that could not be carried to its end (the child has said why), else 0.
 int run_checks(const Found& found, const Params& params, bool in_process, const Arguments& args,
                Report& report) {
   std::string under_way = "loading";

@@ -7,7 +7,8 @@
 
 namespace dkdm::run {
 
-CostModel::Measured& CostModel::entry(const plugin::PluginChoice& student, const StudentContext& context) {
+CostModel::Measured& CostModel::entry(const plugin::PluginChoice& student,
+                                      const StudentContext& context) {
   const std::string name = student.name + '\n' + student.params.canonical() + '\n' +
                            describe(context.spec) + '\n' + describe(context.diffusion);
   const auto [found, added] = measured_.try_emplace(name);
@@ -16,7 +17,8 @@ CostModel::Measured& CostModel::entry(const plugin::PluginChoice& student, const
   return found->second;
 }
 
-std::int64_t CostModel::parameters(const plugin::PluginChoice& student, const StudentContext& context) {
+std::int64_t CostModel::parameters(const plugin::PluginChoice& student,
+                                   const StudentContext& context) {
   return entry(student, context).parameters;
 }
 

@@ -62,9 +62,11 @@ namespace dkdm::detail {
 // A student that needs the images' shape alone takes that in place of the whole context.
 template <class T, class Context>
 T* make(const Params& params, Context& context) {
+  static_assert(!std::is_abstract_v<T>, "a plugin implements every pure function of its kind");
   if constexpr (std::is_constructible_v<T, const Params&, Context&>) {
     return new T(params, context);
   } else {
+    static_assert(requires { new T(params, context.spec); }, "the top of this file says how T is made");
     return new T(params, context.spec);
   }
 }

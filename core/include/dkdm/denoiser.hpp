@@ -9,7 +9,7 @@
 
 namespace dkdm {
 
-// What a student is made for. The network sees steps of the whole process, whatever `diffusion.respacing`.
+// What a student is made for. Its t counts the steps of the whole process, whatever diffusion.respacing.
 struct StudentContext {
   ImageSpec spec;
   DiffusionConfig diffusion;
