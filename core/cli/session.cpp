@@ -90,7 +90,10 @@ void print_results(Context& context, const config::Experiment& experiment,
   options.columns = stdout_columns();
   std::printf("%s\n", results::report(context.database(), {name}, options).c_str());
   std::printf("Samples\n");
-  for (const auto& [row, file] : files) std::printf("  %-18s %s\n", row.c_str(), file.c_str());
+  std::size_t widest = 0;
+  for (const auto& [row, _] : files) widest = std::max(widest, row.size());
+  for (const auto& [row, file] : files)
+    std::printf("  %-*s  %s\n", static_cast<int>(widest), row.c_str(), file.c_str());
 
   options.format = results::ReportFormat::html;
   options.root = artifacts.root();
