@@ -148,13 +148,16 @@ std::vector<std::string> fields(const std::string& line, std::size_t count) {
   return parts;
 }
 
-// `args` are those of this command.
-std::string crashed(const ChildEnd& end, const Arguments& args) {
-  std::string again = fs::read_symlink("/proc/self/exe").string() + " plugins check";
-  for (const std::string& arg : args) again += ' ' + shell_quoted(arg);
-  return "it died: " + crash_text(end) +
-         (end.module.empty() ? "" : " in " + end.module.string()) +
-         "; a debugger shows where: gdb -ex run --args " + again + " --in-process";
+std::string crashed(const ChildEnd& end) {
+  return "it died: " + crash_text(end) + (end.module.empty() ? "" : " in " + end.module.string());
+}
+
+// How a debugger sees what the checks saw; `args` are those of this command.
+std::string debugger_command(const Arguments& args) {
+  std::string command = "gdb -ex run --args " + fs::read_symlink("/proc/self/exe").string() +
+                        " plugins check";
+  for (const std::string& arg : args) command += ' ' + shell_quoted(arg);
+  return command + " --in-process";
 }
 
 // All checks, each finding handed on as it comes; in a child, unless a debugger is to see them. Returns
@@ -191,7 +194,8 @@ int run_checks(const Found& found, const Params& params, bool in_process, const 
   if (in_process) return work(heard);
   const ChildEnd end = in_child(work, heard, {found.info->file});
   if (end.crashed() || (!over && end.exit_code == 0))
-    report.add({under_way, Outcome::failed, crashed(end, args)});
+    report.add({under_way, Outcome::failed,
+                crashed(end) + "; a debugger shows where: " + debugger_command(args)});
   return end.exit_code;
 }
 
@@ -221,14 +225,14 @@ std::string cost_text(const plugin::Registry& registry, const plugin::PluginChoi
   return text;
 }
 
-void add_costs(const Found& found, const Params& params, const Arguments& args, Report& report) {
+void add_costs(const Found& found, const Params& params, Report& report) {
   constexpr const char* kYardstick = "adm-unet";
   const plugin::PluginInfo& info = *found.info;
   std::optional<ImageSpec> spec;
   ChildEnd end;
   std::string text =
       cost_text(*found.registry, {info.kind, info.name, info.version, params}, spec, end);
-  if (end.crashed()) text = crashed(end, args);
+  if (end.crashed()) text = crashed(end);
   if (text.empty()) text = "no training step could be made; the checks above say why";
   const bool measured = spec.has_value();
   if (const auto* other = found.registry->lookup("student", kYardstick);
@@ -264,7 +268,7 @@ int cmd_plugins_check(const Arguments& args, Context& context) {
   const bool in_process = options.has("in-process");
   if (const int code = run_checks(found, params, in_process, args, report)) return code;
   if (stop_requested) return static_cast<int>(ExitCode::interrupted);
-  if (found.info->kind == "student" && !in_process) add_costs(found, params, args, report);
+  if (found.info->kind == "student" && !in_process) add_costs(found, params, report);
   return report.end();
 }
 
