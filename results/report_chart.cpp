@@ -163,9 +163,12 @@ std::string tick_text(double value) {
 
 std::vector<Chart> charts_of(const ReportTable& table) {
   const auto metric = without_arrow(metric_column(table, leading_metric(table)));
+  const Chart methods = by_method(table, metric), rhos = by_rho(table, metric);
+  // Where every curve is one of a rho, both would be one figure.
+  const bool same = methods.series.size() == rhos.series.size();
   std::vector<Chart> charts;
-  for (auto& chart : {by_method(table, metric), by_rho(table, metric),
-                      by_teacher_evaluations(table, metric), loss(table)}) {
+  for (const auto& chart :
+       {same ? Chart{} : methods, rhos, by_teacher_evaluations(table, metric), loss(table)}) {
     if (says_something(chart)) charts.push_back(chart);
   }
   return charts;

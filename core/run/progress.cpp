@@ -48,7 +48,8 @@ void Progress::begin(const std::string& label) {
 }
 
 void Progress::update(const std::string& unit, std::int64_t done, std::int64_t total) {
-  if (unit != unit_) {  // a new kind of work within the stage: rates start afresh
+  // A new kind of work within the stage, or the same once more: rates start afresh.
+  if (unit != unit_ || done < done_) {
     unit_ = unit;
     each_s_ = 0;
     counted_done_ = done;

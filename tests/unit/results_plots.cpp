@@ -31,7 +31,8 @@ class Path {
 void add_row(Store& store, const std::string& row, const std::string& rho, const std::string& label) {
   auto run = a_run(row);
   run.label = label;
-  run.config = "[[row]]\nid = \"" + row + "\"\n[row.method]\nrho = " + rho + "\n";
+  run.config = "[[row]]\nid = \"" + row + "\"\n[row.method]\n" +
+               (rho.empty() ? "" : "rho = " + rho + "\n");
   std::vector<run::MetricRecord> metrics{a_metric("fid", 30), a_metric("fid", 12)};
   metrics[1].step = 200;
   const auto id = add_finished(store, run, metrics);
@@ -57,6 +58,7 @@ TEST_CASE("plots: a script and its values for each figure of the paper", "[unit]
   Store store(folder / "r.sqlite");
   add_row(store, "small", "0.1", "it's `touch ran` \"x\"");
   add_row(store, "large", "0.4", "large");
+  add_row(store, "other", "", "shuffled");
   install_stub(folder, "test -f \"$1\"");
   const Path path((folder / "bin").string());
   const auto written = write_plots(folder / "r.sqlite", {}, {}, folder / "plots");
@@ -72,6 +74,18 @@ TEST_CASE("plots: a script and its values for each figure of the paper", "[unit]
   CHECK_FALSE(contains(script, "`"));
   CHECK(contains(read_file(folder / "plots/desk-figure4b.gp"), "title 'ρ = 0.1'"));
   CHECK(contains(read_file(folder / "plots/desk-figure4a.dat"), "0 30 0 1\n200 12 0 1\n"));
+}
+
+TEST_CASE("plots: curves that all are of a rho make one figure, not two", "[unit][results]") {
+  TempFolder folder;
+  Store store(folder / "r.sqlite");
+  add_row(store, "small", "0.1", "small");
+  add_row(store, "large", "0.4", "large");
+  install_stub(folder, "true");
+  const Path path((folder / "bin").string());
+  write_plots(folder / "r.sqlite", {}, {}, folder / "plots");
+  CHECK(std::filesystem::exists(folder / "plots/desk-figure4b.gp"));
+  CHECK_FALSE(std::filesystem::exists(folder / "plots/desk-figure4a.gp"));
 }
 
 TEST_CASE("plots: what gnuplot complains of is passed on", "[unit][results]") {
