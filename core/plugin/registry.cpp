@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <map>
 #include <mutex>
 #include <set>
 #include <sstream>
+#include <system_error>
 
 #include "dkdm/plugin.hpp"
 #include "plugin/module.hpp"
@@ -100,7 +102,12 @@ void Registry::add(const fs::path& path, const std::string& origin) {
     const fs::path real = fs::weakly_canonical(file, error);
     return !error && !seen_.insert(real).second;
   });
-  const auto deaths = deaths_on_opening(files);
+  std::map<fs::path, std::string> deaths;
+  try {
+    deaths = deaths_on_opening(files);
+  } catch (const std::system_error&) {
+    // No process to try them in (a limit, a sandbox): they are opened untried.
+  }
   for (const fs::path& file : files) {
     try {
       if (const auto death = deaths.find(file); death != deaths.end()) {

@@ -15,7 +15,8 @@ DKDM_API std::string signal_text(int signal);
 
 // Opens `files` in a child process, asks each for its parameters, and says of those that end it how they
 // did: "ends its process when opened: segmentation fault (signal 11): terminate called …". What a module
-// writes meanwhile is seen nowhere else. Exceptions and refusals are not looked at.
+// writes meanwhile is seen nowhere else. Exceptions and refusals are not looked at. Throws
+// std::system_error where there is no process to be had.
 std::map<std::filesystem::path, std::string> deaths_on_opening(
     const std::vector<std::filesystem::path>& files);
 
