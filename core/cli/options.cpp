@@ -75,7 +75,10 @@ std::vector<std::string> Options::words() const {
 
 std::string shell_quoted(const std::string& argument) {
   const bool plain = argument.find_first_of(" '\"\\$*?;&|<>()") == std::string::npos;
-  return plain ? argument : "'" + argument + "'";
+  if (plain && !argument.empty()) return argument;
+  std::string quoted = "'";
+  for (const char c : argument) quoted += c == '\'' ? std::string(R"('\'')") : std::string(1, c);
+  return quoted + "'";
 }
 
 }  // namespace dkdm::cli

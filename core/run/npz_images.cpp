@@ -88,9 +88,9 @@ at::Tensor NpzImages::images(const at::Tensor& index) const {
     for (; reader_->next <= image; ++reader_->next) reader_->stream.read(out, bytes);
     if (reader_->next == count_) reader_->stream.finish();
   }
-  // One channel permuted would pass for contiguous in strides that make a network take other kernels.
-  if (spec_.channels == 1) return images.view({wanted.numel(), 1, spec_.size, spec_.size});
-  return images.permute({0, 3, 1, 2}).contiguous();
+  // Not contiguous(): one channel permuted passes for that, in strides by which a network takes other
+  // kernels.
+  return images.permute({0, 3, 1, 2}).clone(at::MemoryFormat::Contiguous);
 }
 
 std::string NpzImages::fingerprint() const {

@@ -50,9 +50,9 @@ const GaussianDiffusion& ImageMethod::diffusion() const { return training_->proc
 
 TrainBatch ImageMethod::next(std::int64_t step) {
   const auto key = static_cast<std::uint32_t>(step);
-  const auto& [process, images, timestep, noise, spec, count] = *training_;
+  auto& [process, images, timestep, noise, spec, count] = *training_;
   TrainBatch batch;
-  batch.x0 = training_->images.batch(step);
+  batch.x0 = images.batch(step);
   batch.t = timestep.integers(key, 0, count, process.num_steps());
   batch.eps = noise.normal(key, 0, count, {spec.channels, spec.size, spec.size})
                   .contiguous(at::MemoryFormat::ChannelsLast);

@@ -170,6 +170,30 @@ TEST_CASE("cli: the schema and example queries need no database", "[e2e][cli]") 
   CHECK(json::parse(dkdm.run({"query", "--examples", "--format", "json"}).out).size() > 13);
 }
 
+TEST_CASE("cli: what computes lets its waiting threads sleep soon, unless they were told otherwise",
+          "[e2e][cli]") {
+  const Program dkdm;
+  const auto spin_counts = [&](const std::string& environment) {
+    const auto file = dkdm.home() / "openmp";
+    // OpenMP's library says on stderr what it was loaded with, each time that it is.
+    const std::string command = "env -u GOMP_SPINCOUNT OMP_DISPLAY_ENV=VERBOSE " + environment +
+                                " " DKDM_BUILD_DIR "/dkdm plan --help >/dev/null 2>" + file.string();
+    REQUIRE(std::system(command.c_str()) == 0);
+    std::istringstream lines(e2e::read_file(file));
+    std::vector<std::string> counts;
+    for (std::string line; std::getline(lines, line);)
+      if (contains(line, "GOMP_SPINCOUNT")) counts.push_back(line);
+    return counts;
+  };
+  const auto settled = spin_counts("");
+  REQUIRE(settled.size() == 2);  // the program started again
+  CHECK(contains(settled[1], "'20000'"));
+  const auto told = spin_counts("GOMP_SPINCOUNT=7");
+  REQUIRE(told.size() == 1);
+  CHECK(contains(told[0], "'7'"));
+  CHECK(spin_counts("OMP_WAIT_POLICY=passive").size() == 1);
+}
+
 TEST_CASE("cli: commands on results say that there are none yet", "[e2e][cli]") {
   const Program dkdm;
   for (const std::vector<std::string>& args :
