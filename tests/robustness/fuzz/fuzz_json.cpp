@@ -1,0 +1,41 @@
+// What the artifact store keeps as JSON: model.json, manifest.json, metrics.json, read by core and by
+// results/.
+#include "fuzz_target.hpp"
+#include "plugin/registry.hpp"
+#include "results/artifacts.hpp"
+#include "run/artifact_store.hpp"
+#include "run/model_folder.hpp"
+
+DKDM_FUZZ_TARGET(json) {
+  static const dkdm::fuzz::Folder folder;
+  static const dkdm::plugin::Registry registry({DKDM_FUZZ_PLUGINS});
+  switch (dkdm::fuzz::take_form(input, 3)) {
+    case 0: {
+      const auto file = folder.write("model/model.json", input);
+      dkdm::fuzz::accepted([&] {
+        const auto model = dkdm::run::read_model_description(file.parent_path(), registry);
+        dkdm::fuzz::require(model.spec.size > 0 && model.spec.channels > 0, "a model of no pixels");
+      });
+      break;
+    }
+    case 1: {
+      const auto file = folder.write("artifacts/train/00/manifest.json", input);
+      folder.write("artifacts/train/00/raw.safetensors", "12345678");
+      dkdm::fuzz::accepted([&] { dkdm::run::read_manifest(file); });
+      dkdm::fuzz::accepted([&] {
+        const auto artifact = dkdm::results::find_artifact(folder.path(), "train", "00");
+        if (artifact) dkdm::results::damage_of(folder.path(), *artifact, true);
+      });
+      break;
+    }
+    default: {
+      folder.write("artifacts/evaluate/00/metrics.json", input);
+      dkdm::results::ArtifactFolder artifact;
+      artifact.kind = "evaluate";
+      artifact.key = "00";
+      artifact.path = "artifacts/evaluate/00";
+      artifact.whole = true;
+      dkdm::fuzz::accepted([&] { dkdm::results::read_metrics(folder.path(), artifact); });
+    }
+  }
+}
