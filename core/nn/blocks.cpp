@@ -3,25 +3,32 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <vector>
 
 #include "dkdm/nn.hpp"
 #include "dkdm/random.hpp"
 
 namespace dkdm::nn {
 
+Sinusoid sinusoid(const torch::Tensor& t, std::int64_t count, double span) {
+  std::vector<float> frequencies;
+  for (std::int64_t k = 0; k < count; ++k) {
+    frequencies.push_back(
+        static_cast<float>(std::exp(-std::log(10000.0) * static_cast<double>(k) / span)));
+  }
+  const auto phase = t.to(at::kFloat).unsqueeze(1) * at::tensor(frequencies).to(t.device()).unsqueeze(0);
+  // Metal has no f64.
+  const auto exact = phase.to(t.device().is_mps() ? at::kFloat : at::kDouble);
+  return {exact.cos().to(at::kFloat), exact.sin().to(at::kFloat)};
+}
+
 torch::Tensor timestep_embedding(const torch::Tensor& t, std::int64_t dim) {
   if (dim < 2 || dim % 2 != 0) {
     throw ConfigError("time embedding of width " + std::to_string(dim) +
                       ": expected an even number, half cosines and half sines");
   }
-  const std::int64_t half = dim / 2;
-  // The reference's order of f32 operations: multiply, divide, exponentiate.
-  const auto frequency =
-      (at::arange(half, t.options().dtype(at::kFloat)) * -std::log(10000.0) /
-       static_cast<double>(half))
-          .exp();
-  const auto phase = t.to(at::kFloat).unsqueeze(1) * frequency.unsqueeze(0);
-  return at::cat({phase.cos(), phase.sin()}, 1);
+  const auto [cos, sin] = sinusoid(t, dim / 2, static_cast<double>(dim / 2));
+  return at::cat({cos, sin}, 1);
 }
 
 torch::Tensor self_attention(const torch::Tensor& qkv, std::int64_t heads, QkvOrder order) {

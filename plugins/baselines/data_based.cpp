@@ -19,4 +19,4 @@ class DataBased final : public dkdm::ImageMethod {
 
 }  // namespace
 
-DKDM_BASELINE("data-based", "1", "trains on the real images", DataBased)
+DKDM_BASELINE("data-based", "2", "trains on the real images", DataBased)

@@ -19,4 +19,4 @@ class DataFree final : public dkdm::ImageMethod {
 
 }  // namespace
 
-DKDM_BASELINE("data-free", "1", "trains on images sampled from the teacher", DataFree)
+DKDM_BASELINE("data-free", "2", "trains on images sampled from the teacher", DataFree)

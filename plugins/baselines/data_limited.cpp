@@ -33,5 +33,5 @@ class DataLimited final : public dkdm::ImageMethod {
 
 }  // namespace
 
-DKDM_BASELINE("data-limited", "1",
+DKDM_BASELINE("data-limited", "2",
               "trains on the teacher's images with a fraction of real ones mixed in", DataLimited)

@@ -49,5 +49,5 @@ class Dynamic final : public dkdm::Distillation {
 
 }  // namespace
 
-DKDM_DISTILLATION("dynamic", "1", "student learns from an enlarged set of the teacher's states",
+DKDM_DISTILLATION("dynamic", "2", "student learns from an enlarged set of the teacher's states",
                   Dynamic)

@@ -20,4 +20,4 @@ class Iterative final : public dkdm::Distillation {
 
 }  // namespace
 
-DKDM_DISTILLATION("iterative", "1", "student follows one batch down the teacher's chain", Iterative)
+DKDM_DISTILLATION("iterative", "2", "student follows one batch down the teacher's chain", Iterative)

@@ -28,5 +28,5 @@ class Shuffled final : public dkdm::Distillation {
 
 }  // namespace
 
-DKDM_DISTILLATION("shuffled", "1", "iterative with the batch spread over all steps of the chain",
+DKDM_DISTILLATION("shuffled", "2", "iterative with the batch spread over all steps of the chain",
                   Shuffled)

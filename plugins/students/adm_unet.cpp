@@ -291,4 +291,4 @@ class AdmUnet final : public Denoiser {
 
 }  // namespace
 
-DKDM_STUDENT("adm-unet", "1", "ADM's UNet: the paper's CNN teachers and students", AdmUnet)
+DKDM_STUDENT("adm-unet", "2", "ADM's UNet: the paper's CNN teachers and students", AdmUnet)

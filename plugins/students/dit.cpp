@@ -215,4 +215,4 @@ class Dit final : public Denoiser {
 
 }  // namespace
 
-DKDM_STUDENT("dit", "1", "DiT: the paper's transformer (ViT) student", Dit)
+DKDM_STUDENT("dit", "2", "DiT: the paper's transformer (ViT) student", Dit)

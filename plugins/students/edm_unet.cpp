@@ -159,12 +159,11 @@ void check(const Params& params, std::int64_t size) {
   }
 }
 
-// [N] -> [N,width]: sines, then cosines, of frequencies 1 … 1/10000, the last one included.
+// [N] -> f32 [N,width]: sines, then cosines, of frequencies 1 … 1/10000, the last one included.
 Tensor noise_embedding(const Tensor& label, std::int64_t width) {
   const std::int64_t half = width / 2;
-  const Tensor place = at::arange(half, label.options()) / static_cast<double>(half - 1);
-  const Tensor phase = label.unsqueeze(1) * at::pow(1.0 / 10000, place).unsqueeze(0);
-  return at::cat({phase.sin(), phase.cos()}, 1);
+  const auto [cos, sin] = nn::sinusoid(label, half, static_cast<double>(half - 1));
+  return at::cat({sin, cos}, 1);
 }
 
 class EdmUnet final : public Denoiser {
@@ -317,4 +316,4 @@ class EdmUnet final : public Denoiser {
 
 }  // namespace
 
-DKDM_STUDENT("edm-unet", "2", "DDPM++ UNet as in EDM, its preconditioning off or on", EdmUnet)
+DKDM_STUDENT("edm-unet", "3", "DDPM++ UNet as in EDM, its preconditioning off or on", EdmUnet)

@@ -168,4 +168,4 @@ class MlpMixer final : public Denoiser {
 
 }  // namespace
 
-DKDM_STUDENT("mlp-mixer", "1", "MLP-Mixer: MLPs over tokens and channels alone", MlpMixer)
+DKDM_STUDENT("mlp-mixer", "2", "MLP-Mixer: MLPs over tokens and channels alone", MlpMixer)

@@ -233,4 +233,4 @@ class UnetLite final : public Denoiser {
 
 }  // namespace
 
-DKDM_STUDENT("unet-lite", "1", "UNet of depthwise-separable convolutions (MobileNet)", UnetLite)
+DKDM_STUDENT("unet-lite", "2", "UNet of depthwise-separable convolutions (MobileNet)", UnetLite)

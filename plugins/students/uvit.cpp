@@ -173,4 +173,4 @@ class Uvit final : public Denoiser {
 
 }  // namespace
 
-DKDM_STUDENT("uvit", "1", "U-ViT: a transformer with long skip connections", Uvit)
+DKDM_STUDENT("uvit", "2", "U-ViT: a transformer with long skip connections", Uvit)

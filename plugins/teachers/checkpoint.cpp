@@ -50,4 +50,4 @@ class Checkpoint final : public dkdm::Teacher {
 
 }  // namespace
 
-DKDM_TEACHER("checkpoint", "1", "a model that this suite trained", Checkpoint)
+DKDM_TEACHER("checkpoint", "2", "a model that this suite trained", Checkpoint)

@@ -150,4 +150,4 @@ class Diffusers final : public dkdm::Teacher {
 
 }  // namespace
 
-DKDM_TEACHER("diffusers", "1", "a UNet2DModel folder of the Python package diffusers", Diffusers)
+DKDM_TEACHER("diffusers", "2", "a UNet2DModel folder of the Python package diffusers", Diffusers)

@@ -209,12 +209,9 @@ class Unet2d final : public Denoiser {
   // [N,width]: sines then cosines, or with flip_sin_to_cos the other way round.
   Tensor sinusoid(const Tensor& t) const {
     const std::int64_t half = config_.widths.front() / 2;
-    const Tensor exponent =
-        at::arange(half, t.options().dtype(at::kFloat)) * -std::log(10000.0) /
-        (static_cast<double>(half) - config_.freq_shift);
-    const Tensor phase = t.to(at::kFloat).unsqueeze(1) * exponent.exp().unsqueeze(0);
-    return config_.flip_sin_to_cos ? at::cat({phase.cos(), phase.sin()}, 1)
-                                   : at::cat({phase.sin(), phase.cos()}, 1);
+    const auto [cos, sin] =
+        nn::sinusoid(t, half, static_cast<double>(half) - config_.freq_shift);
+    return config_.flip_sin_to_cos ? at::cat({cos, sin}, 1) : at::cat({sin, cos}, 1);
   }
 
   UnetConfig config_;

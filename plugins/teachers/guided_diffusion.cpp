@@ -319,6 +319,6 @@ class GuidedDiffusion final : public dkdm::Teacher {
 
 }  // namespace
 
-DKDM_TEACHER("guided-diffusion", "1",
+DKDM_TEACHER("guided-diffusion", "2",
              "a checkpoint of guided-diffusion, improved-diffusion or the paper's authors",
              GuidedDiffusion)

@@ -79,7 +79,7 @@ TEST_CASE("architectures: names, order, shapes and outputs are the authors'",
     for (const auto& entry : network->named_parameters())  // a Mixer that the time does not touch
       if (entry.key().starts_with("modulation.")) entry.value().zero_();
     const at::Tensor x = fixtures::probe({golden.at("channels"), golden.at("size")});
-    fixtures::check_numbers(network->forward(x, fixtures::probe_time()), golden.at("output"), 2e-5);
+    fixtures::check_numbers(network->forward(x, fixtures::probe_time()), golden.at("output"));
   }
 }
 

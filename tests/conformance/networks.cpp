@@ -39,6 +39,13 @@ at::Tensor output(Denoiser& network, std::int64_t size, std::int64_t images = 2)
                          at::tensor({7, 993}, at::kLong).narrow(0, 2 - images, images));
 }
 
+// What float32 may be off the reference in float64. The golden file has how far the reference's own
+// float32 is, at worst over the code paths of processors; ours sums in another order, which may round as
+// much again: three times it is seen on no path, and six is allowed.
+double allowed_rounding(const std::string& what) {
+  return 6 * reference().at("rounding").at(what).get<double>();
+}
+
 std::int64_t dit_parameters(std::int64_t depth, std::int64_t width, std::int64_t heads,
                             std::int64_t patch) {
   return run::count_parameters(*fixtures::student(
@@ -104,15 +111,16 @@ TEST_CASE("networks: outputs agree with the reference's", "[conformance][student
     const at::Tensor out = output(*network, size, images);
     CHECK(out.sizes() == at::IntArrayRef({images, 6, size, size}));
     CHECK(out.is_contiguous(at::MemoryFormat::ChannelsLast));
-    // Relative to the norm of what is compared: float32 with its sums in another order.
+    // Relative to the norm of what is compared.
     const at::Tensor elements = golden::unpacked(expected.at("elements"));
     const at::Tensor own =
         out.contiguous().flatten().slice(0, 0, c10::nullopt, out.numel() / 512).narrow(0, 0, 512);
     const double error = golden::row_error(own.unsqueeze(0), elements.unsqueeze(0));
-    INFO(name << ": relative error " << error);
-    CHECK(error < 1e-5);
+    const double allowed = allowed_rounding("output " + name);
+    INFO(name << ": relative error " << error << " of " << allowed);
+    CHECK(error < allowed);
     CHECK(out.to(at::kDouble).norm().item<double>() ==
-          Approx(expected.at("norm").get<double>()).epsilon(1e-5));
+          Approx(expected.at("norm").get<double>()).epsilon(allowed));
   }
 }
 
@@ -166,8 +174,8 @@ double distance(const Gradient& own, const Json& wanted) {
 TEST_CASE("networks: every parameter's gradient agrees with the reference's",
           "[conformance][students]") {
   for (const auto& [name, expected] : reference().at("gradient").items()) {
-    // In float64 the two are one function, but for inputs that are rounded to float32 here; so our
-    // float32 is as far from the reference as from our own float64, where all of a gradient is at hand.
+    // In float64 the two are one function, so our float32 is as far from the reference as from our own
+    // float64, where all of a gradient is at hand.
     const auto exact = gradients(name, at::kDouble), rounded = gradients(name, at::kFloat);
     REQUIRE(exact.size() == expected.size());
     double worst_exact = 0, worst_rounded = 0;
@@ -177,11 +185,11 @@ TEST_CASE("networks: every parameter's gradient agrees with the reference's",
       worst_exact = std::max(worst_exact, distance(exact[i], expected[i]));
       const double error = ((rounded[i].value - exact[i].value).norm() / exact[i].value.norm())
                                .item<double>();
-      CHECK(error < 1e-4);
       worst_rounded = std::max(worst_rounded, error);
     }
     INFO(name << ": relative error " << worst_exact << " in float64, " << worst_rounded
               << " in float32");
-    CHECK(worst_exact < 2e-5);
+    CHECK(worst_exact < 2e-7);  // three roundings of float32, of which inputs are
+    CHECK(worst_rounded < allowed_rounding("gradient " + name));
   }
 }

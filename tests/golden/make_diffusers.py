@@ -2,17 +2,20 @@
 
 python3 make_diffusers.py
 Needs torch, numpy and diffusers. Weights as fill.py (parameter i in the order of `tensors`), input
-x = 1.7 u(5000), t = [7, T - 7]. `eps` is what the scheduler's own step makes of the network's output:
+x = 1.7 u(5000), t = [7, T - 7]. Networks are taken in float64, but for the sinusoid of fill.py, which takes the
+place of theirs; "rounding" is how far float32 is from that, over the code paths of fill.py. `eps` is what the scheduler's own step makes of the network's output:
 (x - sqrt(alpha_bar) x0) / sqrt(1 - alpha_bar) of its unclipped x0.
 """
 import json
 import os
+from unittest.mock import patch
 
 import diffusers
 import torch as th
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers.models import embeddings
 
-from fill import fill, filled, numbers
+from fill import exact, fill, filled, numbers, over_paths, rounding, sinusoid
 
 CASES = {
     # The family of google/ddpm-cifar10-32, scaled down.
@@ -46,22 +49,35 @@ CASES = {
 }
 
 
+def embedding(t, dim, flip_sin_to_cos=False, downscale_freq_shift=1, scale=1, max_period=10000):
+    assert scale == 1 and max_period == 10000 and dim % 2 == 0
+    cos, sin = sinusoid(t, dim // 2, dim // 2 - downscale_freq_shift)
+    return th.cat([cos, sin] if flip_sin_to_cos else [sin, cos], 1)
+
+
 def case(name):
     arguments, scheduler = CASES[name]
     net = filled(UNet2DModel(**arguments))
     steps = scheduler.config.num_train_timesteps
     x = th.from_numpy(fill(5000, (2, net.config.in_channels, 8, 8), 1.7)).float()
     t = th.tensor([7, steps - 7])
-    with th.no_grad():
-        raw = net(x, t).sample
-    # One step of each row gives the scheduler's x0; the process of DDIM is that of DDPM.
+    # One step of each row gives the scheduler's x0; the process of DDIM is that of DDPM. Its tables are
+    # float32 products, and so are eps's factors here, in either type of the network.
     stepper = DDPMScheduler.from_config(scheduler.config, clip_sample=False)
-    x0 = th.cat([stepper.step(raw[n:n + 1], int(t[n]), x[n:n + 1]).pred_original_sample
-                 for n in range(2)])
-    alpha_bar = stepper.alphas_cumprod[t].view(-1, 1, 1, 1)
-    eps = (x - alpha_bar.sqrt() * x0) / (1 - alpha_bar).sqrt()
     channels = net.config.in_channels
-    out = eps if raw.shape[1] == channels else th.cat([eps, raw[:, channels:]], 1)
+
+    def output(dtype):
+        net.to(dtype)
+        with th.no_grad(), patch.object(embeddings, "get_timestep_embedding", embedding):
+            raw = net(x.to(dtype), t).sample
+        x0 = th.cat([stepper.step(raw[n:n + 1], int(t[n]), x[n:n + 1].to(dtype)).pred_original_sample
+                     for n in range(2)])
+        alpha_bar = stepper.alphas_cumprod[t].view(-1, 1, 1, 1).to(dtype)
+        eps = (x - alpha_bar.sqrt() * x0) / (1 - alpha_bar).sqrt()
+        return eps if raw.shape[1] == channels else th.cat([eps, raw[:, channels:]], 1)
+
+    f32, out = output(th.float32), exact(name, lambda: output(th.float64))
+    roundings[name] = rounding(f32, out)
     picked = [0, 1, steps // 2, steps - 2, steps - 1]
     golden = {"config": json.loads(net.to_json_string()),
               "scheduler": json.loads(scheduler.to_json_string()),
@@ -77,8 +93,12 @@ def case(name):
     return golden
 
 
+roundings = {}
+networks, worst = over_paths(lambda: ({name: case(name) for name in CASES}, roundings))
+for name, network in networks.items():
+    network["output"]["rounding"] = worst[name]
 golden = {"source": f"diffusers {diffusers.__version__}, torch {th.__version__.split('+')[0]}",
-          "networks": {name: case(name) for name in CASES}}
+          "networks": networks}
 here = os.path.dirname(os.path.abspath(__file__))
 with open(os.path.join(here, "diffusers.json"), "w") as file:
     json.dump(golden, file, separators=(",", ":"))

@@ -1,7 +1,9 @@
 """Writes diffusion.json: tables, distributions, losses and single steps of the authors' own code.
 
 REFERENCE=<checkout of qianlong0502/DKDM>/guided-diffusion python3 make_diffusion.py
-Needs torch and numpy. Inputs are the fill u(i, j) of u_fill.hpp. A table is stored as some entries
+Needs torch and numpy. Inputs are the fill u(i, j) of u_fill.hpp, in float32; all that follows is taken in
+float64, with the authors' casts to float32 made casts to float64, and stored in float32. Their own float32
+leaves no digit of some gradients at t = 999, where 1 - exp(1e-6) is all there is. A table is stored as some entries
 and as two sums over all of them, weights * ln |entry| with weights 1.5 + u/2, which a relative error
 of any entry changes by at least as much.
 """
@@ -10,6 +12,7 @@ import math
 import numpy as np
 import torch as th
 
+from fill import F32
 from reference import fill, packed, write
 
 from guided_diffusion import gaussian_diffusion as gd  # noqa: E402
@@ -19,7 +22,7 @@ SHAPE = (3, 3, 4, 4)
 
 
 def tensor(i, shape=SHAPE, scale=1.0):
-    return th.from_numpy(fill(i, shape, scale)).float()
+    return th.from_numpy(fill(i, shape, scale)).to(F32).double()
 
 
 def process(schedule="cosine", respacing="", loss=gd.LossType.MSE, kd=False,
@@ -57,7 +60,13 @@ def tables(schedule, respacing):
             "log_sums": {k: log_sums(v) for k, v in named.items()}}
 
 
+def away_from_clipping(x0):
+    """No value so near to the ends of [-1,1] that rounding, 1e-7 here, could decide the gradient."""
+    assert ((x0.abs() - 1).abs() > 1e-4).all()
+
+
 def distribution(d, output, x_t, t, clip):
+    away_from_clipping(d.p_mean_variance(lambda *a: output, x_t, t, clip_denoised=False)["pred_xstart"])
     p = d.p_mean_variance(lambda *a: output, x_t, t, clip_denoised=clip)
     return {name: packed(p[name]) for name in ("mean", "log_variance", "pred_xstart")}
 
@@ -65,17 +74,18 @@ def distribution(d, output, x_t, t, clip):
 def stepped(method, z, *args, **kwargs):
     original, th.randn_like = th.randn_like, lambda x: z
     try:
-        return packed(method(*args, **kwargs)["sample"])
+        return packed(method(*args, **kwargs)["sample"].to(F32))
     finally:
         th.randn_like = original
 
 
+th.Tensor.float = th.Tensor.double
 x0, noise = tensor(6000), tensor(6001, scale=1.7)
 A, B = tensor(6002, (3, 6, 4, 4), 1.2), tensor(6004, (3, 6, 4, 4), 1.1)
 x_t = tensor(6003, scale=1.5)
 t, t50, first = th.tensor([0, 500, 999]), th.tensor([0, 25, 49]), th.tensor([0, 0, 0])
 # Grey levels, both ends among them: the decoder's outermost bins reach to infinity.
-grey = ((tensor(6005, scale=140.0) + 127.5).round().clamp(0, 255)) / 127.5 - 1
+grey = (((tensor(6005, scale=140.0) + 127.5).round().clamp(0, 255)).to(F32) / 127.5 - 1).double()
 full, short, teacher = process(), process(respacing="50"), process(kd=True)
 rescaled = process(respacing="50", loss=gd.LossType.RESCALED_MSE)
 short_teacher = process(respacing="50", kd=True)
@@ -95,6 +105,9 @@ def hybrid(d, t, images=x0):
 
 
 def distil(student, d=full, taught=teacher, t=t, student_clip=False):
+    for output in (A, student):
+        away_from_clipping(d.p_mean_variance(lambda *a, **k: output, x_t, t,
+                                             clip_denoised=False)["pred_xstart"])
     out = taught.p_mean_variance(lambda *a, **k: A, x_t, t, clip_denoised=True)
     output = student.clone().requires_grad_(True)
     return listed(d.training_losses_kd(lambda *a, **k: output, None, x_t, t, out, model_kwargs={},

@@ -10,8 +10,9 @@ of the reference itself have nothing in common. So small a change of weights nea
 four thousandths in float32; the EMA decays fast so that its change is no smaller.
 
 Each method runs twice, in float32 as the authors run it and with every network and state in float64,
-with the same draws. The file holds the float64 run, and as "rounding" the relative distance of the
-float32 run from it: what rounding alone does in 20 steps, and so how far another implementation may be.
+with the same draws and the sinusoid of fill.py. The file holds the float64 run, and as "rounding" the
+relative distance of the float32 run from it, the largest over the code paths of fill.py: what rounding
+alone does in 20 steps, and so how far another implementation may be.
 Of every parameter's change since the start there is its norm and its products with u(9000 + i) and
 u(19000 + i); of the EMA's change, the same.
 """
@@ -25,7 +26,8 @@ import torch as th
 import torch.distributed as dist
 
 from philox import TRAINING_NOISE, Random
-from reference import everything_in, fill, filled, near_start, packed, short, write
+from reference import (everything_in, exact, fill, filled, near_start, over_paths, packed, short,
+                       write)
 
 from guided_diffusion import logger, train_util, train_util_kd  # noqa: E402
 from guided_diffusion.resample import UniformSampler  # noqa: E402
@@ -277,26 +279,31 @@ def distance(a, b):
     return np.sqrt(off / sum(y[0] ** 2 for y in b))
 
 
-def twice(run, *args):
+def twice(name, run, *args):
     with tempfile.TemporaryDirectory() as folder:
-        f32, f64 = (run(*args, dtype=dtype, folder=folder) for dtype in (th.float32, th.float64))
+        f32 = run(*args, dtype=th.float32, folder=folder)
+        f64 = exact(name, lambda: run(*args, dtype=th.float64, folder=folder))
     assert f32["t"] == f64["t"]
-    result = {**f64, "rounding": {key: short(distance(f32[key], f64[key]), 3)
-                                  for key in f64 if key != "t"}}
-    for key in {"prepared", "set"} & set(f64):
-        result[key] = {**f64[key], "x": packed(f64[key]["x"])}
-    return result
+    for key in f64.keys() - {"t"}:
+        roundings[f"{name}: {key}"] = float(distance(f32[key], f64[key]))
+    return {**f64, **{key: {**f64[key], "x": packed(f64[key]["x"])}
+                      for key in {"prepared", "set"} & set(f64)}}
 
 
 logger.Logger.USE_LOG = False
 dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
 _, student = networks(th.float32)
+roundings = {}
+METHODS = {"iterative": (distilled, "iterative_distillation"),
+           "shuffled": (distilled, "shffled_iterative_distillation"),
+           "dynamic": (distilled, "dynamic_iterative_distillation"),
+           "data-based": (data_based,)}
+golden, worst = over_paths(
+    lambda: ({name: twice(name, *call) for name, call in METHODS.items()}, roundings))
+for key, value in worst.items():
+    name, what = key.split(": ")
+    golden[name].setdefault("rounding", {})[what] = value
 write("make_methods.py", {
     "settings": {"seed": SEED, "steps": STEPS, "batch": BATCH, "size": SIZE, "rho": RHO,
                  "chain": CHAIN, "lr": LR, "ema": EMA, "images": IMAGES,
-                 "parameters": [name for name, _ in student.named_parameters()]},
-    "iterative": twice(distilled, "iterative_distillation"),
-    "shuffled": twice(distilled, "shffled_iterative_distillation"),
-    "dynamic": twice(distilled, "dynamic_iterative_distillation"),
-    "data-based": twice(data_based),
-})
+                 "parameters": [name for name, _ in student.named_parameters()]}, **golden})

@@ -2,14 +2,16 @@
 option that the paper's networks do not use.
 
 REFERENCE=<checkout of qianlong0502/DKDM>/guided-diffusion python3 make_unet_options.py
-Needs torch and numpy. Weights as fill.py, input x = 1.7 u(5000), t = [7, 993].
+Needs torch and numpy. Weights as fill.py, input x = 1.7 u(5000), t = [7, 993]. Outputs are taken in float64,
+but for the sinusoid of the time (everything_in of reference.py); "rounding" is how far the reference in
+float32 is from that, over the code paths of fill.py.
 """
 import hashlib
 
 import torch as th
 
 from fill import numbers
-from reference import fill, filled, write
+from reference import everything_in, exact, fill, filled, over_paths, rounding, write
 
 from guided_diffusion.unet import UNetModel  # noqa: E402
 
@@ -47,11 +49,21 @@ def case(name):
     channels = arguments["in_channels"]
     x = th.from_numpy(fill(5000, (2, channels, 8, 8), 1.7)).float()
     labels = {"y": th.tensor([3, 3])} if "num_classes" in arguments else {}
-    with th.no_grad():
-        out = net(x, th.tensor([7, 993]), **labels)
+
+    def output(dtype):
+        net.to(dtype).dtype = dtype
+        with th.no_grad(), everything_in(dtype):
+            return net(x.to(dtype), th.tensor([7, 993]), **labels)
+
+    f32, out = output(th.float32), exact(name, lambda: output(th.float64))
+    roundings[name] = rounding(f32, out)
     lines = "".join(" ".join([key, *map(str, p.shape)]) + "\n" for key, p in net.state_dict().items())
     return {"channels": channels, "student": STUDENT | student,
             "layout": hashlib.sha256(lines.encode()).hexdigest(), "output": numbers(out, 7)}
 
 
-write("make_unet_options.py", {"networks": {name: case(name) for name in CASES}})
+roundings = {}
+networks, worst = over_paths(lambda: ({name: case(name) for name in CASES}, roundings))
+for name, network in networks.items():
+    network["output"]["rounding"] = worst[name]
+write("make_unet_options.py", {"networks": networks})

@@ -17,7 +17,7 @@ import numpy as np
 import torch as th
 from torch import nn
 
-from fill import fill, filled  # noqa: F401
+from fill import F32, exact, fill, filled, over_paths, rounding, sinusoid  # noqa: F401
 
 REFERENCE = os.environ["REFERENCE"]
 sys.path.insert(0, REFERENCE)
@@ -100,31 +100,28 @@ def near_start(net):
 
 @contextlib.contextmanager
 def everything_in(dtype):
-    """In float64 the authors' casts to float32 become casts to float64; the sinusoid stays, and the
-    norms that are logged, which insist on float32, are left out."""
+    """The sinusoid of fill.py in the place of the authors'. In float64 their casts to float32 become casts
+    to float64; the sinusoid stays f32, and the norms that are logged, which insist on float32, are
+    left out."""
     from guided_diffusion import dit, fp16_util, unet
-    if dtype == th.float32:
-        yield
-        return
-    to_float = th.Tensor.float
 
-    def in_f32(embedding):
-        def called(*args):
-            with patch.object(th.Tensor, "float", to_float):
-                return embedding(*args).double()
-        return called
+    def embedding(t, dim, max_period=10000):
+        assert max_period == 10000 and dim % 2 == 0
+        return th.cat(sinusoid(t, dim // 2, dim // 2), 1).to(dtype)
 
-    of_dit = dit.TimestepEmbedder.timestep_embedding
-    with (patch.object(th.Tensor, "float", th.Tensor.double),
-          patch.object(unet, "timestep_embedding", in_f32(unet.timestep_embedding)),
-          patch.object(dit.TimestepEmbedder, "timestep_embedding", staticmethod(in_f32(of_dit))),
-          patch.object(fp16_util.MixedPrecisionTrainer, "_compute_norms", lambda self: (0.0, 0.0))):
+    with (patch.object(unet, "timestep_embedding", embedding),
+          patch.object(dit.TimestepEmbedder, "timestep_embedding", staticmethod(embedding)),
+          contextlib.ExitStack() as stack):
+        if dtype == th.float64:
+            stack.enter_context(patch.object(th.Tensor, "float", th.Tensor.double))
+            stack.enter_context(patch.object(fp16_util.MixedPrecisionTrainer, "_compute_norms",
+                                             lambda self: (0.0, 0.0)))
         yield
 
 
 def packed(x):
     """The bytes of a tensor as little-endian f32, in base64: packed.hpp reads them."""
-    values = x.detach().float().contiguous().numpy().astype("<f4")
+    values = x.detach().to(F32).contiguous().numpy().astype("<f4")
     return {"shape": list(x.shape), "f32": base64.b64encode(values.tobytes()).decode()}
 
 

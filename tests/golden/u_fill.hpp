@@ -15,11 +15,13 @@ inline double u(std::int64_t i, std::int64_t j) {
   return 2.0 * (static_cast<double>((7919 * j + 104729 * i + 12345) % 1000003) / 1000003.0) - 1.0;
 }
 
-// f32 tensor of `shape`: scale * u(i, j) at row-major element j, in float64 before the cast.
-inline at::Tensor u_fill(std::int64_t i, at::IntArrayRef shape, double scale = 1.0) {
+// f32 tensor of `shape`: scale * u(i, j) + offset at row-major element j, in float64 before the cast.
+inline at::Tensor u_fill(std::int64_t i, at::IntArrayRef shape, double scale = 1.0,
+                         double offset = 0.0) {
   at::Tensor filled = at::empty(shape, at::kFloat);
   float* out = filled.mutable_data_ptr<float>();
-  for (std::int64_t j = 0; j < filled.numel(); ++j) out[j] = static_cast<float>(scale * u(i, j));
+  for (std::int64_t j = 0; j < filled.numel(); ++j)
+    out[j] = static_cast<float>(scale * u(i, j) + offset);
   return filled;
 }
 
@@ -31,8 +33,7 @@ inline at::Tensor parameter_fill(std::int64_t i, const std::string& name, at::In
     return u_fill(i, shape,
                   std::sqrt(gain / static_cast<double>(c10::multiply_integers(shape))));
   }
-  const at::Tensor values = u_fill(i, shape, 0.1);
-  return name.ends_with("weight") ? values + 1 : values;
+  return u_fill(i, shape, 0.1, name.ends_with("weight") ? 1.0 : 0.0);
 }
 
 }  // namespace dkdm::golden

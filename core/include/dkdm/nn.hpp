@@ -9,8 +9,17 @@
 
 namespace dkdm::nn {
 
-// Sinusoid of t [N] -> f32 [N, dim]: all cosines, then all sines; frequency k is
-// exp(-ln(10000) k / (dim/2)), computed in f32 as the reference does. dim must be even.
+// cos(t f_k) and sin(t f_k), each f32 [N, count], of t [N] and the frequencies
+// f_k = exp(-ln(10000) k / span), k = 0 … count - 1. The same bits on every processor: f_k is rounded
+// to f32 once, from f64; the phase t f_k is one f32 product, as in the references; its cosine and
+// sine are rounded from f64 (from f32 on a device without it). At t = 999 the last bit of an f32
+// exp, which differs between processors, would be 6e-5 of a phase.
+struct Sinusoid {
+  torch::Tensor cos, sin;
+};
+DKDM_API Sinusoid sinusoid(const torch::Tensor& t, std::int64_t count, double span);
+
+// Sinusoid of t [N] -> f32 [N, dim]: all cosines, then all sines, of span dim/2. dim must be even.
 DKDM_API torch::Tensor timestep_embedding(const torch::Tensor& t, std::int64_t dim);
 
 // Dropout whose masks come from the counter-based generator: sample i's mask at a step depends on
