@@ -39,8 +39,10 @@ at::Tensor read_image(const std::filesystem::path& file, std::int64_t channels) 
     pixels = decode_png(bytes, file.string());
   } else if (view.starts_with("\xff\xd8\xff")) {
     pixels = decode_jpeg(bytes, file.string());
+  } else if (view.starts_with("RIFF") && view.substr(0, 12).ends_with("WEBP")) {
+    pixels = decode_webp(bytes, file.string());
   } else {
-    throw DataError(file.string() + ": byte 0", "neither a PNG nor a JPEG");
+    throw DataError(file.string() + ": byte 0", "not a PNG, JPEG or WebP image");
   }
   at::Tensor image = at::empty({channels, pixels.height, pixels.width}, at::kByte);
   std::uint8_t* out = image.mutable_data_ptr<std::uint8_t>();

@@ -38,6 +38,12 @@ void on_read(png_structp png, png_bytep out, std::size_t count) {
   decoder->at += count;
 }
 
+// Pillow's convert() of its mode "I;16": big-endian values above 255 become 255.
+void clip_to_bytes(std::vector<std::uint8_t>& data) {
+  for (std::size_t i = 0; i < data.size() / 2; ++i) data[i] = data[2 * i] ? 255 : data[2 * i + 1];
+  data.resize(data.size() / 2);
+}
+
 // Runs between setjmp and a possible jump: no local here has a destructor.
 void decode(Decoder& decoder) {
   png_structp png = decoder.png;
@@ -52,7 +58,10 @@ void decode(Decoder& decoder) {
   }
   png_set_palette_to_rgb(png);
   if (png_get_color_type(png, info) == PNG_COLOR_TYPE_GRAY) png_set_expand_gray_1_2_4_to_8(png);
-  png_set_strip_16(png);
+  // Grey without alpha keeps its 16 bits until clip_to_bytes().
+  const bool wide = png_get_color_type(png, info) == PNG_COLOR_TYPE_GRAY &&
+                    png_get_bit_depth(png, info) == 16;
+  if (!wide) png_set_strip_16(png);
   png_set_strip_alpha(png);
   png_set_interlace_handling(png);
   png_read_update_info(png, info);
@@ -61,7 +70,8 @@ void decode(Decoder& decoder) {
   pixels.width = static_cast<std::int64_t>(width);
   pixels.height = static_cast<std::int64_t>(height);
   pixels.channels = png_get_channels(png, info);
-  if (png_get_rowbytes(png, info) != width * static_cast<std::uint64_t>(pixels.channels)) {
+  if (png_get_rowbytes(png, info) !=
+      width * static_cast<std::uint64_t>(pixels.channels) * (wide ? 2 : 1)) {
     png_error(png, "an unknown pixel format");
   }
   pixels.data.resize(height * png_get_rowbytes(png, info));
@@ -71,6 +81,7 @@ void decode(Decoder& decoder) {
   }
   png_read_image(png, decoder.rows.data());
   png_read_end(png, nullptr);
+  if (wide) clip_to_bytes(pixels.data);
 }
 
 }  // namespace

@@ -93,6 +93,16 @@ at::Tensor NpzImages::images(const at::Tensor& index) const {
   return images.permute({0, 3, 1, 2}).clone(at::MemoryFormat::Contiguous);
 }
 
+const io::Labels& NpzImages::labelled() const {
+  if (!labels_) labels_ = io::read_npz_labels(file_, "", count_);
+  return *labels_;
+}
+
+at::Tensor NpzImages::labels(const at::Tensor& index) const {
+  const auto& values = labelled().values;
+  return values.defined() ? values.index_select(0, index.to(at::kLong)) : at::Tensor();
+}
+
 std::string NpzImages::fingerprint() const {
   if (fingerprint_.empty()) fingerprint_ = io::sha256_file(file_);
   return fingerprint_;

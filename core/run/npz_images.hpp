@@ -3,9 +3,11 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "dkdm/dataset.hpp"
+#include "dkdm/npz_labels.hpp"
 
 namespace dkdm::run {
 
@@ -21,17 +23,22 @@ class DKDM_API NpzImages final : public Dataset {
   ImageSpec spec() const override { return spec_; }
   std::int64_t size() const override { return count_; }
   at::Tensor images(const at::Tensor& index) const override;  // ascending index
+  // Read when first asked for: most evaluators need none, and an array beside the images may be anything.
+  std::int64_t num_classes() const override { return labelled().classes; }
+  at::Tensor labels(const at::Tensor& index) const override;
   std::string fingerprint() const override;
 
  private:
   struct Reader;
   void rewind() const;
+  const io::Labels& labelled() const;
 
   std::filesystem::path file_;
   ImageSpec spec_;
   std::int64_t count_ = 0;
   mutable std::unique_ptr<Reader> reader_;
   mutable std::string fingerprint_;
+  mutable std::optional<io::Labels> labels_;
 };
 
 }  // namespace dkdm::run

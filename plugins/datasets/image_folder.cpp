@@ -1,7 +1,7 @@
-// PNG and JPEG files of a folder and its subfolders, in the order and with the resize of ADM's
-// loader (image_datasets.py): names sorted within each folder; halved by a box filter while the
-// shorter side is at least 2S, then bicubic to a shorter side of S, then the centre square. Files
-// are decoded when asked for, so a folder larger than memory works.
+// Images of a folder and its subfolders (dkdm/image_files.hpp says which files), in the order and with
+// the resize of ADM's loader (image_datasets.py): names sorted within each folder; halved by a box filter
+// while the shorter side is at least 2S, then bicubic to a shorter side of S, then the centre square.
+// Files are decoded when asked for, so a folder larger than memory works.
 #include <ATen/ATen.h>
 #include <sys/stat.h>
 
@@ -12,6 +12,7 @@
 #include <set>
 #include <thread>
 
+#include "dkdm/image_files.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/plugin.hpp"
 
@@ -95,47 +96,33 @@ at::Tensor centre_crop(at::Tensor image, std::int64_t size) {
       .narrow(2, (image.size(2) - size) / 2, size);
 }
 
-std::vector<fs::path> list_images(const fs::path& root) {
-  std::vector<fs::path> files;
-  try {
-    const auto options = fs::directory_options::follow_directory_symlink;
-    for (const auto& entry : fs::recursive_directory_iterator(root, options)) {
-      std::string kind = entry.path().extension().string();
-      std::transform(kind.begin(), kind.end(), kind.begin(), [](unsigned char c) {
-        return static_cast<char>(std::tolower(c));
-      });
-      if ((kind == ".png" || kind == ".jpg" || kind == ".jpeg") && entry.is_regular_file()) {
-        files.push_back(entry.path().lexically_relative(root));
-      }
-    }
-  } catch (const fs::filesystem_error& error) {
-    throw DataError(root.string(), "cannot list the folder: " + error.code().message());
-  }
-  if (files.empty()) throw DataError(root.string(), "no .png, .jpg or .jpeg in it or below it");
-  std::sort(files.begin(), files.end());  // by component, hence sorted within each folder
-  return files;
-}
-
 class ImageFolder final : public dkdm::Dataset {
  public:
   static dkdm::ParamTable params() {
     return {dkdm::text("root", "", "the folder").must_be_given(),
             dkdm::integer("size", 32, "side in pixels; 0 = that of the first image").between(0, 4096),
             dkdm::integer("channels", 3, "1 or 3").between(1, 3),
-            dkdm::flag("exact", false, "refuse images of another size instead of resizing them")};
+            dkdm::flag("exact", false, "refuse images of another size instead of resizing them"),
+            dkdm::text("labels", "auto",
+                       "where classes come from: folders = the first folder below `root`; names = the file's "
+                       "name up to \"_\"; none; auto = folders where all images lie in two or more, else "
+                       "names where all have a \"_\"")
+                .one_of({"auto", "folders", "names", "none"})};
   }
 
-  ImageFolder(const Params& params, Host&)
+  ImageFolder(const Params& params, Host& host)
       : root_(params.text("root")),
         spec_{params.integer("channels"), params.integer("size")},
-        files_(list_images(root_)),
         exact_(params.flag("exact")) {
+    auto found = dkdm::io::find_image_files(root_);
+    for (const auto& remark : found.remarks) host.log("image-folder", root_.string() + ": " + remark);
+    files_ = std::move(found.files);
     if (spec_.channels == 2) throw dkdm::ConfigError("image-folder: channels 2 is not 1 or 3");
     if (spec_.size == 0) {
       const at::Tensor first = dkdm::io::read_image(root_ / files_.front(), spec_.channels);
       spec_.size = std::min(first.size(1), first.size(2));
     }
-    find_labels();
+    find_labels(params.text("labels"));
   }
 
   dkdm::ImageSpec spec() const override { return spec_; }
@@ -177,8 +164,8 @@ class ImageFolder final : public dkdm::Dataset {
 
   // Names, sizes and modification times: reading 200,000 files would not be cheap.
   std::string fingerprint() const override {
-    std::string text = "image-folder 1 " + std::to_string(spec_.size) + " " +
-                       std::to_string(spec_.channels) + "\n";
+    std::string text = "image-folder 2 " + std::to_string(spec_.size) + " " +
+                       std::to_string(spec_.channels) + " labels by " + labelled_by_ + "\n";
     for (const fs::path& file : files_) {
       struct stat status{};
       if (::stat((root_ / file).c_str(), &status) != 0) {
@@ -204,33 +191,51 @@ class ImageFolder final : public dkdm::Dataset {
     return image;
   }
 
-  // The class is the file's name up to its first "_", numbered in sorted order, when every file
-  // has one (the authors' `<class>_<index>.png`).
-  void find_labels() {
-    std::vector<std::string> names;
-    for (const fs::path& file : files_) {
-      const std::string name = file.filename().string();
-      if (name.find('_') == std::string::npos) return;
-      names.push_back(name.substr(0, name.find('_')));
+  // The first folder below the root (torchvision's rule), or the file's name up to its first "_" (ADM's
+  // and the authors' `<class>_<index>.png`). "" where the file has none.
+  static std::string class_by(const std::string& rule, const fs::path& file) {
+    const auto first = *file.begin();
+    if (rule == "folders") return first == file ? "" : first.string();
+    const std::string name = file.filename().string();
+    return name.find('_') == std::string::npos ? "" : name.substr(0, name.find('_'));
+  }
+
+  // Classes are numbered in sorted order.
+  void find_labels(const std::string& asked) {
+    if (asked == "none") return;
+    for (const std::string rule : {"folders", "names"}) {
+      if (asked != "auto" && asked != rule) continue;
+      std::vector<std::string> names;
+      for (const fs::path& file : files_) names.push_back(class_by(rule, file));
+      const std::set<std::string> classes(names.begin(), names.end());
+      const auto without = std::find(names.begin(), names.end(), "");
+      if (asked == "auto" && (without != names.end() || (rule == "folders" && classes.size() < 2)))
+        continue;
+      if (without != names.end())
+        throw DataError((root_ / files_[std::size_t(without - names.begin())]).string(),
+                        rule == "folders" ? "lies in no folder below the root, so it has no class"
+                                          : "has no \"_\" in its name, so it has no class");
+      std::vector<std::int64_t> labels;
+      for (const std::string& name : names)
+        labels.push_back(std::distance(classes.begin(), classes.find(name)));
+      labels_ = at::tensor(labels, at::kLong);
+      classes_ = static_cast<std::int64_t>(classes.size());
+      labelled_by_ = rule;
+      return;
     }
-    const std::set<std::string> classes(names.begin(), names.end());
-    std::vector<std::int64_t> labels;
-    for (const std::string& name : names) {
-      labels.push_back(std::distance(classes.begin(), classes.find(name)));
-    }
-    labels_ = at::tensor(labels, at::kLong);
-    classes_ = static_cast<std::int64_t>(classes.size());
   }
 
   fs::path root_;
   dkdm::ImageSpec spec_;
   std::vector<fs::path> files_;
   bool exact_;
+  std::string labelled_by_ = "none";
   at::Tensor labels_;
   std::int64_t classes_ = 0;
 };
 
 }  // namespace
 
-DKDM_DATASET("image-folder", "1", "PNG and JPEG files, resized and cropped as ADM's loader does",
+DKDM_DATASET("image-folder", "2",
+             "PNG, JPEG and WebP files, resized and cropped as ADM's loader does",
              ImageFolder)

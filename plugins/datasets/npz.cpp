@@ -1,6 +1,7 @@
 // Images of an npz as ADM's sampler and the reference sets hold them: uint8 [N,S,S,C] under
-// `images`, class labels [N] under `labels` where the file has them.
+// `images`, class labels [N] where the file has them.
 #include "dkdm/io.hpp"
+#include "dkdm/npz_labels.hpp"
 #include "dkdm/plugin.hpp"
 #include "in_memory.hpp"
 
@@ -15,12 +16,13 @@ class Npz final : public dkdm::datasets::InMemory {
   static dkdm::ParamTable params() {
     return {dkdm::text("file", "", "the npz").must_be_given(),
             dkdm::text("images", "arr_0", "array of the images, uint8 [N,S,S,C]"),
-            dkdm::text("labels", "arr_1", "array of the labels, integers [N]; used if present")};
+            dkdm::text("labels", "",
+                       "array of the labels, integers [N]; empty = arr_1 or labels, where it is there")};
   }
 
   Npz(const Params& params, Host&)
       : file_(params.text("file")),
-        keys_("npz 1 " + params.text("images") + " " + params.text("labels") + " ") {
+        keys_("npz 2 " + params.text("images") + " " + params.text("labels") + " ") {
     const at::Tensor images = dkdm::io::read_npz(file_, params.text("images"));
     if (images.scalar_type() != at::kByte || images.dim() != 4 || images.numel() == 0 ||
         images.size(1) != images.size(2) || (images.size(3) != 1 && images.size(3) != 3)) {
@@ -30,14 +32,8 @@ class Npz final : public dkdm::datasets::InMemory {
                       "expected square images, uint8 [N,S,S,1 or 3], found " +
                           std::string(c10::toString(images.scalar_type())) + " of" + shape);
     }
-    at::Tensor labels;
-    std::int64_t classes = 0;
-    const auto keys = dkdm::io::npz_keys(file_);
-    if (std::find(keys.begin(), keys.end(), params.text("labels")) != keys.end()) {
-      labels = read_labels(params.text("labels"), images.size(0));
-      classes = labels.max().item<std::int64_t>() + 1;
-    }
-    hold(images.permute({0, 3, 1, 2}).contiguous(), labels, images.size(3), classes);
+    const auto labels = dkdm::io::read_npz_labels(file_, params.text("labels"), images.size(0));
+    hold(images.permute({0, 3, 1, 2}).contiguous(), labels.values, images.size(3), labels.classes);
   }
 
   std::string fingerprint() const override {
@@ -45,21 +41,10 @@ class Npz final : public dkdm::datasets::InMemory {
   }
 
  private:
-  at::Tensor read_labels(const std::string& key, std::int64_t count) const {
-    const at::Tensor labels = dkdm::io::read_npz(file_, key);
-    const std::string where = file_.string() + ": '" + key + "'";
-    if (!at::isIntegralType(labels.scalar_type(), false) || labels.dim() != 1 ||
-        labels.size(0) != count) {
-      throw DataError(where, "expected " + std::to_string(count) + " integer labels");
-    }
-    if (labels.min().item<std::int64_t>() < 0) throw DataError(where, "a label is negative");
-    return labels;
-  }
-
   std::filesystem::path file_;
   std::string keys_;
 };
 
 }  // namespace
 
-DKDM_DATASET("npz", "1", "images (and labels) of a numpy npz file", Npz)
+DKDM_DATASET("npz", "2", "images (and labels) of a numpy npz file", Npz)

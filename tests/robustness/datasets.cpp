@@ -128,6 +128,13 @@ TEST_CASE("npz: a missing file, array or square shape is named", "[robustness][d
   CHECK_THAT(failure("npz", given), Contains("found Byte of 2 4 5 3"));
   io::write_npz(file, {{"arr_0", at::zeros({2, 4, 4, 3}, at::kByte)}, {"arr_1", at::ones({3})}});
   CHECK_THAT(failure("npz", given), Contains("'arr_1': expected 2 integer labels"));
+  const at::Tensor images = at::zeros({2, 4, 4, 3}, at::kByte);
+  io::write_npz(file, {{"arr_0", images}, {"labels", at::tensor({0, -3}, at::kLong)}});
+  CHECK_THAT(failure("npz", given), Contains("'labels': label -3 is no class number"));
+  io::write_npz(file, {{"arr_0", images}, {"labels", at::tensor({0, 1 << 30}, at::kLong)}});
+  CHECK_THAT(failure("npz", given), Contains("label 1073741824 is no class number, 0 to 65535"));
+  CHECK_THAT(failure("npz", {{"file", file.string()}, {"labels", std::string("classes")}}),
+             Contains("has no array 'classes'; it holds"));
 }
 
 TEST_CASE("image-folder: an absent or empty folder and a damaged picture are named",
@@ -136,7 +143,21 @@ TEST_CASE("image-folder: an absent or empty folder and a damaged picture are nam
   CHECK_THAT(failure("image-folder", {{"root", (scratch.path / "no").string()}}),
              Contains("no: cannot list the folder: No such file or directory"));
   const std::map<std::string, Value> given{{"root", scratch.path.string()}};
-  CHECK_THAT(failure("image-folder", given), Contains("no .png, .jpg or .jpeg in it"));
+  CHECK_THAT(failure("image-folder", given), Contains("no .png, .jpg, .jpeg or .webp in it"));
   io::write_text(scratch.path / "broken.png", "\x89PNG\r\n\x1a\n and no more");
   CHECK_THAT(failure("image-folder", given), Contains("broken.png: byte "));
+}
+
+TEST_CASE("image-folder: labels that were asked for and are not there are an error",
+          "[robustness][datasets]") {
+  ScratchFolder scratch;
+  std::filesystem::create_directory(scratch.path / "cat");
+  io::write_png(scratch.path / "cat" / "1.png", at::zeros({3, 4, 4}, at::kByte));
+  io::write_png(scratch.path / "2.png", at::zeros({3, 4, 4}, at::kByte));
+  const auto by = [&](const char* rule) {
+    return failure("image-folder", {{"root", scratch.path.string()}, {"labels", std::string(rule)}});
+  };
+  CHECK_THAT(by("folders"), Contains("2.png") && Contains("lies in no folder below the root"));
+  CHECK_THAT(by("names"), Contains("2.png") && Contains("has no \"_\" in its name"));
+  CHECK(by("auto") == "no error");
 }

@@ -140,6 +140,9 @@ TEST_CASE("npz: interleaved images become planes, labels are optional", "[unit][
   CHECK(labelled->num_classes() == 6);
   CHECK(values(labelled->labels(pick({2, 3}))) == std::vector<std::int64_t>{5, 2});
   CHECK(labelled->fingerprint() != before);
+  io::write_npz(file, {{"arr_0", planes.permute({0, 2, 3, 1})}, {"labels", pick({1, 0, 0, 3})}});
+  CHECK(values(dataset("npz", {{"file", file}})->labels(at::arange(4))) ==
+        std::vector<std::int64_t>{1, 0, 0, 3});
 }
 
 TEST_CASE("image-folder: resized and cropped to the pixels of ADM's loader", "[unit][datasets]") {
@@ -196,9 +199,45 @@ TEST_CASE("image-folder: files are sorted within folders, labels come from names
   const std::string before = data->fingerprint();
   CHECK(before == dataset("image-folder", given)->fingerprint());
 
-  write("bare.png", 15);  // no "_": no labels for any
+  write("bare.png", 15);  // no "_", and not in a folder: no labels for any
   const auto more = dataset("image-folder", given);
   CHECK(more->num_classes() == 0);
   CHECK_FALSE(more->labels(pick({0})).defined());
   CHECK(more->fingerprint() != before);
+}
+
+TEST_CASE("image-folder: a folder per class gives labels, however the files are called",
+          "[unit][datasets]") {
+  ScratchFolder scratch;
+  const auto write = [&](const std::string& name) {
+    std::filesystem::create_directories((scratch.path / name).parent_path());
+    io::write_png(scratch.path / name, at::zeros({3, 4, 4}, at::kByte));
+  };
+  for (const char* name : {"dog/img_1.png", "cat/x/img_1.png", "cat/2.png", "ant/img_9.png"}) write(name);
+  const auto labels = [&](const char* rule) {
+    const auto data = dataset("image-folder", {{"root", scratch.path.string()},
+                                               {"size", std::int64_t{4}},
+                                               {"labels", std::string(rule)}});
+    return std::pair(data->num_classes(), data->fingerprint());
+  };
+  const auto data = dataset("image-folder", {{"root", scratch.path.string()}});
+  CHECK(data->num_classes() == 3);
+  // ant/img_9, cat/2, cat/x/img_1, dog/img_1.
+  CHECK(values(data->labels(at::arange(4))) == std::vector<std::int64_t>{0, 1, 1, 2});
+  CHECK(labels("folders") == labels("auto"));
+  CHECK(labels("none").first == 0);
+  CHECK(labels("none").second != labels("auto").second);
+}
+
+TEST_CASE("image-folder: what an editor left behind is no sample, and is said", "[unit][datasets]") {
+  ScratchFolder scratch;
+  std::filesystem::create_directory(scratch.path / ".ipynb_checkpoints");
+  for (const char* name : {"0.png", ".ipynb_checkpoints/0-checkpoint.png"})
+    io::write_png(scratch.path / name, at::zeros({3, 4, 4}, at::kByte));
+  fixtures::CountingHost host;
+  const auto& info = shipped_plugins().find("dataset", "image-folder");
+  const auto data = shipped_plugins().dataset(
+      {info.kind, info.name, info.version, Params(info.params, {{"root", scratch.path.string()}})}, host);
+  CHECK(data->size() == 1);
+  CHECK_THAT(host.said, Catch::Contains("left out 1 hidden: .ipynb_checkpoints/"));
 }
