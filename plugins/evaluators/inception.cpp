@@ -41,8 +41,9 @@ class InceptionEvaluator final : public Evaluator {
              "looked for in weights/ of the store"),
         text("protocol", "adm", "whose rules of resize, scale and splits")
             .one_of(evaluators::protocols()),
-        texts("metrics", {"fid", "sfid", "is", "precision", "recall"},
-              "what to compute: fid, sfid, is, precision, recall, fid_inf"),
+        texts("metrics", {},
+              "what to compute; empty = all that the protocol's evaluator does: adm fid, sfid, is, "
+              "precision, recall; torch-fidelity fid, is; the others fid; and fid_inf with each"),
         integer("k", kNeighbours, "neighbours of precision and recall").between(1, 100),
         integer("manifold_images", kManifoldImages,
                 "images of the reference, evenly spaced, that precision and recall see; 0 = all")
@@ -56,10 +57,9 @@ class InceptionEvaluator final : public Evaluator {
       : params_(params),
         host_(host),
         rule_(evaluators::preprocessing(params.text("protocol"))),
-        rules_{params.texts("metrics"), params.text("protocol") == "torch-fidelity",
-               params.integer("k"), params.integer("bootstrap")} {
-    evaluators::require_known(params.texts("metrics"));
-  }
+        rules_{evaluators::metrics_under(params.text("protocol"), params.texts("metrics")),
+               params.text("protocol") == "torch-fidelity", params.integer("k"),
+               params.integer("bootstrap")} {}
 
   std::int64_t least_samples() const override { return 2 * Inception::kPooled; }
 
@@ -347,6 +347,6 @@ class InceptionEvaluator final : public Evaluator {
 
 }  // namespace
 
-DKDM_EVALUATOR("inception", "1",
+DKDM_EVALUATOR("inception", "2",
                "FID, sFID, IS, precision, recall in Inception features, as published",
                InceptionEvaluator)

@@ -52,15 +52,6 @@ struct MetricRules {
   }
 };
 
-inline void require_known(const std::vector<std::string>& names) {
-  static const std::vector<std::string> kKnown{"fid",       "sfid",   "is",
-                                               "precision", "recall", "fid_inf"};
-  for (const auto& name : names)
-    if (std::find(kKnown.begin(), kKnown.end(), name) == kKnown.end())
-      throw ConfigError("metrics", "inception has no \"" + name +
-                                       "\"; it has fid, sfid, is, precision, recall, fid_inf");
-}
-
 // torch-fidelity cuts a permutation of the whole set into splits.
 inline metrics::InceptionScoreValue shuffled_score(const Passed& passed) {
   const at::Tensor logits = at::cat(passed.logits), order = at::cat(passed.numbers).argsort();

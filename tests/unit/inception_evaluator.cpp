@@ -183,6 +183,35 @@ TEST_CASE("inception: torch-fidelity's IS is of ten shuffled splits, with its de
   CHECK(values.at("is_std") == Approx(0).margin(1e-12));
 }
 
+TEST_CASE("inception: a protocol has the metrics of the evaluator that it is named after, no others",
+          "[unit][evaluator]") {
+  const auto offers = [](const char* protocol, std::vector<std::string> metrics) {
+    CountingHost host;
+    return evaluator(host, {{"protocol", std::string(protocol)}, {"metrics", metrics}});
+  };
+  // pytorch-fid 0.3.0 and clean-fid 0.1.35 compute FID alone of these; torch-fidelity 0.4.0 has IS, and its
+  // precision and recall are of VGG16's features.
+  CHECK_THROWS_WITH(offers("torch-fidelity", {"precision"}),
+                    Contains("torch-fidelity has no \"precision\"") && Contains("VGG16") &&
+                        Contains("protocol = \"adm\""));
+  CHECK_THROWS_WITH(offers("torch-fidelity", {"fid", "recall"}), Contains("\"recall\""));
+  CHECK_THROWS_WITH(offers("torch-fidelity", {"sfid"}), Contains("\"sfid\""));
+  CHECK_THROWS_WITH(offers("pytorch-fid", {"is"}), Contains("it has fid, fid_inf"));
+  CHECK_THROWS_WITH(offers("clean", {"sfid"}), Contains("protocol = \"adm\" has it"));
+  for (const char* protocol : {"adm", "pytorch-fid", "torch-fidelity", "clean"})
+    CHECK_NOTHROW(offers(protocol, {"fid", "fid_inf"}));
+
+  CountingHost host;
+  ScratchFolder scratch;
+  const auto usual = evaluator(host, {{"protocol", std::string("torch-fidelity")}});
+  usual->prepare(prepared().reference, 0, scratch.path);
+  usual->open(scratch.path);
+  usual->add(prepared().samples.all());
+  std::vector<std::string> names;
+  for (const auto& [name, value] : finish(*usual)) names.push_back(name);
+  CHECK(names == std::vector<std::string>{"fid", "is", "is_std"});
+}
+
 TEST_CASE("inception: bias and spread of FID", "[unit][evaluator]") {
   CountingHost host;
   const auto inception = evaluator(host, {{"metrics", std::vector<std::string>{"fid", "fid_inf"}},
