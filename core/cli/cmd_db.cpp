@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "cli/commands.hpp"
+#include "cli/evaluator_splits.hpp"
 #include "cli/options.hpp"
 #include "results/check.hpp"
 #include "results/collect.hpp"
@@ -89,6 +90,7 @@ int merge(const std::vector<std::string>& sources, const Options& options, Conte
     }
   }
   options.print(table);
+  say_evaluator_splits(context);
   return static_cast<int>(damaged ? ExitCode::run_failed : ExitCode::done);
 }
 

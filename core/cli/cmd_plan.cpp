@@ -1,5 +1,6 @@
 // dkdm plan: the stages of experiments, what is done, why the rest is not, what it costs.
 #include "cli/commands.hpp"
+#include "cli/evaluator_splits.hpp"
 #include "cli/session.hpp"
 #include "run/explain.hpp"
 #include "run/progress.hpp"
@@ -34,6 +35,7 @@ int cmd_plan(const Arguments& args, Context& context) {
                   " runs, " + std::to_string(missing.size()) + " stages to make, about " +
                   run::duration_text(seconds);
     options.print(table);
+    say_evaluator_splits(context, planned.experiment.name);
   }
   return 0;
 }

@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "cli/commands.hpp"
+#include "cli/evaluator_splits.hpp"
 #include "cli/options.hpp"
 #include "cli/session.hpp"
 #include "cli/terminal.hpp"
@@ -133,7 +134,11 @@ int cmd_report(const Arguments& args, Context& context) {
   subject.report.root = context.home();
   if (options.has("plots")) return print_plots(file, subject, options);
   if (options.has("against")) return print_comparison(file, subject, options);
-  return print_report(file, std::move(subject), options);
+  const auto experiments = subject.experiments;
+  const int code = print_report(file, std::move(subject), options);
+  if (experiments.empty()) say_evaluator_splits(context);
+  for (const auto& experiment : experiments) say_evaluator_splits(context, experiment);
+  return code;
 }
 
 }  // namespace dkdm::cli

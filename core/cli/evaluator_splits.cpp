@@ -1,0 +1,22 @@
+#include "cli/evaluator_splits.hpp"
+
+#include <iostream>
+
+#include "cli/options.hpp"
+#include "results/evaluators.hpp"
+
+namespace dkdm::cli {
+
+void say_evaluator_splits(Context& context, const std::string& experiment) {
+  if (!std::filesystem::exists(context.database())) return;
+  for (const auto& split :
+       results::evaluator_splits(context.database(), context.home(), experiment)) {
+    std::cerr << "dkdm: " << split.text() << '\n';
+    if (split.command.empty()) continue;
+    std::cerr << "dkdm: to measure them alike, from the kept weights:\n  dkdm";
+    for (const auto& argument : split.command) std::cerr << ' ' << shell_quoted(argument);
+    std::cerr << '\n';
+  }
+}
+
+}  // namespace dkdm::cli

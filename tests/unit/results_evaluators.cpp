@@ -1,0 +1,114 @@
+// Values of one experiment under several evaluators: what is said, and the command that helps.
+#include "results/evaluators.hpp"
+
+#include <catch2/catch.hpp>
+
+#include "artifact_support.hpp"
+
+using namespace dkdm::results;
+using namespace dkdm::results::testing;
+
+namespace {
+
+// A finished run whose evaluator was trained on its machine: `weights` are the bytes of its network.
+std::int64_t add_run(Store& store, const std::filesystem::path& root, const std::string& row,
+                     const std::string& weights, const std::string& machine) {
+  auto run = a_run(row);
+  run.key += machine;
+  run.config = "[dataset]\nplugin = \"fashion-mnist\"\nroot = \"/a folder\"\nsize = 16\n\n"
+               "[evaluator]\nplugin = \"classifier\"\nepochs = 2\nweights = \"train\"\n";
+  const auto id = store.begin_run(run, an_environment(), {});
+  const std::string key = "evaluator" + machine;
+  add_artifact(root, "evaluator", key, {{"weights.safetensors", weights}});
+  dkdm::run::StageRecord stage;
+  stage.name = "evaluator";
+  stage.key = key;
+  stage.artifact = "artifacts/evaluator/" + key;
+  store.record_stage(id, stage);
+  store.record_metrics(
+      id, {a_metric("fid", 9, "classifier-2-trained-" + sha256(weights).substr(0, 8))});
+  store.end_run(id, "done", "", "");
+  return id;
+}
+
+}  // namespace
+
+TEST_CASE("evaluators: values under one protocol have nothing to say", "[unit][results]") {
+  const TempFolder folder;
+  const auto file = folder / "results.sqlite";
+  {
+    Store store(file);
+    add_run(store, folder.path(), "teacher", "a", "1");
+    add_run(store, folder.path(), "dynamic", "a", "1");
+  }
+  CHECK(evaluator_splits(file, folder.path()).empty());
+}
+
+TEST_CASE("evaluators: runs of two rulers are named with the command that measures them alike",
+          "[unit][results]") {
+  const TempFolder folder;
+  const auto file = folder / "results.sqlite";
+  {
+    Store store(file);
+    add_run(store, folder.path(), "teacher", "a", "1");
+    add_run(store, folder.path(), "dynamic", "a", "1");
+    add_run(store, folder.path(), "data_free", "b", "2");
+  }
+  const auto splits = evaluator_splits(file, folder.path());
+  REQUIRE(splits.size() == 1);
+  CHECK(splits[0].experiment == "desk");
+  CHECK(splits[0].protocol == "classifier-2-trained-" + sha256("a").substr(0, 8));
+  CHECK(splits[0].with == std::vector<std::int64_t>{1, 2});
+  CHECK(splits[0].without == std::vector<std::int64_t>{3});
+  const auto weights = folder.path() / "artifacts/evaluator/evaluator1/weights.safetensors";
+  CHECK(splits[0].command == std::vector<std::string>{
+            "eval", "3", "fashion-mnist:root=/a folder,size=16", "--evaluator", "classifier", "--set",
+            "weights=" + weights.string(), "--record"});
+  CHECK(contains(splits[0].text(), "2 runs"));
+  CHECK(contains(splits[0].text(), sha256("b").substr(0, 8)));
+  CHECK(evaluator_splits(file, folder.path(), "another").empty());
+  {
+    INFO("measured with the other's ruler as well, all compare");
+    Store store(file);
+    store.record_metrics(3, {a_metric("fid", 8, splits[0].protocol)});
+  }
+  CHECK(evaluator_splits(file, folder.path()).empty());
+}
+
+TEST_CASE("evaluators: only weights that are here are offered", "[unit][results]") {
+  const TempFolder folder;
+  const auto file = folder / "results.sqlite";
+  {
+    Store store(file);
+    // Two runs of another machine came with a merge; the evaluator of the same key here is another.
+    add_run(store, folder.path(), "dynamic", "b", "1");
+    add_run(store, folder.path(), "data_free", "b", "1");
+    add_run(store, folder.path(), "teacher", "a", "1");
+  }
+  const auto splits = evaluator_splits(file, folder.path());
+  REQUIRE(splits.size() == 1);
+  CHECK(splits[0].protocol == "classifier-2-trained-" + sha256("a").substr(0, 8));
+  CHECK(splits[0].without == std::vector<std::int64_t>{1, 2});
+  std::filesystem::remove_all(folder.path() / "artifacts");
+  const auto without = evaluator_splits(file, folder.path());
+  REQUIRE(without.size() == 1);
+  CHECK(without[0].protocol == "classifier-2-trained-" + sha256("b").substr(0, 8));
+  CHECK(without[0].command.empty());
+}
+
+TEST_CASE("evaluators: parameters of a ruler that needs no weights are repeated", "[unit][results]") {
+  const TempFolder folder;
+  const auto file = folder / "results.sqlite";
+  Store store(file);
+  for (const char* protocol : {"adm", "clean"}) {
+    auto run = a_run(protocol);
+    run.config = "[dataset]\nplugin = \"cifar10\"\n\n[evaluator]\nplugin = \"inception\"\nprotocol = \"" +
+                 std::string(protocol) + "\"\n";
+    add_finished(store, run, {a_metric("fid", 4, std::string(protocol) + "-1")});
+  }
+  const auto splits = evaluator_splits(file, folder.path());
+  REQUIRE(splits.size() == 1);
+  CHECK(splits[0].command ==
+        std::vector<std::string>{"eval", "1", "cifar10", "--evaluator", "inception", "--set",
+                                 "protocol=clean", "--record"});
+}
