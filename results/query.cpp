@@ -6,10 +6,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <memory>
 #include <set>
 #include <string_view>
+#include <vector>
 
+#include "core/config/nearest.hpp"
 #include "results/database.hpp"
 
 namespace dkdm::results {
@@ -46,13 +49,83 @@ int allow_reading(void*, int action, const char* first, const char* second, cons
   }
 }
 
-std::string names_of(SQLite::Database& db, const char* type) {
-  SQLite::Statement names(db,
-                          "SELECT group_concat(name, ', ') FROM (SELECT name FROM sqlite_schema "
-                          "WHERE type = ? AND name NOT LIKE 'sqlite_%' ORDER BY name)");
-  names.bind(1, type);
-  names.executeStep();
-  return names.getColumn(0).getString();
+using Names = std::vector<std::string>;
+
+Names names_of(SQLite::Database& db, const char* type) {
+  Names names;
+  SQLite::Statement select(db, "SELECT name FROM sqlite_schema WHERE type = ? AND name NOT LIKE "
+                               "'sqlite_%' ORDER BY name");
+  select.bind(1, type);
+  while (select.executeStep()) names.push_back(select.getColumn(0).getString());
+  return names;
+}
+
+std::string joined(const Names& names) {
+  std::string text;
+  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+Names columns_of(SQLite::Database& db, const std::string& table) {
+  Names names;
+  SQLite::Statement select(db, "SELECT name FROM pragma_table_xinfo(?) ORDER BY cid");
+  select.bind(1, table);
+  while (select.executeStep()) names.push_back(select.getColumn(0).getString());
+  return names;
+}
+
+// Tables and views that `sql` has as words.
+Names mentioned(const Names& tables, const std::string& sql) {
+  const auto in_word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; };
+  Names found;
+  for (const auto& table : tables) {
+    for (auto at = sql.find(table); at != std::string::npos; at = sql.find(table, at + 1)) {
+      const auto end = at + table.size();
+      if ((at > 0 && in_word(sql[at - 1])) || (end < sql.size() && in_word(sql[end]))) continue;
+      found.push_back(table);
+      break;
+    }
+  }
+  return found;
+}
+
+// What would be right instead of the name that SQLite did not know; "" where its message is of another
+// kind.
+std::string remedy(SQLite::Database& db, const std::string& message, const std::string& sql) {
+  const auto after = [&](const std::string& start) {
+    return message.starts_with(start) ? message.substr(start.size()) : std::string();
+  };
+  const auto views = names_of(db, "view");
+  auto tables = names_of(db, "table");
+  if (const auto wrong = after("no such table: "); !wrong.empty()) {
+    auto all = views;  // of two that are as near the view is meant
+    all.insert(all.end(), tables.begin(), tables.end());
+    const auto near = config::nearest(wrong, all);
+    return near.empty() ? "; views: " + joined(views) + "; tables: " + joined(tables)
+                        : "; did you mean " + near + "?";
+  }
+  auto wrong = after("no such column: ");
+  if (wrong.empty()) return "";
+  wrong.erase(0, wrong.rfind('.') + 1);
+  tables.insert(tables.end(), views.begin(), views.end());
+  const auto named = mentioned(tables, sql);
+  Names columns;
+  for (const auto& table : named) {
+    const auto more = columns_of(db, table);
+    columns.insert(columns.end(), more.begin(), more.end());
+  }
+  if (columns.empty()) return "";
+  if (const auto near = config::nearest(wrong, columns); !near.empty())
+    return "; did you mean " + near + "?";
+  // Not near any of these: perhaps the name of another table's.
+  std::string elsewhere;
+  for (const auto& table : tables) {
+    const auto others = columns_of(db, table);
+    if (std::find(others.begin(), others.end(), wrong) != others.end())
+      elsewhere += (elsewhere.empty() ? "" : ", ") + table;
+  }
+  return "; " + joined(named) + (named.size() == 1 ? " has " : " have ") + joined(columns) +
+         (elsewhere.empty() ? "" : "; a column of that name is in " + elsewhere);
 }
 
 [[noreturn]] void refuse(const std::string& reason) {
@@ -67,13 +140,13 @@ StatementPtr compile(SQLite::Database& db, const std::string& sql) {
     StatementPtr statement(raw);
     if (code == SQLITE_AUTH) refuse("not allowed here");
     if (code == SQLITE_ERROR) {
-      std::string message = sqlite3_errmsg(db.getHandle());
+      const std::string reason = sqlite3_errmsg(db.getHandle());
+      std::string message = reason;
       const int offset = sqlite3_error_offset(db.getHandle());
       if (offset >= 0) {
         message += " (at character " + std::to_string(text - sql.c_str() + offset + 1) + ")";
       }
-      throw ConfigError("query", message + "; tables: " + names_of(db, "table") +
-                                     "; views: " + names_of(db, "view"));
+      throw ConfigError("query", message + remedy(db, reason, sql));
     }
     if (code != SQLITE_OK) throw SQLite::Exception(db.getHandle(), code);
     return statement;
@@ -95,8 +168,12 @@ Cell cell_of(sqlite3_stmt* statement, int column) {
   switch (sqlite3_column_type(statement, column)) {
     case SQLITE_NULL:
       return {};
-    case SQLITE_FLOAT:
-      return shortest(sqlite3_column_double(statement, column));
+    case SQLITE_FLOAT: {
+      const double value = sqlite3_column_double(statement, column);
+      Cell cell(readable(value));
+      cell.raw = shortest(value);
+      return cell;
+    }
     case SQLITE_BLOB:
       return "<" + std::to_string(sqlite3_column_bytes(statement, column)) + " bytes>";
     default: {

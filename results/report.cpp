@@ -31,8 +31,15 @@ std::string render_plain(const std::vector<ReportTable>& tables, Format format,
     out += (out.empty() ? "" : "\n") + table.render(format, options.colour, options.columns);
     if (!report_table.notes.empty()) out += "\n";
     for (const auto& note : report_table.notes) {
-      out += format == Format::markdown ? "- " + markdown_text(note) : terminal_text(note);
-      out += "\n";
+      if (format == Format::markdown) {
+        out += "- " + markdown_text(note) + "\n";
+        continue;
+      }
+      const auto text = terminal_text(note);
+      for (const auto& line : options.columns > 0 ? wrapped(text, options.columns)
+                                                  : std::vector<std::string>{text}) {
+        out += line + "\n";
+      }
     }
   }
   return out;

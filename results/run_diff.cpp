@@ -19,6 +19,11 @@ struct Side {
   Determinants parts;
 };
 
+// Not as a person reads it: two numbers may differ in what rounding hides.
+std::string exact(const Cell& cell, const std::string& nothing) {
+  return cell.raw ? *cell.raw : cell.text.value_or(nothing);
+}
+
 Side load(SQLite::Database& db, const std::filesystem::path& file, std::int64_t run) {
   config_of(db, file, run);  // refuses a run that is not there
   Side side;
@@ -33,10 +38,10 @@ Side load(SQLite::Database& db, const std::filesystem::path& file, std::int64_t 
   for (const auto& row :
        pairs("SELECT name || '@' || sample_count || ' ' || weights || ' (' || protocol || ')', value "
              "FROM latest_metrics WHERE run = ?")) {
-    side.facts["2 metric " + *row[0].text] = row[1].text.value_or("not a number");
+    side.facts["2 metric " + *row[0].text] = exact(row[1], "not a number");
   }
   for (const auto& row : pairs("SELECT key, value FROM settings WHERE run = ?")) {
-    side.facts["3 setting " + *row[0].text] = *row[1].text;
+    side.facts["3 setting " + *row[0].text] = exact(row[1], "");
   }
   add("4 environment ", select(db, "", kEnvironmentSql, run));
   for (const auto& row : pairs("SELECT name, key, elapsed_s AS elapsed FROM stages WHERE run = ?")) {

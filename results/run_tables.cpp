@@ -37,7 +37,7 @@ Table table_of(SQLite::Statement& statement, const std::string& title) {
       } else if (show != shows().end()) {
         row.emplace_back(show->second(value.getDouble())).raw = shortest(value.getDouble());
       } else if (value.isFloat()) {
-        row.emplace_back(shortest(value.getDouble()));
+        row.emplace_back(readable(value.getDouble())).raw = shortest(value.getDouble());
       } else {
         row.emplace_back(value.getString());
         if (value.isText()) table.columns[c] = {table.columns[c].title};

@@ -1,9 +1,11 @@
 // Reading runs back.
 #include "results/runs.hpp"
 
+#include <algorithm>
 #include <cctype>
 #include <nlohmann/json.hpp>
 
+#include "core/config/nearest.hpp"
 #include "results/run_tables.hpp"
 
 namespace dkdm::results {
@@ -65,11 +67,46 @@ std::string lower(std::string text) {
   return text;
 }
 
+std::vector<std::string> names_of_experiments(SQLite::Database& db) {
+  std::vector<std::string> names;
+  SQLite::Statement all(db, "SELECT e.name FROM experiments e JOIN runs r ON r.experiment = e.id "
+                            "GROUP BY e.name ORDER BY min(r.id)");
+  while (all.executeStep()) names.push_back(all.getColumn(0).getString());
+  return names;
+}
+
 }  // namespace
+
+std::vector<std::string> experiment_names(const std::filesystem::path& file) {
+  return Database(file, OpenMode::read).read(names_of_experiments);
+}
+
+std::vector<RecordedStage> recorded_stages(const std::filesystem::path& file,
+                                           const std::string& experiment) {
+  return Database(file, OpenMode::read).read([&](SQLite::Database& db) {
+    std::vector<RecordedStage> stages;
+    SQLite::Statement find(db, "SELECT DISTINCT r.row, s.name, s.key, r.seed FROM stages s "
+                               "JOIN runs r ON r.id = s.run JOIN experiments e ON e.id = r.experiment "
+                               "WHERE e.name = ? AND s.status <> 'failed'");
+    bind_all(find, experiment);
+    while (find.executeStep()) {
+      stages.push_back({find.getColumn(0).getString(), find.getColumn(1).getString(),
+                        find.getColumn(2).getString(), find.getColumn(3).getInt64()});
+    }
+    return stages;
+  });
+}
 
 Table runs_list(const std::filesystem::path& file, const std::string& experiment) {
   Database database(file, OpenMode::read);
   return database.read([&](SQLite::Database& db) {
+    const auto names = names_of_experiments(db);
+    if (!experiment.empty() && std::find(names.begin(), names.end(), experiment) == names.end()) {
+      const auto near = config::nearest(experiment, names);
+      throw ConfigError("runs list", "no runs of experiment '" + experiment + "' are on record" +
+                                         (near.empty() ? "; dkdm runs lists them all"
+                                                       : "; did you mean " + near + "?"));
+    }
     return select(db, "",
                   "SELECT run AS id, experiment, row, seed, status, started, seconds, "
                   "substr(key, 1, 12) AS key FROM run_status WHERE ?1 = '' OR experiment = ?1 "

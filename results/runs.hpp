@@ -11,8 +11,19 @@
 
 namespace dkdm::results {
 
+// Experiments with at least one run, in the order of their first runs.
+std::vector<std::string> experiment_names(const std::filesystem::path& file);
+
+// A stage that a run of an experiment has on record.
+struct RecordedStage {
+  std::string row, name, key;  // name: "train", "evaluate", …
+  std::int64_t seed = 0;
+};
+std::vector<RecordedStage> recorded_stages(const std::filesystem::path& file,
+                                           const std::string& experiment);
+
 // id, experiment, row, seed, status, started, seconds, key (first 12 characters); oldest first.
-// experiment "" = all.
+// experiment "" = all. Throws ConfigError that names the nearest for one that has no runs.
 Table runs_list(const std::filesystem::path& file, const std::string& experiment = "");
 
 // Everything about one run: Run, Attempts, Environment, Plugins, Stages, Metrics, Artifacts, and what

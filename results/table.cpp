@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <string_view>
 
 #include "dkdm/error.hpp"
 
@@ -57,28 +58,100 @@ int total_width(const std::vector<int>& widths) {
   return std::accumulate(widths.begin(), widths.end(), 2 * (static_cast<int>(widths.size()) - 1));
 }
 
-// Narrows the widest columns of text until all fit into `most`; as they were when that cannot be.
-std::vector<int> fitted(const Table& table, const std::vector<int>& widths, int most) {
-  constexpr int kLeast = 20;
-  auto narrow = widths;
-  while (total_width(narrow) > most) {
-    int widest = -1;
-    for (int c = 0; c < static_cast<int>(narrow.size()); ++c) {
-      if (table.columns[c].align == Align::right || narrow[c] <= kLeast) continue;
-      if (widest < 0 || narrow[c] > narrow[widest]) widest = c;
-    }
-    if (widest < 0) return widths;
-    --narrow[widest];
+bool is_number(std::string_view word) {
+  return word.find_first_of("0123456789") != word.npos &&
+         word.find_first_not_of("0123456789.,:+-eE%") == word.npos;
+}
+
+// Columns of the longest number among the words of `text`.
+int longest_number(const std::string& text) {
+  int longest = 0;
+  for (std::size_t start = 0; start < text.size();) {
+    const auto end = std::min(text.find(' ', start), text.size());
+    const std::string_view word(text.data() + start, end - start);
+    if (is_number(word)) longest = std::max(longest, display_width(word));
+    start = end + 1;
   }
-  return narrow;
+  return longest;
+}
+
+// Columns of the longest part of a title, where it may be broken: at spaces and after "_".
+int longest_part(const std::string& title) {
+  int longest = 0;
+  for (std::size_t start = 0; start < title.size();) {
+    const auto end = title.find_first_of(" _", start);
+    const auto stop = end == std::string::npos ? title.size() : end + (title[end] == '_' ? 1 : 0);
+    longest = std::max(longest, display_width(std::string_view(title).substr(start, stop - start)));
+    start = end == std::string::npos ? title.size() : end + 1;
+  }
+  return longest;
+}
+
+// How narrow each column may get: text wraps and keeps its numbers whole, a right-aligned column (numbers,
+// values with their spread) wraps in its title alone.
+std::vector<int> narrowest(const Table& table, const Grid& grid) {
+  constexpr int kText = 16;  // a label is still read
+  std::vector<int> least;
+  for (std::size_t c = 0; c < grid.widths.size(); ++c) {
+    const bool numbers = table.columns[c].align == Align::right;
+    int width = 1;
+    for (std::size_t l = 0; l < grid.lines.size(); ++l) {
+      const auto& text = grid.lines[l][c];
+      if (l == 0) width = std::max(width, longest_part(text));
+      else if (numbers) width = std::max(width, display_width(text));
+      else width = std::max(width, longest_number(text));
+    }
+    least.push_back(numbers ? width : std::min(grid.widths[c], std::max(width, kText)));
+  }
+  return least;
+}
+
+// The widths of as many columns as fit into `most` columns of a terminal, from the left. At least the first
+// is shown, as narrow as it must be.
+std::vector<int> fitted(const Table& table, const Grid& grid, int most) {
+  auto least = narrowest(table, grid);
+  while (least.size() > 1 && total_width(least) > most) least.pop_back();
+  if (least.size() == 1) least[0] = std::max(1, std::min(least[0], most));
+  std::vector<int> widths(grid.widths.begin(), grid.widths.begin() + least.size());
+  while (total_width(widths) > most) {
+    // Texts give way before the titles of numbers, which are short already.
+    int widest = -1;
+    for (const auto align : {Align::left, Align::right}) {
+      for (std::size_t c = 0; c < widths.size(); ++c) {
+        if (table.columns[c].align != align || widths[c] <= least[c]) continue;
+        if (widest < 0 || widths[c] > widths[widest]) widest = static_cast<int>(c);
+      }
+      if (widest >= 0) break;
+    }
+    if (widest < 0) break;
+    --widths[widest];
+  }
+  return widths;
+}
+
+std::string without_columns(const Table& table, std::size_t shown, int columns) {
+  std::string names;
+  for (std::size_t c = shown; c < table.columns.size(); ++c) {
+    names += (names.empty() ? "" : ", ") + terminal_text(table.columns[c].title);
+  }
+  std::string out;
+  for (const auto& line : wrapped("Not shown for want of room: " + names +
+                                      " (a wider terminal or --format csv, markdown or json has all)",
+                                  columns)) {
+    out += line + "\n";
+  }
+  return out;
 }
 
 std::string render_text(const Table& table, bool colour, int columns) {
   const auto grid =
       layout(table, 1, [](const Cell& cell) { return terminal_text(cell.text.value_or("")); });
-  const auto widths = columns > 0 ? fitted(table, grid.widths, columns) : grid.widths;
-  std::string out =
-      table.title.empty() ? "" : in_style(terminal_text(table.title), kBold, colour) + "\n";
+  const auto widths = columns > 0 ? fitted(table, grid, columns) : grid.widths;
+  std::string out;
+  const auto title = terminal_text(table.title);
+  for (const auto& line : columns > 0 ? wrapped(title, columns) : std::vector<std::string>{title}) {
+    if (!title.empty()) out += in_style(line, kBold, colour) + "\n";
+  }
   for (std::size_t l = 0; l < grid.lines.size(); ++l) {
     std::vector<std::vector<std::string>> cells;  // each as the lines that it takes
     std::size_t height = 1;
@@ -93,7 +166,10 @@ std::string render_text(const Table& table, bool colour, int columns) {
         const char* style = nullptr;
         if (cell != nullptr && (cell->fault || cell->strong)) style = cell->fault ? kRed : kBold;
         if (c > 0) line += "  ";
-        const auto& text = h < cells[c].size() ? cells[c][h] : std::string();
+        // A title stands right above its column's rule.
+        const auto above = l == 0 ? height - cells[c].size() : 0;
+        const auto& text =
+            h >= above && h - above < cells[c].size() ? cells[c][h - above] : std::string();
         line += padded(text, widths[c], table.columns[c].align, in_style(text, style, colour));
       }
       line.erase(line.find_last_not_of(' ') + 1);
@@ -104,6 +180,7 @@ std::string render_text(const Table& table, bool colour, int columns) {
       out += "\n";
     }
   }
+  if (widths.size() < table.columns.size()) out += without_columns(table, widths.size(), columns);
   return out;
 }
 

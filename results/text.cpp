@@ -91,16 +91,19 @@ std::vector<std::string> wrapped(std::string_view text, int width) {
   std::vector<std::string> lines;
   while (display_width(text) > width) {
     int used = 0;
-    std::size_t end = 0, space = 0;  // space: where the last one that fits is, 0 = none
+    // Where the last space that fits is, and where a name or a path may be broken; 0 = nowhere.
+    std::size_t end = 0, space = 0, joint = 0;
     while (true) {
       auto next = end;
       used += width_of(next_code_point(text, next));
       if (text[end] == ' ') space = end;
       if (used > width && end > 0) break;
+      if (text[end] == '_' || text[end] == '/') joint = next;
       end = next;
     }
-    lines.emplace_back(text.substr(0, space > 0 ? space : end));
-    text.remove_prefix(space > 0 ? space + 1 : end);
+    const auto cut = space > 0 ? space : joint > 0 ? joint : end;
+    lines.emplace_back(text.substr(0, cut));
+    text.remove_prefix(space > 0 ? space + 1 : cut);
   }
   if (!text.empty() || lines.empty()) lines.emplace_back(text);
   return lines;
@@ -164,6 +167,23 @@ std::string fixed(double value, int decimals) {
   const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value,
                                  std::chars_format::fixed, decimals).ptr;
   return {buffer.data(), end};
+}
+
+std::string readable(double value) {
+  const auto exact = shortest(value);
+  constexpr std::size_t kShort = 7;
+  if (exact.size() <= kShort || !std::isfinite(value)) return exact;
+  const double size = std::abs(value);
+  if (size >= 1e15 || size < 1e-4) {
+    std::array<char, 32> buffer{};
+    const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value,
+                                   std::chars_format::scientific, 4).ptr;
+    const std::string rounded{buffer.data(), end};
+    return rounded.size() < exact.size() ? rounded : exact;
+  }
+  const int before = static_cast<int>(std::floor(std::log10(size)));  // digits before the point, less one
+  const auto rounded = fixed(value, std::max(1, 4 - before));
+  return rounded.size() < exact.size() ? rounded : exact;
 }
 
 std::string count_text(double count) {

@@ -18,7 +18,7 @@ int display_width(std::string_view text);
 std::string shortened(std::string_view text, int most);
 
 // The text in lines of at most `width` columns (>= 1), broken at spaces, within a word where that is
-// longer; at least one line. A wide character alone may stick out of a width of 1.
+// longer (after "_" or "/" if it has one); at least one line. A wide character alone may stick out of a width of 1.
 std::vector<std::string> wrapped(std::string_view text, int width);
 
 // Text that is safe on a terminal (one line, control characters as \xNN, characters that turn the
@@ -33,6 +33,9 @@ std::string plain_name(std::string_view text);
 // Numbers as text: shortest that reads back the same; fixed decimals; "0.35 M"; "1:04:09".
 std::string shortest(double value);
 std::string fixed(double value, int decimals);
+// For a person: as `shortest` where that is short, else about five digits, none of them before the point
+// lost: "9.5612", "1772361234.6", "0.00012346", "1.2346e-09".
+std::string readable(double value);
 std::string count_text(double count);
 std::string duration_text(double seconds);
 // "2026-03-01 14:05" in local time.

@@ -10,9 +10,11 @@ namespace dkdm::cli {
 
 int cmd_query(const Arguments& args, Context& context) {
   Options options("query \"SELECT …\" [--format F]",
-                  "Asks the results database in SQL, read-only. There is a view for each table and\n"
+                  "Runs a read-only SQL query on the results database. There is a view for each table and\n"
                   "figure of the paper, and leaderboard, latest_metrics, run_status, failures, costs:\n"
                   "  dkdm query \"SELECT * FROM table2\"\n"
+                  "Real numbers are rounded in text and markdown, and complete in csv and json. Text fits\n"
+                  "the terminal; into a pipe or a file every column is written.\n"
                   "`dkdm db schema --format markdown` describes every table, view and column.");
   options.add()("examples", "print a question and its query for each view");
   options.with_format().with_words(1);

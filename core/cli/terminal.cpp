@@ -4,10 +4,18 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <string_view>
 
 namespace dkdm::cli {
+
+namespace {
+
+constexpr int kNarrowest = 20;  // below that nothing can be read
+
+}  // namespace
 
 bool stdout_has_colour() {
   const char* refused = std::getenv("NO_COLOR");
@@ -29,9 +37,24 @@ bool stdout_is_utf8() {
 }
 
 int stdout_columns() {
+  // Shells keep COLUMNS to themselves: in the environment it is a wish, also for a pipe.
+  if (const char* wish = std::getenv("COLUMNS")) {
+    int columns = 0;
+    const char* const end = wish + std::string_view(wish).size();
+    const auto [rest, error] = std::from_chars(wish, end, columns);
+    if (error == std::errc() && rest == end && columns > 0) return std::max(columns, kNarrowest);
+  }
+  if (::isatty(STDOUT_FILENO) == 0) return 0;
   winsize size{};
-  return ::isatty(STDOUT_FILENO) != 0 && ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col
-                                                                                       : 0;
+  const bool known = ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  constexpr int kUsual = 80;
+  return known ? std::max<int>(size.ws_col, kNarrowest) : kUsual;
+}
+
+int stdout_rows() {
+  winsize size{};
+  constexpr int kUsual = 24;
+  return ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0 ? size.ws_row : kUsual;
 }
 
 }  // namespace dkdm::cli

@@ -9,7 +9,12 @@ bool stdout_has_colour();
 // Whether stdout may get more than ASCII: files and pipes are UTF-8, a terminal says by its locale.
 bool stdout_is_utf8();
 
-// Width of the terminal that stdout is, in characters; 0 = it is none, or does not say.
+// How wide text on stdout may be, in characters: what COLUMNS in the environment says, else the terminal's
+// width (80 where it does not say). 0 = without limit: a file or a pipe, where other programs read whole
+// lines.
 int stdout_columns();
+
+// Lines of the terminal that stdout is; 24 where it does not say.
+int stdout_rows();
 
 }  // namespace dkdm::cli

@@ -3,11 +3,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <type_traits>
+
+#include "config/nearest.hpp"
 
 namespace dkdm {
 namespace {
@@ -103,34 +104,6 @@ bool allowed(const Param& param, const T& value) {
     return !std::isnan(number) && (!param.min || number >= *param.min) &&
            (!param.max || number <= *param.max);
   }
-}
-
-// Folded so that case and the choice of - or _ cost nothing.
-std::string folded(const std::string& name) {
-  std::string text = name;
-  for (char& c : text) {
-    c = c == '-' ? '_' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  }
-  return text;
-}
-
-// Optimal string alignment: insertions, deletions, substitutions, swaps of neighbours, 1 each.
-std::size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<std::vector<std::size_t>> d(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
-  for (std::size_t i = 0; i <= a.size(); ++i) {
-    for (std::size_t j = 0; j <= b.size(); ++j) {
-      if (i == 0 || j == 0) {
-        d[i][j] = i + j;
-        continue;
-      }
-      const std::size_t other = a[i - 1] != b[j - 1];
-      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + other});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
-        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
-      }
-    }
-  }
-  return d[a.size()][b.size()];
 }
 
 template <class T>
@@ -232,16 +205,7 @@ Value checked(const Param& param, const Value& value, const std::string& where) 
 }
 
 std::string nearest_name(const std::string& wrong, const std::vector<std::string>& names) {
-  std::string best;
-  std::size_t least = wrong.size() / 3 + 2;
-  for (const std::string& name : names) {
-    const std::size_t distance = edit_distance(folded(wrong), folded(name));
-    if (distance < least && distance < std::max(wrong.size(), name.size())) {
-      least = distance;
-      best = name;
-    }
-  }
-  return best;
+  return config::nearest(wrong, names);
 }
 
 Params::Params(const ParamTable& table, const std::map<std::string, Value>& given,

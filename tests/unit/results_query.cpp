@@ -73,8 +73,17 @@ TEST_CASE("query: wrong SQL is answered with the mistake and the names there are
   const auto file = folder / "r.sqlite";
   Store store(file);
   CHECK_THROWS_WITH(query(file, "SELECT * FROM rnus"),
-                    Catch::Contains("no such table: rnus") && Catch::Contains("runs, settings, stages") &&
-                        Catch::Contains("views: cells, costs, failures"));
+                    Catch::Contains("no such table: rnus") && Catch::Contains("did you mean runs?"));
+  CHECK_THROWS_WITH(query(file, "SELECT * FROM tabel2"), Catch::Contains("did you mean table2?"));
+  CHECK_THROWS_WITH(query(file, "SELECT * FROM nothing_of_the_kind"),
+                    Catch::Contains("views: cells, costs, failures") && Catch::Contains("settings, stages"));
+  CHECK_THROWS_WITH(query(file, "SELECT r.labell FROM runs r"), Catch::Contains("did you mean label?"));
+  // Of the tables that are asked, not of any.
+  CHECK_THROWS_WITH(query(file, "SELECT experimnt FROM leaderboard"),
+                    Catch::Contains("did you mean experiment?"));
+  CHECK_THROWS_WITH(query(file, "SELECT elapsed_s FROM experiments"),
+                    Catch::Contains("experiments has id, name") &&
+                        Catch::Contains("a column of that name is in ") && Catch::Contains("stages"));
   CHECK_THROWS_WITH(query(file, "SELECT rwo FROM runs"), Catch::Contains("at character 8"));
   CHECK_THROWS_WITH(query(file, "  "), Catch::Contains("empty"));
   CHECK_THROWS_WITH(query(file, "SELECT 1; SELECT 2"), Catch::Contains("more than one"));
@@ -94,7 +103,7 @@ TEST_CASE("runs: the list has every run with its state", "[unit][results]") {
   CHECK(json[1]["started"].is_number());
   CHECK(json[1]["key"] == "key-dynamic-");  // the first twelve characters
   CHECK(runs_list(file, "desk").rows.size() == 2);
-  CHECK(runs_list(file, "other").rows.empty());
+  CHECK_THROWS_WITH(runs_list(file, "dsek"), Catch::Contains("did you mean desk?"));
 }
 
 TEST_CASE("runs: the detail of a run shows all that is recorded", "[unit][results]") {
@@ -147,4 +156,22 @@ TEST_CASE("runs: a removed run is gone with its facts, a running one stays", "[u
   CHECK(query(file, "SELECT count(*) AS n FROM stages").rows[0][0].text == "1");
   CHECK_THROWS_WITH(remove_run(file, running), Catch::Contains("is being written by process"));
   CHECK_THROWS_WITH(remove_run(file, gone), Catch::Contains("no run"));
+}
+
+TEST_CASE("query: real numbers are rounded for a person and whole for a program", "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  const auto table = query(file, "SELECT 9.0123456789 AS fid, 1772361234.56 AS time, 0.5 AS half, "
+                                 "0.000123456 AS small, 123456789 AS whole");
+  const auto& row = table.rows[0];
+  CHECK(row[0].text == "9.0123");
+  CHECK(row[1].text == "1772361234.6");  // no digit before the point is lost
+  CHECK(row[2].text == "0.5");
+  CHECK(row[3].text == "0.00012346");
+  CHECK(row[4].text == "123456789");
+  const auto json = nlohmann::json::parse(table.render(Format::json))[0];
+  CHECK(json["fid"] == 9.0123456789);
+  CHECK(json["time"] == 1772361234.56);
+  CHECK(contains(table.render(Format::csv), "9.0123456789,1772361234.56,0.5,0.000123456,123456789"));
 }

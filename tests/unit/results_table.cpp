@@ -1,6 +1,8 @@
 // Tables in every format.
 #include <catch2/catch.hpp>
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "dkdm/error.hpp"
 #include "results/table.hpp"
@@ -105,10 +107,50 @@ TEST_CASE("table: long cells are broken where the table then fits the terminal",
         "             channels, attention\n"
         "             at half\n"
         "x        22  y\n");
-  // Wide enough, or narrower than could be: one line a row, as in a file.
+  // Wide enough: one line a row, as in a file.
   CHECK(table.render(Format::text, false, 80) == table.render(Format::text));
-  CHECK(table.render(Format::text, false, 30) == table.render(Format::text));
   CHECK(table.render(Format::csv, false, 34) == table.render(Format::csv));
+}
+
+TEST_CASE("table: none is wider than the terminal, no number is broken, and what is left out is named",
+          "[unit][results]") {
+  Table table{"A title that is longer than the narrowest of these terminals is wide",
+              {{"Method"}, {"FID@512 ↓", Align::right}, {"paper FID", Align::right},
+               {"train_seconds", Align::right}, {"key"}, {"note"}},
+              {}};
+  table.rows.push_back({"Shuffled iterative distillation", "10.02 ± 0.31", "12.06", "1772361234.5",
+                        std::string(64, 'a'), "between 123456789 and 1.5e-05"});
+  table.rows.push_back({"Teacher", "5.67", "—", "204", std::string(64, 'b'), ""});
+  const std::string whole = table.render(Format::text);
+  for (int columns = 20; columns <= 200; ++columns) {
+    const auto text = table.render(Format::text, false, columns);
+    INFO(columns << "\n" << text);
+    std::istringstream lines(text);
+    int widest = 0;
+    for (std::string line; std::getline(lines, line);) widest = std::max(widest, display_width(line));
+    CHECK(widest <= columns);
+    const bool all = text.find("Not shown") == std::string::npos;
+    if (text.find("10.02") != std::string::npos) CHECK(text.find("10.02 ± 0.31") != std::string::npos);
+    if (all) {
+      for (const char* number : {"10.02 ± 0.31", "12.06", "1772361234.5", "123456789", "1.5e-05"})
+        CHECK(text.find(number) != std::string::npos);
+    } else {
+      CHECK(text.find("note") != std::string::npos);  // the last column goes first, and is named
+    }
+  }
+  CHECK(table.render(Format::text, false, 20).find("Not shown") != std::string::npos);
+  CHECK(table.render(Format::text, false, 400) == whole);
+}
+
+TEST_CASE("table: titles of numbers are broken at spaces and underscores, above their rule",
+          "[unit][results]") {
+  Table table{"", {{"row"}, {"published_fid", Align::right}, {"train seconds", Align::right}},
+              {{"dynamic", "9.56", "67"}}};
+  CHECK(table.render(Format::text, false, 28) ==
+        "         published_    train\n"
+        "row             fid  seconds\n"
+        "────────────────────────────\n"
+        "dynamic        9.56       67\n");
 }
 
 TEST_CASE("table: text is wrapped at spaces, within words that are longer than a line",
