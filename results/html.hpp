@@ -32,8 +32,14 @@ std::string csp_hash(std::string_view content);
 // pixels; "" with `reason` ("cannot be read", "is not a PNG image: …") when there is none.
 std::string png_data_uri(const std::filesystem::path& file, int most, std::string& reason);
 
+// The class of an element that shows a method's colour (report_chart.hpp).
+std::string colour_class(std::size_t colour);
+
+// A figure of bars, which is a table too: method, bar, value. It needs no script.
+std::string html_bars(const Chart& chart);
+
 // A figure: a drawing that needs no script, and its values as a table. `number` is its place among
-// the page's charts, by which the script finds its data.
+// the page's charts, by which the script finds its data. Not for bars.
 std::string html_chart(const Chart& chart, std::size_t number);
 // What the script reads: all charts in the order of their numbers, safe inside a script element.
 std::string chart_json(const std::vector<Chart>& charts);

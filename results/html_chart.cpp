@@ -37,13 +37,10 @@ class Drawing {
     out_ = "<svg viewBox=\"0 0 " + fixed(kWidth, 0) + " " + fixed(kHeight, 0) +
            "\" role=\"img\" aria-label=\"" + html_escaped(chart.title) + "\">\n";
     axes();
-    for (std::size_t i = 0; i < chart.series.size(); ++i) series(chart.series[i], i);
+    for (const auto& one : chart.series) series(one);
   }
   std::string svg() const { return out_ + "</svg>\n"; }
 
-  static std::string style(std::size_t index) {
-    return "c" + std::to_string(index % kColours) + (index >= kColours ? " dashed" : "");
-  }
 
  private:
   std::string x(double value) const {
@@ -80,8 +77,8 @@ class Drawing {
     text("mid", fixed((kLeft + kWidth - kRight) / 2, 0), fixed(kHeight - 8, 0), chart_.x_title);
   }
 
-  void series(const ChartSeries& series, std::size_t index) {
-    out_ += "<g class=\"" + style(index) + "\">";
+  void series(const ChartSeries& series) {
+    out_ += "<g class=\"" + colour_class(series.colour) + "\">";
     if (series.level) {
       const auto level = y(series.points.front().y);
       line("level", fixed(kLeft, 0), level, fixed(kWidth - kRight, 0), level);
@@ -112,9 +109,9 @@ class Drawing {
 
 std::string legend(const Chart& chart) {
   std::string out = "<ul class=\"legend\">\n";
-  for (std::size_t i = 0; i < chart.series.size(); ++i) {
-    out += "<li><span class=\"key " + Drawing::style(i) + "\"></span>" +
-           html_isolated(shortened(chart.series[i].label, kLabelWidth)) + "</li>\n";
+  for (const auto& series : chart.series) {
+    out += "<li><span class=\"key " + colour_class(series.colour) + "\"></span>" +
+           html_isolated(shortened(series.label, kLabelWidth)) + "</li>\n";
   }
   return out + "</ul>\n";
 }
@@ -157,6 +154,43 @@ Table values_of(const Chart& chart) {
 
 }  // namespace
 
+std::string colour_class(std::size_t colour) {
+  return "c" + std::to_string(colour % kColours) + (colour >= kColours ? " dashed" : "");
+}
+
+std::string html_bars(const Chart& chart) {
+  double longest = 0;
+  for (const auto& series : chart.series) {
+    const auto& point = series.points.front();
+    longest = std::max(longest, point.y + point.spread.value_or(0));
+  }
+  if (longest <= 0) longest = 1;
+  constexpr double kWhole = 1000;  // of the drawing, whose width is that of the cell
+  const auto at = [&](double value) { return fixed(kWhole * std::clamp(value / longest, 0., 1.), 1); };
+  std::string out = "<figure class=\"chart\">\n<figcaption>" + html_escaped(chart.title) +
+                    "</figcaption>\n<table class=\"bars\">\n<caption class=\"unseen\">" +
+                    html_escaped(chart.title) +
+                    "</caption>\n<thead class=\"unseen\"><tr><th scope=\"col\">Method</th><th "
+                    "scope=\"col\">Bar</th><th scope=\"col\">" +
+                    html_escaped(chart.y_title) + "</th></tr></thead>\n<tbody>\n";
+  for (const auto& series : chart.series) {
+    const auto& point = series.points.front();
+    const double spread = point.spread.value_or(0);
+    out += "<tr class=\"" + colour_class(series.colour) + "\"><th scope=\"row\">" +
+           html_isolated(shortened(series.label, kLabelWidth)) +
+           "</th><td><svg class=\"bar\" aria-hidden=\"true\" viewBox=\"0 0 1000 20\" "
+           "preserveAspectRatio=\"none\"><rect width=\"" +
+           at(point.y) + "\" height=\"20\"/>";
+    if (spread > 0) {
+      out += "<line x1=\"" + at(point.y - spread) + "\" x2=\"" + at(point.y + spread) +
+             "\" y1=\"10\" y2=\"10\"/>";
+    }
+    out += "</svg></td><td class=\"number\">" + fixed(point.y, 2) +
+           (point.spread ? " ± " + fixed(spread, 2) : "") + "</td></tr>\n";
+  }
+  return out + "</tbody>\n</table>\n</figure>\n";
+}
+
 std::string svg_chart(const Chart& chart) { return Drawing(chart).svg(); }
 
 std::string html_chart(const Chart& chart, std::size_t number) {
@@ -182,6 +216,7 @@ std::string chart_json(const std::vector<Chart>& charts) {
       }
       series_list.push_back({{"label", shortened(series.label, kLabelWidth)},
                              {"level", series.level},
+                             {"colour", series.colour},
                              {"points", std::move(points)}});
     }
     list.push_back({{"title", chart.title}, {"x", chart.x_title}, {"y", chart.y_title},

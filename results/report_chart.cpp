@@ -15,7 +15,7 @@ std::string without_arrow(const std::string& column) { return column.substr(0, c
 // A line's progress by `x`; the teacher's last value as a level, since it took no part in the race.
 template <class X>
 ChartSeries progress_series(const ReportLine& line, const std::string& label, X&& x) {
-  ChartSeries series{label, {}, line.teacher};
+  ChartSeries series{label, {}, line.teacher, 0};
   for (const auto& point : line.progress) {
     series.points.push_back({x(point), point.value.mean, point.value.std, point.value.count});
   }
@@ -31,69 +31,102 @@ void add_series(Chart& chart, ChartSeries series) {
   if (!series.points.empty()) chart.series.push_back(std::move(series));
 }
 
-Chart by_method(const ReportTable& table, const std::string& metric) {
+// Calls add(line, its colour) for every line.
+template <class Add>
+void each_line(const ReportTable& table, MethodColours& colours, Add&& add) {
+  for (std::size_t i = 0; i < table.lines.size(); ++i) add(table.lines[i], colours.of(table, i));
+}
+
+Chart by_method(const ReportTable& table, const std::string& metric, MethodColours& colours) {
   Chart chart{"figure4a", metric + " by training step", "training step", metric, false, {}};
-  for (const auto& line : table.lines) add_series(chart, progress_series(line, line.label, step_of));
+  each_line(table, colours, [&](const ReportLine& line, std::size_t colour) {
+    auto series = progress_series(line, line.label, step_of);
+    series.colour = colour;
+    add_series(chart, std::move(series));
+  });
   return chart;
 }
 
-Chart by_teacher_evaluations(const ReportTable& table, const std::string& metric) {
-  Chart chart{"teacher-evaluations", metric + " by the teacher's evaluations",
-              "evaluations of the teacher, an image each", metric, false, {}};
-  for (const auto& line : table.lines) {
-    add_series(chart, progress_series(line, line.label, [](const ProgressPoint& point) {
-                 return point.teacher_evaluations;
-               }));
-  }
+// The value of each method, the teacher's as well.
+Chart bars(const ReportTable& table, const std::string& metric, MethodColours& colours) {
+  Chart chart{"methods", metric + " by method", "", metric, false, {}, /*bars=*/true};
+  each_line(table, colours, [&](const ReportLine& line, std::size_t colour) {
+    const auto value = line.metrics.find(leading_metric(table));
+    if (value == line.metrics.end() || !std::isfinite(value->second.mean)) return;
+    const auto& estimate = value->second;
+    chart.series.push_back({line.label, {{0, estimate.mean, estimate.std, estimate.count}}, false, colour});
+  });
   return chart;
 }
 
-Chart by_rho(const ReportTable& table, const std::string& metric) {
+Chart by_teacher_evaluations(const ReportTable& table, const std::string& metric,
+                             MethodColours& colours) {
+  Chart chart{"teacher-evaluations", metric + " by teacher evaluations",
+              "teacher evaluations (images)", metric, false, {}};
+  each_line(table, colours, [&](const ReportLine& line, std::size_t colour) {
+    auto series = progress_series(
+        line, line.label, [](const ProgressPoint& point) { return point.teacher_evaluations; });
+    series.colour = colour;
+    add_series(chart, std::move(series));
+  });
+  return chart;
+}
+
+Chart by_rho(const ReportTable& table, const std::string& metric, MethodColours& colours) {
   Chart chart{
       "figure4b", metric + " by training step for each ρ", "training step", metric, false, {}};
-  std::vector<const ReportLine*> lines;
+  std::vector<std::pair<const ReportLine*, std::size_t>> lines;  // with their colours
   std::set<double> values;
-  for (const auto& line : table.lines) {
-    if (!line.rho || line.progress.empty()) continue;
-    lines.push_back(&line);
+  each_line(table, colours, [&](const ReportLine& line, std::size_t colour) {
+    if (!line.rho || line.progress.empty()) return;
+    lines.emplace_back(&line, colour);
     values.insert(*line.rho);
-  }
+  });
   if (values.size() < 2) return chart;
   std::stable_sort(lines.begin(), lines.end(),
-                   [](const auto* a, const auto* b) { return *a->rho < *b->rho; });
-  for (const auto* line : lines) {
+                   [](const auto& a, const auto& b) { return *a.first->rho < *b.first->rho; });
+  for (const auto& [line, colour] : lines) {
     // Two rows of one rho differ in something else, which their labels say.
-    const bool alone = std::count_if(lines.begin(), lines.end(), [&](const auto* other) {
-                         return other->rho == line->rho;
+    const bool alone = std::count_if(lines.begin(), lines.end(), [&](const auto& other) {
+                         return other.first->rho == line->rho;
                        }) == 1;
     const auto label = "ρ = " + shortest(*line->rho) + (alone ? "" : " (" + line->label + ")");
-    add_series(chart, progress_series(*line, label, step_of));
+    auto series = progress_series(*line, label, step_of);
+    series.colour = colour;
+    add_series(chart, std::move(series));
   }
   return chart;
 }
 
 // Of each method's first seed.
-Chart loss(const ReportTable& table) {
+Chart loss(const ReportTable& table, MethodColours& colours) {
   Chart chart{"loss", "Training loss", "training step", "loss", false, {}};
   double low = std::numeric_limits<double>::infinity(), high = -low;
-  for (const auto& line : table.lines) {
-    ChartSeries series{line.label, {}, false};
+  each_line(table, colours, [&](const ReportLine& line, std::size_t colour) {
+    ChartSeries series{line.label, {}, false, colour};
     const auto first = std::find_if(line.all_runs.begin(), line.all_runs.end(),
                                     [](const ReportRun& run) { return !run.loss.empty(); });
-    if (first == line.all_runs.end()) continue;
+    if (first == line.all_runs.end()) return;
     for (const auto& [step, value] : first->loss) {
       series.points.push_back({step, value, std::nullopt, 1});
       low = std::min(low, value);
       high = std::max(high, value);
     }
     add_series(chart, std::move(series));
-  }
+  });
   chart.logarithmic = low > 0 && high > 10 * low;
   return chart;
 }
 
+bool evaluated_once(const ReportTable& table) {
+  return std::all_of(table.lines.begin(), table.lines.end(), [](const ReportLine& line) {
+    return line.teacher || line.progress.size() < 2;
+  });
+}
+
 // A curve, or points of several students that do not all lie at x = 0.
 bool says_something(const Chart& chart) {
+  if (chart.bars) return chart.series.size() > 1;
   std::size_t students = 0;
   bool curve = false, right_of_zero = false;
   for (const auto& series : chart.series) {
@@ -161,14 +194,29 @@ std::string tick_text(double value) {
   return digits + (unit == 1e9 ? "G" : unit == 1e6 ? "M" : unit == 1e3 ? "K" : "");
 }
 
-std::vector<Chart> charts_of(const ReportTable& table) {
+std::size_t MethodColours::of(const ReportTable& table, std::size_t index) {
+  const auto& row = table.lines[index].row;
+  const auto earlier =
+      std::count_if(table.lines.begin(), table.lines.begin() + static_cast<std::ptrdiff_t>(index),
+                    [&](const ReportLine& line) { return line.row == row; });
+  return colours_.emplace(row + "\n" + std::to_string(earlier), colours_.size()).first->second;
+}
+
+std::vector<Chart> charts_of(const ReportTable& table, MethodColours& colours) {
   const auto metric = without_arrow(metric_column(table, leading_metric(table)));
-  const Chart methods = by_method(table, metric), rhos = by_rho(table, metric);
-  // Where every curve is one of a rho, both would be one figure.
-  const bool same = methods.series.size() == rhos.series.size();
+  const Chart evaluations = by_teacher_evaluations(table, metric, colours),
+              losses = loss(table, colours);
+  std::vector<Chart> wanted;
+  if (evaluated_once(table)) {
+    wanted = {bars(table, metric, colours), evaluations, losses};
+  } else {
+    const Chart methods = by_method(table, metric, colours), rhos = by_rho(table, metric, colours);
+    // Where every curve is one of a rho, both would be one figure.
+    const bool same = methods.series.size() == rhos.series.size();
+    wanted = {same ? Chart{} : methods, rhos, evaluations, losses};
+  }
   std::vector<Chart> charts;
-  for (const auto& chart :
-       {same ? Chart{} : methods, rhos, by_teacher_evaluations(table, metric), loss(table)}) {
+  for (const auto& chart : wanted) {
     if (says_something(chart)) charts.push_back(chart);
   }
   return charts;

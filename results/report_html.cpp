@@ -44,11 +44,14 @@ std::string run_name(const ReportRun& run) {
 class Section {
  public:
   Section(const fs::path& file, const fs::path& root, std::size_t number,
-          std::vector<const ReportTable*> tables, std::vector<Chart>& charts)
-      : file_(file), root_(root), number_(number), tables_(std::move(tables)), charts_(charts) {
+          std::vector<const ReportTable*> tables, std::vector<Chart>& charts, MethodColours& colours)
+      : file_(file), root_(root), number_(number), tables_(std::move(tables)), charts_(charts),
+        colours_(colours) {
     for (const auto* table : tables_) {
-      for (const auto& line : table->lines) {
-        if (row_index(line.row) == rows_.size()) rows_.push_back({&line, {}});
+      for (std::size_t i = 0; i < table->lines.size(); ++i) {
+        const auto& line = table->lines[i];
+        const auto colour = colours_.of(*table, i);
+        if (row_index(line.row) == rows_.size()) rows_.push_back({&line, {}, colour});
         auto& runs = rows_[row_index(line.row)].runs;
         for (const auto& run : line.all_runs) {
           const auto same = [&](const ReportRun* other) { return other->id == run.id; };
@@ -67,7 +70,7 @@ class Section {
                       html_isolated(head.title) + "</h2>\n<p class=\"soft\">Experiment " +
                       html_isolated(head.experiment);
     if (!head.scale.empty()) out += ", " + html_escaped(head.scale) + " scale";
-    out += ". A value leads to the runs it is from.</p>\n";
+    out += ". Click a value to see its runs.</p>\n";
     for (const auto* table : tables_) out += table_html(*table);
     return out + samples_html() + runs_html() + "</section>\n";
   }
@@ -76,7 +79,12 @@ class Section {
   struct Row {
     const ReportLine* line;
     std::vector<const ReportRun*> runs;
+    std::size_t colour;
   };
+
+  static std::string key_html(std::size_t colour) {
+    return "<span class=\"key " + colour_class(colour) + "\"></span>";
+  }
 
   std::size_t row_index(const std::string& row) const {
     const auto found = std::find_if(rows_.begin(), rows_.end(),
@@ -93,6 +101,7 @@ class Section {
         display_table(source), caption_of(source),
         [&](std::size_t r, std::size_t c, const std::string& inner) {
           const auto& line = source.lines[r];
+          if (c == 0) return key_html(colours_.of(source, r)) + inner;
           const bool missing = c == 1 && line.runs.empty();
           const bool value = c >= 1 && c <= metrics && line.metrics.count(source.metrics[c - 1]) > 0;
           return value || missing ? link(row_id(line.row), inner) : inner;
@@ -102,16 +111,14 @@ class Section {
       for (const auto& note : source.notes) out += "<li>" + html_isolated(note) + "</li>\n";
       out += "</ul>\n";
     }
-    auto charts = charts_of(source);
+    auto charts = charts_of(source, colours_);
     if (charts.empty()) return out;
-    out += "<h3>Curves</h3>\n";
-    const bool one_point = std::all_of(
-        source.lines.begin(), source.lines.end(),
-        [](const ReportLine& line) { return line.progress.size() < 2; });
-    if (one_point) {
-      out += "<p class=\"soft\">Each method was evaluated once so far: its curve is a point.</p>\n";
-    }
+    out += "<h3>Charts</h3>\n";
     for (auto& chart : charts) {
+      if (chart.bars) {
+        out += html_bars(chart);
+        continue;
+      }
       out += html_chart(chart, charts_.size());
       charts_.push_back(std::move(chart));
     }
@@ -135,7 +142,7 @@ class Section {
                            : "<img src=\"" + uri + "\" alt=\"Samples of " +
                                  html_escaped(shortened(row.line->label, kLabelWidth)) + ", seed " +
                                  std::to_string(seed) + "\">";
-        out += "<figcaption>" + label + ", " +
+        out += "<figcaption>" + key_html(row.colour) + label + ", " +
                link("run-" + std::to_string(run->id), "run " + std::to_string(run->id)) +
                "</figcaption></figure>\n";
       }
@@ -164,21 +171,21 @@ class Section {
                                "</summary>\n" + grids + "</details>\n";
     }
     if (out.empty()) return "";
-    return "<h3>Samples</h3>\n<p class=\"soft\">Images at the same place of two grids began as the "
-           "same noise.</p>\n" + out;
+    return "<h3>Samples</h3>\n<p class=\"soft\">Images at the same position start from the same "
+           "noise.</p>\n" + out;
   }
 
   std::string runs_html() {
     std::string out = "<h3>Runs</h3>\n";
     for (const auto& row : rows_) {
-      out += "<h4 id=\"" + row_id(row.line->row) + "\">" +
+      out += "<h4 id=\"" + row_id(row.line->row) + "\">" + key_html(row.colour) +
              html_isolated(shortened(row.line->label, kLabelWidth)) + "</h4>\n";
       if (!row.line->reason.empty()) {
         const auto reason = shortened(row.line->reason, kReasonWidth);
         out += "<p class=\"fault\">" + html_isolated(reason) + "</p>\n";
       }
       const auto shown = std::min(row.runs.size(), kRunsShown);
-      for (std::size_t i = 0; i < shown; ++i) out += run_html(*row.runs[i]);
+      for (std::size_t i = 0; i < shown; ++i) out += run_html(*row.runs[i], row.colour);
       if (row.runs.size() > kRunsShown) {
         out += "<p>And " + std::to_string(row.runs.size() - kRunsShown) + " more:";
         for (auto i = kRunsShown; i < row.runs.size(); ++i) {
@@ -190,7 +197,7 @@ class Section {
     return out;
   }
 
-  std::string run_html(const ReportRun& run) {
+  std::string run_html(const ReportRun& run, std::size_t colour) {
     const auto detail = run_detail(file_, run.id);
     std::string out = "<details class=\"run\" id=\"run-" + std::to_string(run.id) + "\"><summary>" +
                       run_name(run) + ": ";
@@ -207,17 +214,19 @@ class Section {
     const auto of_run = "run " + std::to_string(run.id);
     if (run.loss.size() > 1) {
       Chart chart{"", "Training loss of " + of_run, "training step", "loss", false, {}};
-      auto& points = chart.series.emplace_back(ChartSeries{"loss", {}, false}).points;
+      auto& points = chart.series.emplace_back(ChartSeries{"loss", {}, false, colour}).points;
       for (const auto& [step, value] : run.loss) points.push_back({step, value, {}, 1});
       out += "<figure><figcaption>" + html_escaped(chart.title) +
              "</figcaption>\n<div class=\"wide\" role=\"region\" tabindex=\"0\" aria-label=\"" +
              html_escaped(chart.title) + "\">" + svg_chart(chart) + "</div></figure>\n";
     }
     for (const auto& table : detail.tables) {
-      const auto title = table.title == "Run" ? "Record" : table.title;
-      if (!table.rows.empty()) out += html_table(table, title + " of " + of_run);
+      const auto caption = table.title == "Run"             ? "Record of " + of_run
+                           : table.title == "Determined by" ? "What determines " + of_run
+                                                            : table.title + " of " + of_run;
+      if (!table.rows.empty()) out += html_table(table, caption);
     }
-    out += "<p>To repeat it:</p>\n<pre tabindex=\"0\">" + html_escaped(detail.repeat) + "</pre>\n";
+    out += "<p>Commands that repeat it:</p>\n<pre tabindex=\"0\">" + html_escaped(detail.repeat) + "</pre>\n";
     return out + configuration_html(run, detail.config) + "</details>\n";
   }
 
@@ -237,6 +246,7 @@ class Section {
   std::size_t number_;
   std::vector<const ReportTable*> tables_;
   std::vector<Chart>& charts_;
+  MethodColours& colours_;
   std::vector<Row> rows_;
   std::map<std::string, std::int64_t> configurations_;
 };
@@ -253,9 +263,10 @@ std::string render_html(const fs::path& file, const std::vector<ReportTable>& ta
     experiments.back().push_back(&table);
   }
   std::vector<Chart> charts;
+  MethodColours colours;
   std::string body, contents;
   for (std::size_t i = 0; i < experiments.size(); ++i) {
-    Section section(file, root, i + 1, experiments[i], charts);
+    Section section(file, root, i + 1, experiments[i], charts, colours);
     body += section.html();
     contents += "<li>" + link(section.id(), html_isolated(shortened(section.title(), kLabelWidth))) +
                 "</li>\n";

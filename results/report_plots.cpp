@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <map>
@@ -87,31 +88,37 @@ Figure curves(const std::string& name, const Chart& chart) {
     };
     if (series.level) {
       next(shortest(series.points.front().y) + " with lines" +
-           std::string(" lc rgb '") + kColours[i % kColours.size()] + "' dt '-' lw 1.5 title " +
+           std::string(" lc rgb '") + kColours[series.colour % kColours.size()] +
+           "' dt '-' lw 1.5 title " +
            quoted(series.label));
       continue;
     }
     const bool marked = series.points.size() <= 40;
     const auto drawn =
-        marked ? "linespoints pt " + std::to_string(i % 8 + 4) + " ps 0.6" : std::string("lines");
-    next(source + " using 1:2 with " + drawn + style_of(i) + " lw 1.8 title " +
+        marked ? "linespoints pt " + std::to_string(series.colour % 8 + 4) + " ps 0.6" : std::string("lines");
+    next(source + " using 1:2 with " + drawn + style_of(series.colour) + " lw 1.8 title " +
          quoted(series.label));
-    if (spread) next(source + kSpread + style_of(i) + " notitle");
+    if (spread) next(source + kSpread + style_of(series.colour) + " notitle");
   }
   figure.script += "plot " + parts + "\n";
   return figure;
 }
 
 // One metric of every row as a bar, with its spread over seeds.
-Figure bars(const std::string& name, const ReportTable& table, const std::string& metric) {
-  Figure figure{name, "# place value spread\n", ""};
+Figure bars(const std::string& name, const ReportTable& table, const std::string& metric,
+            MethodColours& colours) {
+  Figure figure{name, "# place value spread colour\n", ""};
   std::string labels;
   int place = 0;
-  for (const auto& line : table.lines) {
+  for (std::size_t i = 0; i < table.lines.size(); ++i) {
+    const auto& line = table.lines[i];
     const auto found = line.metrics.find(metric);
     if (found == line.metrics.end() || !std::isfinite(found->second.mean)) continue;
     figure.data += std::to_string(place) + " " + shortest(found->second.mean) + " " +
-                   shortest(found->second.std.value_or(0)) + "\n";
+                   shortest(found->second.std.value_or(0)) + " " +
+                   std::to_string(std::strtol(kColours[colours.of(table, i) % kColours.size()] + 1,
+                                              nullptr, 16)) +
+                   "\n";
     labels += (labels.empty() ? "" : ", ") + quoted_tick(line.label) + " " + std::to_string(place++);
   }
   if (place == 0) return {};
@@ -119,7 +126,7 @@ Figure bars(const std::string& name, const ReportTable& table, const std::string
   figure.script = "set ylabel " + quoted(title) + "\nset yrange [0:*]\nset xrange [-0.6:" +
                   fixed(place - 0.4, 1) + "]\nset xtics rotate by 30 right (" + labels +
                   ")\nset bmargin 9\nset lmargin 14\nunset key\nplot '" + name +
-                  ".dat' using 1:2 with boxes fs solid 0.85 lc rgb '" + kColours[0] + "', '" + name +
+                  ".dat' using 1:2:4 with boxes fs solid 0.85 lc rgb variable, '" + name +
                   ".dat'" + kSpread + " lc rgb '#202020' lw 1.5\n";
   return figure;
 }
@@ -127,14 +134,15 @@ Figure bars(const std::string& name, const ReportTable& table, const std::string
 std::vector<Figure> figures_of(const std::vector<ReportTable>& tables) {
   std::vector<Figure> figures;
   std::map<std::string, int> seen;
+  MethodColours colours;
   for (const auto& table : tables) {
     auto name = plain_name(table.experiment);
     if (const int number = ++seen[name]; number > 1) name += "-" + std::to_string(number);
-    for (const auto& chart : charts_of(table)) {
-      figures.push_back(curves(name + "-" + chart.id, chart));
+    for (const auto& chart : charts_of(table, colours)) {
+      if (!chart.bars) figures.push_back(curves(name + "-" + chart.id, chart));  // bars: below
     }
     for (const auto& metric : table.metrics) {
-      auto figure = bars(name + "-bars-" + plain_name(metric), table, metric);
+      auto figure = bars(name + "-bars-" + plain_name(metric), table, metric, colours);
       if (!figure.name.empty()) figures.push_back(std::move(figure));
     }
   }

@@ -40,7 +40,7 @@
     },
   };
 
-  const dataset = (series, index, range) => {
+  const dataset = (series, range) => {
     const points = series.points.map(([x, y, spread, count]) => ({ x, y, spread, count }));
     const [first] = points;
     const ends = series.level ? range.slice(0, 2).map((x) => ({ x, y: first.y, count: first.count })) : [];
@@ -48,10 +48,11 @@
       label: series.label,
       data: series.level ? ends : points,
       level: series.level,
+      colour: series.colour,
       showLine: true,
       borderWidth: 2,
-      borderDash: series.level ? [8, 4] : index >= kColours ? [6, 3] : [],
-      pointStyle: shapes[index % shapes.length],
+      borderDash: series.level ? [8, 4] : series.colour >= kColours ? [6, 3] : [],
+      pointStyle: shapes[series.colour % shapes.length],
       pointRadius: series.level || points.length > 40 ? 0 : 5,
       pointHitRadius: 8,
     };
@@ -85,7 +86,7 @@
 
   const paint = (chart) => {
     chart.data.datasets.forEach((set, index) => {
-      set.borderColor = set.pointBackgroundColor = colour("c" + (index % kColours));
+      set.borderColor = set.pointBackgroundColor = colour("c" + (set.colour % kColours));
       paintKey(chart.keys[index], set);
     });
     for (const axis of ["x", "y"]) {
@@ -147,7 +148,7 @@
     figure.classList.add("scripted");
     const chart = new Chart(canvas, {
       type: "scatter",
-      data: { datasets: source.series.map((series, index) => dataset(series, index, source.range)) },
+      data: { datasets: source.series.map((series) => dataset(series, source.range)) },
       options: {
         animation: false,
         maintainAspectRatio: false,
@@ -175,7 +176,17 @@
     target.scrollIntoView();
   };
 
-  document.querySelectorAll("figure.chart").forEach(draw);
+  // Not every browser prints what is closed.
+  const closed = [];
+  addEventListener("beforeprint", () => {
+    document.querySelectorAll("details:not([open])").forEach((element) => {
+      closed.push(element);
+      element.open = true;
+    });
+  });
+  addEventListener("afterprint", () => closed.splice(0).forEach((element) => { element.open = false; }));
+
+  document.querySelectorAll("figure.chart[data-chart]").forEach(draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach(paint));
   addEventListener("hashchange", reveal);
   // A second click on the same link changes no address.

@@ -161,7 +161,7 @@ UNNAMED = """(() => {
     for (const h of e.querySelectorAll('th')) if (!h.scope) add(h, 'header without scope');
   }
   for (const e of document.querySelectorAll('img')) if (!e.alt) add(e, 'picture without text');
-  for (const e of document.querySelectorAll('canvas:not([aria-hidden]), svg'))
+  for (const e of document.querySelectorAll('canvas:not([aria-hidden]), svg:not([aria-hidden])'))
     if (!e.getAttribute('aria-label')) add(e, 'drawing without text');
   for (const e of document.querySelectorAll('[role=region], [role=group], nav'))
     if (!e.getAttribute('aria-label')) add(e, 'region without name');
@@ -273,6 +273,50 @@ def show_run(browser, file, shots):
         browser.screenshot(shots / f"run-{view}.png", whole=False)
 
 
+def check_print(browser, file, shots):
+    """On paper: light, nothing closed, nothing cut off at the side or below, drawings and no canvas."""
+    paper = {"width": 703, "height": 1000}  # A4 within its margins, at 96 pixels an inch
+    browser.open(file, "1280", dark=True)
+    browser.call("Emulation.setDeviceMetricsOverride", deviceScaleFactor=1, mobile=False, **paper)
+    browser.call("Emulation.setEmulatedMedia", media="print",
+                 features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    name = f"{file.stem}-print"
+    browser.screenshot(shots / (name + ".png"))
+    check(browser.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, f"{name}: wider than the paper")
+    cut = browser.evaluate("[...document.querySelectorAll('.wide, pre')].filter(e => e.checkVisibility() && "
+                           "(e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1 || "
+                           "e.getBoundingClientRect().right > innerWidth + 1))"
+                           ".map(e => e.scrollWidth + ' of ' + e.clientWidth + ': ' + e.textContent.slice(0, 60))")
+    check(not cut, f"{name}: cut off: {cut[:3]}")
+    closed = browser.evaluate("[...document.querySelectorAll('details > :not(summary)')]"
+                              ".filter(e => !e.checkVisibility()).length")
+    check(closed == 0, f"{name}: {closed} closed parts are not printed")
+    check(browser.evaluate("[...document.querySelectorAll('canvas')].every(e => !e.checkVisibility())"),
+          f"{name}: a canvas is printed")
+    drawn = browser.evaluate("[...document.querySelectorAll('figure.chart')].every(e => "
+                             "[...e.querySelectorAll('svg')].some(s => s.checkVisibility()))")
+    check(drawn, f"{name}: a chart without its drawing")
+    light = browser.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--page')")
+    check(light.strip() == "#fff", f"{name}: dark paper {light}")
+    pdf = browser.call("Page.printToPDF", printBackground=True)["data"]
+    (shots / (name + ".pdf")).write_bytes(base64.b64decode(pdf))
+    browser.call("Emulation.setEmulatedMedia", media="")
+
+
+# The colour that each label has, wherever the page shows it with its key or as a curve.
+COLOURS = """(() => {
+  const found = {};
+  const note = (label, e) => {
+    const c = getComputedStyle(e).getPropertyValue('--c') + (e.closest('.dashed') ? ' dashed' : '');
+    (found[label.trim()] ||= new Set()).add(c);
+  };
+  for (const key of document.querySelectorAll('.key')) note(key.parentElement.querySelector('bdi').textContent, key);
+  for (const bar of document.querySelectorAll('table.bars tbody tr')) note(bar.querySelector('bdi').textContent, bar);
+  return Object.entries(found).filter(([label, colours]) => colours.size > 1 && !label.startsWith('ρ'))
+      .map(([label, colours]) => label.slice(0, 40) + ': ' + [...colours]);
+})()"""
+
+
 def check_without_script(browser, file, shots):
     browser.open(file, "1280", script=False)
     browser.screenshot(shots / (file.stem + "-no-script.png"))
@@ -299,6 +343,9 @@ def main():
         for page in (folder / "report.html", folder / "hostile.html"):
             check_looks(browser, page, shots)
             check_structure(browser, page)
+            check_print(browser, page, shots)
+            colours = browser.evaluate(COLOURS)
+            check(not colours, f"{page.stem}: labels of several colours: {colours[:3]}")
             check(browser.evaluate("document.title") != "owned", "a name ran as a script")
         report = folder / "report.html"
         check_links(browser, report)

@@ -97,7 +97,7 @@ TEST_CASE("page: a value leads to its runs, a run to all that made it", "[unit][
   add_run(store, a_run("data_free"), 20);
   const auto page = page_of(folder);
   CHECK(contains(page, "<a href=\"#row-1-2\"><strong><bdi>12.00 ± 2.83</bdi></strong></a>"));
-  CHECK(contains(page, "<h4 id=\"row-1-2\"><bdi>The dynamic</bdi></h4>"));
+  CHECK(contains(page, "<h4 id=\"row-1-2\"><span class=\"key c1\"></span><bdi>The dynamic</bdi></h4>"));
   const auto run = between(page, "<details class=\"run\" id=\"run-2\">",
                            "</details>\n<details class=\"run\"");
   CHECK(contains(run, "Run 2, seed 0: done"));
@@ -121,13 +121,62 @@ TEST_CASE("page: the charts' data is whole", "[unit][results]") {
   const auto data = between(page_of(folder), "id=\"charts\">", "</script>");
   CHECK_FALSE(contains(data, "<"));
   const auto charts = nlohmann::json::parse(data);
-  REQUIRE(charts.size() == 3);  // by step, by the teacher's evaluations, loss
-  CHECK(charts[0]["title"] == "FID@512 by training step");
+  REQUIRE(charts.size() == 2);  // by the teacher's evaluations, loss; the bars need no script
+  CHECK(charts[0]["title"] == "FID@512 by teacher evaluations");
   CHECK(charts[0]["series"][0]["level"] == true);  // the teacher took no part
   CHECK(charts[0]["series"][1]["label"] == "</script><!--");
-  CHECK(charts[0]["series"][1]["points"] == nlohmann::json::parse("[[100, 10]]"));
-  CHECK(charts[1]["series"][1]["points"] == nlohmann::json::parse("[[640, 10]]"));
-  CHECK(charts[2]["series"][1]["points"] == nlohmann::json::parse("[[0, 1], [50, 0.5]]"));
+  CHECK(charts[0]["series"][1]["points"] == nlohmann::json::parse("[[640, 10]]"));
+  CHECK(charts[1]["series"][1]["points"] == nlohmann::json::parse("[[0, 1], [50, 0.5]]"));
+}
+
+TEST_CASE("page: single evaluations are bars, several are curves", "[unit][results]") {
+  TempFolder folder;
+  Store store(folder / "r.sqlite");
+  add_run(store, a_run("teacher"), 5);
+  const auto dynamic = add_run(store, a_run("dynamic"), 10);
+  add_run(store, a_run("data_free"), 20);
+  const auto bars = between(page_of(folder), "<table class=\"bars\">", "</table>");
+  CHECK(contains(bars, "FID@512 by method"));
+  // The longest is the whole drawing, the others their share of it.
+  CHECK(contains(bars, "<bdi>The data_free</bdi></th><td><svg class=\"bar\" aria-hidden=\"true\" "
+                       "viewBox=\"0 0 1000 20\" preserveAspectRatio=\"none\"><rect width=\"1000.0\""));
+  CHECK(contains(bars, "<rect width=\"500.0\""));
+  CHECK(contains(bars, "<rect width=\"250.0\""));
+  CHECK(contains(bars, "<td class=\"number\">10.00</td>"));
+  auto later = a_metric("fid", 8);
+  later.step = 200;
+  store.record_metrics(dynamic, {later});
+  const auto curves = page_of(folder);
+  CHECK_FALSE(contains(curves, "<table class=\"bars\">"));
+  CHECK(contains(curves, "FID@512 by training step"));
+}
+
+TEST_CASE("page: a method has one colour in tables, charts, samples and runs", "[unit][results]") {
+  TempFolder folder;
+  Store store(folder / "r.sqlite");
+  add_run(store, a_run("teacher"), 5);
+  add_run(store, a_run("dynamic"), 10);
+  add_run(store, a_run("data_free"), 20);
+  auto elsewhere = a_run("data_free");  // in another experiment, where it is the first row
+  elsewhere.experiment = "other";
+  elsewhere.key += "-other";
+  add_run(store, elsewhere, 30);
+  const auto page = page_of(folder);
+  const std::string key = "<span class=\"key c2\"></span>";
+  CHECK(contains(page, "<th scope=\"row\">" + key + "<bdi>The data_free</bdi></th>"));
+  CHECK(contains(page, "\">" + key + "<bdi>The data_free</bdi></h4>"));
+  CHECK(contains(page, "<tr class=\"c2\"><th scope=\"row\"><bdi>The data_free</bdi>"));
+  CHECK(contains(page, "<figcaption>" + key + "<bdi>The data_free</bdi>"));
+  for (const char* other : {"c0", "c1", "c3"})
+    CHECK_FALSE(contains(page, std::string("key ") + other + "\"></span><bdi>The data_free</bdi>"));
+  const auto charts = nlohmann::json::parse(between(page, "id=\"charts\">", "</script>"));
+  for (const auto& chart : charts) {
+    for (const auto& series : chart["series"]) {
+      INFO(series.dump());
+      const auto label = series["label"].get<std::string>();
+      CHECK(series["colour"] == (label == "The teacher" ? 0 : label == "The dynamic" ? 1 : 2));
+    }
+  }
 }
 
 TEST_CASE("page: grids of one seed stand side by side; a missing one says so", "[unit][results]") {
