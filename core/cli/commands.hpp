@@ -35,5 +35,6 @@ int cmd_report(const Arguments& args, Context& context);
 int cmd_run(const Arguments& args, Context& context);
 int cmd_runs(const Arguments& args, Context& context);
 int cmd_sample(const Arguments& args, Context& context);
+int cmd_watch(const Arguments& args, Context& context);
 
 }  // namespace dkdm::cli

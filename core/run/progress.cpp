@@ -31,13 +31,16 @@ std::string duration_text(double seconds) {
   return text;
 }
 
-Progress::Progress(std::vector<double> estimates)
-    : estimates_(std::move(estimates)), terminal_(::isatty(STDERR_FILENO)) {}
+Progress::Progress(std::vector<double> estimates, const std::filesystem::path& folder,
+                   std::string command)
+    : estimates_(std::move(estimates)), command_(std::move(command)),
+      terminal_(::isatty(STDERR_FILENO)), file_(folder) {}
 
 Progress::~Progress() { clear(); }
 
-void Progress::begin(const std::string& label) {
+void Progress::begin(const std::string& label, const std::string& key) {
   label_ = label;
+  key_ = key;
   unit_.clear();
   done_ = total_ = 0;
   each_s_ = 0;
@@ -45,6 +48,27 @@ void Progress::begin(const std::string& label) {
   started_ = Clock::now();
   shown_ = {};
   show("");
+  leave_word();
+}
+
+void Progress::leave_word() {
+  written_ = Clock::now();
+  ProgressRecord record;
+  record.command = command_;
+  record.label = label_;
+  record.key = key_;
+  record.stage = static_cast<std::int64_t>(current_) + 1;
+  record.stages = static_cast<std::int64_t>(std::max(estimates_.size(), current_ + 1));
+  record.unit = unit_;
+  record.done = done_;
+  record.total = total_;
+  record.each_s = each_s_;
+  record.stage_left_s = current_remaining_s();
+  record.left_s = remaining_s();
+  record.stage_started =
+      std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count() -
+      elapsed_s();
+  file_.write(std::move(record));
 }
 
 void Progress::update(const std::string& unit, std::int64_t done, std::int64_t total) {
@@ -58,11 +82,11 @@ void Progress::update(const std::string& unit, std::int64_t done, std::int64_t t
   done_ = done;
   total_ = total;
   measure_rate();
+  if (seconds_since(written_) >= 1.0) leave_word();
   if (seconds_since(shown_) < (terminal_ ? 0.5 : 20.0)) return;
-  char rate[48] = "";
-  if (each_s_ >= 0.1) std::snprintf(rate, sizeof rate, " · %.2f s each", each_s_);
-  else if (each_s_ > 0) std::snprintf(rate, sizeof rate, " · %.0f a second", 1 / each_s_);
-  show(std::to_string(done_) + " of " + std::to_string(total_) + " " + unit_ + rate);
+  const auto rate = rate_text(each_s_);
+  show(std::to_string(done_) + "/" + std::to_string(total_) + " " + unit_ +
+       (rate.empty() ? "" : " · " + rate));
 }
 
 // Averages over about half a minute, so that a machine that was busy for a while is not held against
@@ -118,7 +142,7 @@ void Progress::show(const std::string& detail) {
   std::string line = "[" + std::to_string(current_ + 1) + "/" +
                      std::to_string(std::max(estimates_.size(), current_ + 1)) + "] " + label_;
   if (!detail.empty()) line += ": " + detail;
-  line += " · " + duration_text(remaining_s()) + " left in all";
+  line += " · ETA " + duration_text(remaining_s());
   if (terminal_) {
     std::fprintf(stderr, "\r\033[K%s", line.c_str());
     std::fflush(stderr);

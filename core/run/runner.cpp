@@ -20,7 +20,8 @@ class Runner {
   Runner(const Plan& plan, Bench& bench, RunHost& host, ArtifactStore& store,
          const std::vector<PluginRecord>& plugins, const RunOptions& options)
       : plan_(plan), bench_(bench), host_(host), store_(store), plugins_(plugins),
-        options_(options), progress_(estimates()), failures_(options.failed_stages) {
+        options_(options), progress_(estimates(), progress_folder(store.root()), "run"),
+        failures_(options.failed_stages) {
     host_.set_progress(&progress_);
   }
   ~Runner() { host_.set_progress(nullptr); }
@@ -137,7 +138,7 @@ class Runner {
       throw Error(failed->second);
     const double started = unix_time();
     bench_.recorder->begin_stage(id, name, stage.key, stage.plugin);
-    progress_.begin(stage.label);
+    progress_.begin(stage.label, stage.key);
     try {
       Manifest manifest;
       manifest.plugin = stage.plugin;

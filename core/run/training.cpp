@@ -32,6 +32,12 @@ MethodContext method_context(Bench& bench, const TrainingJob& job, const Trainin
 // A backward costs two forwards: the gradients of the input and of the weights.
 constexpr double kForwardsPerExample = 3;
 
+// Of the parameters that every distillation method has (dkdm/distillation.hpp), one that is off.
+std::string stability_hint(const Params& method) {
+  const auto clip = method.values().find("student_clip");
+  return clip != method.values().end() && clip->second == Value(false) ? "student_clip = true" : "";
+}
+
 double teacher_flops(const LoadedInputs& loaded, std::int64_t evaluations) {
   if (!loaded.teacher) return 0;
   return double(evaluations) *
@@ -81,7 +87,7 @@ void train_student(Bench& bench, const TrainingJob& job, const TrainingInputs& i
       [&](const std::vector<CurvePoint>& points) {
         bench.recorder->record_curves(job.stage_key, points);
       },
-      kept);
+      kept, stability_hint(job.training.method.params));
   write_model_description(folder, {job.training.student, job.spec, job.diffusion, result.steps});
   manifest.steps = result.steps;
   manifest.elapsed_s = result.elapsed_s;

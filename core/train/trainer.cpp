@@ -21,9 +21,10 @@ class Loop {
  public:
   Loop(Denoiser& student, Method& method, Host& host, const Params& settings, std::uint64_t seed,
        const std::filesystem::path& folder,
-       const std::function<void(const std::vector<run::CurvePoint>&)>& record, const Kept& kept)
+       const std::function<void(const std::vector<run::CurvePoint>&)>& record, const Kept& kept,
+       const std::string& hint)
       : student_(student), method_(method), host_(host), settings_(settings), seed_(seed),
-        folder_(folder), record_(record), kept_(kept), optimizer_(student, settings),
+        folder_(folder), record_(record), kept_(kept), hint_(hint), optimizer_(student, settings),
         steps_(settings.integer("steps")), log_every_(settings.integer("log_every")) {}
 
   TrainResult run() {
@@ -105,8 +106,8 @@ class Loop {
     throw Error("loss or gradient is not finite at step " + std::to_string(step_) + " (mse " +
                 std::to_string(terms.mse.mean().item<double>()) + ", vb " +
                 std::to_string(terms.vb.mean().item<double>()) +
-                " bits/dim); the last checkpoint is kept. A lower lr, or student_clip = true for a "
-                "distillation method, usually helps");
+                " bits/dim); " +
+                divergence_advice(settings_, std::filesystem::exists(checkpoint_file()), hint_));
   }
 
   void note_curves(const LossTerms& terms, const at::Tensor& norm) {
@@ -122,11 +123,16 @@ class Loop {
     add("step_seconds", seconds_since(mark_) / double(std::max<std::int64_t>(1, steps)));
     mark_ = Clock::now();
     noted_until_ = step_ + 1;
+    // Somebody may be watching, and a process that is killed leaves its curve. A point that is made again
+    // after a kill is the same.
+    constexpr double kKept_s = 10;
+    if (seconds_since(flushed_) >= kKept_s) flush_curves();
   }
 
   void flush_curves() {
     if (!curves_.empty()) record_(curves_);
     curves_.clear();
+    flushed_ = Clock::now();
   }
 
   TrainResult finish() {
@@ -147,23 +153,32 @@ class Loop {
   const std::filesystem::path folder_;
   const std::function<void(const std::vector<run::CurvePoint>&)>& record_;
   const Kept& kept_;
+  const std::string& hint_;
   Optimizer optimizer_;
   const std::int64_t steps_, log_every_;
 
   std::int64_t step_ = 0, noted_until_ = 0;
   double elapsed_before_ = 0;
   std::int64_t evaluations_before_ = 0;
-  Clock::time_point start_ = Clock::now(), mark_ = start_;
+  Clock::time_point start_ = Clock::now(), mark_ = start_, flushed_{};
   std::vector<run::CurvePoint> curves_;
 };
 
 }  // namespace
 
+std::string divergence_advice(const Params& settings, bool has_checkpoint, const std::string& hint) {
+  const double lr = settings.real("lr"), clip = settings.real("grad_clip");
+  std::string text = has_checkpoint ? "the last checkpoint is kept" : "no checkpoint was made yet";
+  text += ". What usually helps: a lower lr (now " + to_text(Value(lr)) + ")";
+  text += clip == 0 ? ", grad_clip = 1.0 (now off)" : ", a lower grad_clip (now " + to_text(Value(clip)) + ")";
+  return text + (hint.empty() ? "" : ", " + hint);
+}
+
 TrainResult train(Denoiser& student, Method& method, Host& host, const Params& settings,
                   std::uint64_t seed, const std::filesystem::path& folder,
                   const std::function<void(const std::vector<run::CurvePoint>&)>& record,
-                  const Kept& kept) {
-  return Loop(student, method, host, settings, seed, folder, record, kept).run();
+                  const Kept& kept, const std::string& hint) {
+  return Loop(student, method, host, settings, seed, folder, record, kept, hint).run();
 }
 
 }  // namespace dkdm::train

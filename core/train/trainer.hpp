@@ -37,10 +37,15 @@ struct Kept {
 // it continues from it, to the same bits as a run that was never stopped (same machine, same thread count).
 // Throws Error naming the step when the loss is not finite; the last checkpoint stays.
 // `record` gets the curves, a batch of points at a time (loss, mse, vb, grad_norm, lr, step_seconds).
-// What is kept changes no bit of the training.
+// What is kept changes no bit of the training. `hint`: see divergence_advice.
 DKDM_API TrainResult train(Denoiser& student, Method& method, Host& host, const Params& settings,
                            std::uint64_t seed, const std::filesystem::path& folder,
                            const std::function<void(const std::vector<run::CurvePoint>&)>& record,
-                           const Kept& kept = {});
+                           const Kept& kept = {}, const std::string& hint = "");
+
+// What a loss that is not finite is answered with: whether there is a checkpoint, and settings of [train]
+// that are not what they should be then; `hint`, what else, of the method's parameters ("" = nothing).
+DKDM_API std::string divergence_advice(const Params& settings, bool has_checkpoint,
+                                       const std::string& hint);
 
 }  // namespace dkdm::train

@@ -5,6 +5,7 @@
 #include "config/experiment.hpp"
 #include "train/optimizer.hpp"
 #include "train/state_dict.hpp"
+#include "train/trainer.hpp"
 
 namespace {
 
@@ -112,4 +113,15 @@ TEST_CASE("train: strict loading lists what does not fit and copies nothing", "[
     CHECK(text.find("unexpected c") != std::string::npos);
   }
   CHECK(target.at("a").sum().item<double>() == 0);
+}
+
+TEST_CASE("train: advice on a loss that is not finite names what is there and what is off",
+          "[unit][train]") {
+  const auto first = train::divergence_advice(settings({{"lr", 0.002}}), false, "");
+  CHECK(first == "no checkpoint was made yet. What usually helps: a lower lr (now 0.002), grad_clip = "
+                 "1.0 (now off)");
+  const auto later = train::divergence_advice(settings({{"lr", 0.1}, {"grad_clip", 2.0}}), true,
+                                              "student_clip = true");
+  CHECK(later == "the last checkpoint is kept. What usually helps: a lower lr (now 0.1), a lower "
+                 "grad_clip (now 2.0), student_clip = true");
 }

@@ -1,0 +1,124 @@
+#include "run/progress_file.hpp"
+
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "run/process.hpp"
+
+namespace dkdm::run {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+constexpr std::uintmax_t kLargest = 64 * 1024;
+
+double unix_time() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+Json to_json(const ProgressRecord& r) {
+  return {{"host", r.host},       {"process", r.process}, {"pid", r.pid},
+          {"command", r.command}, {"label", r.label},     {"key", r.key},
+          {"stage", r.stage},     {"stages", r.stages},   {"unit", r.unit},
+          {"done", r.done},       {"total", r.total},     {"each_s", r.each_s},
+          {"stage_left_s", r.stage_left_s},               {"left_s", r.left_s},
+          {"stage_started", r.stage_started},             {"written", r.written}};
+}
+
+std::optional<ProgressRecord> read_one(const fs::path& file) {
+  std::error_code error;
+  if (!fs::is_regular_file(file, error) || fs::file_size(file, error) > kLargest || error)
+    return std::nullopt;
+  std::ifstream stream(file, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  try {
+    const Json json = Json::parse(text);
+    ProgressRecord r;
+    r.host = json.at("host");
+    r.process = json.at("process");
+    r.pid = json.at("pid");
+    r.command = json.at("command");
+    r.label = json.at("label");
+    r.key = json.at("key");
+    r.stage = json.at("stage");
+    r.stages = json.at("stages");
+    r.unit = json.at("unit");
+    r.done = json.at("done");
+    r.total = json.at("total");
+    r.each_s = json.at("each_s");
+    r.stage_left_s = json.at("stage_left_s");
+    r.left_s = json.at("left_s");
+    r.stage_started = json.at("stage_started");
+    r.written = json.at("written");
+    return r;
+  } catch (const Json::exception&) {
+    return std::nullopt;
+  }
+}
+
+std::vector<fs::path> files_in(const fs::path& folder) {
+  std::vector<fs::path> files;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+    if (entry->path().extension() == ".json") files.push_back(entry->path());
+  return files;
+}
+
+}  // namespace
+
+ProgressFile::ProgressFile(const fs::path& folder) {
+  if (folder.empty()) return;
+  pid_ = getpid();
+  host_ = host_name();
+  process_ = process_token(pid_);
+  std::error_code error;
+  fs::create_directories(folder, error);
+  for (const auto& file : files_in(folder)) {
+    const auto left = read_one(file);
+    if (left && left->host == host_ && process_token(left->pid) != left->process)
+      fs::remove(file, error);
+  }
+  file_ = folder / (host_ + "-" + std::to_string(pid_) + ".json");
+}
+
+ProgressFile::~ProgressFile() {
+  if (file_.empty() || getpid() != pid_) return;
+  std::error_code ignored;
+  fs::remove(file_, ignored);
+}
+
+void ProgressFile::write(ProgressRecord record) {
+  if (file_.empty() || getpid() != pid_) return;
+  record.host = host_;
+  record.process = process_;
+  record.pid = pid_;
+  record.written = unix_time();
+  // Not io::write_text: what is lost with the machine's power is of no use afterwards.
+  const fs::path part = file_.string() + ".part";
+  std::error_code error;
+  {
+    std::ofstream stream(part, std::ios::binary | std::ios::trunc);
+    stream << to_json(record).dump(-1, ' ', false, Json::error_handler_t::replace) << '\n';
+    stream.close();
+    if (!stream) {
+      fs::remove(part, error);
+      return;
+    }
+  }
+  fs::rename(part, file_, error);
+  if (error) fs::remove(part, error);
+}
+
+std::vector<ProgressRecord> read_progress(const fs::path& folder) {
+  std::vector<ProgressRecord> records;
+  for (const auto& file : files_in(folder))
+    if (auto record = read_one(file)) records.push_back(std::move(*record));
+  return records;
+}
+
+}  // namespace dkdm::run
