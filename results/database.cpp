@@ -101,7 +101,7 @@ void mark_crashed(SQLite::Database& db) {
     execute(db,
             "UPDATE attempts SET status = 'crashed', message = iif(message = '', '', message || ': ') "
             "|| 'its process ended without a word (killed, out of memory, power lost, or a crash of "
-            "the plugin: --isolate tells); the same command continues' WHERE id = ?",
+            "the plugin: --isolate tells); rerun the same command to resume' WHERE id = ?",
             id);
   }
 }

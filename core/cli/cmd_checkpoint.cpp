@@ -114,8 +114,9 @@ int cmd_checkpoint(const Arguments& args, Context& context) {
     const auto model = session.host().load_model(model_folder(words[1], context), weights);
     write(words[2], io::state_of(*model.network));
   } else {
-    options.misuse((action.empty() ? "checkpoint: say which" : "checkpoint: no '" + action + "'") +
-                   "; there are: inspect FILE, convert IN OUT, export RUN|FOLDER OUT");
+    constexpr const char* kForms = "inspect FILE, convert IN OUT, export RUN|FOLDER OUT";
+    if (action.empty()) options.misuse(std::string("checkpoint: expected one of ") + kForms);
+    options.unknown("checkpoint", action, {"inspect", "convert", "export"}, kForms);
   }
   return 0;
 }

@@ -12,7 +12,7 @@ int cmd_data(const Arguments& args, Context& context) {
   options.with_format().with_words(1);
   if (!options.parse(args)) return 0;
   if (const auto words = options.words(); !words.empty() && words[0] != "list") {
-    options.misuse("data: no '" + words[0] + "'; there is: list");
+    options.unknown("data", words[0], {"list"}, "list");
   }
 
   const auto right = results::Align::right;

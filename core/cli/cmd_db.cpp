@@ -82,7 +82,7 @@ int merge(const std::vector<std::string>& sources, const Options& options, Conte
     }
     if (report.total() == 0) table.rows.push_back({source, "nothing: all is here", "0"});
     for (const auto& conflict : report.conflicts) {
-      std::cerr << "dkdm: " << source << ": " << conflict << "; ours is kept\n";
+      std::cerr << "dkdm: " << source << ": " << conflict << "; keeping the local copy\n";
     }
     for (const auto& what : report.damaged) {
       std::cerr << "dkdm: " << source << ": " << what << '\n';
@@ -133,12 +133,12 @@ int cmd_db(const Arguments& args, Context& context) {
       "The results database:\n"
       "  info     its file, schema version, size and rows\n"
       "  schema   the SQL of its tables and views; --format markdown explains every column\n"
-      "  check    is it sound, and do it and the artifacts agree? exit code 1 when not\n"
+      "  check    checks integrity and consistency with the artifacts; exit code 1 when not sound\n"
       "  migrate  bring a file of an earlier dkdm up to date; the file as it was is kept beside\n"
       "  merge    add what other databases have: results.sqlite files, folders that hold one, or\n"
-      "           archives of `dkdm runs export`; with their artifacts. Nothing is overwritten: where\n"
-      "           both have a key with other content, that is said and ours is kept (exit code 0,\n"
-      "           machines do differ in the last bits); exit code 1 when an artifact there is damaged\n"
+      "           archives of `dkdm runs export`; with their artifacts. Nothing is overwritten: where an\n"
+      "           artifact differs there, that is said and the local copy is kept (exit code 0: machines\n"
+      "           do differ in the last bits); exit code 1 when an artifact there is damaged\n"
       "  gc       list artifacts that no run names, then delete them");
   options.add()("repair", "check: repair what can be repaired")(
       "hash", "check: read every artifact, not its size alone")(
@@ -155,7 +155,8 @@ int cmd_db(const Arguments& args, Context& context) {
   if (action == "check") return check(options, context);
   if (action == "migrate") return migrate(context);
   if (action == "gc") return collect(options, context);
-  options.misuse("db: no '" + action + "'; there are: info, schema, check, migrate, merge, gc");
+  options.unknown("db", action, {"info", "schema", "check", "migrate", "merge", "gc"},
+                  "info, schema, check, migrate, merge, gc");
 }
 
 }  // namespace dkdm::cli

@@ -221,7 +221,7 @@ int cmd_eval(const Arguments& args, Context& context) {
   const auto asked = asked_metrics(options);
   const auto choice = choose_evaluator(options, context, asked);
   const auto evaluator = context.registry().evaluator(choice, session.host());
-  run::Progress progress;
+  run::Progress progress({}, run::progress_folder(context.home()), "eval");
   session.host().set_progress(&progress);
   std::vector<ImageSet> samples;
   for (auto word = words.begin(); word + 1 != words.end(); ++word)

@@ -1,42 +1,115 @@
 // dkdm plan: the stages of experiments, what is done, why the rest is not, what it costs.
+#include <set>
+
 #include "cli/commands.hpp"
 #include "cli/evaluator_splits.hpp"
 #include "cli/session.hpp"
+#include "results/runs.hpp"
 #include "run/explain.hpp"
 #include "run/progress.hpp"
 
 namespace dkdm::cli {
+namespace {
+
+// Who needs a stage: rows at seeds, by the name that it has in their runs.
+struct User {
+  std::string row, name;
+  std::int64_t seed = 0;
+};
+
+std::vector<User> users_of(std::size_t stage, const run::Plan& plan) {
+  std::vector<User> users;
+  for (const auto& planned : plan.runs)
+    for (const auto& [name, index] : planned.stages)
+      if (index == stage) users.push_back({planned.record.row, name, planned.record.seed});
+  return users;
+}
+
+// The seed that a stage is of; empty where runs of several seeds share it.
+results::Cell seed_of(const std::vector<User>& users) {
+  for (const auto& user : users)
+    if (user.seed != users.front().seed) return {};
+  return users.empty() ? results::Cell() : results::Cell(std::to_string(users.front().seed));
+}
+
+// Keys under which the same rows at the same seeds had this stage before. What all rows share, any had.
+std::set<std::string> earlier_keys(const std::vector<User>& users,
+                                   const std::vector<results::RecordedStage>& recorded) {
+  std::set<std::string> keys;
+  for (const auto& stage : recorded)
+    for (const auto& user : users) {
+      const bool own = user.name == "train" || user.name == "sample" || user.name == "evaluate" ||
+                       user.name == "course";
+      if (stage.name == user.name && (!own || (stage.row == user.row && stage.seed == user.seed)))
+        keys.insert(stage.key);
+    }
+  return keys;
+}
+
+results::Table plan_table(const Session::Planned& planned, const run::ArtifactStore& artifacts,
+                          const std::vector<results::RecordedStage>& recorded) {
+  const auto missing = run::missing_stages(planned.plan, artifacts);
+  const std::set<std::size_t> to_run(missing.begin(), missing.end());
+  const auto right = results::Align::right;
+  results::Table table;
+  table.columns = {{"stage"}, {"seed", right, true}, {"state"}, {"estimate", right, true}, {"why"}, {"key"}};
+  double seconds = 0;
+  for (std::size_t i = 0; i < planned.plan.stages.size(); ++i) {
+    const auto& stage = planned.plan.stages[i];
+    const bool run = to_run.contains(i);
+    const bool there = artifacts.find(stage.kind, stage.key).has_value();
+    // Samples that go straight into the evaluator are no work of their own.
+    if (stage.streamed && !run && !there) continue;
+    const auto users = users_of(i, planned.plan);
+    results::Cell estimate;
+    if (run) {
+      seconds += stage.estimated_s;
+      estimate = run::duration_text(stage.estimated_s);
+      estimate.raw = results::shortest(stage.estimated_s);
+    }
+    table.rows.push_back({stage.label, seed_of(users), run ? "to run" : there ? "done" : "not needed",
+                          estimate,
+                          run ? run::why_missing(stage, artifacts, earlier_keys(users, recorded)) : "",
+                          stage.key});
+  }
+  table.title = planned.experiment.name + ": " + counted(planned.plan.runs.size(), "run") + ", " +
+                counted(missing.size(), "stage") + " to run";
+  if (!missing.empty()) table.title += ", about " + run::duration_text(seconds);
+  return table;
+}
+
+}  // namespace
 
 int cmd_plan(const Arguments& args, Context& context) {
   Options options("plan FILE… [options]",
-                  "Lists the stages that the experiments need: their keys, what is done, why the rest "
-                  "is not, and the estimated cost on this machine.");
+                  "Lists the stages that the experiments need: the seed where a stage belongs to one, what\n"
+                  "is done, why the rest is not (what differs from this experiment's earlier runs of the\n"
+                  "same row and seed), and the estimated cost on this machine, in seconds in csv and json.\n"
+                  "Samples that go straight into the evaluator are no stage of their own.");
   add_selection(options);
   options.with_words(-1).with_format();
   if (!options.parse(args)) return 0;
   Session session(context);
+  results::Table all;  // for programs: one table, whatever the number of experiments
   for (const auto& file : experiment_files(options, context)) {
     const auto planned = session.plan(file, overrides_of(options), selection_of(options));
-    const auto missing = run::missing_stages(planned.plan, session.artifacts());
-    const std::set<std::size_t> to_make(missing.begin(), missing.end());
-    results::Table table;
-    table.columns = {{"stage"}, {"key"}, {"state"}, {"estimate", results::Align::right}, {"why"}};
-    double seconds = 0;
-    for (std::size_t i = 0; i < planned.plan.stages.size(); ++i) {
-      const auto& stage = planned.plan.stages[i];
-      const bool make = to_make.contains(i);
-      const bool there = session.artifacts().find(stage.kind, stage.key).has_value();
-      if (make) seconds += stage.estimated_s;
-      table.rows.push_back({stage.label, stage.key, make ? "to make" : there ? "done" : stage.streamed ? "not kept" : "not needed",
-                            make ? run::duration_text(stage.estimated_s) : "",
-                            make ? run::why_missing(stage, session.artifacts()) : ""});
-    }
-    table.title = planned.experiment.name + ": " + std::to_string(planned.plan.runs.size()) +
-                  " runs, " + std::to_string(missing.size()) + " stages to make, about " +
-                  run::duration_text(seconds);
-    options.print(table);
+    std::vector<results::RecordedStage> recorded;
+    std::error_code absent;
+    if (std::filesystem::exists(context.database(), absent))
+      recorded = results::recorded_stages(context.database(), planned.experiment.name);
+    auto table = plan_table(planned, session.artifacts(), recorded);
+    if (options.format() == results::Format::text) options.print(table);
     say_evaluator_splits(context, planned.experiment.name);
+    if (options.format() == results::Format::text) continue;
+    all.columns = table.columns;
+    for (auto& row : table.rows) {
+      row.insert(row.begin(), planned.experiment.name);
+      all.rows.push_back(std::move(row));
+    }
   }
+  if (options.format() == results::Format::text) return 0;
+  all.columns.insert(all.columns.begin(), results::Column{"experiment"});
+  options.print(all);
   return 0;
 }
 

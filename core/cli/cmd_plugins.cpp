@@ -78,7 +78,8 @@ int cmd_plugins(const Arguments& args, Context& context) {
   } else if (action == "new") {
     options.misuse("plugins new: expected KIND NAME, as in plugins new student my-net");
   } else {
-    options.misuse("plugins: no '" + action + "'; there are: list, describe, check, new");
+    options.unknown("plugins", action, {"list", "describe", "check", "new"},
+                    "list, describe, check, new");
   }
   return 0;
 }

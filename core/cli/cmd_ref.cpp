@@ -36,7 +36,7 @@ int make_reference(const Arguments& args, Context& context) {
   const auto choice = choose_plugin(
       registry.find("evaluator", options.get<std::string>("evaluator")), overrides_of(options));
   const auto evaluator = registry.evaluator(choice, session.host());
-  run::Progress progress;
+  run::Progress progress({}, run::progress_folder(context.home()), "ref");
   session.host().set_progress(&progress);
   auto set = open_images(options.words().front(), context, session.host(), progress);
   progress.begin("reference");
@@ -128,8 +128,8 @@ int cmd_ref(const Arguments& args, Context& context) {
                   "  dkdm ref inspect [FILE.npz|KEY]                       what they are made of");
   options.with_words(1);
   if (!options.parse(args)) return 0;
-  options.misuse("ref: expected make or inspect" +
-                 (action.empty() ? "" : ", not '" + action + "'"));
+  if (action.empty()) options.misuse("ref: expected make or inspect");
+  options.unknown("ref", action, {"make", "inspect"}, "make, inspect");
 }
 
 }  // namespace dkdm::cli

@@ -1,4 +1,5 @@
 // dkdm report: tables of experiments beside the published values.
+#include <algorithm>
 #include <iostream>
 
 #include "cli/commands.hpp"
@@ -10,6 +11,7 @@
 #include "results/report.hpp"
 #include "results/report_compare.hpp"
 #include "results/report_plots.hpp"
+#include "results/runs.hpp"
 
 namespace dkdm::cli {
 
@@ -21,16 +23,24 @@ namespace {
 // A word is an experiment file, the name of a shipped one, or a name that runs were recorded by.
 void select(const std::string& word, Context& context, std::vector<std::string>& experiments,
             results::ReportOptions& report) {
-  fs::path file = word;
-  if (!fs::is_regular_file(file)) {
-    file = context.experiments() / (word.ends_with(".toml") ? word : word + ".toml");
+  const auto file = experiment_file(word, context);
+  if (!file) {
+    const auto recorded = results::experiment_names(context.recorded_database());
+    if (std::find(recorded.begin(), recorded.end(), word) != recorded.end()) {
+      experiments.push_back(word);
+      return;
+    }
+    auto names = recorded;
+    for (auto& name : shipped_experiments(context)) names.push_back(std::move(name));
+    const auto near = nearest_experiment(word, names);
+    std::string known;
+    for (const auto& name : recorded) known += (known.empty() ? "" : ", ") + name;
+    throw ConfigError(word, "neither an experiment file nor an experiment on record" +
+                                (!near.empty()    ? "; did you mean " + near + "?"
+                                 : known.empty() ? std::string("; none is")
+                                                 : "; on record are " + known));
   }
-  if (!fs::is_regular_file(file)) {
-    if (word.ends_with(".toml")) throw DataError(word, "no such experiment file");
-    experiments.push_back(word);
-    return;
-  }
-  const auto experiment = read_experiment(file, {}, context);
+  const auto experiment = read_experiment(*file, {}, context);
   experiments.push_back(experiment.name);
   for (const config::Row& row : experiment.rows) {
     report.expected.push_back(
@@ -69,10 +79,7 @@ int print_report(const fs::path& file, Subject subject, const Options& options) 
 }
 
 int print_comparison(const fs::path& file, const Subject& subject, const Options& options) {
-  results::Tolerance tolerance{options.get<double>("tolerance"), options.get<double>("margin")};
-  if (!(tolerance.deviations >= 0) || !(tolerance.margin >= 0)) {
-    options.misuse("--tolerance and --margin are 0 or more");
-  }
+  const results::Tolerance tolerance{options.real("tolerance"), options.real("margin")};
   const auto format = options.has("format")
                           ? results::parse_format(options.get<std::string>("format"))
                           : results::Format::text;
@@ -85,8 +92,8 @@ int print_comparison(const fs::path& file, const Subject& subject, const Options
                       "no value compares; the table says what differs");
   }
   std::cerr << "dkdm: " << comparison.compared << " values compare, " << comparison.regressions
-            << " got worse by more than allowed (" << options.get<double>("tolerance")
-            << " standard deviations over seeds, or " << 100 * options.get<double>("margin")
+            << " got worse by more than allowed (" << options.real("tolerance")
+            << " standard deviations over seeds, or " << 100 * options.real("margin")
             << " % where one side has a single seed)\n";
   return static_cast<int>(comparison.regressions > 0 ? ExitCode::run_failed : ExitCode::done);
 }
@@ -113,11 +120,14 @@ int cmd_report(const Arguments& args, Context& context) {
       "format", po::value<std::string>()->value_name("F"),
       "text (default), markdown, csv, json, latex or html")(
       "against", po::value<std::string>()->value_name("OTHER"),
-      "compare with this database or JSON report")(
-      "tolerance", po::value<double>()->value_name("X")->default_value(2),
-      "allowed worsening, in standard deviations over seeds")(
-      "margin", po::value<double>()->value_name("X")->default_value(0.05, "0.05"),
-      "allowed worsening as a share of the value, where one side has a single seed")(
+      "compare with this database or JSON report");
+  constexpr double kMost = 1e6;
+  options
+      .add_real("tolerance", "X", 2, 0, kMost,
+                "allowed worsening, in standard deviations over seeds")
+      .add_real("margin", "X", 0.05, 0, kMost,
+                "allowed worsening as a share of the value, where one side has a single seed");
+  options.add()(
       "plots", po::value<std::string>()->value_name("DIR"),
       "write SVG and PDF figures into this folder (needs gnuplot)");
   options.with_words(-1);

@@ -7,12 +7,12 @@ namespace {
 
 void add_run_options(Options& options) {
   add_selection(options);
-  options.add()("force", "run again what is done already; earlier results are kept")(
+  options.add()("force", "rerun finished stages; earlier results are kept")(
       "fail-fast", "stop at the first failed run")(
-      "save-samples", "keep every row's images as samples.npz, which ADM's evaluator reads; they go "
-                      "straight into ours otherwise ([sample] save = true)")(
-      "isolate", "every run in a process of its own: one that crashes is recorded as failed, and the "
-                 "others go on ([experiment] isolate = true)");
+      "save-samples", "keep every row's images as samples.npz, as ADM's evaluator reads them; by default "
+                      "they go straight into the evaluator ([sample] save = true)")(
+      "isolate", "run each row in its own process: one that crashes is recorded as failed, and the "
+                 "others continue ([experiment] isolate = true)");
 }
 
 run::RunOptions run_options_of(const Options& options) {
@@ -23,8 +23,9 @@ run::RunOptions run_options_of(const Options& options) {
 
 int cmd_run(const Arguments& args, Context& context) {
   Options options("run FILE… [options]",
-                  "Makes what the experiments need and is not there yet, records every run and prints "
-                  "their tables. Stop it at any time: the same command goes on.");
+                  "Runs whatever the experiments still need, records every run and prints their tables.\n"
+                  "Stop it at any time: rerun the same command to resume. FILE is a TOML file or the name\n"
+                  "of a shipped experiment, such as desk/quickstart. `dkdm watch` shows how far it is.");
   add_run_options(options);
   options.with_words(-1);
   if (!options.parse(args)) return 0;

@@ -1,5 +1,4 @@
 // dkdm runs: recorded runs, listed, shown, compared, exported, forgotten.
-#include <charconv>
 #include <iostream>
 
 #include "cli/commands.hpp"
@@ -15,15 +14,6 @@ namespace fs = std::filesystem;
 namespace po = boost::program_options;
 
 namespace {
-
-std::int64_t run_id(const Options& options, const std::string& word) {
-  std::int64_t id = 0;
-  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
-  if (error != std::errc() || end != word.data() + word.size() || id < 1) {
-    options.misuse("runs: '" + word + "' is not a run's number; dkdm runs lists them");
-  }
-  return id;
-}
 
 void show(const Options& options, Context& context, std::int64_t id) {
   const auto detail = results::run_detail(context.recorded_database(), id);
@@ -80,7 +70,7 @@ int cmd_runs(const Arguments& args, Context& context) {
     return 0;
   }
   std::vector<std::int64_t> ids;
-  for (const std::string& word : words) ids.push_back(run_id(options, word));
+  for (const std::string& word : words) ids.push_back(run_number(word));
   if (action == "show") {
     expect(1, 1, "show ID");
     show(options, context, ids[0]);
@@ -94,7 +84,8 @@ int cmd_runs(const Arguments& args, Context& context) {
     results::remove_run(context.recorded_database(), ids[0]);
     std::cerr << "dkdm: run " << ids[0] << " forgotten; its artifacts stay\n";
   } else {
-    options.misuse("runs: no '" + action + "'; there are: list, show ID, diff ID ID, export ID, rm ID");
+    options.unknown("runs", action, {"list", "show", "diff", "export", "rm"},
+                    "list, show ID, diff ID ID, export ID, rm ID");
   }
   return 0;
 }

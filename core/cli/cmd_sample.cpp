@@ -2,7 +2,9 @@
 #include <cstdio>
 
 #include "cli/commands.hpp"
+#include "cli/image_sets.hpp"
 #include "cli/session.hpp"
+#include "config/number.hpp"
 #include "dkdm/io.hpp"
 #include "run/progress.hpp"
 
@@ -11,41 +13,90 @@ namespace dkdm::cli {
 namespace fs = std::filesystem;
 namespace po = boost::program_options;
 
+namespace {
+
+// What reads other programs' models where --teacher says nothing else: neither runs code of the file.
+constexpr const char* kFileReader = "guided-diffusion";
+constexpr const char* kFolderReader = "diffusers";
+
+// The model that `word` names: a run, a folder of this suite, or what a teacher plugin reads.
+TrainedModel named_model(const std::string& word, const std::string& weights, const Options& options,
+                         Context& context, Host& host) {
+  std::error_code absent;
+  const bool exists = fs::exists(word, absent), folder = fs::is_directory(word, absent);
+  const bool ours = folder ? fs::exists(fs::path(word) / "model.json", absent)
+                           : !exists && is_run_number(word);
+  const bool chosen = options.has("teacher");
+  if (ours && !chosen) {
+    if (options.has("set")) options.misuse("sample: --set belongs to --teacher");
+    return host.load_model(model_folder(word, context), weights);
+  }
+  if (!exists)
+    throw DataError(word, "no such file or folder, and not the number of a run (dkdm runs)");
+  const std::string reader =
+      chosen ? options.get<std::string>("teacher") : folder ? kFolderReader : kFileReader;
+  const auto& info = context.registry().find("teacher", reader, chosen ? "--teacher" : word);
+  try {
+    const auto choice = choose_plugin(info, overrides_of(options), {{"path", word}});
+    return context.registry().teacher(choice, host)->load();
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Error& error) {
+    if (chosen) throw;
+    throw Error(std::string(error.what()) + "; read by the teacher " + reader +
+                    ": --teacher NAME chooses another, --set NAME=VALUE its parameters",
+                error.exit_code());
+  }
+}
+
+}  // namespace
+
 int cmd_sample(const Arguments& args, Context& context) {
   Options options("sample CHECKPOINT|RUN -n N [-o FILE.npz|FILE.png] [options]",
-                  "Draws N images from a trained model: a folder with model.json, or a run's number. "
-                  "An npz holds them as ADM's tools expect (arr_0, uint8 NHWC); a png shows a grid.");
-  options.add()("count,n", po::value<std::int64_t>()->default_value(64), "images")(
-      "output,o", po::value<std::string>()->default_value("samples.png"), "FILE.npz or FILE.png")(
+                  "Draws N images from a trained model: the number of a run, a folder that this program\n"
+                  "wrote (model.json), a checkpoint file of guided-diffusion, improved-diffusion or DiT\n"
+                  "(.pt, .safetensors), or a diffusers folder. --teacher reads any other kind of file.\n"
+                  "An npz holds the images as ADM's tools expect them (arr_0, uint8 NHWC); a png shows a\n"
+                  "grid.");
+  constexpr std::int64_t kMostImages = 10'000'000, kMostAtOnce = 100'000;
+  options.add_integer("count,n", "N", 64, 1, kMostImages, "images");
+  options.add()("output,o", po::value<std::string>()->default_value("samples.png"),
+                "FILE.npz or FILE.png")(
       "respacing", po::value<std::string>()->default_value("50"), "kept steps, e.g. 50 or ddim25")(
       "sampler", po::value<std::string>()->default_value("ancestral"),
-      "ancestral, ddim or dpm-solver")(
-      "solver-steps", po::value<std::int64_t>()->default_value(20), "steps of dpm-solver")(
-      "eta", po::value<double>()->default_value(0), "DDIM's stochasticity")(
-      "seed", po::value<std::int64_t>()->default_value(0), "image i depends on (seed, i) alone")(
-      "batch", po::value<std::int64_t>()->default_value(64), "images at a time")(
-      "weights", po::value<std::string>()->default_value("ema"), "ema or raw");
+      "ancestral, ddim or dpm-solver");
+  options.add_integer("solver-steps", "N", 20, 2, 1000, "steps of dpm-solver")
+      .add_real("eta", "X", 0, 0, 1, "DDIM's stochasticity, 0 = deterministic")
+      .add_integer("seed", "N", 0, 0, config::kLargestId, "image i depends on (seed, i) alone")
+      .add_integer("batch", "N", 64, 1, kMostAtOnce, "images at a time");
+  options.add()("weights", po::value<std::string>()->default_value("ema"),
+                "ema or raw, of a run or folder that has both")(
+      "teacher", po::value<std::string>()->value_name("NAME"),
+      "the teacher plugin that reads the model (dkdm plugins)")(
+      "set", po::value<std::vector<std::string>>()->composing()->value_name("NAME=VALUE"),
+      "a parameter of that teacher, such as label=3 or image_size=64 (dkdm plugins describe NAME)");
   options.with_words(1);
   if (!options.parse(args)) return 0;
-  if (options.words().empty()) options.misuse("name a trained model's folder or a run");
+  if (options.words().empty())
+    options.misuse("sample: name a run, a trained model's folder or a checkpoint file");
   const fs::path output = options.get<std::string>("output");
   if (output.extension() != ".npz" && output.extension() != ".png")
     throw ConfigError("--output " + output.string(), "expected a file name ending in .npz or .png");
 
-  Params section(config::sample_table(), {{"count", options.get<std::int64_t>("count")},
+  Params section(config::sample_table(), {{"count", options.integer("count")},
                                           {"respacing", options.get<std::string>("respacing")},
                                           {"sampler", options.get<std::string>("sampler")},
-                                          {"solver_steps", options.get<std::int64_t>("solver-steps")},
-                                          {"eta", options.get<double>("eta")},
-                                          {"batch", options.get<std::int64_t>("batch")},
+                                          {"solver_steps", options.integer("solver-steps")},
+                                          {"eta", options.real("eta")},
+                                          {"batch", options.integer("batch")},
                                           {"weights", options.get<std::string>("weights")}},
                  "sample");
   Session session(context);
-  const auto model = session.host().load_model(model_folder(options.words().front(), context),
-                                               section.text("weights"));
+  const auto model = named_model(options.words().front(), section.text("weights"), options, context,
+                                 session.host());
   const auto spec = run::sampling_spec(section, section.integer("count"),
-                                       run::derive_seed(options.get<std::int64_t>("seed"), "sample"));
-  run::Progress progress;
+                                       run::derive_seed(options.integer("seed"), "sample"));
+  run::Progress progress({}, run::progress_folder(context.home()), "sample");
   progress.begin("sample");
   session.host().set_progress(&progress);
   const auto images = run::sample_images(session.host(), model, spec);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cli/options.hpp"
 #include "cli/session.hpp"
 #include "config/document.hpp"
 #include "dkdm/io.hpp"
@@ -35,12 +36,17 @@ ImageSet open_dataset(const std::string& word, Context& context, Host& host) {
   const auto* info = context.registry().lookup("dataset", word.substr(0, colon));
   if (!info) {
     std::string known;
-    for (const auto& plugin : context.registry().plugins())
-      if (plugin.kind == "dataset") known += (known.empty() ? "" : ", ") + plugin.name;
-    throw ConfigError(word,
-                      "no such npz file or folder, not the number of a run (dkdm runs), and none "
-                      "of the datasets " +
-                          known);
+    std::vector<std::string> names;
+    for (const auto& plugin : context.registry().plugins()) {
+      if (plugin.kind != "dataset") continue;
+      known += (known.empty() ? "" : ", ") + plugin.name;
+      names.push_back(plugin.name);
+    }
+    const auto near = nearest_name(word.substr(0, colon), names);
+    throw ConfigError(word, "no such npz file or folder, not the number of a run (dkdm runs), and no "
+                            "dataset; " +
+                                (near.empty() ? "the datasets are " + known
+                                              : "did you mean " + near + "?"));
   }
   const auto choice = choose_plugin(*info, overrides);
   return {word,
@@ -80,7 +86,7 @@ Params params_of(const ParamTable& table, const std::vector<std::string>& overri
 // the same images.
 ImageSet open_run(const std::string& word, Context& context, Host& host,
                   run::Progress& progress) {
-  RunSamples run{std::stoll(word), {}};
+  RunSamples run{run_number(word), {}};
   run.samples = results::evaluated_samples(context.recorded_database(), run.run);
   const auto file = context.home() / run.samples.artifact / run::kSamplesFile;
   if (!run.samples.artifact.empty() && fs::exists(file))
@@ -88,8 +94,8 @@ ImageSet open_run(const std::string& word, Context& context, Host& host,
             run};
   const auto section = params_of(config::sample_table(), run.samples.settings, {}, "run " + word);
   const auto count = section.integer("count");
-  host.log("run " + word, "kept no samples; drawing its " + std::to_string(count) +
-                              " again from its " + run.samples.weights + " weights");
+  host.log("run " + word, "samples were not kept; redrawing " + std::to_string(count) +
+                              " from its " + run.samples.weights + " weights");
   const auto model = host.load_model(model_folder(word, context), run.samples.weights);
   const auto spec =
       run::sampling_spec(section, count, run::derive_seed(run.samples.seed, "sample"));
@@ -112,9 +118,7 @@ ImageSet open_images(const std::string& word, Context& context, Host& host,
   if (fs::exists(word)) return open_npz(word);
   const bool dataset = context.registry().lookup("dataset", word.substr(0, word.find(':')));
   if (!dataset && word.ends_with(".npz")) return open_npz(word);
-  if (!word.empty() && word.size() < 19 &&
-      word.find_first_not_of("0123456789") == std::string::npos)
-    return open_run(word, context, host, progress);
+  if (is_run_number(word)) return open_run(word, context, host, progress);
   return open_dataset(word, context, host);
 }
 

@@ -26,9 +26,11 @@ void print_help(std::ostream& out) {
          "  test         build and run tests: unit, conformance, robustness, e2e (./dkdm test)\n\n"
          "environment: DKDM_HOME (data, artifacts, database; default ./.dkdm), DKDM_PLUGIN_PATH,\n"
          "             DKDM_INCEPTION_WEIGHTS (file of FID's Inception; else below DKDM_HOME/weights),\n"
-         "             DKDM_EXPERIMENTS, DKDM_LOG (trace, debug, info, warn, error, off)\n"
+         "             DKDM_EXPERIMENTS, DKDM_LOG (trace, debug, info, warn, error, off),\n"
+         "             COLUMNS (width of text tables; default: the terminal's, no limit in a pipe),\n"
+         "             NO_COLOR\n"
          "exit codes:  0 done, 1 a run failed, 2 usage or configuration, 3 missing data or weights,\n"
-         "             130 interrupted (the same command continues)\n";
+         "             130 interrupted (rerun the same command to resume)\n";
 }
 
 const Command& find_command(const std::string& name) {

@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "cli/terminal.hpp"
+#include "config/number.hpp"
 #include "dkdm/params.hpp"
 
 namespace dkdm::cli {
@@ -16,6 +17,33 @@ Options::Options(std::string usage, std::string about)
 }
 
 po::options_description_easy_init Options::add() { return visible_.add_options(); }
+
+Options& Options::add_integer(const std::string& name, const std::string& value_name,
+                              std::int64_t default_value, std::int64_t low, std::int64_t high,
+                              const std::string& help) {
+  integers_[name.substr(0, name.find(','))] = {low, high, default_value};
+  add()(name.c_str(),
+        po::value<std::string>()->value_name(value_name)->default_value(std::to_string(default_value)),
+        help.c_str());
+  return *this;
+}
+
+Options& Options::add_real(const std::string& name, const std::string& value_name,
+                           double default_value, double low, double high, const std::string& help) {
+  reals_[name.substr(0, name.find(','))] = {low, high, default_value};
+  add()(name.c_str(),
+        po::value<std::string>()->value_name(value_name)->default_value(
+            results::shortest(default_value)),
+        help.c_str());
+  return *this;
+}
+
+void Options::read_numbers() {
+  for (auto& [name, number] : integers_)
+    number.value = config::whole_number(get<std::string>(name), "--" + name, number.low, number.high);
+  for (auto& [name, number] : reals_)
+    number.value = config::real_number(get<std::string>(name), "--" + name, number.low, number.high);
+}
 
 Options& Options::with_format() {
   with_format_ = true;
@@ -53,7 +81,8 @@ bool Options::parse(const std::vector<std::string>& args) {
     const std::string near = nearest_name(wrong, names);
     misuse("unknown option " + wrong + (near.empty() ? "" : "; did you mean " + near + "?"));
   } catch (const po::too_many_positional_options_error&) {
-    misuse(most_words_ == 0 ? "takes options only" : "too many arguments");
+    misuse(usage_.substr(0, usage_.find(' ')) +
+           (most_words_ == 0 ? ": takes options only" : ": too many arguments"));
   } catch (const po::error& error) {
     misuse(error.what());
   }
@@ -61,6 +90,7 @@ bool Options::parse(const std::vector<std::string>& args) {
     std::cout << "usage: dkdm " << usage_ << "\n\n" << about_ << "\n\n" << visible_;
     return false;
   }
+  read_numbers();
   if (with_format_) format_ = results::parse_format(get<std::string>("format"));
   return true;
 }
@@ -71,6 +101,21 @@ void Options::print(const results::Table& table) const {
 
 std::vector<std::string> Options::words() const {
   return has("words") ? get<std::vector<std::string>>("words") : std::vector<std::string>{};
+}
+
+void Options::unknown(const std::string& command, const std::string& word,
+                      const std::vector<std::string>& known, const std::string& forms) const {
+  const std::string near = nearest_name(word, known);
+  misuse(command + ": no '" + word + "'" +
+         (near.empty() ? "; there are: " + forms : "; did you mean " + near + "?"));
+}
+
+bool is_run_number(const std::string& word) {
+  return !word.empty() && word.find_first_not_of("0123456789") == std::string::npos;
+}
+
+std::int64_t run_number(const std::string& word) {
+  return config::whole_number(word, "run number", 1, config::kLargestId);
 }
 
 std::string shell_quoted(const std::string& argument) {

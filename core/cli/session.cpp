@@ -6,6 +6,7 @@
 #include "cli/isolate.hpp"
 #include "cli/signals.hpp"
 #include "cli/terminal.hpp"
+#include "config/number.hpp"
 #include "dkdm/io.hpp"
 #include "log/log.hpp"
 #include "results/report.hpp"
@@ -43,10 +44,15 @@ void load_recorded_plugins(std::int64_t run, Context& context) {
 
 }  // namespace
 
+std::string counted(std::size_t count, const std::string& noun) {
+  return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
+}
+
 void announce(const Session::Planned& planned, const run::ArtifactStore& artifacts) {
   const auto missing = run::missing_stages(planned.plan, artifacts);
-  std::fprintf(stderr, "%s: %zu runs, %zu of %zu stages to make", planned.experiment.name.c_str(),
-               planned.plan.runs.size(), missing.size(), planned.plan.stages.size());
+  std::fprintf(stderr, "%s: %s, %zu of %s to run", planned.experiment.name.c_str(),
+               counted(planned.plan.runs.size(), "run").c_str(), missing.size(),
+               counted(planned.plan.stages.size(), "stage").c_str());
   double seconds = 0;
   for (const auto index : missing) seconds += planned.plan.stages[index].estimated_s;
   if (missing.empty()) std::fprintf(stderr, "\n");
@@ -151,7 +157,7 @@ void add_selection(Options& options) {
       "seeds", po::value<std::string>()->value_name("0-2"), "seeds instead of the file's")(
       "set", po::value<std::vector<std::string>>()->composing()->value_name("KEY=VALUE"),
       "override a key of the file, e.g. train.steps=100 or row.dynamic.train.lr=1e-3")(
-      "shard", po::value<std::string>()->value_name("I/N"), "only every N-th run, from the I-th");
+      "shard", po::value<std::string>()->value_name("I/N"), "run shard I of N");
 }
 
 run::Selection selection_of(const Options& options) {
@@ -161,13 +167,13 @@ run::Selection selection_of(const Options& options) {
     selection.seeds = config::parse_seeds(options.get<std::string>("seeds"));
   if (options.has("shard")) {
     const auto text = options.get<std::string>("shard");
-    long long shard = 0, shards = 0;
-    char rest = 0;
-    if (std::sscanf(text.c_str(), "%lld/%lld%c", &shard, &shards, &rest) != 2 || shard < 1 ||
-        shard > shards)
-      throw ConfigError("--shard " + text, "expected I/N with 1 <= I <= N, such as 1/4");
-    selection.shard = shard;
-    selection.shards = shards;
+    const auto slash = text.find('/');
+    if (slash == std::string::npos)
+      throw ConfigError("--shard", "expected I/N with 1 <= I <= N, such as 1/4, got '" + text + "'");
+    constexpr std::int64_t kMost = 1'000'000;
+    selection.shards = config::whole_number(text.substr(slash + 1), "--shard I/N: N", 1, kMost);
+    selection.shard =
+        config::whole_number(text.substr(0, slash), "--shard I/N: I", 1, selection.shards);
   }
   return selection;
 }
@@ -179,29 +185,64 @@ std::vector<std::string> overrides_of(const Options& options) {
   return overrides;
 }
 
+std::vector<std::string> shipped_experiments(const Context& context) {
+  std::vector<std::string> names;
+  std::error_code absent;
+  for (fs::recursive_directory_iterator entry(context.experiments(), absent), end;
+       !absent && entry != end; entry.increment(absent)) {
+    if (entry->path().extension() == ".toml")
+      names.push_back(
+          fs::relative(entry->path(), context.experiments()).replace_extension().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::optional<fs::path> experiment_file(const std::string& word, const Context& context) {
+  const auto shipped = context.experiments() / (word.ends_with(".toml") ? word : word + ".toml");
+  std::error_code absent;
+  if (fs::is_regular_file(word, absent)) return word;
+  if (fs::is_regular_file(shipped, absent)) return shipped;
+  return std::nullopt;
+}
+
 std::vector<fs::path> experiment_files(const Options& options, Context& context) {
   std::vector<fs::path> files;
   for (const auto& word : options.words()) {
-    const auto shipped = context.experiments() / (word.ends_with(".toml") ? word : word + ".toml");
-    if (fs::is_regular_file(word)) files.push_back(word);
-    else if (fs::is_regular_file(shipped)) files.push_back(shipped);
-    else {
+    const auto file = experiment_file(word, context);
+    if (!file) {
+      // A path is a person's own file, a name is meant to be one of ours.
+      const auto names = shipped_experiments(context);
+      const auto near = nearest_experiment(word, names);
       std::string known;
-      for (const auto& entry : fs::recursive_directory_iterator(context.experiments()))
-        if (entry.path().extension() == ".toml")
-          known += (known.empty() ? "" : ", ") +
-                   fs::relative(entry.path(), context.experiments()).replace_extension().string();
-      throw ConfigError(word, "no such experiment file; shipped ones are " + known);
+      for (const auto& name : names) known += (known.empty() ? "" : ", ") + name;
+      throw ConfigError(word, "no such experiment file" +
+                                  (near.empty() ? "; shipped ones are " + known
+                                                : "; did you mean " + near + "?"));
     }
+    files.push_back(*file);
   }
-  if (files.empty()) options.misuse("name an experiment file");
+  if (files.empty())
+    options.misuse("name an experiment: a TOML file, or a shipped one such as desk/quickstart");
   return files;
+}
+
+std::string nearest_experiment(const std::string& word, const std::vector<std::string>& names) {
+  std::string plain = word.ends_with(".toml") ? word.substr(0, word.size() - 5) : word;
+  if (const auto near = nearest_name(plain, names); !near.empty()) return near;
+  // "tabel2" for "desk/table2": the folder is easily left out.
+  std::vector<std::string> last;
+  for (const auto& name : names) last.push_back(fs::path(name).filename().string());
+  const auto near = nearest_name(fs::path(plain).filename().string(), last);
+  for (std::size_t i = 0; i < names.size(); ++i)
+    if (!near.empty() && last[i] == near) return names[i];
+  return "";
 }
 
 fs::path model_folder(const std::string& word, Context& context) {
   if (fs::is_directory(word)) return word;
-  if (!word.empty() && word.find_first_not_of("0123456789") == std::string::npos) {
-    const auto run = std::stoll(word);
+  if (is_run_number(word)) {
+    const auto run = run_number(word);
     load_recorded_plugins(run, context);
     return context.home() / results::trained_artifact(context.recorded_database(), run);
   }

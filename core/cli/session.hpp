@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -43,7 +44,10 @@ class Session {
   std::unique_ptr<results::Store> store_;
 };
 
-// Says before anything starts what will be made and how long that takes.
+// "1 run", "3 stages".
+std::string counted(std::size_t count, const std::string& noun);
+
+// Says before anything starts which stages will run and how long that takes.
 void announce(const Session::Planned& planned, const run::ArtifactStore& artifacts);
 
 using RowFiles = std::vector<std::pair<std::string, std::filesystem::path>>;  // row, file
@@ -68,6 +72,12 @@ std::vector<std::string> overrides_of(const Options& options);
 // Experiment files named on the command line: a path, or a name below the installation's experiments
 // ("desk/table2"). Throws ConfigError that lists what there is.
 std::vector<std::filesystem::path> experiment_files(const Options& options, Context& context);
+// The file that one such word names; nothing where there is none.
+std::optional<std::filesystem::path> experiment_file(const std::string& word, const Context& context);
+// "desk/table2" and the others, sorted; and of such names the nearest to a wrong word, "" where none is
+// near. A folder that was left out does not count.
+std::vector<std::string> shipped_experiments(const Context& context);
+std::string nearest_experiment(const std::string& word, const std::vector<std::string>& names);
 
 // A trained model named on the command line: a folder with model.json, or the number of a recorded run,
 // whose plugins are loaded from where they were.

@@ -14,7 +14,7 @@ namespace {
 
 void on_signal(int) {
   if (stop_requested.exchange(true)) _exit(130);
-  constexpr std::string_view line = "\ndkdm: stopping at the next safe point (again: at once)\n";
+  constexpr std::string_view line = "\ndkdm: stopping at the next safe point (press Ctrl-C again to stop immediately)\n";
   // Nothing can be done about a closed stderr.
   [[maybe_unused]] const auto written = write(STDERR_FILENO, line.data(), line.size());
 }

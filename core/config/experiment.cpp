@@ -2,10 +2,10 @@
 #include "config/experiment.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 
 #include "config/document.hpp"
+#include "config/number.hpp"
 #include "config/resolved.hpp"
 #include "dkdm/diffusion.hpp"
 
@@ -311,36 +311,33 @@ Experiment load_experiment(const std::filesystem::path& file,
 }
 
 std::vector<std::int64_t> parse_seeds(const std::string& text) {
-  const auto refuse = [&] {
-    throw ConfigError("seeds", "expected \"0\", \"0-2\" or \"1,4,7\", got \"" + text + '"');
+  // Seeds are counted up and derived from: the largest ones stay free.
+  constexpr std::int64_t kLargest = 1'000'000'000'000'000'000, kMost = 10'000;
+  const auto refuse = [&](const std::string& why) {
+    throw ConfigError("--seeds",
+                      "expected \"0\", \"0-2\" or \"1,4,7\", got \"" + text + "\": " + why);
   };
-  const char* at = text.data();
-  const char* const end = at + text.size();
-  const auto number = [&] {
-    std::int64_t value = 0;
-    const auto result = std::from_chars(at, end, value);
-    // A minus sign would be read as part of the number.
-    if (result.ec != std::errc() || value < 0) refuse();
-    at = result.ptr;
-    return value;
+  const auto number = [&](const std::string& part) {
+    if (part.empty()) refuse("a number is missing");
+    return whole_number(part, "--seeds \"" + text + '"', 0, kLargest);
   };
-  constexpr std::int64_t kMost = 10000;
   std::vector<std::int64_t> seeds;
-  while (true) {
-    const std::int64_t first = number();
-    std::int64_t last = first;
-    if (at != end && *at == '-') {
-      ++at;
-      last = number();
-    }
-    if (last < first || last - first >= kMost) refuse();
+  for (std::size_t start = 0; start <= text.size();) {
+    const auto end = std::min(text.find(',', start), text.size());
+    const std::string part = text.substr(start, end - start);
+    const auto dash = part.find('-');
+    const std::int64_t first = number(part.substr(0, dash));
+    const std::int64_t last = dash == std::string::npos ? first : number(part.substr(dash + 1));
+    if (last < first) refuse("a range goes up");
+    if (last - first >= kMost) refuse("at most " + std::to_string(kMost) + " at a time");
     for (std::int64_t seed = first; seed <= last; ++seed) {
-      if (std::find(seeds.begin(), seeds.end(), seed) != seeds.end()) refuse();
+      if (std::find(seeds.begin(), seeds.end(), seed) != seeds.end())
+        refuse(std::to_string(seed) + " is there twice");
       seeds.push_back(seed);
     }
-    if (at == end) return seeds;
-    if (*at++ != ',') refuse();
+    start = end + 1;
   }
+  return seeds;
 }
 
 }  // namespace dkdm::config

@@ -48,14 +48,13 @@ std::vector<std::string> differences(const KeyParts& now, const KeyParts& before
 
 }  // namespace
 
-std::string why_missing(const Stage& stage, const ArtifactStore& store) {
-  if (store.has_partial_work(stage.kind, stage.key)) return "stopped half-way, continues";
+std::string why_missing(const Stage& stage, const ArtifactStore& store,
+                        const std::set<std::string>& candidates) {
+  if (store.has_partial_work(stage.kind, stage.key)) return "stopped half-way, resumes";
   std::string nearest_key;
   std::vector<std::string> nearest;
-  std::error_code absent;
-  for (const auto& entry : fs::directory_iterator(store.root() / "artifacts" / stage.kind, absent)) {
-    const auto key = entry.path().filename().string();
-    if (key.find('.') != std::string::npos) continue;  // set aside
+  for (const auto& key : candidates) {
+    if (key == stage.key) continue;
     const auto manifest = store.find(stage.kind, key);
     if (!manifest) continue;
     const auto found = differences(stage.parts, manifest->parts);
@@ -64,7 +63,7 @@ std::string why_missing(const Stage& stage, const ArtifactStore& store) {
       nearest = found;
     }
   }
-  if (nearest_key.empty()) return "nothing like it yet";
+  if (nearest_key.empty()) return "not run yet";
   std::string text = "differs from " + nearest_key.substr(0, 8) + " in ";
   for (std::size_t i = 0; i < nearest.size(); ++i) text += (i ? "; " : "") + nearest[i];
   return text;

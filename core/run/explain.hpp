@@ -1,14 +1,17 @@
 // Why a stage has to be made: what differs from the nearest one that is there.
 #pragma once
 
+#include <set>
 #include <string>
 
 #include "run/plan.hpp"
 
 namespace dkdm::run {
 
-// "nothing like it yet", "stopped half-way, continues", or the parts in which the nearest artifact of
-// the same kind differs ("differs from 1a2b3c4d in train: steps = 600 (was 400)").
-DKDM_API std::string why_missing(const Stage& stage, const ArtifactStore& store);
+// "stopped half-way, resumes"; the parts in which it differs from the nearest of `candidates`, keys of the
+// same kind that this experiment made before ("differs from 1a2b3c4d in train: steps = 600 (was 400)"); or
+// "not run yet" where none of them is there.
+DKDM_API std::string why_missing(const Stage& stage, const ArtifactStore& store,
+                                 const std::set<std::string>& candidates);
 
 }  // namespace dkdm::run

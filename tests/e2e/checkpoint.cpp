@@ -114,6 +114,25 @@ TEST_CASE("checkpoint export: a trained model's weights under the reference's na
   CHECK(known.find("levels of 32, 64 channels, 1 residual block each") != std::string::npos);
   CHECK(dkdm.run({"checkpoint", "export", folder.string(), out.string(), "--weights", "raw"})
             .exit_code == 3);
+  {
+    INFO("the file is a model to draw from, as the help of sample says");
+    const auto images = dkdm.home() / "images.npz";
+    const Output drawn = dkdm.run({"sample", out.string(), "-n", "2", "--respacing", "2", "--set",
+                                   "image_size=8", "-o", images.string()});
+    INFO(drawn.err);
+    CHECK(drawn.exit_code == 0);
+    CHECK(io::read_npz(images, "arr_0").sizes() == at::IntArrayRef({2, 8, 8, 1}));
+    const Output none = dkdm.run({"sample", (dkdm.home() / "none.pt").string()});
+    CHECK(none.exit_code == 3);
+    CHECK(none.err.find("none.pt: no such file or folder") != std::string::npos);
+    const Output other = dkdm.run({"sample", out.string(), "--teacher", "guided-difusion"});
+    CHECK(other.exit_code == 2);
+    CHECK(other.err.find("did you mean \"guided-diffusion\"?") != std::string::npos);
+    const auto text = dkdm.write("text.pt", "not a checkpoint");
+    const Output refused = dkdm.run({"sample", text.string()});
+    CHECK(refused.exit_code == 3);
+    CHECK(refused.err.find("--teacher NAME chooses another") != std::string::npos);
+  }
   at::NoGradGuard no_grad;
   weights.back().second.fill_(std::numeric_limits<float>::quiet_NaN());
   io::save_tensors(folder / "raw.safetensors", {weights.begin(), weights.end()});

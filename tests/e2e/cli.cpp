@@ -48,8 +48,8 @@ TEST_CASE("cli: help lists every command and each command has its own", "[e2e][c
   const Output help = dkdm.run({"--help"});
   CHECK(help.exit_code == 0);
   CHECK(dkdm.run({}).out == help.out);
-  for (const std::string command : {"quickstart", "run", "plan", "report", "runs", "query",
-                                    "sample", "checkpoint", "plugins", "data", "db", "doctor"}) {
+  for (const std::string command : {"quickstart", "run", "plan", "report", "watch", "runs",
+                                    "query", "sample", "checkpoint", "plugins", "data", "db", "doctor"}) {
     INFO(command);
     CHECK(contains(help.out, "\n  " + command + " "));
     const Output own = dkdm.run({command, "--help"});
@@ -71,6 +71,65 @@ TEST_CASE("cli: a wrong command or option is a usage error that names the neares
   check_complaint(dkdm.run({"db", "merge", "/absent.sqlite"}), 3, "/absent.sqlite: no such file");
   // An abbreviation is not an option: it would change its meaning when options are added.
   check_complaint(dkdm.run({"doctor", "--form", "csv"}), 2, "--form");
+}
+
+TEST_CASE("cli: every number is checked with the name of its option and its range", "[e2e][cli]") {
+  const Program dkdm;
+  const std::string huge = "99999999999999999999999";
+  for (const std::vector<std::string>& args :
+       {std::vector<std::string>{"sample", huge}, {"checkpoint", "export", huge, "x.pt"},
+        {"eval", huge, "fashion-mnist", "--evaluator", "classifier"}, {"runs", "show", huge}, {"runs", "export", huge}}) {
+    INFO(args[0]);
+    check_complaint(dkdm.run(args), 2, "run number: expected a whole number, 1 or more, got '" + huge);
+  }
+  check_complaint(dkdm.run({"sample", "1", "-n", huge}), 2, "--count: expected a whole number from 1 to");
+  check_complaint(dkdm.run({"sample", "1", "--count", "-1"}), 2, "--count: ");
+  check_complaint(dkdm.run({"sample", "1", "--eta", "1.5"}), 2, "--eta: expected a number from 0 to 1");
+  check_complaint(dkdm.run({"sample", "1", "--seed", "1x"}), 2, "--seed: ");
+  check_complaint(dkdm.run({"report", "--tolerance", "nan"}), 2, "--tolerance: ");
+  check_complaint(dkdm.run({"plan", "desk/quickstart", "--shard", "5/4"}), 2, "--shard I/N: I: ");
+  check_complaint(dkdm.run({"plan", "desk/quickstart", "--shard", "1/" + huge}), 2, "--shard I/N: N: ");
+  check_complaint(dkdm.run({"plan", "desk/quickstart", "--seeds", "0-" + huge}), 2, "--seeds");
+  check_complaint(dkdm.run({"watch", "--interval", "0"}), 2, "--interval: expected a whole number from 1");
+}
+
+TEST_CASE("cli: a misspelt experiment, action or dataset is answered with the nearest", "[e2e][cli]") {
+  const Program dkdm;
+  check_complaint(dkdm.run({"plan", "desk/quikstart"}), 2, "did you mean desk/quickstart?");
+  check_complaint(dkdm.run({"plan", "quickstart.toml"}), 2, "did you mean desk/quickstart?");
+  check_complaint(dkdm.run({"run", "nothing-of-the-kind-at-all"}), 2, "shipped ones are ");
+  check_complaint(dkdm.run({"runs", "shwo", "1"}), 2, "did you mean show?");
+  check_complaint(dkdm.run({"plugins", "descibe", "x"}), 2, "did you mean describe?");
+  check_complaint(dkdm.run({"checkpoint", "exprot", "1", "x.pt"}), 2, "did you mean export?");
+  check_complaint(dkdm.run({"ref", "inspct"}), 2, "did you mean inspect?");
+  check_complaint(dkdm.run({"ref", "make", "cifar-10", "--evaluator", "classifier"}), 2,
+                  "did you mean cifar10?");
+  check_complaint(dkdm.run({"eval", "a", "b", "--evaluator", "incepton"}), 2, "inception");
+}
+
+TEST_CASE("cli: text fits COLUMNS, a pipe without it gets whole lines", "[e2e][cli]") {
+  const Program dkdm;
+  const auto widest = [&](const std::vector<std::string>& args) {
+    int columns = 0;
+    for (const auto& line : lines_of(dkdm.run(args).out)) {
+      const auto characters = std::count_if(line.begin(), line.end(),
+                                            [](char c) { return (c & 0xc0) != 0x80; });
+      columns = std::max(columns, static_cast<int>(characters));
+    }
+    return columns;
+  };
+  CHECK(widest({"plugins"}) > 100);
+  ::setenv("COLUMNS", "72", 1);
+  CHECK(widest({"plugins"}) <= 72);
+  CHECK(widest({"doctor"}) <= 72);
+  ::unsetenv("COLUMNS");
+}
+
+TEST_CASE("cli: watch without a terminal prints once, and changes nothing", "[e2e][cli]") {
+  const Program dkdm;
+  check_complaint(dkdm.run({"watch"}), 3, "no results yet");
+  check_complaint(dkdm.run({"watch", "--format", "json"}), 3, "no results yet");
+  CHECK(!e2e::fs::exists(dkdm.home() / "results.sqlite"));
 }
 
 TEST_CASE("cli: plugins lists what the experiments name, in four formats", "[e2e][cli]") {

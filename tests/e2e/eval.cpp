@@ -116,6 +116,10 @@ TEST_CASE("eval: several sample sets give mean and deviation; --record keeps eac
   CHECK(records[1].at("value").get<double>() == Approx(b));
   CHECK_THAT(bench.dkdm.run({"runs", "show", "1"}).out,
              Contains("dkdm eval " + bench.first.string()));
+  const Output checked = bench.dkdm.run({"db", "check", "--format", "json"});
+  INFO(checked.out);
+  CHECK(checked.exit_code == 0);  // the reference that was prepared belongs to no run
+  for (const auto& finding : json::parse(checked.out)) CHECK(finding.at("state") == "looked at");
 }
 
 TEST_CASE("eval: a run of the store is named by its number and gets the values", "[e2e][eval]") {

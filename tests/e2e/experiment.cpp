@@ -196,7 +196,7 @@ TEST_CASE("experiment: a table is made, recorded, and not made again", "[e2e]") 
     REQUIRE(plan.exit_code == 0);
     const auto stages = nlohmann::json::parse(plan.out);
     CHECK(stages.size() >= 5);
-    for (const auto& stage : stages) CHECK(stage["state"] != "to make");
+    for (const auto& stage : stages) CHECK(stage["state"] != "to run");
     CHECK(stages.back()["key"] == run["key"]);
     CHECK(program.run({"runs", "show", id}).out.find("dkdm run run-" + id + ".toml --rows dynamic") !=
           std::string::npos);
@@ -238,7 +238,7 @@ TEST_CASE("experiment: a table is made, recorded, and not made again", "[e2e]") 
                                     "epochs=1", "--metrics", "fid", "--format", "json"});
     INFO(again.err);
     REQUIRE(again.exit_code == 0);
-    CHECK(again.err.find("kept no samples; drawing its 256 again") != std::string::npos);
+    CHECK(again.err.find("samples were not kept; redrawing 256") != std::string::npos);
     CHECK(nlohmann::json::parse(again.out)[0].at("value") == run["fid"]);
   }
 
@@ -427,6 +427,8 @@ TEST_CASE("experiment: a failing row is recorded and the others are made", "[e2e
                                      "--set", "row.data_free.train.lr=1e30"});
   CHECK(output.exit_code == 1);
   CHECK(output.err.find("not finite at step") != std::string::npos);
+  CHECK(output.err.find("no checkpoint was made yet") != std::string::npos);
+  CHECK(output.err.find("student_clip") == std::string::npos);  // a baseline has none
   const auto failures = query(program, "SELECT row, stage, message FROM failures");
   REQUIRE(failures.size() == 1);
   CHECK(failures[0]["row"] == "data_free");

@@ -61,6 +61,20 @@ TEST_CASE("check: a sound database is called sound, and looking changes nothing"
   CHECK(read_file(home.database) == before);
 }
 
+TEST_CASE("check: references that eval and ref prepared are no fault", "[robustness][results]") {
+  Home home;
+  {
+    Store store(home.database);
+    add_made(store, home.root, "dynamic", 0, 9);
+  }
+  add_artifact(home.root, "evaluator", "v", {{"statistics.npz", "mu"}}, {{"stage", "evaluator"}});
+  CHECK(home.findings().empty());
+  const auto checks = home.check().checks;
+  CHECK(std::any_of(checks.begin(), checks.end(), [](const std::string& check) {
+    return contains(check, "1 prepared reference of dkdm eval and dkdm ref");
+  }));
+}
+
 TEST_CASE("check: a result that was computed and not recorded is recorded", "[robustness][results]") {
   Home home;
   {  // The disk was full, or the process was killed, after the artifacts were made.

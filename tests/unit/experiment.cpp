@@ -271,7 +271,8 @@ TEST_CASE("experiment: seeds are single, a range or a list", "[unit][config]") {
   CHECK(config::parse_seeds("0") == Seeds{0});
   CHECK(config::parse_seeds("0-2") == Seeds{0, 1, 2});
   CHECK(config::parse_seeds("1,4,7-8") == Seeds{1, 4, 7, 8});
-  for (const char* text : {"", "a", "1,", "-1", "3-1", "1,1", "1 2", "0-99999999999"}) {
+  for (const char* text : {"", "a", "1,", "-1", "3-1", "1,1", "1 2", "0-99999999999",
+                           "9223372036854775807", "99999999999999999999999", "1-", ",", "0-2,1"}) {
     CHECK_THROWS_WITH(config::parse_seeds(text), Contains('"' + std::string(text) + '"'));
   }
 }

@@ -1,4 +1,5 @@
 // Declared parameters: checks, defaults, canonical text. Expected values follow from the header.
+#include "config/number.hpp"
 #include "dkdm/params.hpp"
 
 #include <catch2/catch.hpp>
@@ -113,4 +114,31 @@ TEST_CASE("params: range_text says what a person may write", "[unit][config]") {
   CHECK(range_text(real("x", 0, "…").at_most(0.5)) == "at most 0.5");
   CHECK(range_text(text("s", "a", "…").one_of({"a", "b"})) == "one of a, b");
   CHECK(range_text(flag("f", true, "…")) == "");
+}
+
+TEST_CASE("numbers: a word is a number as a whole, within its range, or an error with both",
+          "[unit][config]") {
+  using config::real_number;
+  using config::whole_number;
+  CHECK(whole_number("64", "--count", 1, 100) == 64);
+  CHECK(whole_number("-3", "--x", -5, 5) == -3);
+  CHECK(whole_number("9223372036854775807", "--seed", 0, config::kLargestId) == config::kLargestId);
+  CHECK(real_number("1e-3", "--eta", 0, 1) == 1e-3);
+  CHECK(real_number("2", "--x", 0, 10) == 2);
+  // One more than a 64-bit number holds, and far more.
+  for (const std::string text : {"9223372036854775808", "99999999999999999999999"}) {
+    CHECK_THROWS_WITH(whole_number(text, "run number", 1, config::kLargestId),
+                      "run number: expected a whole number, 1 or more, got '" + text + "'");
+  }
+  for (const std::string text : {"", " 1", "1 ", "+1", "0x10", "1.0", "1e3", "ten", "0", "101", "--1"}) {
+    CHECK_THROWS_WITH(whole_number(text, "--count", 1, 100),
+                      "--count: expected a whole number from 1 to 100, got '" + text + "'");
+  }
+  for (const std::string text : {"", "nan", "inf", "1e999", "1,5", "0.5x", "1.5", "-0.1"}) {
+    CHECK_THROWS_WITH(real_number(text, "--eta", 0, 1),
+                      "--eta: expected a number from 0 to 1, got '" + text + "'");
+  }
+  // A line stays a line, however long the word.
+  CHECK_THROWS_WITH(whole_number(std::string(1000, '9'), "--n", 1, 5),
+                    "--n: expected a whole number from 1 to 5, got '" + std::string(40, '9') + "…'");
 }
