@@ -1,22 +1,21 @@
-// FID, sFID and IS in the feature space of a small classifier trained on the dataset's own labels:
-// the desk scale's evaluator, needs no download. Its values are not Inception's: the protocol id
-// carries this network's name and the hash of its weights.
+// FID, sFID and IS in the feature space of a small classifier of the dataset's own labels: the desk
+// scale's evaluator, needs no download. Its values are not Inception's, and compare only where the very
+// same weights gave them: the protocol id has the network's name and the hash of its weights. A network
+// that comes with dkdm is one ruler for all machines; one that is trained here is named `trained`.
 //
 //   FID   Fréchet distance of the last convolution's channels, averaged over space: [features]
 //   sFID  Fréchet distance of the first 7 channels of the map before it, flattened (h,w,c): 112
 //         numbers of a 4 x 4 map (ADM takes the first 7 channels of Mixed_6d's first branch)
 //   IS    of the class probabilities, splits of 5000 consecutive samples, a short last one
 //         counted fully, as ADM
-#include "classifier_network.hpp"
-
-#include <cmath>
 #include <nlohmann/json.hpp>
-#include <numbers>
+#include <optional>
 #include <sstream>
 
+#include "classifier_training.hpp"
+#include "classifier_weights.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/plugin.hpp"
-#include "dkdm/random.hpp"
 #include "metrics/frechet.hpp"
 #include "metrics/inception_score.hpp"
 #include "sample_state.hpp"
@@ -25,77 +24,114 @@ namespace {
 
 using namespace dkdm;
 using namespace dkdm::classifier;
-namespace fs = std::filesystem;
+using at::Tensor;
 
 constexpr std::int64_t kLeastSize = 8;  // pixels of an image's side
 constexpr std::int64_t kSplit = 5000;
-constexpr std::int64_t kBatch = 256;  // features are always computed in batches of this size
-constexpr std::int64_t kHeldOutShare = 12;
-constexpr const char* kRules = "1";  // changes whenever the same weights give other values
+constexpr const char* kRules = "2";  // changes whenever the same weights give other values
+constexpr const char* kTrain = "train";
+constexpr const char* kWeights = "weights.safetensors";  // in a prepared folder: for `weights` elsewhere
+constexpr const char* kReference = "reference.safetensors";
+constexpr const char* kAbout = "classifier.json";
 
-struct FeatureMoments {
-  metrics::Moments pooled, spatial;
-  void add(const Features& features) {
-    pooled.add(features.pooled);
-    spatial.add(features.spatial);
-  }
-};
+std::string percent(double share) {
+  std::ostringstream text;
+  text.precision(3);
+  text << 100 * share << " %";
+  return text.str();
+}
 
 class Classifier final : public Evaluator {
  public:
   static ParamTable params() {
-    return {integer("features", 64, "dimension of the pooled features").between(8, 2048),
-            integer("width", 32, "channels of the first layer").between(8, 512),
-            integer("epochs", 2, "passes over the labelled images").between(1, 1000),
+    return {text("weights", "",
+                 "network: " + shipped_names() +
+                     " (comes with dkdm), a weight file, or train = train one on the reference's labels; "
+                     "empty = the one that comes with dkdm for this very dataset, else train"),
+            integer("features", 64, "dimension of the pooled features, when training").between(8, 2048),
+            integer("width", 32, "channels of the first layer, when training").between(8, 512),
+            integer("epochs", 2, "passes over the labelled images, when training").between(1, 1000),
             integer("batch", 128, "images a training step").between(2, 65536),
             real("lr", 5e-3, "learning rate of Adam at the start; falls to 0 as a cosine")
-                .between(0, 1)};
+                .between(0, 1),
+            flag("poor", false,
+                 "accept a network that tells the classes hardly better apart than guessing")};
   }
 
-  Classifier(const Params& params, Host& host) : params_(params), host_(host) {}
+  Classifier(const Params& params, Host& host) : params_(params), host_(host) {
+    if (!is_named()) return;
+    const Params usual(Classifier::params(), {});
+    for (const auto& [name, value] : params.values())
+      if (name != "weights" && name != "poor" && value != usual.values().at(name))
+        throw ConfigError("evaluator classifier",
+                          name + " is for training a network; weights = \"" + params.text("weights") +
+                              "\" names one that is trained");
+  }
+
+  std::string identity() const override {
+    std::string text = std::string("rules = ") + kRules + "\n";
+    if (is_named()) return text + "weights = " + io::sha256_file(named_file()) + "\n";
+    for (const auto& [name, value] : params_.values()) text += name + " = " + to_text(value) + "\n";
+    if (params_.text("weights").empty())
+      for (const auto& shipped : kShipped) text += std::string("or ") + shipped.sha256 + "\n";
+    return text;
+  }
 
   void prepare(const Dataset& reference, std::uint64_t seed, const fs::path& dir) override {
-    build(reference.spec(), reference.num_classes());
+    const auto file = choose(reference);
+    if (file) {
+      io::write_text(dir / kWeights, io::read_text(*file));
+    } else {
+      train(reference, seed, dir / kWeights);
+    }
+    use(dir / kWeights);
+    require_shape(reference.spec());
     require(reference.size(), "reference dataset");
-    initialise(*network_, seed);
-    const std::int64_t held_out = reference.size() / kHeldOutShare;
-    const std::int64_t trained = reference.size() - held_out;
-    learn(reference, trained, seed);
-    const auto [statistics, right] = statistics_of(reference, trained);
-    const double accuracy = double(right) / double(held_out);
-    std::ostringstream line;
-    line.precision(3);
-    line << "accuracy " << 100 * accuracy << " % on " << held_out << " images held out of training";
-    host_.log("classifier", line.str());
-
-    const auto pooled = statistics.pooled.gaussian(), spatial = statistics.spatial.gaussian();
-    io::save_tensors(dir / "weights.safetensors", state_of(*network_));
-    io::save_tensors(dir / "reference.safetensors", {{"pooled.mean", pooled.mean},
-                                                     {"pooled.covariance", pooled.covariance},
-                                                     {"spatial.mean", spatial.mean},
-                                                     {"spatial.covariance", spatial.covariance}});
-    const nlohmann::ordered_json about = {{"channels", spec_.channels},
-                                          {"size", spec_.size},
-                                          {"classes", reference.num_classes()},
+    host_.log("classifier", protocol_ + ": " + percent(about_.accuracy) + " of " +
+                                std::to_string(about_.held_out) +
+                                " held-out images classified rightly (guessing: " +
+                                percent(about_.chance) + ")");
+    if (!file) say_what_compares();
+    const auto moments = feature_moments(*network_, reference, host_);
+    const auto pooled = moments.pooled.gaussian(), spatial = moments.spatial.gaussian();
+    io::save_tensors(dir / kReference, {{"pooled.mean", pooled.mean},
+                                        {"pooled.covariance", pooled.covariance},
+                                        {"spatial.mean", spatial.mean},
+                                        {"spatial.covariance", spatial.covariance}});
+    const nlohmann::ordered_json about = {{"channels", about_.spec.channels},
+                                          {"size", about_.spec.size},
+                                          {"classes", about_.classes},
                                           {"reference_images", reference.size()},
                                           {"reference_fingerprint", reference.fingerprint()},
-                                          {"held_out_images", held_out},
-                                          {"held_out_accuracy", accuracy}};
-    io::write_text(dir / "classifier.json", about.dump(2) + "\n");
+                                          {"held_out_images", about_.held_out},
+                                          {"held_out_accuracy", about_.accuracy},
+                                          {"chance", about_.chance},
+                                          {"trained_on", about_.trained_on},
+                                          {"recipe", about_.recipe},
+                                          {"weights_sha256", io::sha256_file(dir / kWeights)},
+                                          {"reference_sha256", io::sha256_file(dir / kReference)}};
+    io::write_text(dir / kAbout, about.dump(2) + "\n");
   }
 
   void open(const fs::path& dir) override {
     try {
-      const auto about = nlohmann::json::parse(io::read_text(dir / "classifier.json"));
-      build({about.at("channels"), about.at("size")}, about.at("classes"));
+      const auto about = nlohmann::json::parse(io::read_text(dir / kAbout));
       fingerprint_ = about.at("reference_fingerprint");
       count_ = about.at("reference_images");
+      require_hash(dir / kWeights, about.at("weights_sha256"));
+      require_hash(dir / kReference, about.at("reference_sha256"));
     } catch (const nlohmann::json::exception& e) {
-      throw DataError((dir / "classifier.json").string(), e.what());
+      throw DataError((dir / kAbout).string(), e.what());
     }
-    load_strictly(*network_, dir / "weights.safetensors");
-    network_->eval();
-    const fs::path file = dir / "reference.safetensors";
+    use(dir / kWeights);
+    if (!is_named() && (about_.features != params_.integer("features") ||
+                        about_.width != params_.integer("width")))
+      throw DataError((dir / kWeights).string(),
+                      "has width " + std::to_string(about_.width) + " and " +
+                          std::to_string(about_.features) + " features, expected " +
+                          std::to_string(params_.integer("width")) + " and " +
+                          std::to_string(params_.integer("features")));
+    const fs::path file = dir / kReference;
     const auto stored = io::load_tensors(file);
     auto gaussian = [&](const std::string& name, std::int64_t dimension) {
       const auto mean = stored.find(name + ".mean"), covariance = stored.find(name + ".covariance");
@@ -106,10 +142,8 @@ class Classifier final : public Evaluator {
                                            std::to_string(dimension));
       return metrics::Gaussian{mean->second, covariance->second, count_};
     };
-    pooled_ = gaussian("pooled", params_.integer("features"));
+    pooled_ = gaussian("pooled", about_.features);
     spatial_ = gaussian("spatial", spatial_dimension());
-    protocol_ = std::string("classifier-") + kRules + "-" +
-                io::sha256_file(dir / "weights.safetensors").substr(0, 8);
     reset(0);
   }
 
@@ -117,15 +151,18 @@ class Classifier final : public Evaluator {
   std::string reference_fingerprint() const override { return fingerprint_; }
   std::int64_t reference_count() const override { return count_; }
   std::int64_t least_samples() const override {
-    return 2 * std::max(params_.integer("features"), spatial_dimension());
+    const auto features = network_ ? about_.features
+                          : is_named() ? read_about(named_file()).features
+                                       : params_.integer("features");
+    return 2 * std::max(features, spatial_dimension());
   }
 
   void add(const Tensor& images) override {
     if (images.dim() != 4 || images.scalar_type() != at::kByte ||
-        images.sizes().slice(1) != at::IntArrayRef{spec_.channels, spec_.size, spec_.size}) {
+        images.sizes().slice(1) != at::IntArrayRef{spec().channels, spec().size, spec().size}) {
       std::ostringstream text;
-      text << "expected uint8 images [n," << spec_.channels << "," << spec_.size << ","
-           << spec_.size << "], got " << images.scalar_type() << " " << images.sizes();
+      text << "expected uint8 images [n," << spec().channels << "," << spec().size << ","
+           << spec().size << "], got " << images.scalar_type() << " " << images.sizes();
       throw DataError("samples", text.str());
     }
     waiting_ = waiting_.defined() ? at::cat({waiting_, images}) : images.clone();
@@ -177,83 +214,139 @@ class Classifier final : public Evaluator {
   }
 
  private:
-  void build(const ImageSpec& spec, std::int64_t classes) {
+  // weights names a network that exists.
+  bool is_named() const {
+    const auto& weights = params_.text("weights");
+    return !weights.empty() && weights != kTrain;
+  }
+
+  fs::path named_file() const {
+    const auto& name = params_.text("weights");
+    for (const auto& shipped : kShipped)
+      if (name == shipped.name) return shipped_file(shipped);
+    if (!fs::is_regular_file(name))
+      throw DataError(name, "is neither a weight file nor a network that comes with dkdm (" +
+                                shipped_names() + "); weights = \"train\" trains one");
+    return name;
+  }
+
+  // The file to use; none = a network is to be trained.
+  std::optional<fs::path> choose(const Dataset& reference) const {
+    if (is_named()) return named_file();
+    if (params_.text("weights") == kTrain || !trains_as_usual()) return {};
+    for (const auto& shipped : kShipped) {
+      const auto file = shipped_file(shipped);
+      if (read_about(file).trained_on == reference.fingerprint()) return file;
+    }
+    return {};
+  }
+
+  // Whoever sets how a network is trained wants one trained.
+  bool trains_as_usual() const {
+    const Params usual(params(), {});
+    return params_.values() == usual.values();
+  }
+
+  void train(const Dataset& reference, std::uint64_t seed, const fs::path& file) const {
+    const auto classes = reference.num_classes();
+    const ImageSpec spec = reference.spec();
     if (classes < 2)
       throw DataError("evaluator classifier",
-                      "the dataset has no labels to learn; take one that has, or another "
-                      "evaluator");
+                      classes == 1 ? "all images are of one class; training needs at least two"
+                                   : "no labels to train on; use a labelled dataset, weights = \"" +
+                                         shipped_names() + "\" or a weight file, or another evaluator");
     if (spec.size < kLeastSize)
       throw DataError("evaluator classifier", "images of " + std::to_string(spec.size) +
                                                   " pixels a side; expected at least " +
                                                   std::to_string(kLeastSize));
-    spec_ = spec;
-    network_ = std::make_shared<Network>(spec, params_.integer("width"),
-                                         params_.integer("features"), classes);
+    About about;
+    about.spec = spec;
+    about.classes = classes;
+    about.width = params_.integer("width");
+    about.features = params_.integer("features");
+    about.trained_on = reference.fingerprint();
+    about.recipe = "epochs " + std::to_string(params_.integer("epochs")) + ", batch " +
+                   std::to_string(params_.integer("batch")) + ", lr " +
+                   to_text(Value(params_.real("lr"))) + ", seed " + std::to_string(seed);
+    const std::int64_t side = Network::map_size(spec.size);
+    const auto least = 2 * std::max(about.features, kSpatialChannels * side * side);
+    require(reference.size(), least, "reference dataset");
+    Network network(spec, about.width, about.features, classes);
+    initialise(network, seed);
+    const Images images(reference);
+    const Split split(reference.size(), seed);
+    learn(network, images, split.trained,
+          {params_.integer("epochs"), params_.integer("batch"), params_.real("lr")}, seed, host_);
+    const auto measured = accuracy(network, images, split.held_out);
+    about.held_out = split.held_out.size(0);
+    about.accuracy = measured.right;
+    about.chance = measured.chance;
+    write_weights(file, network, about);
   }
 
-  void require(std::int64_t count, const std::string& what) const {
-    if (count < least_samples())
-      throw DataError(what, std::to_string(count) + " images where at least " +
-                                std::to_string(least_samples()) +
+  // Makes the weights of `file` this evaluator's.
+  void use(const fs::path& file) {
+    auto loaded = read_weights(file);
+    about_ = loaded.about;
+    network_ = std::move(loaded.network);
+    const auto sha256 = io::sha256_file(file);
+    const auto name = shipped_name(sha256);
+    protocol_ = std::string("classifier-") + kRules + "-" + (name.empty() ? "trained" : name) + "-" +
+                sha256.substr(0, 8);
+    if (about_.tells_classes_apart()) return;
+    const std::string what = "classifies " + percent(about_.accuracy) + " of its " +
+                             std::to_string(about_.held_out) + " held-out images rightly, where guessing "
+                             "the most frequent class gets " + percent(about_.chance) +
+                             ": distances in its features say little about images";
+    if (!params_.flag("poor"))
+      throw DataError("evaluator classifier", "the network " + what +
+                                                  "; check the labels, train longer (epochs), or accept "
+                                                  "it (poor = true)");
+    protocol_ += "-poor";
+    host_.log("classifier", "WARNING: it " + what);
+  }
+
+  void say_what_compares() const {
+    std::string other;
+    for (const auto& shipped : kShipped)
+      if (ImageSpec{shipped.channels, shipped.size} == spec() && shipped.classes == about_.classes)
+        other = shipped.name;
+    host_.log("classifier",
+              "trained here: its values compare with no other network's, on other machines neither; pass "
+              "its " + std::string(kWeights) + " on as `weights`" +
+                  (other.empty() ? "" : ", or use weights = \"" + other + "\" for its dataset"));
+  }
+
+  const ImageSpec& spec() const { return about_.spec; }
+
+  void require_shape(const ImageSpec& reference) const {
+    if (reference == spec()) return;
+    const auto text = [](const ImageSpec& s) {
+      return std::to_string(s.channels) + " x " + std::to_string(s.size) + " x " + std::to_string(s.size);
+    };
+    throw DataError("evaluator classifier", "the network is for images of " + text(spec()) +
+                                                ", the reference has " + text(reference));
+  }
+
+  static void require(std::int64_t count, std::int64_t least, const std::string& what) {
+    if (count < least)
+      throw DataError(what, std::to_string(count) + " images where at least " + std::to_string(least) +
                                 " are needed: twice the dimension of the largest feature, or its "
                                 "covariance means nothing");
   }
+  void require(std::int64_t count, const std::string& what) const {
+    require(count, least_samples(), what);
+  }
+
+  static void require_hash(const fs::path& file, const std::string& sha256) {
+    if (const auto found = io::sha256_file(file); found != sha256)
+      throw DataError(file.string(), "is damaged: its SHA-256 is " + found + ", it was written with " +
+                                         sha256 + "; delete its folder, and it is made again");
+  }
 
   std::int64_t spatial_dimension() const {
-    const std::int64_t side = Network::map_size(spec_.size);
+    const std::int64_t side = Network::map_size(spec().size);
     return kSpatialChannels * side * side;
-  }
-
-  // Adam (Kingma & Ba 2015) on the cross-entropy of the first `count` images.
-  void learn(const Dataset& data, std::int64_t count, std::uint64_t seed) {
-    network_->train();
-    const Random order(seed, Stream::evaluator);
-    const std::int64_t batch = std::min(params_.integer("batch"), count), per_epoch = count / batch;
-    const std::int64_t steps = params_.integer("epochs") * per_epoch;
-    const auto parameters = network_->parameters();
-    std::vector<Tensor> values, gradients(parameters.size()), mean, square, step_count;
-    for (const auto& parameter : parameters) {
-      values.push_back(parameter.detach());
-      mean.push_back(at::zeros_like(values.back()));
-      square.push_back(at::zeros_like(values.back()));
-      step_count.push_back(at::zeros({}, at::kFloat));
-    }
-    Tensor permutation;
-    for (std::int64_t step = 0; step < steps; ++step) {
-      host_.progress("classifier steps", step, steps);
-      if (step % per_epoch == 0)
-        permutation = order.choice(static_cast<std::uint32_t>(step / per_epoch), count, count);
-      const Tensor index = permutation.narrow(0, step % per_epoch * batch, batch);
-      at::cross_entropy_loss(network_->logits(data.images(index)), data.labels(index)).backward();
-      for (std::size_t i = 0; i < parameters.size(); ++i) gradients[i] = parameters[i].grad();
-      for (auto& steps_done : step_count) steps_done.fill_(double(step + 1));
-      const double done = double(step) / double(steps);
-      const double lr = params_.real("lr") * 0.5 * (1 + std::cos(std::numbers::pi * done));
-      at::NoGradGuard no_grad;
-      at::_fused_adam_(values, gradients, mean, square, {}, step_count, lr, 0.9, 0.999,
-                       /*weight_decay=*/0, 1e-8, /*amsgrad=*/false, /*maximize=*/false);
-      for (const auto& parameter : parameters) parameter.mutable_grad().reset();
-    }
-    host_.progress("classifier steps", steps, steps);
-  }
-
-  struct Measured {
-    FeatureMoments statistics;   // of all images
-    std::int64_t right = 0;  // of the images from `held_out` on, classified rightly
-  };
-  Measured statistics_of(const Dataset& data, std::int64_t held_out) {
-    network_->eval();
-    Measured measured;
-    for (std::int64_t first = 0; first < data.size(); first += kBatch) {
-      host_.progress("reference images", first, data.size());
-      const Tensor index = at::arange(first, std::min(first + kBatch, data.size()), at::kLong);
-      const Features features = network_->features(data.images(index));
-      measured.statistics.add(features);
-      const Tensor right = features.probabilities.argmax(1).eq(data.labels(index));
-      measured.right += right.logical_and(index.ge(held_out)).sum().item<std::int64_t>();
-    }
-    host_.progress("reference images", data.size(), data.size());
-    return measured;
   }
 
   void take(const Tensor& images) {
@@ -271,7 +364,7 @@ class Classifier final : public Evaluator {
 
   Params params_;
   Host& host_;
-  ImageSpec spec_;
+  About about_;
   std::shared_ptr<Network> network_;
   std::string protocol_, fingerprint_;
   std::int64_t count_ = 0;  // images of the reference
@@ -284,5 +377,5 @@ class Classifier final : public Evaluator {
 
 }  // namespace
 
-DKDM_EVALUATOR("classifier", "2", "FID, sFID, IS in the features of a classifier of the dataset",
+DKDM_EVALUATOR("classifier", "3", "FID, sFID, IS in the features of a classifier of the dataset",
                Classifier)

@@ -1,4 +1,4 @@
-// The feature network of the evaluator `classifier`, its initial weights and its files.
+// The feature network of the evaluator `classifier` and its initial weights.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -116,21 +116,6 @@ inline io::TensorMap state_of(const Network& network) {
   for (const auto& entry : network.named_parameters()) state[entry.key()] = entry.value().detach();
   for (const auto& entry : network.named_buffers()) state[entry.key()] = entry.value();
   return state;
-}
-
-// Throws DataError when the file's tensors are not exactly the network's.
-inline void load_strictly(const Network& network, const std::filesystem::path& file) {
-  const auto stored = io::load_tensors(file);
-  const auto state = state_of(network);
-  for (const auto& [name, tensor] : state) {
-    const auto found = stored.find(name);
-    if (found == stored.end() || found->second.sizes() != tensor.sizes())
-      throw DataError(file.string(), name + " is missing or of another shape than the network's");
-    tensor.copy_(found->second);
-  }
-  if (stored.size() != state.size())
-    throw DataError(file.string(), std::to_string(stored.size()) + " tensors; the network has " +
-                                       std::to_string(state.size()));
 }
 
 }  // namespace dkdm::classifier

@@ -89,6 +89,29 @@ TEST_CASE("eval: the five metrics of an npz against an npz and against a folder 
     CHECK(folder.at(row.at("metric")) == Approx(row.at("value").get<double>()).epsilon(1e-9));
 }
 
+TEST_CASE("eval: what an editor leaves in a folder is no sample; images that are not read are counted",
+          "[e2e][eval]") {
+  const Bench bench;
+  fs::create_directory(bench.folder / ".ipynb_checkpoints");
+  fs::copy_file(bench.folder / "image-0.png", bench.folder / ".ipynb_checkpoints" / "image-0.png");
+  std::ofstream(bench.folder / "._image-1.png") << "of another system";
+  const Output said = bench.eval({bench.folder.string(), bench.reference.string(), "--metrics", "fid"});
+  INFO(said.err);
+  REQUIRE(said.exit_code == 0);
+  CHECK_THAT(said.err, Contains("left out 2 hidden: ._image-1.png"));
+  const json row = json::parse(said.out).at(0);
+  CHECK(row.at("metric") == "fid@8");
+  CHECK(std::abs(row.at("value").get<double>()) < 1e-6);
+
+  std::ofstream(bench.folder / "image-8.bmp") << "BM";
+  for (const auto& words : {std::vector<std::string>{"eval", bench.folder.string(), bench.reference.string()},
+                            std::vector<std::string>{"ref", "make", bench.folder.string()}}) {
+    const Output refused = bench.dkdm.run(words);
+    CHECK(refused.exit_code == 3);
+    CHECK_THAT(refused.err, Contains("1 .bmp file (image-8.bmp) would be left out"));
+  }
+}
+
 TEST_CASE("eval: several sample sets give mean and deviation; --record keeps each", "[e2e][eval]") {
   const Bench bench;
   const Output said = bench.eval({bench.first.string(), bench.second.string(),
@@ -198,10 +221,11 @@ TEST_CASE("ref: statistics are made once, written as ADM reads them, and stand f
 
 TEST_CASE("eval: a dataset plugin on either side, in the classifier's features", "[e2e][eval]") {
   const Program dkdm;
-  const at::Tensor images = dkdm::fixtures::inception_images({300, 3, 8, 8});
+  const at::Tensor labels = at::arange(300, at::kLong).remainder(2);
+  const at::Tensor images = at::div(dkdm::fixtures::inception_images({300, 3, 8, 8}), 2, "floor") +
+                            (labels * 100).view({-1, 1, 1, 1}).to(at::kByte);
   const fs::path file = dkdm.home() / "labelled.npz";
-  io::write_npz(file, {{"arr_0", images.permute({0, 2, 3, 1}).contiguous()},
-                       {"arr_1", at::arange(300, at::kLong).remainder(2)}});
+  io::write_npz(file, {{"arr_0", images.permute({0, 2, 3, 1}).contiguous()}, {"arr_1", labels}});
   const std::string dataset = "npz:file=" + file.string();
   const Output said =
       dkdm.run({"eval", dataset, dataset, "--evaluator", "classifier", "--metrics", "fid", "--set",
@@ -211,4 +235,10 @@ TEST_CASE("eval: a dataset plugin on either side, in the classifier's features",
   const json rows = json::parse(said.out);
   REQUIRE(rows.size() == 1);
   CHECK(std::abs(rows[0].at("value").get<double>()) < 1e-6);
+  CHECK_THAT(rows[0].at("protocol").get<std::string>(), Catch::StartsWith("classifier-2-trained-"));
+  // A file by its name has its labels, too.
+  const Output plain = dkdm.run({"eval", file.string(), file.string(), "--evaluator", "classifier",
+                                 "--metrics", "fid", "--set", "width=8", "--set", "features=8"});
+  INFO(plain.err);
+  CHECK(plain.exit_code == 0);
 }

@@ -1,6 +1,8 @@
 // The classifier evaluator on a small set of labelled images that is learnt in seconds.
 #include <catch2/catch.hpp>
 
+#include <nlohmann/json.hpp>
+
 #include "dkdm/io.hpp"
 #include "dkdm/random.hpp"
 #include "fixtures/analytic.hpp"
@@ -17,19 +19,23 @@ namespace {
 
 constexpr std::int64_t kClasses = 3;
 
-// Class k (= index mod 3): two bright rows at 2k, on noise. [3,8,8].
+// Class k (= index mod 3, or thirds of the whole): two bright rows at 2k, on noise. [3,8,8].
 class Bars final : public dkdm::Dataset {
  public:
-  explicit Bars(std::int64_t size, bool labelled = true) : size_(size), labelled_(labelled) {}
+  explicit Bars(std::int64_t size, bool labelled = true, bool sorted = false)
+      : size_(size), labelled_(labelled), sorted_(sorted) {}
   dkdm::ImageSpec spec() const override { return {3, 8}; }
   std::int64_t size() const override { return size_; }
   std::int64_t num_classes() const override { return labelled_ ? kClasses : 0; }
   std::string fingerprint() const override { return "bars"; }
-  at::Tensor labels(const at::Tensor& index) const override { return index.remainder(kClasses); }
+  at::Tensor labels(const at::Tensor& index) const override {
+    return sorted_ ? at::div(index * kClasses, size_, "floor") : index.remainder(kClasses);
+  }
   at::Tensor images(const at::Tensor& index) const override {
     at::Tensor x = Random(1, Stream::augment).normal(0, index, {3, 8, 8}) * 25 + 80;
+    const at::Tensor classes = labels(index);
     for (std::int64_t i = 0; i < index.size(0); ++i)
-      x[i].narrow(1, 2 * (index[i].item<std::int64_t>() % kClasses), 2) += 60;
+      x[i].narrow(1, 2 * classes[i].item<std::int64_t>(), 2) += 60;
     return x.clamp(0, 255).to(at::kByte);
   }
   at::Tensor images(std::int64_t first, std::int64_t count) const {
@@ -38,8 +44,38 @@ class Bars final : public dkdm::Dataset {
 
  private:
   std::int64_t size_;
-  bool labelled_;
+  bool labelled_, sorted_;
 };
+
+// Labels that the images say nothing about. [3,8,8].
+class Guesses final : public dkdm::Dataset {
+ public:
+  dkdm::ImageSpec spec() const override { return {3, 8}; }
+  std::int64_t size() const override { return 600; }
+  std::int64_t num_classes() const override { return 2; }
+  std::string fingerprint() const override { return "guesses"; }
+  at::Tensor labels(const at::Tensor& index) const override { return index.remainder(2); }
+  at::Tensor images(const at::Tensor& index) const override {
+    return (Random(1, Stream::augment).normal(0, index, {3, 8, 8}) * 40 + 120).clamp(0, 255).to(at::kByte);
+  }
+};
+
+// The images of a dataset of 1 x 16 x 16, without labels.
+class Small final : public dkdm::Dataset {
+ public:
+  dkdm::ImageSpec spec() const override { return {1, 16}; }
+  std::int64_t size() const override { return 300; }
+  std::string fingerprint() const override { return "small"; }
+  at::Tensor images(const at::Tensor& index) const override {
+    return (Random(3, Stream::augment).normal(0, index, {1, 16, 16}) * 40 + 120).clamp(0, 255).to(at::kByte);
+  }
+};
+
+std::shared_ptr<dkdm::Evaluator> with(dkdm::Host& host, std::map<std::string, Value> given) {
+  const auto& info = shipped_plugins().find("evaluator", "classifier");
+  return shipped_plugins().evaluator(
+      {info.kind, info.name, info.version, Params(info.params, given)}, host);
+}
 
 std::shared_ptr<dkdm::Evaluator> evaluator(dkdm::Host& host,
                                            std::map<std::string, Value> given = {}) {
@@ -163,7 +199,7 @@ TEST_CASE("classifier: shards merge into the whole", "[unit][evaluator]") {
   CHECK(merged.fid == Approx(whole.fid).epsilon(1e-4));
   CHECK(merged.sfid == Approx(whole.sfid).epsilon(1e-4));
   states[0]["protocol"] = at::full({3}, 'A', at::kByte);
-  CHECK_THROWS_WITH(classifier.merge(states[0]), Catch::Contains("expected classifier-1-"));
+  CHECK_THROWS_WITH(classifier.merge(states[0]), Catch::Contains("expected classifier-2-"));
   CHECK_THROWS_WITH(classifier.merge({}), Catch::Contains("has no protocol"));
 }
 
@@ -175,7 +211,7 @@ TEST_CASE("classifier: opened again it gives the same values under the same prot
   const at::Tensor images = prepared().data.images(0, 300);
   CHECK(values(*again, images) == values(*prepared().opened, images));
   CHECK(again->protocol() == prepared().opened->protocol());
-  CHECK_THAT(again->protocol(), Catch::Matchers::Matches("classifier-1-[0-9a-f]{8}"));
+  CHECK_THAT(again->protocol(), Catch::Matchers::Matches("classifier-2-trained-[0-9a-f]{8}"));
   CHECK(again->reference_fingerprint() == "bars");
   CHECK(again->reference_count() == 1200);
   CHECK_THROWS_AS(again->reference_statistics(), dkdm::ConfigError);
@@ -218,7 +254,7 @@ TEST_CASE("classifier: what cannot be evaluated is refused with what is needed",
   ScratchFolder scratch;
   CountingHost host;
   CHECK_THROWS_WITH(evaluator(host)->prepare(Bars(1200, false), 1, scratch.path),
-                    Catch::Contains("no labels"));
+                    Catch::Contains("no labels to train on"));
   CHECK_THROWS_WITH(evaluator(host)->prepare(Bars(223), 1, scratch.path),
                     Catch::Contains("reference dataset") && Catch::Contains("223 images"));
   host.allowed = 3;
@@ -230,7 +266,7 @@ TEST_CASE("classifier: a folder that was not prepared for these parameters is na
   CountingHost host;
   CHECK_THROWS_WITH(
       evaluator(host, {{"features", std::int64_t{32}}})->open(prepared().scratch.path),
-      Catch::Contains("weights.safetensors") && Catch::Contains("conv1.weight"));
+      Catch::Contains("weights.safetensors") && Catch::Contains("16 features, expected 8 and 32"));
   ScratchFolder scratch;
   std::filesystem::copy(prepared().scratch.path, scratch.path,
                         std::filesystem::copy_options::recursive);
@@ -241,4 +277,102 @@ TEST_CASE("classifier: a folder that was not prepared for these parameters is na
                         scratch.path / "classifier.json",
                         std::filesystem::copy_options::overwrite_existing);
   CHECK_THROWS_WITH(evaluator(host)->open(scratch.path), Catch::Contains("reference.safetensors"));
+}
+
+TEST_CASE("classifier: images sorted by class are learnt and held out of every class",
+          "[unit][evaluator]") {
+  ScratchFolder scratch;
+  CountingHost host;
+  evaluator(host)->prepare(Bars(1200, true, true), 5, scratch.path);
+  const auto about = nlohmann::json::parse(dkdm::io::read_text(scratch.path / "classifier.json"));
+  CHECK(about.at("held_out_accuracy").get<double>() > 0.9);
+  CHECK(about.at("chance").get<double>() < 0.6);  // of three classes, not of the last alone
+}
+
+TEST_CASE("classifier: one that tells no classes apart is refused, or accepted and named poor",
+          "[unit][evaluator]") {
+  ScratchFolder scratch, accepted;
+  CountingHost host;
+  CHECK_THROWS_WITH(evaluator(host)->prepare(Guesses(), 1, scratch.path),
+                    Catch::Contains("of its 50 held-out images") && Catch::Contains("poor = true"));
+  const auto poor = evaluator(host, {{"poor", true}});
+  poor->prepare(Guesses(), 1, accepted.path);
+  poor->open(accepted.path);
+  CHECK_THAT(poor->protocol(), Catch::Matchers::Matches("classifier-2-trained-[0-9a-f]{8}-poor"));
+  CHECK_THAT(host.said, Catch::Contains("WARNING"));
+}
+
+TEST_CASE("classifier: weights passed on are the same ruler under the same name", "[unit][evaluator]") {
+  ScratchFolder scratch, other;
+  CountingHost host;
+  const auto file = prepared().scratch.path / "weights.safetensors";
+  const auto elsewhere = with(host, {{"weights", file.string()}});
+  CHECK(elsewhere->least_samples() == 32);  // features of the file; those of space show when it is open
+  CHECK(elsewhere->identity() == with(host, {{"weights", file.string()}})->identity());
+  elsewhere->prepare(Bars(1200, false), /*seed=*/99, scratch.path);  // labels are not needed
+  elsewhere->open(scratch.path);
+  CHECK(elsewhere->protocol() == prepared().opened->protocol());
+  const at::Tensor images = prepared().data.images(0, 300);
+  CHECK(values(*elsewhere, images) == values(*prepared().opened, images));
+
+  CHECK_THROWS_WITH(with(host, {{"weights", std::string("fashion-mnist-61")}})->identity(),
+                    Catch::Contains("fashion-mnist-61") && Catch::Contains("(fashion-mnist-16)"));
+  CHECK_THROWS_WITH(with(host, {{"weights", file.string()}, {"epochs", std::int64_t{9}}}),
+                    Catch::Contains("epochs is for training"));
+  CHECK_THROWS_WITH(with(host, {{"weights", file.string()}})->prepare(Small(), 1, other.path),
+                    Catch::Contains("for images of 3 x 8 x 8, the reference has 1 x 16 x 16"));
+}
+
+TEST_CASE("classifier: a flipped bit in prepared weights or statistics is found on opening",
+          "[unit][evaluator]") {
+  CountingHost host;
+  for (const char* name : {"weights.safetensors", "reference.safetensors"}) {
+    ScratchFolder scratch;
+    std::filesystem::copy(prepared().scratch.path, scratch.path,
+                          std::filesystem::copy_options::recursive);
+    std::string bytes = dkdm::io::read_text(scratch.path / name);
+    bytes[bytes.size() - 2] ^= 1;
+    dkdm::io::write_text(scratch.path / name, bytes);
+    CHECK_THROWS_WITH(evaluator(host)->open(scratch.path),
+                      Catch::Contains(name) && Catch::Contains("is damaged"));
+  }
+}
+
+TEST_CASE("classifier: the network that comes with dkdm is one ruler, whatever the reference",
+          "[unit][evaluator]") {
+  ScratchFolder scratch;
+  CountingHost host;
+  const auto shipped = with(host, {{"weights", std::string("fashion-mnist-16")}});
+  CHECK(shipped->least_samples() == 128);
+  shipped->prepare(Small(), 1, scratch.path);
+  shipped->open(scratch.path);
+  const auto file = std::filesystem::path(DKDM_SOURCE_DIR) /
+                    "plugins/evaluators/classifiers/fashion-mnist-16.safetensors";
+  CHECK(shipped->protocol() ==
+        "classifier-2-fashion-mnist-16-" + dkdm::io::sha256_file(file).substr(0, 8));
+  // By its file, it is the same.
+  const auto by_file = with(host, {{"weights", file.string()}});
+  CHECK(by_file->identity() == shipped->identity());
+
+  // It knows clothes: of 1,000 test images that it never saw, the score is near the ten classes' 10.
+  const auto& info = shipped_plugins().find("dataset", "fashion-mnist");
+  const auto test = shipped_plugins().dataset(
+      {info.kind, info.name, info.version, Params(info.params, {{"split", std::string("test")}})}, host);
+  CHECK(values(*shipped, test->images(at::arange(1000, at::kLong))).is > 6);
+  std::map<std::string, std::string> metadata;
+  dkdm::io::load_tensors(file, &metadata);
+  CHECK(std::stod(metadata.at("accuracy")) == 0.9002);
+}
+
+TEST_CASE("classifier: without a word, the very dataset of the network that comes with dkdm takes it",
+          "[unit][evaluator]") {
+  CountingHost host;
+  ScratchFolder scratch;
+  const auto& info = shipped_plugins().find("dataset", "fashion-mnist");
+  const auto train =
+      shipped_plugins().dataset({info.kind, info.name, info.version, Params(info.params, {})}, host);
+  const auto usual = with(host, {});
+  usual->prepare(*train, 1, scratch.path);
+  usual->open(scratch.path);
+  CHECK_THAT(usual->protocol(), Catch::StartsWith("classifier-2-fashion-mnist-16-"));
 }
