@@ -311,8 +311,7 @@ Experiment load_experiment(const std::filesystem::path& file,
 }
 
 std::vector<std::int64_t> parse_seeds(const std::string& text) {
-  // Seeds are counted up and derived from: the largest ones stay free.
-  constexpr std::int64_t kLargest = 1'000'000'000'000'000'000, kMost = 10'000;
+  constexpr std::int64_t kLargest = (std::int64_t{1} << 53) - 1, kMost = 10'000;  // as in a file
   const auto refuse = [&](const std::string& why) {
     throw ConfigError("--seeds",
                       "expected \"0\", \"0-2\" or \"1,4,7\", got \"" + text + "\": " + why);
@@ -334,6 +333,8 @@ std::vector<std::int64_t> parse_seeds(const std::string& text) {
       if (std::find(seeds.begin(), seeds.end(), seed) != seeds.end())
         refuse(std::to_string(seed) + " is there twice");
       seeds.push_back(seed);
+      if (static_cast<std::int64_t>(seeds.size()) > kMost)
+        refuse("at most " + std::to_string(kMost) + " seeds");
     }
     start = end + 1;
   }

@@ -54,8 +54,27 @@ std::string element_text(const std::string& value) {
   return text + '"';
 }
 
-// A bound as a person writes it: 1, 0.5, 1e-06.
+// What a number may be where its parameter declares no bound: more than any count, width or weight of
+// this field, and products of two of them are still far from overflow.
+constexpr double kLargestInteger = 1e9, kLargestReal = 1e12;
+
+double largest(const Value& like) {
+  const bool whole = std::holds_alternative<std::int64_t>(like) ||
+                     std::holds_alternative<std::vector<std::int64_t>>(like);
+  return whole ? kLargestInteger : kLargestReal;
+}
+
+bool is_number(const Value& value) {
+  return std::holds_alternative<std::int64_t>(value) || std::holds_alternative<double>(value) ||
+         std::holds_alternative<std::vector<std::int64_t>>(value) ||
+         std::holds_alternative<std::vector<double>>(value);
+}
+
+// A bound as a person writes it: 1, 100000, 0.5, 1e-06.
 std::string bound_text(double value) {
+  constexpr double kWritten = 1e15;
+  if (std::abs(value) < kWritten && value == std::floor(value))
+    return std::to_string(static_cast<std::int64_t>(value));
   std::array<char, 32> buffer;
   const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
   return {buffer.data(), end};
@@ -92,7 +111,7 @@ Value converted(const Value& value, const Value& like) {
 template <class T>
 bool allowed(const Param& param, const T& value) {
   if constexpr (is_list<T>) {
-    return std::all_of(value.begin(), value.end(),
+    return value.size() <= param.longest && std::all_of(value.begin(), value.end(),
                        [&](const auto& element) { return allowed(param, element); });
   } else if constexpr (std::is_same_v<T, std::string>) {
     const auto& choices = param.choices;
@@ -100,9 +119,15 @@ bool allowed(const Param& param, const T& value) {
   } else if constexpr (std::is_same_v<T, bool>) {
     return true;
   } else {
-    const auto number = static_cast<double>(value);
-    return !std::isnan(number) && (!param.min || number >= *param.min) &&
-           (!param.max || number <= *param.max);
+    if constexpr (std::is_same_v<T, std::int64_t>) {
+      // Exactly: as a double, 2^53 + 1 would pass for 2^53.
+      const double most = 9.2e18;
+      const auto bound = [most](double b) { return static_cast<T>(std::clamp(b, -most, most)); };
+      return value >= bound(std::ceil(param.lowest())) &&
+             value <= bound(std::floor(param.highest()));
+    } else {
+      return value >= param.lowest() && value <= param.highest();  // false for NaN
+    }
   }
 }
 
@@ -124,7 +149,20 @@ Param declared(std::string name, T fallback, std::string help) {
   return param;
 }
 
+// A value as an error shows it: long lists and texts are cut.
+std::string shown(const Value& value) {
+  constexpr std::size_t kMost = 80;
+  std::string text = to_text(value);
+  if (text.size() <= kMost) return text;
+  std::size_t end = kMost;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;  // UTF-8's middle
+  return text.substr(0, end) + "…";
+}
+
 }  // namespace
+
+double Param::lowest() const { return min.value_or(-largest(fallback)); }
+double Param::highest() const { return max.value_or(largest(fallback)); }
 
 std::string type_name(const Value& value) {
   static constexpr std::array<const char*, 7> kNames{
@@ -182,24 +220,23 @@ std::string range_text(const Param& param) {
     }
     return text;
   }
-  if (param.min && param.max) {
-    return "range " + bound_text(*param.min) + "…" + bound_text(*param.max);
-  }
-  if (param.min) return "at least " + bound_text(*param.min);
-  if (param.max) return "at most " + bound_text(*param.max);
-  return "";
+  if (!is_number(param.fallback)) return "";
+  std::string text;
+  if (type_name(param.fallback).starts_with("list"))
+    text = "at most " + std::to_string(param.longest) + " elements, ";
+  return text + "range " + bound_text(param.lowest()) + "…" + bound_text(param.highest());
 }
 
 Value checked(const Param& param, const Value& value, const std::string& where) {
   Value result = converted(value, param.fallback);
   if (result.index() != param.fallback.index()) {
     throw ConfigError(where, param.name + ": expected " + type_name(param.fallback) + ", got " +
-                                 type_name(value) + " " + to_text(value));
+                                 type_name(value) + " " + shown(value));
   }
   if (!std::visit([&](const auto& v) { return allowed(param, v); }, result)) {
-    const std::string range = range_text(param);
-    throw ConfigError(where, param.name + ": expected " + (range.empty() ? "a number" : range) +
-                                 ", got " + to_text(value));
+    std::string range = range_text(param);
+    if (range.empty()) range = "at most " + std::to_string(param.longest) + " elements";
+    throw ConfigError(where, param.name + ": expected " + range + ", got " + shown(value));
   }
   return result;
 }

@@ -4,6 +4,14 @@
 namespace dkdm::config {
 namespace {
 
+// Far above what is useful, far below what fills a machine or overflows a product: a slip of the keyboard
+// is refused where it stands. What is large only together is refused by its size (run/limits.hpp).
+constexpr double kMostSteps = 1e8;        // of training; the paper's longest has 8e5
+constexpr double kMostImages = 1e8;       // of a sample set; published values are of 5e4
+constexpr double kLargestBatch = 65536;
+constexpr double kLargestSeed = 9007199254740991;  // 2^53 - 1: what JSON and a database read back equal
+constexpr std::size_t kMostSeeds = 10000;
+
 // What drawing images is configured by, for evaluation and for synthetic sets.
 ParamTable sampling(Param count) {
   return {std::move(count),
@@ -19,7 +27,8 @@ ParamTable sampling(Param count) {
               .between(2, 1000),
           flag("clip_denoised", true, "clamp the predicted image to [-1, 1] at every step; "
                                       "dpm-solver thresholds it dynamically"),
-          integer("batch", 64, "images drawn at a time; no sample depends on it").at_least(1)};
+          integer("batch", 64, "images drawn at a time; no sample depends on it")
+              .between(1, kLargestBatch)};
 }
 
 }  // namespace
@@ -32,36 +41,39 @@ const ParamTable& experiment_table() {
           .one_of({"desk", "paper"}),
       text("table", "", "shape of the report: the paper's table or figure, as in \"table2\""),
       text("published", "", "section of the published values, as in \"table2.cifar10\""),
-      integers("seeds", {0}, "seeds of the runs, one run a row and seed").at_least(0),
+      integers("seeds", {0}, "seeds of the runs, one run a row and seed")
+          .between(0, kLargestSeed)
+          .at_most_elements(kMostSeeds),
       integer("samples", 50000, "images that the published values are of; at scale paper a row with "
                                 "fewer is refused")
-          .at_least(1),
+          .between(1, kMostImages),
       flag("isolate", false, "every run in a process of its own: one that crashes is recorded as failed, "
                              "and the others go on"),
       texts("plugins", {}, "plugin files and folders beside the shipped ones, relative to this file"),
-      real("expected_minutes", 0, "duration on two cores in minutes, 0 = not stated").at_least(0),
+      real("expected_minutes", 0, "duration on two cores in minutes, 0 = not stated")
+          .between(0, 1e7),
   };
   return table;
 }
 
 const ParamTable& train_table() {
   static const ParamTable table{
-      integer("batch", 64, "training examples a step").at_least(1),
-      integer("steps", 0, "training steps").at_least(1).must_be_given(),
-      real("lr", 1e-4, "learning rate of AdamW").at_least(0),
+      integer("batch", 64, "training examples a step").between(1, kLargestBatch),
+      integer("steps", 0, "training steps").between(1, kMostSteps).must_be_given(),
+      real("lr", 1e-4, "learning rate of AdamW").between(0, 1000),
       integer("warmup_steps", 0, "steps over which lr grows linearly from zero, 0 = off")
-          .at_least(0),
+          .between(0, kMostSteps),
       text("lr_decay", "none", "course of lr after that; cosine and linear reach zero at the end")
           .one_of({"none", "cosine", "linear"}),
-      real("weight_decay", 0, "AdamW's decoupled weight decay, 0 = off").at_least(0),
+      real("weight_decay", 0, "AdamW's decoupled weight decay, 0 = off").between(0, 1000),
       real("beta1", 0.9, "AdamW's decay of the first moment").between(0, 1),
       real("beta2", 0.999, "AdamW's decay of the second moment").between(0, 1),
-      real("adam_eps", 1e-8, "AdamW's epsilon").at_least(0),
+      real("adam_eps", 1e-8, "AdamW's epsilon").between(0, 1),
       real("ema", 0.9999, "decay of the weights' moving average, a step").between(0, 1),
       flag("ema_warmup", false, "EMA decay min(ema, (1 + step) / (10 + step)), for short runs"),
-      real("grad_clip", 0, "largest global L2 norm of the gradients, 0 = off").at_least(0),
-      integer("checkpoint_every", 1000, "steps between checkpoints").at_least(1),
-      integer("log_every", 50, "steps between points of the curves").at_least(1),
+      real("grad_clip", 0, "largest global L2 norm of the gradients, 0 = off").between(0, 1e9),
+      integer("checkpoint_every", 1000, "steps between checkpoints").between(1, kMostSteps),
+      integer("log_every", 50, "steps between points of the curves").between(1, kMostSteps),
   };
   return table;
 }
@@ -69,7 +81,7 @@ const ParamTable& train_table() {
 const ParamTable& sample_table() {
   static const ParamTable table = [] {
     ParamTable params = sampling(integer("count", 0, "images that are drawn and evaluated")
-                                     .at_least(1)
+                                     .between(1, kMostImages)
                                      .must_be_given());
     params.push_back(text("weights", "ema", "which weights are evaluated").one_of({"ema", "raw"}));
     params.push_back(flag("save", false, "keep the images (samples.npz as ADM writes it); they go "
@@ -83,9 +95,9 @@ const ParamTable& evaluate_table() {
   static const ParamTable table{
       integer("every", 0, "students are evaluated after so many training steps, again and again, "
                           "0 = at the end alone")
-          .at_least(0),
+          .between(0, kMostSteps),
       integer("count", 0, "images of each of these evaluations, 0 = as many as [sample] has")
-          .at_least(0),
+          .between(0, kMostImages),
   };
   return table;
 }
@@ -93,7 +105,7 @@ const ParamTable& evaluate_table() {
 const ParamTable& synthetic_table() {
   static const ParamTable table = sampling(
       integer("count", 0, "images drawn from the teacher, 0 = as many as the dataset has")
-          .at_least(0));
+          .between(0, kMostImages));
   return table;
 }
 

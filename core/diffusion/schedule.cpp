@@ -117,8 +117,10 @@ std::vector<double> evenly(double first, double last, std::int64_t count) {
 
 std::vector<double> betas(const DiffusionConfig& config) {
   const std::int64_t steps = config.steps;
-  if (steps < 2) {
-    throw ConfigError("diffusion.steps is " + std::to_string(steps) + ", expected at least 2");
+  constexpr std::int64_t kMostSteps = 100000;
+  if (steps < 2 || steps > kMostSteps) {
+    throw ConfigError("diffusion.steps is " + std::to_string(steps) + ", expected at least 2 and at most " +
+                      std::to_string(kMostSteps));
   }
   std::vector<double> beta(static_cast<std::size_t>(steps));
   if (config.schedule == "linear") {

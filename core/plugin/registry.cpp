@@ -1,8 +1,6 @@
 // Discovery of plugins and the making of their objects (plugin/registry.hpp).
 #include "plugin/registry.hpp"
 
-#include <ATen/CPUGeneratorImpl.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -14,6 +12,7 @@
 
 #include "dkdm/plugin.hpp"
 #include "plugin/module.hpp"
+#include "plugin/seeded_generator.hpp"
 #include "plugin/trial.hpp"
 
 namespace dkdm::plugin {
@@ -48,26 +47,6 @@ ParamTable declared_params(const DkdmPluginTable& table, const fs::path& file) {
                       "threw something that is not a std::exception; correct its params()");
   }
 }
-
-// LibTorch's default CPU generator, seeded for a while.
-class SeededGenerator {
- public:
-  explicit SeededGenerator(std::uint64_t seed) : generator_(at::detail::getDefaultCPUGenerator()) {
-    const std::scoped_lock lock(generator_.mutex());
-    state_ = generator_.get_state();
-    generator_.set_current_seed(seed);
-  }
-  ~SeededGenerator() {
-    const std::scoped_lock lock(generator_.mutex());
-    generator_.set_state(state_);
-  }
-  SeededGenerator(const SeededGenerator&) = delete;
-  SeededGenerator& operator=(const SeededGenerator&) = delete;
-
- private:
-  at::Generator generator_;
-  at::Tensor state_;
-};
 
 }  // namespace
 
@@ -198,8 +177,29 @@ std::shared_ptr<T> Registry::make(const PluginChoice& choice, Context* context) 
 
 std::shared_ptr<Denoiser> Registry::student(const PluginChoice& choice, const StudentContext& context,
                                             std::uint64_t seed) const {
+  check_size(choice, context);
   const SeededGenerator generator(seed);
   return make<Denoiser>(choice, &context);
+}
+
+NetworkSize Registry::check_size(const PluginChoice& choice, const StudentContext& context,
+                                 std::int64_t copies, const std::string& where) const {
+  // Seeded as well: where the construction draws, the generator is afterwards as it was.
+  const SeededGenerator generator(0);
+  const auto construct = [&] { return make<Denoiser>(choice, &context); };
+  try {
+    return measured_network(construct, copies, where.empty() ? "student " + choice.name : where);
+  } catch (const ConfigError&) {
+    throw;
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const PluginError&) {
+    // What it refuses is said by its construction; so is a fault that only unwritten weights bring.
+    const auto network = construct();
+    NetworkSize size;
+    for (const auto& parameter : network->parameters()) size.parameters += parameter.numel();
+    return size;
+  }
 }
 
 std::shared_ptr<Teacher> Registry::teacher(const PluginChoice& choice, Host& host) const {

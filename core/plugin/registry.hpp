@@ -14,6 +14,7 @@
 #include "dkdm/denoiser.hpp"
 #include "dkdm/evaluator.hpp"
 #include "dkdm/host.hpp"
+#include "dkdm/memory.hpp"
 #include "dkdm/method.hpp"
 #include "dkdm/params.hpp"
 #include "dkdm/teacher.hpp"
@@ -68,6 +69,10 @@ class DKDM_API Registry {
   // weights: LibTorch's default CPU generator is seeded with it, and afterwards as it was before.
   std::shared_ptr<Denoiser> student(const PluginChoice& choice, const StudentContext& context,
                                     std::uint64_t seed) const;
+  // The size of a student, without its memory (dkdm/memory.hpp); `student` asks it first. Throws as that,
+  // and ConfigError beginning with `where` for a network of which `copies` do not fit this machine.
+  NetworkSize check_size(const PluginChoice& choice, const StudentContext& context,
+                         std::int64_t copies = 1, const std::string& where = "") const;
   std::shared_ptr<Teacher> teacher(const PluginChoice& choice, Host& host) const;
   std::shared_ptr<Dataset> dataset(const PluginChoice& choice, Host& host) const;
   std::shared_ptr<Method> method(const PluginChoice& choice, Host& host) const;

@@ -16,13 +16,15 @@ class DKDM_API CostModel {
 
   double forward_s(const plugin::PluginChoice& student, const StudentContext& context);
   std::int64_t parameters(const plugin::PluginChoice& student, const StudentContext& context);
+  // Without its memory; throws ConfigError for a network that cannot fit this machine.
+  NetworkSize size(const plugin::PluginChoice& student, const StudentContext& context);
 
   // Forward, backward and update of one training example, in forwards (measured: 3.0 to 3.6).
   static constexpr double kTrainingForwards = 3.3;
 
  private:
   struct Measured {
-    std::int64_t parameters = 0;
+    NetworkSize size;
     double forward_s = -1;
   };
   Measured& entry(const plugin::PluginChoice& student, const StudentContext& context);

@@ -2,8 +2,12 @@
 
 #include <nlohmann/json.hpp>
 
+#include <type_traits>
+
+#include "config/experiment.hpp"
 #include "dkdm/checkpoint.hpp"
 #include "dkdm/io.hpp"
+#include "run/limits.hpp"
 #include "train/state_dict.hpp"
 
 namespace dkdm::run {
@@ -15,10 +19,49 @@ Json to_json(const Value& value) {
   return std::visit([](const auto& held) { return Json(held); }, value);
 }
 
-// JSON does not tell 1 from 1.0 in a list that is empty, so the declared type decides.
-Value from_json(const Json& json, const Value& like) {
-  return std::visit(
-      [&](const auto& held) { return Value(json.get<std::decay_t<decltype(held)>>()); }, like);
+// JSON does not tell 1 from 1.0 in a list that is empty, so the declared type decides; a number of
+// another type, or an integer that is none here (1e300, 2^63), throws.
+template <class T>
+T element(const Json& json) {
+  bool fits = true;
+  if constexpr (std::is_same_v<T, bool>) fits = json.is_boolean();
+  else if constexpr (std::is_same_v<T, std::int64_t>)
+    fits = json.is_number_integer() &&
+           (!json.is_number_unsigned() || json.get<std::uint64_t>() <= std::uint64_t{INT64_MAX});
+  else if constexpr (std::is_same_v<T, double>) fits = json.is_number();
+  else fits = json.is_string();
+  if (!fits) throw ConfigError("is " + json.dump());
+  return json.get<T>();
+}
+
+template <class T>
+Value converted(const Json& json, const T&) {
+  return element<T>(json);
+}
+template <class T>
+Value converted(const Json& json, const std::vector<T>&) {
+  if (!json.is_array()) throw ConfigError("is " + json.dump());
+  std::vector<T> list;
+  for (const Json& each : json) list.push_back(element<T>(each));
+  return list;
+}
+
+// `json` as a value of `param`, in its range. Throws DataError naming file, key, value and range.
+Value value_of(const Json& json, const Param& param, const std::string& file,
+               const std::string& section) {
+  Value value;
+  try {
+    value = std::visit([&](const auto& held) { return converted(json, held); }, param.fallback);
+  } catch (const ConfigError& error) {
+    const std::string range = range_text(param);
+    throw DataError(file, section + param.name + " " + error.what() + ", expected " +
+                              type_name(param.fallback) + (range.empty() ? "" : ", " + range));
+  }
+  try {
+    return checked(param, value, "");
+  } catch (const ConfigError& error) {
+    throw DataError(file, section + error.what());
+  }
 }
 
 constexpr const char* kFile = "model.json";
@@ -59,25 +102,44 @@ ModelDescription read_model_description(const std::filesystem::path& folder,
     std::map<std::string, Value> given;
     for (const auto& param : info.params)
       if (student.at("params").contains(param.name))
-        given[param.name] = from_json(student.at("params").at(param.name), param.fallback);
+        given[param.name] =
+            value_of(student.at("params").at(param.name), param, file.string(), "student.params.");
     ModelDescription description;
     description.student = {"student", info.name, info.version,
                            Params(info.params, given, file.string())};
-    description.spec = {json.at("image").at("channels"), json.at("image").at("size")};
-    const auto& diffusion = json.at("diffusion");
-    description.diffusion.schedule = diffusion.at("schedule");
-    description.diffusion.steps = diffusion.at("steps");
-    // Folders of before there was a choice do not have these.
-    const DiffusionConfig fallback;
-    description.diffusion.beta_start = diffusion.value("beta_start", fallback.beta_start);
-    description.diffusion.beta_end = diffusion.value("beta_end", fallback.beta_end);
-    description.diffusion.variance = diffusion.value("variance", fallback.variance);
-    description.diffusion.variance_range =
-        diffusion.value("variance_range", fallback.variance_range);
-    description.steps = json.at("trained_steps");
+    const auto stated = [&](const Json& section, const Param& param, const std::string& prefix) {
+      return value_of(section.at(param.name), param, file.string(), prefix);
+    };
+    const auto whole = [&](const Json& section, const Param& param, const std::string& prefix) {
+      return std::get<std::int64_t>(stated(section, param, prefix));
+    };
+    const Json& image = json.at("image");
+    description.spec = {whole(image, integer("channels", 3, "").between(1, kMostChannels), "image."),
+                        whole(image, integer("size", 32, "").between(1, kLargestSide), "image.")};
+    // What folders of before there was a choice do not have is at its default.
+    const auto& table = config::diffusion_table();
+    std::map<std::string, Value> process;
+    for (const Param& param : table) {
+      const bool always = param.name == "schedule" || param.name == "steps";
+      if (always || json.at("diffusion").contains(param.name))
+        process[param.name] = stated(json.at("diffusion"), param, "diffusion.");
+    }
+    const Params diffusion(table, process, file.string());
+    description.diffusion = {.schedule = diffusion.text("schedule"),
+                             .steps = diffusion.integer("steps"),
+                             .respacing = "",
+                             .beta_start = diffusion.real("beta_start"),
+                             .beta_end = diffusion.real("beta_end"),
+                             .variance = diffusion.text("variance"),
+                             .variance_range = diffusion.text("variance_range")};
+    description.steps = whole(json, integer("trained_steps", 0, "").at_least(0), "");
     return description;
   } catch (const Json::exception& error) {
-    throw DataError(file.string(), std::string("not a model description: ") + error.what());
+    // Without the library's number of its error.
+    const std::string what = error.what();
+    const auto end = what.find("] ");
+    throw DataError(file.string(), "not a model description: " +
+                                       (end == std::string::npos ? what : what.substr(end + 2)));
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "run/determinants.hpp"
 #include "run/evaluation.hpp"
+#include "run/limits.hpp"
 #include "run/reference.hpp"
 
 namespace dkdm::run {
@@ -26,6 +27,7 @@ class Planner {
   Plan plan(const Selection& selection) {
     check_sample_counts();
     const auto seeds = selection.seeds.empty() ? experiment_.seeds : selection.seeds;
+    check_limits(experiment_, bench_, cost_, seeds.size());
     std::int64_t number = 0;
     for (const auto& id : selection.rows)
       if (std::none_of(experiment_.rows.begin(), experiment_.rows.end(),
@@ -209,9 +211,13 @@ class Planner {
       parts.emplace_back("pool", key(added));
     }
     Stage stage = stage_of("train", label, training.student.name, parts);
-    stage.estimated_s = double(training.train.integer("steps") * batch) *
-                        (CostModel::kTrainingForwards * forward_s(training.student) +
-                         (needs.teacher ? teacher_forward_s() : 0));
+    const auto steps = training.train.integer("steps");
+    stage.estimated_s =
+        double(steps * batch) * CostModel::kTrainingForwards * forward_s(training.student);
+    if (needs.teacher)
+      stage.estimated_s +=
+          double(method->training_evaluations(experiment_.diffusion, batch, steps)) *
+          teacher_forward_s();
     stage.inputs = indices(before);
     job.stage_key = content_key(parts);
     stage.work = [job, inputs](Bench& bench, const auto& folder, Manifest& manifest) {

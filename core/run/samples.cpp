@@ -1,5 +1,8 @@
 // Sample sets: drawn batch by batch, continued after a kill, read back as a dataset.
+#include <algorithm>
+
 #include "dkdm/io.hpp"
+#include "dkdm/memory.hpp"
 #include "nn/flops.hpp"
 #include "run/stage_work.hpp"
 
@@ -27,6 +30,19 @@ class SampleSet final : public Dataset {
 
 fs::path part_file(const fs::path& folder, std::int64_t first) {
   return folder / ("part-" + std::to_string(first) + ".safetensors");
+}
+
+// A set that is kept is put together in memory, from batches of which several copies are alive.
+void require_room(const SamplingSpec& spec, const ImageSpec& image) {
+  const double values = static_cast<double>(image.channels * image.size * image.size);
+  constexpr double kBatchTensors = 6;
+  const auto batch = std::min(spec.batch, spec.count);
+  require_memory(values * (static_cast<double>(spec.count) +
+                           static_cast<double>(batch) * sizeof(float) * kBatchTensors),
+                 std::to_string(spec.count) + " images of " + std::to_string(image.channels) + "x" +
+                     std::to_string(image.size) + "x" + std::to_string(image.size) + ", " +
+                     std::to_string(batch) + " at a time,",
+                 "draw fewer, or in smaller batches");
 }
 
 void write_samples(const fs::path& folder, const at::Tensor& images) {
@@ -87,6 +103,7 @@ double sampling_flops(const TrainedModel& model, const SamplingSpec& spec) {
 }
 
 at::Tensor sample_images(Host& host, const TrainedModel& model, const SamplingSpec& spec) {
+  require_room(spec, model.spec);
   const auto process = sampling_process(model.diffusion, spec);
   std::vector<at::Tensor> batches;
   for (std::int64_t first = 0; first < spec.count; first += spec.batch)
@@ -96,6 +113,7 @@ at::Tensor sample_images(Host& host, const TrainedModel& model, const SamplingSp
 
 void draw_samples(Bench& bench, const TrainedModel& model, const SamplingSpec& spec,
                   const fs::path& folder, Manifest& manifest) {
+  require_room(spec, model.spec);
   const auto process = sampling_process(model.diffusion, spec);
   std::vector<fs::path> parts;
   std::vector<at::Tensor> batches;

@@ -47,7 +47,7 @@ class InceptionEvaluator final : public Evaluator {
         integer("k", kNeighbours, "neighbours of precision and recall").between(1, 100),
         integer("manifold_images", kManifoldImages,
                 "images of the reference, evenly spaced, that precision and recall see; 0 = all")
-            .at_least(0),
+            .between(0, 100'000'000),
         integer("bootstrap", 0, "resamples for a 95 % interval of fid (fid_low, fid_high); 0 = off")
             .between(0, 100'000),
         integer("batch", 50, "images through the network at a time").between(1, 4096)};

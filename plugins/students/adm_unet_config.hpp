@@ -12,6 +12,7 @@
 namespace dkdm::adm {
 
 constexpr std::int64_t kGroups = 32;  // of normalisation
+constexpr std::size_t kMostLevels = 16;
 
 struct Config {
   std::int64_t model_channels, num_res_blocks, num_head_channels;
@@ -53,17 +54,20 @@ inline ParamTable param_table() {
   for (const Preset& preset : presets()) names.push_back(preset.name);
   return {
       text("preset", "", "a network of the paper: sets everything but learn_sigma").one_of(names),
-      integer("model_channels", 64, "base width; levels are multiples of it").at_least(2),
-      integer("num_res_blocks", 3, "residual blocks a level").at_least(1),
-      integers("channel_mult", {1, 2, 2, 2}, "width of each level, in model_channels").at_least(1),
+      integer("model_channels", 64, "base width; levels are multiples of it").between(2, 4096),
+      integer("num_res_blocks", 3, "residual blocks a level").between(1, 64),
+      integers("channel_mult", {1, 2, 2, 2}, "width of each level, in model_channels")
+          .between(1, 64)
+          .at_most_elements(kMostLevels),
       integers("attention_resolutions", {16, 8}, "image sizes, in pixels, that have attention")
-          .at_least(1),
-      integer("num_head_channels", 32, "channels of an attention head").at_least(1),
+          .between(1, 4096)
+          .at_most_elements(kMostLevels),
+      integer("num_head_channels", 32, "channels of an attention head").between(1, 65536),
       real("dropout", 0.3, "dropout in residual blocks").between(0, 0.99),
       flag("learn_sigma", true, "predict the variance as well"),
       integer("num_heads", 0, "attention heads at every width (0 = by num_head_channels)")
-          .at_least(0),
-      integer("num_heads_upsample", 0, "the same on the way up (0 = num_heads)").at_least(0),
+          .between(0, 1024),
+      integer("num_heads_upsample", 0, "the same on the way up (0 = num_heads)").between(0, 1024),
       flag("use_new_attention_order", true, "q, k and v before heads in the attention's channels "
                                             "(false = OpenAI's older networks)"),
       flag("use_scale_shift_norm", true, "the time scales and shifts (false = is added)"),
@@ -71,7 +75,7 @@ inline ParamTable param_table() {
       flag("conv_resample", true, "where not inside residual blocks: by convolutions (false = by "
                                   "pooling and repetition)"),
       integer("time_channels", 0, "width of the time step's sinusoid (0 = model_channels)")
-          .at_least(0),
+          .between(0, 65536),
   };
 }
 

@@ -3,6 +3,7 @@
 // scheduler_config.json that belongs to it, whose noise schedule becomes the teacher's.
 #include "diffusers_unet.hpp"
 #include "dkdm/checkpoint.hpp"
+#include "dkdm/memory.hpp"
 #include "dkdm/plugin.hpp"
 #include "weights_file.hpp"
 
@@ -40,7 +41,7 @@ class Diffusers final : public dkdm::Teacher {
     using namespace dkdm;
     return {text("path", "", "folder of a UNet2DModel with its scheduler_config.json, or of a "
                              "pipeline with unet/ and scheduler/"),
-            integer("image_size", 0, "pixels (0 = the model's sample_size)").at_least(0)};
+            integer("image_size", 0, "pixels (0 = the model's sample_size)").between(0, 4096)};
   }
 
   dkdm::TrainedModel load() override {
@@ -56,7 +57,9 @@ class Diffusers final : public dkdm::Teacher {
     dkdm::io::NamedTensors tensors;
     for (const auto& [name, tensor] : state.tensors)
       tensors.emplace_back(current_name(name), tensor);
-    const auto network = std::make_shared<Unet2d>(config);
+    const auto make = [&] { return std::make_shared<Unet2d>(config); };
+    dkdm::measured_network(make, 1, files.config.string());
+    const auto network = make();
     dkdm::io::load_strictly(tensors, *network, files.weights.string());
     for (auto& parameter : network->parameters()) {
       if (parameter.dim() == 4)

@@ -18,6 +18,9 @@ namespace dkdm::diffusers {
 
 using Json = nlohmann::json;
 
+// What a config.json may say; a published model's widest block has 2,048 channels.
+constexpr std::int64_t kLargestSide = 4096, kWidest = 8192;
+
 struct UnetConfig {
   ImageSpec spec;                       // size 0 = not stated
   std::int64_t out_channels = 3;
@@ -53,6 +56,7 @@ class Keys {
 
   const std::string& file() const { return file_; }
 
+  bool is_list(const std::string& key) const { return json_.contains(key) && json_.at(key).is_array(); }
   bool states(const std::string& key) const { return json_.contains(key); }
   bool is_null(const std::string& key) const {
     return !json_.contains(key) || json_.at(key).is_null();
@@ -69,6 +73,32 @@ class Keys {
       throw DataError(file_, key + " is " + json_.at(key).dump() + ", expected something like " +
                                  Json(fallback).dump());
     }
+  }
+
+  // An integer of low … high; a number of that range; a list of at most `most` such integers.
+  std::int64_t whole(const std::string& key, std::int64_t fallback, std::int64_t low,
+                     std::int64_t high) {
+    known_.insert(key);
+    return is_null(key) ? fallback : whole(key, json_.at(key), low, high);
+  }
+  double number(const std::string& key, double fallback, double low, double high) {
+    known_.insert(key);
+    if (is_null(key)) return fallback;
+    const Json& value = json_.at(key);
+    if (value.is_number() && value.get<double>() >= low && value.get<double>() <= high)
+      return value.get<double>();
+    refuse(key, value, "a number of " + range(low, high));
+  }
+  std::vector<std::int64_t> wholes(const std::string& key, const std::vector<std::int64_t>& fallback,
+                                   std::int64_t low, std::int64_t high, std::size_t most) {
+    known_.insert(key);
+    if (is_null(key)) return fallback;
+    const Json& value = json_.at(key);
+    if (!value.is_array() || value.size() > most)
+      refuse(key, value, "a list of at most " + std::to_string(most) + " integers");
+    std::vector<std::int64_t> list;
+    for (const Json& each : value) list.push_back(whole(key, each, low, high));
+    return list;
   }
 
   // `key` must be absent or one of `allowed`.
@@ -94,6 +124,32 @@ class Keys {
   }
 
  private:
+  static std::string range(double low, double high) {
+    const auto text = [](double bound) {
+      return bound == static_cast<double>(static_cast<std::int64_t>(bound))
+                 ? std::to_string(static_cast<std::int64_t>(bound))
+                 : to_text(Value(bound));
+    };
+    return text(low) + "…" + text(high);
+  }
+
+  [[noreturn]] void refuse(const std::string& key, const Json& value, const std::string& expected) const {
+    std::string text = value.dump();
+    constexpr std::size_t kMost = 80;
+    if (text.size() > kMost) text = text.substr(0, kMost) + "…";
+    throw DataError(file_, key + " is " + text + ", expected " + expected);
+  }
+
+  std::int64_t whole(const std::string& key, const Json& value, std::int64_t low,
+                     std::int64_t high) const {
+    // JSON writes 2^63 as an unsigned number and 1e300 as a real one: neither is read as an integer.
+    const bool fits = value.is_number_integer() && (!value.is_number_unsigned() ||
+                                                    value.get<std::uint64_t>() <= std::uint64_t(high));
+    if (!fits || value.get<std::int64_t>() < low || value.get<std::int64_t>() > high)
+      refuse(key, value, "an integer of " + range(double(low), double(high)));
+    return value.get<std::int64_t>();
+  }
+
   std::string file_;
   Json json_;
   std::set<std::string> known_;
@@ -123,10 +179,6 @@ inline void check(const UnetConfig& config, const std::string& file) {
          std::to_string(config.down_attention.size()) + " and " +
          std::to_string(config.up_attention.size()) + " entries, expected equal numbers");
   }
-  if (config.layers < 1) fail("layers_per_block is below 1");
-  if (config.groups < 1) fail("norm_num_groups is below 1");
-  if (config.downsample_padding < 0 || config.downsample_padding > 1)
-    fail("downsample_padding is " + std::to_string(config.downsample_padding) + ", expected 0 or 1");
   if (config.widths.front() < 4 || config.widths.front() % 2 != 0)
     fail("block_out_channels starts with " + std::to_string(config.widths.front()) +
          ", expected an even number");
@@ -151,42 +203,42 @@ inline UnetConfig read_unet(const std::filesystem::path& file) {
   Keys keys(file);
   keys.only("_class_name", {"UNet2DModel"});
   UnetConfig config;
-  config.spec.channels = keys.get<std::int64_t>("in_channels", 3);
-  config.out_channels = keys.get<std::int64_t>("out_channels", 3);
+  config.spec.channels = keys.whole("in_channels", 3, 1, 64);
+  config.out_channels = keys.whole("out_channels", 3, 1, 128);
   // A number, or height and width.
-  try {
-    config.spec.size = keys.get<std::int64_t>("sample_size", 0);
-  } catch (const DataError&) {
-    const auto sides = keys.get<std::vector<std::int64_t>>("sample_size", {32, 32});
+  if (!keys.is_list("sample_size")) {
+    config.spec.size = keys.whole("sample_size", 0, 1, kLargestSide);
+  } else {
+    const auto sides = keys.wholes("sample_size", {}, 1, kLargestSide, 2);
     if (sides.size() != 2 || sides[0] != sides[1])
       throw DataError(file.string(), "sample_size is not square, and images here are");
     config.spec.size = sides[0];
   }
   config.center_input = keys.get("center_input_sample", false);
   config.flip_sin_to_cos = keys.get("flip_sin_to_cos", true);
-  config.freq_shift = keys.get("freq_shift", 0.0);
-  config.widths = keys.get<std::vector<std::int64_t>>("block_out_channels", {224, 448, 672, 896});
+  config.freq_shift = keys.number("freq_shift", 0, -1000, 1000);
+  config.widths = keys.wholes("block_out_channels", {224, 448, 672, 896}, 1, kWidest, 16);
   config.down_attention =
       with_attention(keys, "down_block_types", "DownBlock2D",
                      {"DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"});
   config.up_attention = with_attention(keys, "up_block_types", "UpBlock2D",
                                        {"AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"});
-  config.layers = keys.get<std::int64_t>("layers_per_block", 2);
-  config.mid_scale = keys.get("mid_block_scale_factor", 1.0);
-  config.downsample_padding = keys.get<std::int64_t>("downsample_padding", 1);
+  config.layers = keys.whole("layers_per_block", 2, 1, 64);
+  config.mid_scale = keys.number("mid_block_scale_factor", 1, 1e-6, 1e6);
+  config.downsample_padding = keys.whole("downsample_padding", 1, 0, 1);
   // Stated as null it is one head; left out it is the class's default.
   const bool one_head = keys.states("attention_head_dim") && keys.is_null("attention_head_dim");
-  config.head_channels = keys.get<std::int64_t>("attention_head_dim", one_head ? 0 : 8);
+  config.head_channels = keys.whole("attention_head_dim", one_head ? 0 : 8, 1, kWidest);
   if (keys.states("norm_num_groups") && keys.is_null("norm_num_groups"))
     throw DataError(file.string(), "norm_num_groups is null, expected a number");
-  config.groups = keys.get<std::int64_t>("norm_num_groups", 32);
-  config.norm_eps = keys.get("norm_eps", 1e-5);
+  config.groups = keys.whole("norm_num_groups", 32, 1, kWidest);
+  config.norm_eps = keys.number("norm_eps", 1e-5, 0, 1);
   keys.only("resnet_time_scale_shift", {"default", "scale_shift"});
   config.scale_shift = keys.get<std::string>("resnet_time_scale_shift", "default") == "scale_shift";
   config.mid_attention = keys.get("add_attention", true);
-  config.mid_attention_groups = keys.get<std::int64_t>(
-      "attn_norm_num_groups", config.scale_shift ? std::int64_t{0} : config.groups);
-  config.time_width = keys.get<std::int64_t>("time_embedding_dim", 0);
+  config.mid_attention_groups =
+      keys.whole("attn_norm_num_groups", config.scale_shift ? 0 : config.groups, 1, kWidest);
+  config.time_width = keys.whole("time_embedding_dim", 0, 1, 65536);
   keys.only("time_embedding_type", {"positional"});
   keys.only("mid_block_type", {"UNetMidBlock2D"});
   keys.only("downsample_type", {"conv"});
@@ -208,10 +260,11 @@ inline SchedulerConfig read_scheduler(const std::filesystem::path& file) {
   SchedulerConfig config;
   config.name = keys.get<std::string>("_class_name", "DDPMScheduler");
   auto& diffusion = config.diffusion;
-  diffusion.steps = keys.get<std::int64_t>("num_train_timesteps", 1000);
+  diffusion.steps = keys.whole("num_train_timesteps", 1000, 2, 100000);
   keys.only("beta_schedule", {"linear", "scaled_linear", "squaredcos_cap_v2"});
   diffusion.schedule = keys.get<std::string>("beta_schedule", "linear");
-  const double start = keys.get("beta_start", 0.0001), end = keys.get("beta_end", 0.02);
+  const double start = keys.number("beta_start", 0.0001, 0, 1);
+  const double end = keys.number("beta_end", 0.02, 0, 1);
   const double scale = 1000.0 / static_cast<double>(std::max<std::int64_t>(1, diffusion.steps));
   if (diffusion.schedule == "squaredcos_cap_v2") {
     diffusion.schedule = "cosine";

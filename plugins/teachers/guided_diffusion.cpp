@@ -51,23 +51,23 @@ class GuidedDiffusion final : public dkdm::Teacher {
                           "else state_dict, model_state_dict or model)"),
         integer("label", -1, "class to distil of a class-conditional network (-1 = refuse such a "
                              "network)")
-            .at_least(-1),
+            .between(-1, 1e6),
         integer("image_size", 0, "pixels (0 = by the network's level widths; DiT shows it)")
-            .at_least(0),
+            .between(0, 4096),
         integer("num_head_channels", 0, "channels of an attention head (0 = as published for this "
                                         "shape, else by num_heads)")
-            .at_least(0),
+            .between(0, 65536),
         integer("num_heads", 0, "attention heads at every width (0 = as published for this shape, "
                                 "else 4; DiT: by its width)")
-            .at_least(0),
-        integer("num_heads_upsample", 0, "the same on the way up (0 = num_heads)").at_least(0),
+            .between(0, 1024),
+        integer("num_heads_upsample", 0, "the same on the way up (0 = num_heads)").between(0, 1024),
         text("attention_order", "", "order of q, k, v and heads (empty = as published for this "
                                     "shape, else legacy)")
             .one_of({"", "new", "legacy"}),
         text("schedule", "", "noise schedule (empty = as published for this shape, else linear)")
             .one_of({"", "cosine", "linear"}),
         integer("steps", 0, "diffusion steps (0 = as published for this shape, else 1000)")
-            .at_least(0),
+            .between(0, 100000),
         text("rescale_timesteps", "", "the network counts 1000 steps whatever steps is (empty = as "
                                       "published for this shape, else off)")
             .one_of({"", "on", "off"}),

@@ -69,11 +69,11 @@ class TorchScript final : public dkdm::Teacher {
     return {
         text("path", "", "the module, as torch.jit.save writes it; it is a program: load only what "
                          "you trust"),
-        integer("channels", 3, "of its images").at_least(1),
-        integer("image_size", 32, "pixels").at_least(1),
+        integer("channels", 3, "of its images").between(1, 64),
+        integer("image_size", 32, "pixels").between(1, 4096),
         text("schedule", "cosine", "noise that it was trained with")
             .one_of({"cosine", "linear", "scaled_linear"}),
-        integer("steps", 1000, "diffusion steps T; t is 0 … T-1").at_least(2),
+        integer("steps", 1000, "diffusion steps T; t is 0 … T-1").between(2, 100000),
         real("beta_start", 0, "first beta of a linear schedule, 0 = 0.1 / steps").between(0, 1),
         real("beta_end", 0, "last beta of a linear schedule, 0 = 20 / steps").between(0, 1),
         text("prediction", "epsilon", "what it predicts; sample and v_prediction are converted")

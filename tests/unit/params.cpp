@@ -49,12 +49,38 @@ TEST_CASE("params: an integer passes for a real, not the other way round", "[uni
 TEST_CASE("params: an impossible value is named with what is possible", "[unit][config]") {
   CHECK_THROWS_WITH(given({{"width", std::int64_t{0}}}),
                     "here: width: expected range 1…1024, got 0");
-  CHECK_THROWS_WITH(given({{"lr", -0.5}}), "here: lr: expected at least 0, got -0.5");
+  CHECK_THROWS_WITH(given({{"lr", -0.5}}), "here: lr: expected range 0…1000000000000, got -0.5");
   CHECK_THROWS_WITH(given({{"lr", std::numeric_limits<double>::quiet_NaN()}}), Contains("nan"));
   CHECK_THROWS_WITH(given({{"decay", std::string("linear")}}),
                     "here: decay: expected one of none, cosine, got \"linear\"");
   CHECK_THROWS_WITH(given({{"multipliers", std::vector<std::int64_t>{2, 0}}}), Contains("[2, 0]"));
   CHECK_THROWS_AS(given({{"lr", -1.0}}), ConfigError);
+}
+
+TEST_CASE("params: a number without a declared bound has one of its type", "[unit][config]") {
+  const ParamTable open{integer("n", 1, "…"), integers("list", {}, "…"), real("x", 0, "…")};
+  const auto refused = [&](const std::string& name, const Value& value) {
+    try {
+      Params(open, {{name, value}}, "here");
+    } catch (const ConfigError& error) {
+      return std::string(error.what());
+    }
+    return std::string("taken");
+  };
+  CHECK(refused("n", std::int64_t{1'000'000'000}) == "taken");
+  CHECK(refused("n", std::int64_t{1'000'000'001}) ==
+        "here: n: expected range -1000000000…1000000000, got 1000000001");
+  CHECK_THAT(refused("n", std::numeric_limits<std::int64_t>::min()), Contains("range"));
+  CHECK_THAT(refused("list", std::vector<std::int64_t>{1, std::int64_t{1} << 62}), Contains("range"));
+  CHECK_THAT(refused("list", std::vector<std::int64_t>(1001)), Contains("at most 1000 elements"));
+  CHECK(refused("list", std::vector<std::int64_t>(1001)).size() < 200);  // the value is cut
+  CHECK(refused("x", 1e12) == "taken");
+  CHECK_THAT(refused("x", 1e13), Contains("range"));
+  CHECK_THAT(refused("x", std::numeric_limits<double>::infinity()), Contains("range"));
+  // Not as doubles, where both are 2^53.
+  const Param exact = integer("seed", 0, "…").between(0, 9007199254740991);
+  CHECK_NOTHROW(checked(exact, std::int64_t{9007199254740991}, ""));
+  CHECK_THROWS_AS(checked(exact, std::int64_t{9007199254740992}, ""), ConfigError);
 }
 
 TEST_CASE("params: an unknown name comes with the nearest known one", "[unit][config]") {
@@ -110,8 +136,10 @@ TEST_CASE("params: nearest_name sees swaps, case and dashes, and nothing far off
 
 TEST_CASE("params: range_text says what a person may write", "[unit][config]") {
   CHECK(range_text(real("rho", 0, "…").between(0, 1)) == "range 0…1");
-  CHECK(range_text(integer("n", 1, "…").at_least(1)) == "at least 1");
-  CHECK(range_text(real("x", 0, "…").at_most(0.5)) == "at most 0.5");
+  CHECK(range_text(integer("n", 1, "…").at_least(1)) == "range 1…1000000000");
+  CHECK(range_text(real("x", 0, "…").at_most(0.5)) == "range -1000000000000…0.5");
+  CHECK(range_text(integers("l", {}, "…").between(1, 64).at_most_elements(3)) ==
+        "at most 3 elements, range 1…64");
   CHECK(range_text(text("s", "a", "…").one_of({"a", "b"})) == "one of a, b");
   CHECK(range_text(flag("f", true, "…")) == "");
 }

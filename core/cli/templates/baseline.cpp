@@ -13,7 +13,7 @@ class MyPlugin final : public dkdm::ImageMethod {
  public:
   static dkdm::ParamTable params() {
     dkdm::ParamTable table = ImageMethod::params();
-    table.push_back(dkdm::integer("count", 1000, "real images, the dataset's first").at_least(1));
+    table.push_back(dkdm::integer("count", 1000, "real images, the dataset's first").between(1, 1e8));
     return table;
   }
 

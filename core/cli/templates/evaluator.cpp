@@ -29,7 +29,7 @@ class MyPlugin final : public dkdm::Evaluator {
  public:
   static dkdm::ParamTable params() {
     return {dkdm::integer("side", 8, "images are averaged down to side x side").between(1, 64),
-            dkdm::integer("reference", 2048, "real images, the dataset's first").at_least(2)};
+            dkdm::integer("reference", 2048, "real images, the dataset's first").between(2, 1e6)};
   }
 
   MyPlugin(const dkdm::Params& params, dkdm::Host&)

@@ -28,6 +28,7 @@ struct DKDM_API Param {
   Value fallback;
   std::string help;                  // one line
   std::optional<double> min, max;    // inclusive; for numbers and for each element of a list
+  std::size_t longest = 1000;        // elements of a list
   std::vector<std::string> choices;  // for text; empty = any
   bool required = false;
 
@@ -36,6 +37,11 @@ struct DKDM_API Param {
   Param& between(double low, double high) { min = low; max = high; return *this; }
   Param& one_of(std::vector<std::string> allowed) { choices = std::move(allowed); return *this; }
   Param& must_be_given() { required = true; return *this; }
+  Param& at_most_elements(std::size_t count) { longest = count; return *this; }
+
+  // The bounds that hold: where none is declared, integers lie within ±1e9 and reals within ±1e12.
+  double lowest() const;
+  double highest() const;
 };
 
 DKDM_API Param flag(std::string name, bool fallback, std::string help);
@@ -48,7 +54,7 @@ DKDM_API Param texts(std::string name, std::vector<std::string> fallback, std::s
 
 using ParamTable = std::vector<Param>;
 
-// "range 0…1", "one of a, b", or "" where anything of the type goes.
+// "range 0…1", "at most 3 elements, range 0…1", "one of a, b", or "" where anything of the type goes.
 DKDM_API std::string range_text(const Param& param);
 
 // Throws ConfigError when `value` is not of `param`'s type (an integer passes for a real and is

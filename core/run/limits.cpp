@@ -1,0 +1,133 @@
+#include "run/limits.hpp"
+
+#include <algorithm>
+
+#include "dkdm/memory.hpp"
+
+namespace dkdm::run {
+namespace {
+
+constexpr std::size_t kMostRuns = 100000;
+constexpr std::int64_t kMostEvaluations = 10000;  // of one training, as it goes
+
+// Tensors of a batch's shape that are alive at once, at least: x_t, x_0, noise, output, means and
+// variances of two distributions; in sampling the state, the output and what it is split into. What a
+// network keeps of its layers comes on top and is not counted.
+constexpr double kTrainingTensors = 12, kSamplingTensors = 6;
+
+std::string text_of(const ImageSpec& spec) {
+  return std::to_string(spec.channels) + "x" + std::to_string(spec.size) + "x" +
+         std::to_string(spec.size);
+}
+
+double values_of(const ImageSpec& spec, std::int64_t images) {
+  return static_cast<double>(images) * static_cast<double>(spec.channels * spec.size * spec.size);
+}
+
+class Limits {
+ public:
+  Limits(const config::Experiment& experiment, const Bench& bench, CostModel& cost)
+      : experiment_(experiment), bench_(bench), cost_(cost), file_(experiment.file.string()),
+        spec_(bench.dataset->spec()) {}
+
+  void check(std::size_t seeds) const {
+    check_spec(spec_, file_ + ": dataset " + experiment_.dataset.name);
+    if (seeds * experiment_.rows.size() > kMostRuns)
+      throw ConfigError(file_, std::to_string(experiment_.rows.size()) + " rows with " +
+                                   std::to_string(seeds) + " seeds are " +
+                                   std::to_string(seeds * experiment_.rows.size()) +
+                                   " runs, expected at most " + std::to_string(kMostRuns));
+    if (experiment_.teacher_training) check_training("[teacher]", *experiment_.teacher_training);
+    check_sampling("[synthetic]", experiment_.synthetic, /*kept=*/true, bench_.dataset->size());
+    for (const config::Row& row : experiment_.rows) {
+      const std::string section = "row \"" + row.id + '"';
+      if (row.training) {
+        check_training(section, *row.training);
+        check_evaluations(section, row.training->train.integer("steps"));
+      }
+      check_sampling(section, row.sample, row.sample.flag("save"), 0);
+    }
+  }
+
+ private:
+  void check_training(const std::string& section, const config::Training& training) const {
+    const std::string where = file_ + ": " + section;
+    NetworkSize size;
+    try {
+      size = cost_.size(training.student, {spec_, experiment_.diffusion});
+    } catch (const ConfigError& error) {
+      throw ConfigError(where, error.what());
+    }
+    require_memory(static_cast<double>(size.bytes) * kTrainingCopies,
+                   where + ": training " + training.student.name + ", " +
+                       std::to_string(size.parameters) +
+                       " parameters in 5 copies (weights, gradients, two moments, average),",
+                   "give it fewer or narrower layers");
+    const auto batch = training.train.integer("batch");
+    require_memory(values_of(spec_, batch) * sizeof(float) * kTrainingTensors,
+                   where + ": train.batch = " + std::to_string(batch) + " images of " + text_of(spec_),
+                   "give a smaller batch");
+    const auto method = bench_.registry.method(training.method, bench_.host);
+    require_memory(method->held_bytes(experiment_.diffusion, spec_, batch),
+                   where + ": what " + training.method.name + " keeps for train.batch = " +
+                       std::to_string(batch) + " and images of " + text_of(spec_),
+                   "give a smaller batch, or smaller parameters of the method");
+  }
+
+  // A set that is kept is put together in memory.
+  void check_sampling(const std::string& section, const Params& sample, bool kept,
+                      std::int64_t otherwise) const {
+    const auto stated = sample.integer("count"), count = stated > 0 ? stated : otherwise;
+    const auto batch = std::min(sample.integer("batch"), std::max<std::int64_t>(count, 1));
+    const std::string where = file_ + ": " + section + ": ";
+    require_memory(values_of(spec_, batch) * sizeof(float) * kSamplingTensors,
+                   where + "sampling with batch = " + std::to_string(batch) + " and images of " +
+                       text_of(spec_),
+                   "give a smaller batch");
+    if (kept && needs(section))
+      require_memory(values_of(spec_, count),
+                     where + "count = " + std::to_string(count) + " images of " + text_of(spec_),
+                     "give a smaller count");
+  }
+
+  // Whether anything draws the synthetic set; rows that save their samples do.
+  bool needs(const std::string& section) const {
+    return section != "[synthetic]" ||
+           std::any_of(experiment_.rows.begin(), experiment_.rows.end(), [&](const auto& row) {
+             return row.training &&
+                    bench_.registry.method(row.training->method, bench_.host)->needs().synthetic;
+           });
+  }
+
+  void check_evaluations(const std::string& section, std::int64_t steps) const {
+    const auto every = experiment_.evaluate.integer("every");
+    if (every == 0 || steps / every <= kMostEvaluations) return;
+    throw ConfigError(file_, section + ": evaluate.every = " + std::to_string(every) +
+                                 " of train.steps = " + std::to_string(steps) + " is " +
+                                 std::to_string(steps / every) + " evaluations, expected at most " +
+                                 std::to_string(kMostEvaluations) + "; evaluate less often");
+  }
+
+  const config::Experiment& experiment_;
+  const Bench& bench_;
+  CostModel& cost_;
+  const std::string file_;
+  const ImageSpec spec_;
+};
+
+}  // namespace
+
+void check_limits(const config::Experiment& experiment, const Bench& bench, CostModel& cost,
+                  std::size_t seeds) {
+  Limits(experiment, bench, cost).check(seeds);
+}
+
+void check_spec(const ImageSpec& spec, const std::string& where) {
+  if (spec.channels >= 1 && spec.channels <= kMostChannels && spec.size >= 1 &&
+      spec.size <= kLargestSide)
+    return;
+  throw DataError(where, "images of " + text_of(spec) + ", expected 1…" + std::to_string(kMostChannels) +
+                             " channels and sides of 1…" + std::to_string(kLargestSide) + " pixels");
+}
+
+}  // namespace dkdm::run

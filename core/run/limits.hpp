@@ -1,0 +1,23 @@
+// What an experiment asks of this machine, before anything is made of it. Each number alone is held in
+// its range where it is declared; here are their products.
+#pragma once
+
+#include "config/experiment.hpp"
+#include "run/cost.hpp"
+#include "run/stage_work.hpp"
+
+namespace dkdm::run {
+
+// Throws ConfigError naming the file, the section or row and the numbers: for image shapes outside what is
+// supported, networks of which training's copies do not fit the memory, batches, batch sets and sample
+// sets that do not, and for more runs or evaluations than anybody can mean.
+DKDM_API void check_limits(const config::Experiment& experiment, const Bench& bench, CostModel& cost,
+                           std::size_t seeds);
+
+// Image shapes that are supported.
+inline constexpr std::int64_t kMostChannels = 64, kLargestSide = 4096;
+
+// Throws DataError(`where`) for other ones.
+DKDM_API void check_spec(const ImageSpec& spec, const std::string& where);
+
+}  // namespace dkdm::run
