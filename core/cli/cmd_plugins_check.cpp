@@ -2,6 +2,7 @@
 // processes, so that its crash is a failed check.
 #include <iostream>
 #include <map>
+#include <set>
 #include <sstream>
 
 #include "cli/child.hpp"
@@ -160,12 +161,14 @@ std::string debugger_command(const Arguments& args) {
   return command + " --in-process";
 }
 
-// All checks, each finding handed on as it comes; in a child, unless a debugger is to see them. Returns
-// the exit code of a test that could not be carried to its end (the child has said why), else 0.
+// All checks, each finding handed on as it comes; in a child, unless a debugger is to see them: where a
+// check takes its process with it, another child makes the others. Returns the exit code of a test that
+// could not be carried to its end (the child has said why), else 0.
 int run_checks(const Found& found, const Params& params, bool in_process, const Arguments& args,
                Report& report) {
   std::string under_way = "loading";
   bool over = false;
+  std::set<std::string> reported, deadly;  // checks: whose findings are out, that ended their process
   const auto work = [&](const Say& say) {
     run::RunHost host(*found.registry, stop_requested, nullptr);
     plugin::Checklist list([&](const std::string& check) {
@@ -175,7 +178,8 @@ int run_checks(const Found& found, const Params& params, bool in_process, const 
                            [&](const Finding& f) {
                              say("found\t" + std::to_string(int(f.outcome)) + '\t' + f.check + '\t' +
                                  f.text);
-                           });
+                           },
+                           deadly);
     plugin::check_description(*found.info, list);
     plugin::check_behaviour({*found.registry, *found.info, params, host}, list);
     say("over");
@@ -188,15 +192,21 @@ int run_checks(const Found& found, const Params& params, bool in_process, const 
       under_way = fields(line, 2)[1];
     } else {
       const auto parts = fields(line, 4);
-      report.add({parts[2], static_cast<Outcome>(std::stoi(parts[1])), parts[3]});
+      if (reported.insert(parts[2]).second)
+        report.add({parts[2], static_cast<Outcome>(std::stoi(parts[1])), parts[3]});
     }
   };
   if (in_process) return work(heard);
-  const ChildEnd end = in_child(work, heard, {found.info->file});
-  if (end.crashed() || (!over && end.exit_code == 0))
-    report.add({under_way, Outcome::failed,
-                crashed(end) + "; a debugger shows where: " + debugger_command(args)});
-  return end.exit_code;
+  while (true) {
+    under_way = "loading";
+    const ChildEnd end = in_child(work, heard, {found.info->file});
+    if (!end.crashed() && (over || end.exit_code != 0)) return end.exit_code;
+    const std::string debugger = "; a debugger shows where: " + debugger_command(args);
+    report.add({under_way, Outcome::failed, crashed(end) + (deadly.empty() ? debugger : "")});
+    // Before the first check, or again in the same one: nothing else to be learnt.
+    if (under_way == "loading" || !deadly.insert(under_way).second) return end.exit_code;
+    reported.insert(under_way);
+  }
 }
 
 // What a student costs here, in a process of its own; "" where that could not be found out.

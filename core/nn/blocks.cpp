@@ -60,14 +60,14 @@ Dropout::Dropout(double p) : p_(p) {
 }
 
 torch::Tensor Dropout::forward(const torch::Tensor& x) {
-  if (!is_training() || p_ == 0 || !seeded_) return x;
+  if (!draws() || p_ == 0) return x;
   const at::Tensor mask =
       Random(seed_, Stream::dropout).dropout_mask(step_, layer_, first_sample_, x.sizes(), p_);
   return x * mask.to(x.options());
 }
 
-void Dropout::seed(std::uint64_t seed, std::uint32_t step, std::uint32_t layer,
-                   std::int64_t first_sample) {
+void SeededLayer::seed(std::uint64_t seed, std::uint32_t step, std::uint32_t layer,
+                       std::int64_t first_sample) {
   seed_ = seed;
   step_ = step;
   layer_ = layer;
@@ -75,14 +75,60 @@ void Dropout::seed(std::uint64_t seed, std::uint32_t step, std::uint32_t layer,
   seeded_ = true;
 }
 
-void seed_dropout(torch::nn::Module& module, std::uint64_t seed, std::int64_t step,
-                  std::int64_t first_sample) {
+void seed_layers(torch::nn::Module& module, std::uint64_t seed, std::int64_t step,
+                 std::int64_t first_sample) {
   std::uint32_t layer = 0;
   for (const auto& child : module.modules(/*include_self=*/false)) {
-    if (auto* dropout = dynamic_cast<Dropout*>(child.get())) {
-      dropout->seed(seed, static_cast<std::uint32_t>(step), layer++, first_sample);
+    if (auto* seeded = dynamic_cast<SeededLayer*>(child.get())) {
+      seeded->seed(seed, static_cast<std::uint32_t>(step), layer++, first_sample);
     }
   }
+}
+
+void RandomLayer::seed(std::uint64_t seed, std::uint32_t step, std::uint32_t layer,
+                       std::int64_t first_sample) {
+  SeededLayer::seed(seed, step, layer, first_sample);
+  calls_ = 0;
+}
+
+std::int64_t RandomLayer::next_call() {
+  if (!draws()) {
+    throw Error("a RandomLayer was asked for numbers in evaluation mode or without a seed; ask draws() "
+                "first");
+  }
+  // The numbers' key has a seed, a step and 64 bits that tell samples apart: those below are for samples.
+  constexpr std::int64_t kCalls = std::int64_t{1} << 11, kLayers = std::int64_t{1} << 12;
+  if (calls_ >= kCalls || layer_ >= kLayers) {
+    throw Error("a RandomLayer was asked " + std::to_string(calls_) + " times in one forward, as layer " +
+                std::to_string(layer_) + ": at most " + std::to_string(kCalls) + " calls of " +
+                std::to_string(kLayers) + " layers have numbers of their own");
+  }
+  return layer_ * kCalls + calls_++;
+}
+
+namespace {
+constexpr int kSampleBits = 40;
+}
+
+torch::Tensor RandomLayer::normal(const torch::Tensor& like) {
+  const std::int64_t first = (next_call() << kSampleBits) + first_sample_;
+  const at::Tensor drawn =
+      Random(seed_, Stream::layer).normal(step_, first, like.size(0), like.sizes().slice(1));
+  return drawn.to(like.device()).contiguous(like.suggest_memory_format());
+}
+
+torch::Tensor RandomLayer::uniform(std::int64_t rows) {
+  const std::int64_t first = (next_call() << kSampleBits) + first_sample_;
+  return Random(seed_, Stream::layer).uniform(step_, first, rows);
+}
+
+torch::Tensor RandomLayer::mask(const torch::Tensor& like, double p) {
+  if (!(p >= 0 && p < 1))
+    throw ConfigError("mask: p = " + std::to_string(p) + ", expected a probability in [0, 1)");
+  const auto layer = static_cast<std::uint32_t>(next_call());
+  return Random(seed_, Stream::layer)
+      .dropout_mask(step_, layer, first_sample_, like.sizes(), p)
+      .to(like.device());
 }
 
 }  // namespace dkdm::nn

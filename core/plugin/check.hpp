@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,9 +25,11 @@ struct Finding {
 // Runs checks one after another; one that fails does not stop the next.
 class DKDM_API Checklist {
  public:
-  // `begun` hears a check's name before it runs, `found` what came of it.
-  Checklist(std::function<void(const std::string&)> begun, std::function<void(const Finding&)> found)
-      : begun_(std::move(begun)), found_(std::move(found)) {}
+  // `begun` hears a check's name before it runs, `found` what came of it. Checks in `left_out` are not made:
+  // those that took their process with them.
+  Checklist(std::function<void(const std::string&)> begun, std::function<void(const Finding&)> found,
+            std::set<std::string> left_out = {})
+      : begun_(std::move(begun)), found_(std::move(found)), left_out_(std::move(left_out)) {}
 
   // `body` returns what it saw. Whatever it throws is a failure with its message, but a want of data
   // (ExitCode::missing) and Interrupted, which end the test. Returns whether it passed.
@@ -39,6 +42,7 @@ class DKDM_API Checklist {
  private:
   std::function<void(const std::string&)> begun_;
   std::function<void(const Finding&)> found_;
+  std::set<std::string> left_out_;
   int failed_ = 0;
 };
 

@@ -1,7 +1,8 @@
-// What an evaluator promises (dkdm/evaluator.hpp), on made-up images.
+// What an evaluator promises (dkdm/evaluator.hpp), on fake images.
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <optional>
 
 #include "plugin/check_support.hpp"
 
@@ -12,28 +13,41 @@ using at::Tensor;
 using Metrics = std::vector<Metric>;
 
 constexpr std::uint64_t kSeed = 1;
-constexpr ImageSpec kSpec{1, 16};
+constexpr ImageSpec kSpecs[] = {{1, 16}, {3, 32}, {1, 28}, {3, 64}};  // the first that it takes is used
 constexpr std::int64_t kMostImages = 512;  // of reference and samples: features of more take too long
+
+constexpr const char* kThrew = "let it work for any uint8 images [n,C,S,S] of the reference's shape";
 
 class EvaluatorChecks {
  public:
   EvaluatorChecks(const Subject& subject, Checklist& list)
-      : subject_(subject), list_(list), images_(image_count(subject)), reference_(images_, kSpec),
-        other_(3 * images_ + 8, kSpec) {}
+      : subject_(subject), list_(list), images_(image_count(subject)) {}
 
+  // What the others build on comes first: whether it can be prepared, whether it is a function.
   void run() {
-    if (!list_.run("preparation", [&] { return preparation(); })) return;
-    list_.run("protocol", [&] { return protocol(); });
-    if (!list_.run("metrics", [&] { return metrics(); })) return;
-    list_.run("batches", [&] { return batches(); });
-    list_.run("afresh", [&] { return afresh(); });
-    list_.run("state", [&] { return state(); });
-    list_.run("shards", [&] { return shards(); });
-    list_.run("too few samples", [&] { return too_few_samples(); });
-    list_.run("wrong images", [&] { return wrong_images(); });
+    if (!list_.run("preparation", [&] { return preparation(); }) && !spec_) {
+      for (const char* name : {"afresh", "metrics", "batches", "state", "shards", "protocol",
+                               "too few samples", "wrong images"})
+        list_.skip(name, "it cannot be prepared");
+      return;
+    }
+    check("afresh", &EvaluatorChecks::afresh);
+    check("metrics", &EvaluatorChecks::metrics);
+    check("batches", &EvaluatorChecks::batches);
+    check("state", &EvaluatorChecks::state);
+    check("shards", &EvaluatorChecks::shards);
+    check("protocol", &EvaluatorChecks::protocol);
+    check("too few samples", &EvaluatorChecks::too_few_samples);
+    check("wrong images", &EvaluatorChecks::wrong_images);
   }
 
  private:
+  void check(const char* name, std::string (EvaluatorChecks::*body)() const) {
+    list_.run(name, [&] {
+      return located("with " + text_of(*spec_) + " images: ", kThrew, [&] { return (this->*body)(); });
+    });
+  }
+
   static std::int64_t image_count(const Subject& subject) {
     const auto least = subject.registry.evaluator(subject.choice(), subject.host)->least_samples();
     return std::clamp<std::int64_t>(least, 64, kMostImages);
@@ -44,13 +58,13 @@ class EvaluatorChecks {
   }
   std::shared_ptr<Evaluator> opened() const {
     auto evaluator = make();
-    evaluator->open(folder_.path());
+    evaluator->open(folder_->path());
     return evaluator;
   }
 
   // Other images than the reference's.
   Tensor samples() const {
-    return other_.images(at::arange(images_, at::kLong).flip(0) * 3 + 7).bitwise_xor(16);
+    return other_->images(at::arange(images_, at::kLong).flip(0) * 3 + 7).bitwise_xor(16);
   }
 
   // `size` images at a time; a batch of one now and then.
@@ -77,10 +91,34 @@ class EvaluatorChecks {
     }
   }
 
-  std::string preparation() const {
-    make()->prepare(reference_, kSeed, folder_.path());
-    opened();
-    return "of " + std::to_string(images_) + " reference images, and opened again";
+  // At the first image size that it takes.
+  std::string preparation() {
+    const Shapes shapes = taken_shapes({std::begin(kSpecs), std::end(kSpecs)}, [&](const ImageSpec& spec) {
+      if (spec_) return std::string();  // one is enough
+      const FakeImages reference(images_, spec);
+      auto folder = std::make_unique<TemporaryFolder>();
+      try {
+        located("", kThrew, [&] {
+          make()->prepare(reference, kSeed, folder->path());
+          make()->open(folder->path());
+          return std::string();
+        });
+      } catch (const Error& error) {
+        if (error.exit_code() != ExitCode::usage) throw;
+        return std::string(error.what());
+      }
+      folder_ = std::move(folder);
+      reference_.emplace(images_, spec);
+      other_.emplace(3 * images_ + 8, spec);
+      spec_ = spec;
+      return std::string();
+    });
+    require(shapes.broken.empty(), shapes.broken,
+            "a size that cannot be should be refused with a dkdm::ConfigError that says which can");
+    require(spec_.has_value(), "none of the image sizes " + shapes.refused + " is taken: " + shapes.reason,
+            "let it take one at its defaults, or give other parameters by --set");
+    return "of " + std::to_string(images_) + " reference images of " + text_of(*spec_) +
+           ", and opened again";
   }
 
   std::string protocol() const {
@@ -130,7 +168,7 @@ class EvaluatorChecks {
 
   std::string afresh() const {
     const auto evaluator = opened();
-    evaluator->add(reference_.images(at::arange(images_, at::kLong)));
+    evaluator->add(reference_->images(at::arange(images_, at::kLong)));
     evaluator->finish();
     require_equal(measured(*opened(), images_), measured(*evaluator, images_),
                   "measured after another set", "forget everything in finish()");
@@ -192,20 +230,22 @@ class EvaluatorChecks {
   std::string wrong_images() const {
     const auto evaluator = opened();
     try {
-      evaluator->add(at::zeros({2, kSpec.channels, kSpec.size}, at::kByte));
+      evaluator->add(at::zeros({2, spec_->channels, spec_->size}, at::kByte));
       evaluator->finish();
     } catch (const std::exception&) {
       return "an array that is no images is refused";
     }
-    fail("add() took uint8 [2, 1, 16], which are no images", "throw a dkdm::DataError for anything "
+    fail("add() took " + c10::str("uint8 [2, ", spec_->channels, ", ", spec_->size, "]") +
+             ", which are no images", "throw a dkdm::DataError for anything "
          "but uint8 [n,C,S,S]");
   }
 
   const Subject& subject_;
   Checklist& list_;
   const std::int64_t images_;
-  const MadeUpImages reference_, other_;
-  TemporaryFolder folder_;
+  std::optional<ImageSpec> spec_;  // at which it is checked
+  std::optional<FakeImages> reference_, other_;
+  std::unique_ptr<TemporaryFolder> folder_;  // of what was prepared
 };
 
 }  // namespace

@@ -24,6 +24,8 @@ constexpr std::uint64_t kSeed = 1;
 // The first is where costs are taken and everything but shapes is checked, if the network takes it.
 constexpr ImageSpec kSpecs[] = {{3, 32}, {3, 16}, {1, 28}, {1, 8}, {1, 64}};
 
+constexpr const char* kThrew = "let forward take [N,C,S,S] of every size that the constructor takes";
+
 bool is_refusal(const PluginError& error) { return error.exit_code() == ExitCode::usage; }
 
 // Parameters as the suite saves them (buffers are not part of a model folder).
@@ -47,7 +49,7 @@ bool equal(const Tensors& a, const Tensors& b) {
 }
 
 // A little noise on every weight: layers that start at zero would hide what lies behind them.
-void wake(Denoiser& network) {
+void perturb_weights(Denoiser& network) {
   const at::NoGradGuard no_grad;
   const at::Generator generator = at::detail::createCPUGenerator(kSeed);
   for (const auto& entry : network.named_parameters()) {
@@ -61,25 +63,40 @@ class StudentChecks {
  public:
   StudentChecks(const Subject& subject, Checklist& list) : subject_(subject), list_(list) {}
 
+  // What the others build on comes first: whether it can be made, whether it is a function; then shapes.
   void run() {
-    if (!list_.run("image sizes", [&] { return image_sizes(); }) || !spec_) return;
+    const bool made = list_.run("image sizes", [&] { return image_sizes(); });
+    if (!spec_) {
+      for (const char* name : {"seed", "evaluation mode", "training mode", "random numbers", "output",
+                               "input and output", "initial output", "gradient", "batch neighbours",
+                               "save and load", "size"})
+        list_.skip(name, made ? "no size" : "it takes no image size that was tried");
+      return;
+    }
     x_ = noisy_images(*spec_, 0, 3);
     t_ = spread_steps(0, 3);
-    list_.run("input and output", [&] { return input_and_output(); });
-    list_.run("initial output", [&] { return initial_output(); });
-    list_.run("seed", [&] { return seed(); });
+    check("seed", &StudentChecks::seed);
     network_ = make(kSeed);
-    wake(*network_);
-    list_.run("gradient", [&] { return gradient(); });
-    list_.run("evaluation mode", [&] { return evaluation_mode(); });
-    list_.run("training mode", [&] { return training_mode(); });
-    list_.run("batch neighbours", [&] { return batch_neighbours(); });
-    list_.run("random numbers", [&] { return random_numbers(); });
-    list_.run("save and load", [&] { return save_and_load(); });
-    list_.run("size", [&] { return size(); });
+    perturb_weights(*network_);
+    check("evaluation mode", &StudentChecks::evaluation_mode);
+    check("training mode", &StudentChecks::training_mode);
+    check("random numbers", &StudentChecks::random_numbers);
+    list_.run("output", [&] { return output(); });
+    check("input and output", &StudentChecks::input_and_output);
+    check("initial output", &StudentChecks::initial_output);
+    check("gradient", &StudentChecks::gradient);
+    check("batch neighbours", &StudentChecks::batch_neighbours);
+    check("save and load", &StudentChecks::save_and_load);
+    check("size", &StudentChecks::size);
   }
 
  private:
+  void check(const char* name, std::string (StudentChecks::*body)()) {
+    list_.run(name, [&] {
+      return located("at " + text_of(*spec_) + ": ", kThrew, [&] { return (this->*body)(); });
+    });
+  }
+
   std::shared_ptr<Denoiser> make(std::uint64_t seed) const { return make(seed, *spec_); }
   std::shared_ptr<Denoiser> make(std::uint64_t seed, const ImageSpec& spec) const {
     auto network = subject_.registry.student(subject_.choice(), {spec, {}}, seed);
@@ -87,58 +104,81 @@ class StudentChecks {
     return network;
   }
 
+  // Copies: a forward that changes its arguments is one check's business.
   Tensor evaluated(Denoiser& network) const {
     const at::NoGradGuard no_grad;
     network.eval();
-    return network.forward(x_, t_);
+    return network.forward(x_.clone(), t_.clone());
   }
 
   // As the training loop does at step `step`.
   static void enter_training(Denoiser& network, std::int64_t step) {
     network.train();
-    nn::seed_dropout(network, kSeed, step);
+    nn::seed_layers(network, kSeed, step);
   }
 
-  // Every size either works for all batch sizes or is refused with a ConfigError.
+  // Every size is taken or refused with a ConfigError that says which can be.
   std::string image_sizes() {
-    std::string works, refused, reason;
     const std::vector<ImageSpec> usual(std::begin(kSpecs), std::end(kSpecs));
-    for (const ImageSpec& spec : subject_.specs.empty() ? usual : subject_.specs) {
-      std::shared_ptr<Denoiser> network;
-      try {
-        network = make(kSeed, spec);
-      } catch (const PluginError& error) {
-        if (!is_refusal(error)) {
-          fail(text_of(spec) + " images: " + error.what(),
-               "a size that cannot be should throw a dkdm::ConfigError that says which can");
-        }
-        refused += " " + text_of(spec);
-        reason = error.what();
-        continue;
-      }
-      const at::NoGradGuard no_grad;
-      network->eval();
-      for (const std::int64_t batch : {1, 3}) {
-        const Tensor x = noisy_images(spec, 0, batch).contiguous(at::MemoryFormat::ChannelsLast);
-        require_output(network->forward(x, spread_steps(0, batch)), x);
-      }
-      works += " " + text_of(spec);
-      if (!spec_) spec_ = spec;
+    shapes_ = taken_shapes(subject_.specs.empty() ? usual : subject_.specs,
+                           [&](const ImageSpec& spec) { return refusal(spec); });
+    if (!shapes_.taken.empty()) spec_ = shapes_.taken.front();
+    require(shapes_.broken.empty(), shapes_.broken,
+            "a size that cannot be should throw a dkdm::ConfigError that says which can");
+    require(spec_.has_value(), "channels x side: none of " + shapes_.refused + " is taken, nor a size "
+            "that it names: " + shapes_.reason,
+            "let it take one of them at its defaults, name one that it takes in the message, or give "
+            "other parameters by --set");
+    std::string taken;
+    for (const ImageSpec& spec : shapes_.taken) taken += " " + text_of(spec);
+    return "channels x side:" + taken + " are taken" +
+           (shapes_.refused.empty() ? "" : "; refused clearly: " + shapes_.refused);
+  }
+
+  std::string refusal(const ImageSpec& spec) const {
+    try {
+      make(kSeed, spec);
+    } catch (const PluginError& error) {
+      if (!is_refusal(error)) throw;
+      return error.what();
     }
-    require(spec_.has_value(), "none of the sizes" + refused + " works: " + reason,
-            "let it take at least one of them at its defaults, or give other parameters by --set");
-    return "channels x side" + works + " work for one image and three" +
-           (refused.empty() ? "" : "; refused clearly:" + refused);
+    return "";
+  }
+
+  // At every size that it takes, whatever happens at the others.
+  std::string output() const {
+    std::string wrong, right;
+    for (const ImageSpec& spec : shapes_.taken) {
+      try {
+        located("at " + text_of(spec) + ": ", kThrew, [&] {
+          const auto network = make(kSeed, spec);
+          const at::NoGradGuard no_grad;
+          network->eval();
+          for (const std::int64_t batch : {1, 3}) {
+            const Tensor x = noisy_images(spec, 0, batch).contiguous(at::MemoryFormat::ChannelsLast);
+            require_output(network->forward(x, spread_steps(0, batch)), x);
+          }
+          return std::string();
+        });
+        right += " " + text_of(spec);
+      } catch (const Error& error) {
+        if (error.exit_code() == ExitCode::missing || error.exit_code() == ExitCode::interrupted) throw;
+        wrong += (wrong.empty() ? "" : "; ") + std::string(error.what());
+      }
+    }
+    if (!wrong.empty()) throw Error(wrong);
+    return "right for one image and for three at" + right;
   }
 
   std::string input_and_output() {
     const auto network = make(kSeed);
-    const Tensor x = x_.clone(), t = t_.clone(), out = evaluated(*network);
+    const at::NoGradGuard no_grad;
+    network->eval();
+    const Tensor x = x_.clone(), t = t_.clone(), out = network->forward(x, t);
     require_output(out, x_);
     require(at::equal(x, x_) && at::equal(t, t_), "forward changed its arguments",
             "use no in-place operation on x_t or t");
-    const at::NoGradGuard no_grad;
-    require(close(out, network->forward(x_, t_.to(at::kFloat))),
+    require(close(out, network->forward(x_.clone(), t_.to(at::kFloat))),
             "t as float32 gives another output than as int64", "take both: t.to(at::kFloat)");
     return text_of(x_) + " -> " + text_of(out);
   }
@@ -214,7 +254,8 @@ class StudentChecks {
       return network_->forward(x_, t_);
     };
     require(at::equal(trained(), trained()), "two passes of one training step differ",
-            "take dropout from dkdm/nn.hpp, whose masks depend on seed, step and sample alone");
+            "take dropout and all that is drawn from the layers of dkdm/nn.hpp (Dropout, RandomLayer): "
+            "they depend on seed, step and sample alone");
     require(equal(buffers, buffers_of(*network_)) && at::equal(before, evaluated(*network_)),
             "a pass in training mode changed the network",
             "keep no running statistics: a network is its parameters, nothing else is saved");
@@ -247,7 +288,8 @@ class StudentChecks {
     enter_training(*network_, 5);
     network_->forward(x_, t_);
     require(at::equal(before, state()), "forward draws from LibTorch's global generator",
-            "draw by dkdm::Random, or take dropout from dkdm/nn.hpp instead of torch::nn::Dropout");
+            "take dkdm::nn::Dropout instead of torch::nn::Dropout, and dkdm::nn::RandomLayer for other "
+            "random numbers");
     return "forward draws none from the global generator";
   }
 
@@ -274,6 +316,7 @@ class StudentChecks {
 
   const Subject& subject_;
   Checklist& list_;
+  Shapes shapes_;
   std::optional<ImageSpec> spec_;
   Tensor x_, t_;
   std::shared_ptr<Denoiser> network_;
@@ -284,15 +327,17 @@ class StudentChecks {
 void check_student(const Subject& subject, Checklist& list) { StudentChecks(subject, list).run(); }
 
 ImageSpec usual_spec(const Registry& registry, const PluginChoice& student) {
-  for (const ImageSpec& spec : kSpecs) {
-    try {
-      registry.student(student, {spec, {}}, kSeed);
-      return spec;
-    } catch (const PluginError& error) {
-      if (!is_refusal(error)) throw;
-    }
-  }
-  return kSpecs[0];
+  const Shapes shapes = taken_shapes(
+      {std::begin(kSpecs), std::end(kSpecs)}, [&](const ImageSpec& spec) -> std::string {
+        try {
+          registry.check_size(student, {spec, {}});
+        } catch (const PluginError& error) {
+          if (!is_refusal(error)) throw;
+          return error.what();
+        }
+        return "";
+      });
+  return shapes.taken.empty() ? kSpecs[0] : shapes.taken.front();
 }
 
 StudentCost student_cost(const Registry& registry, const PluginChoice& student,
@@ -310,7 +355,7 @@ StudentCost student_cost(const Registry& registry, const PluginChoice& student,
   cost.step_s = 1e9;
   for (int repeat = 0; repeat < kRepeats; ++repeat) {
     const auto start = std::chrono::steady_clock::now();
-    nn::seed_dropout(*network, kSeed, repeat);
+    nn::seed_layers(*network, kSeed, repeat);
     network->forward(x, t).square().mean().backward();
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
     cost.step_s = std::min(cost.step_s, elapsed.count());

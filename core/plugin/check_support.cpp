@@ -5,10 +5,22 @@
 
 #include <cerrno>
 #include <cstring>
+#include <regex>
+#include <set>
 
 #include "dkdm/random.hpp"
 
 namespace dkdm::plugin {
+namespace {
+
+// What a network of the fakes' size has under `name`; h [N,W,S,S].
+at::Tensor fake_activation(const std::string& name, const at::Tensor& h) {
+  return name.starts_with("block") ? h.flatten(2).transpose(1, 2) : h;
+}
+
+constexpr std::int64_t kFakeWidth = 8;
+
+}  // namespace
 
 void fail(const std::string& what, const std::string& remedy) { throw Error(what + "; " + remedy); }
 
@@ -65,13 +77,85 @@ void require_independent_rows(Denoiser& network, const ImageSpec& spec, std::int
           "over dimension 0");
 }
 
-at::Tensor MadeUpTeacher::forward(const at::Tensor& x_t, const at::Tensor& t) {
+Shapes taken_shapes(const std::vector<ImageSpec>& usual,
+                    const std::function<std::string(const ImageSpec&)>& attempt) {
+  Shapes shapes;
+  std::vector<std::string> refusals;
+  const auto try_one = [&](const ImageSpec& spec, bool told) {
+    try {
+      const std::string refusal = attempt(spec);
+      if (refusal.empty()) {
+        shapes.taken.push_back(spec);
+        return;
+      }
+      refusals.push_back(refusal);
+      if (!told) return;
+      shapes.refused += (shapes.refused.empty() ? "" : " ") + text_of(spec);
+      shapes.reason = refusal;
+    } catch (const Error& error) {
+      if (error.exit_code() == ExitCode::missing || error.exit_code() == ExitCode::interrupted) throw;
+      if (told) shapes.broken += (shapes.broken.empty() ? "" : "; ") + text_of(spec) + ": " + error.what();
+    }
+  };
+  for (const ImageSpec& spec : usual) try_one(spec, true);
+  if (!shapes.taken.empty()) return shapes;
+
+  std::set<std::int64_t> sides, channels{1, 3};
+  constexpr std::int64_t kLargestSide = 512, kMostChannels = 16;
+  static const std::regex number("[0-9]{1,4}");
+  for (const std::string& text : refusals) {
+    for (std::sregex_iterator at(text.begin(), text.end(), number), end; at != end; ++at) {
+      const std::int64_t value = std::stoll(at->str());
+      if (value < 1) continue;
+      if (value <= kMostChannels) channels.insert(value);
+      for (const std::int64_t side : {value, 2 * value})
+        if (side <= kLargestSide) sides.insert(side);
+    }
+  }
+  for (const std::int64_t side : sides)
+    for (const std::int64_t count : channels)
+      if (shapes.taken.empty()) try_one({count, side}, false);
+  return shapes;
+}
+
+std::string located(const std::string& where, const std::string& remedy,
+                    const std::function<std::string()>& body) {
+  try {
+    return body();
+  } catch (const Error& error) {
+    if (error.exit_code() == ExitCode::missing || error.exit_code() == ExitCode::interrupted) throw;
+    throw Error(where + error.what(), error.exit_code());
+  } catch (const std::exception& error) {
+    // LibTorch's messages bring a stack of their own; the first line says it.
+    const std::string what = error.what();
+    fail(where + "it threw: " + what.substr(0, what.find('\n')), remedy);
+  } catch (...) {
+    fail(where + "it threw something that is not a std::exception", remedy);
+  }
+}
+
+at::Tensor FakeTeacher::forward(const at::Tensor& x_t, const at::Tensor& t) {
   images += x_t.size(0);
+  if (const auto names = features_asked(); !names.empty()) {
+    const at::Tensor h = at::cos(x_t.mean(1, true)).repeat({1, kFakeWidth, 1, 1});
+    for (const std::string& name : names) feature(name.c_str(), fake_activation(name, h));
+  }
   const at::Tensor eps = 0.6 * x_t + 0.001 * t.to(at::kFloat).view({-1, 1, 1, 1});
   return at::cat({eps, 0.3 * at::sin(x_t)}, 1);
 }
 
-at::Tensor MadeUpImages::images(const at::Tensor& index) const {
+FakeStudent::FakeStudent(const ImageSpec& spec)
+    : channels_(spec.channels),
+      weight_(register_parameter("weight", at::ones({kFakeWidth, spec.channels}) / 4)) {}
+
+at::Tensor FakeStudent::forward(const at::Tensor& x_t, const at::Tensor&) {
+  // [N,C,S,S] by [W,C] -> [N,W,S,S].
+  const at::Tensor h = at::sin(at::conv2d(x_t, weight_.view({kFakeWidth, channels_, 1, 1})));
+  for (const std::string& name : features_asked()) feature(name.c_str(), fake_activation(name, h));
+  return h.mean(1, true).repeat({1, 2 * channels_, 1, 1});
+}
+
+at::Tensor FakeImages::images(const at::Tensor& index) const {
   const std::int64_t values = spec_.channels * spec_.size * spec_.size;
   const at::Tensor i = index.view({-1, 1, 1, 1});
   const at::Tensor j = at::arange(values, at::kLong).view({1, spec_.channels, spec_.size, spec_.size});
@@ -79,10 +163,10 @@ at::Tensor MadeUpImages::images(const at::Tensor& index) const {
   return (noise + 19 * i.remainder(kClasses)).to(at::kByte);
 }
 
-at::Tensor MadeUpImages::labels(const at::Tensor& index) const { return index.remainder(kClasses); }
+at::Tensor FakeImages::labels(const at::Tensor& index) const { return index.remainder(kClasses); }
 
-std::string MadeUpImages::fingerprint() const {
-  return "made-up " + std::to_string(size_) + " " + text_of(spec_);
+std::string FakeImages::fingerprint() const {
+  return "fake " + std::to_string(size_) + " " + text_of(spec_);
 }
 
 TemporaryFolder::TemporaryFolder() {

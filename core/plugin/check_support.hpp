@@ -1,4 +1,4 @@
-// What the checks of all kinds share: failures, made-up data, comparisons.
+// What the checks of all kinds share: failures, fake data, comparisons.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -41,17 +41,45 @@ void require_output(const at::Tensor& out, const at::Tensor& x_t);
 void require_independent_rows(Denoiser& network, const ImageSpec& spec, std::int64_t steps,
                               const std::function<void()>& before_forward);
 
-// A teacher in closed form that counts the images it was asked about, with learned variance.
-class MadeUpTeacher final : public Denoiser {
+// Tries the image shapes in `usual`, and where a plugin takes none of them those that its refusals name
+// (numbers, and twice them, as sides; 1, 3 and numbers up to 16 as channels). `attempt` returns the refusal, "" where the
+// shape is taken; what it throws is a failure at that shape, told in `broken`.
+struct Shapes {
+  std::vector<ImageSpec> taken;
+  std::string refused;  // "3x32 1x28", of the usual ones
+  std::string reason;   // the last refusal
+  std::string broken;   // "1x28: …", neither taken nor refused; "" = none
+};
+Shapes taken_shapes(const std::vector<ImageSpec>& usual,
+                    const std::function<std::string(const ImageSpec&)>& attempt);
+
+// `body`'s findings; a failure begins with `where` ("at 3x32: "), and what is no Error of dkdm gets `remedy`.
+std::string located(const std::string& where, const std::string& remedy,
+                    const std::function<std::string()>& body);
+
+// A teacher in closed form that counts the images it was asked about, with learned variance. Offers
+// whatever feature is asked for.
+class FakeTeacher final : public Denoiser {
  public:
   std::int64_t images = 0;
   at::Tensor forward(const at::Tensor& x_t, const at::Tensor& t) override;
 };
 
-// Images by index: noise around a brightness that their label decides.
-class MadeUpImages final : public Dataset {
+// A student of one layer that offers whatever feature is asked for: [N,S*S,W] for "block.…", else [N,W,S,S].
+class FakeStudent final : public Denoiser {
  public:
-  MadeUpImages(std::int64_t size, ImageSpec spec) : size_(size), spec_(spec) {}
+  explicit FakeStudent(const ImageSpec& spec);
+  at::Tensor forward(const at::Tensor& x_t, const at::Tensor& t) override;
+
+ private:
+  std::int64_t channels_;
+  at::Tensor weight_;
+};
+
+// Images by index: noise around a brightness that their label decides.
+class FakeImages final : public Dataset {
+ public:
+  FakeImages(std::int64_t size, ImageSpec spec) : size_(size), spec_(spec) {}
   static constexpr std::int64_t kClasses = 10;
   ImageSpec spec() const override { return spec_; }
   std::int64_t size() const override { return size_; }

@@ -16,14 +16,27 @@ class TeacherChecks {
 
   void run() {
     list_.run("fingerprint", [&] { return fingerprint(); });
-    if (!list_.run("loading", [&] { return loading(); })) return;
-    list_.run("frozen", [&] { return frozen(); });
-    list_.run("forward", [&] { return forward(); });
-    list_.run("batch neighbours", [&] { return batch_neighbours(); });
-    list_.run("loading again", [&] { return loading_again(); });
+    list_.run("loading", [&] { return loading(); });
+    if (!model_.network || model_.spec.channels < 1 || model_.spec.size < 1) {
+      for (const char* name : {"loading again", "frozen", "forward", "batch neighbours"})
+        list_.skip(name, "no network was loaded");
+      return;
+    }
+    check("loading again", &TeacherChecks::loading_again);
+    check("frozen", &TeacherChecks::frozen);
+    check("forward", &TeacherChecks::forward);
+    check("batch neighbours", &TeacherChecks::batch_neighbours);
   }
 
  private:
+  void check(const char* name, std::string (TeacherChecks::*body)() const) {
+    list_.run(name, [&] {
+      return located("with " + text_of(model_.spec) + " images: ",
+                     "let forward take [N,C,S,S] of TrainedModel::spec and steps 0 … diffusion.steps - 1",
+                     [&] { return (this->*body)(); });
+    });
+  }
+
   std::shared_ptr<Teacher> open() const {
     return subject_.registry.teacher(subject_.choice(), subject_.host);
   }

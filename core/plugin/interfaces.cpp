@@ -26,6 +26,15 @@ std::int64_t Method::preparation_evaluations(const DiffusionConfig&, std::int64_
   return 0;
 }
 
+std::int64_t Method::training_evaluations(const DiffusionConfig&, std::int64_t batch,
+                                          std::int64_t steps) const {
+  return needs().teacher ? batch * steps : 0;
+}
+
+double Method::held_bytes(const DiffusionConfig&, const ImageSpec&, std::int64_t) const {
+  return 0;
+}
+
 void Method::prepare(const MethodContext&, const std::filesystem::path&) {}
 
 void Evaluator::prepare_from_statistics(const Statistics&, const Dataset*,

@@ -1,6 +1,8 @@
 // Training stages: the teacher, a method's preparation, a student.
 #include "dkdm/io.hpp"
+#include "dkdm/memory.hpp"
 #include "nn/flops.hpp"
+#include "plugin/seeded_generator.hpp"
 #include "run/environment.hpp"
 #include "run/model_folder.hpp"
 #include "run/stage_work.hpp"
@@ -9,15 +11,42 @@
 namespace dkdm::run {
 namespace {
 
+// The teacher as a method sees it: what it costs is counted here, not taken from the method's word.
+class CountedTeacher final : public Denoiser {
+ public:
+  explicit CountedTeacher(std::shared_ptr<Denoiser> network)
+      : network_(register_module("network", std::move(network))) {
+    train(network_->is_training());
+  }
+  at::Tensor forward(const at::Tensor& x_t, const at::Tensor& t) override {
+    images_ += x_t.size(0);
+    return network_->forward(x_t, t);
+  }
+  std::int64_t images() const { return images_; }
+  Denoiser& network() const { return *network_; }
+
+ private:
+  std::shared_ptr<Denoiser> network_;
+  std::int64_t images_ = 0;
+};
+
 // Keeps what a method's context points to.
 struct LoadedInputs {
   std::optional<TrainedModel> teacher;
+  std::shared_ptr<CountedTeacher> counted;  // the teacher's network
   std::shared_ptr<Dataset> synthetic;
+
+  // Single-image forwards of the teacher so far.
+  std::int64_t evaluations() const { return counted ? counted->images() : 0; }
 };
 
 MethodContext method_context(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,
                              const Needs& needs, LoadedInputs& loaded) {
-  if (needs.teacher) loaded.teacher = inputs.teacher.value().load(bench);
+  if (needs.teacher) {
+    loaded.teacher = inputs.teacher.value().load(bench);
+    loaded.counted = std::make_shared<CountedTeacher>(loaded.teacher->network);
+    loaded.teacher->network = loaded.counted;
+  }
   if (needs.synthetic) loaded.synthetic = open_samples(inputs.synthetic);
   return {bench.host,
           job.diffusion,
@@ -26,7 +55,8 @@ MethodContext method_context(Bench& bench, const TrainingJob& job, const Trainin
           derive_seed(job.seed, "method"),
           loaded.teacher ? &*loaded.teacher : nullptr,
           needs.dataset ? bench.dataset.get() : nullptr,
-          loaded.synthetic.get()};
+          loaded.synthetic.get(),
+          nullptr};
 }
 
 // A backward costs two forwards: the gradients of the input and of the weights.
@@ -41,7 +71,15 @@ std::string stability_hint(const Params& method) {
 double teacher_flops(const LoadedInputs& loaded, std::int64_t evaluations) {
   if (!loaded.teacher) return 0;
   return double(evaluations) *
-         double(nn::forward_flops(*loaded.teacher->network, loaded.teacher->spec));
+         double(nn::forward_flops(loaded.counted->network(), loaded.teacher->spec));
+}
+
+// A plan that was far off should not surprise twice.
+void compare_with_announced(Host& host, const std::string& method, std::int64_t announced,
+                            std::int64_t made) {
+  if (made <= 2 * announced && announced <= 2 * made) return;
+  host.log(method, "announced " + std::to_string(announced) + " teacher evaluations and made " +
+                       std::to_string(made) + ": the plan's estimate was of the former");
 }
 
 }  // namespace
@@ -58,23 +96,33 @@ TrainedModel TeacherSource::load(const Bench& bench) const {
 void prepare_method(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,
                     const std::filesystem::path& folder, Manifest& manifest) {
   const auto method = bench.registry.method(job.training.method, bench.host);
+  const bool fresh = std::filesystem::is_empty(folder);
   LoadedInputs loaded;
   method->prepare(method_context(bench, job, inputs, method->needs(), loaded), folder);
-  manifest.teacher_evaluations =
+  const auto announced =
       method->preparation_evaluations(job.diffusion, job.training.train.integer("batch"));
+  // Of an attempt that was killed nothing is known but what was announced.
+  manifest.teacher_evaluations =
+      fresh ? loaded.evaluations() : std::max(loaded.evaluations(), announced);
+  if (fresh) compare_with_announced(bench.host, job.training.method.name, announced, loaded.evaluations());
   manifest.flops = teacher_flops(loaded, manifest.teacher_evaluations);
 }
 
 void train_student(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,
                    const std::filesystem::path& folder, Manifest& manifest) {
   const auto method = bench.registry.method(job.training.method, bench.host);
-  LoadedInputs loaded;
-  method->start(method_context(bench, job, inputs, method->needs(), loaded), inputs.pool);
-
+  const StudentContext made_for{job.spec, job.diffusion};
+  bench.registry.check_size(job.training.student, made_for, kTrainingCopies);
   const auto student =
-      bench.registry.student(job.training.student, {job.spec, job.diffusion},
-                             derive_seed(job.seed, "initialise"));
+      bench.registry.student(job.training.student, made_for, derive_seed(job.seed, "initialise"));
   to_channels_last(*student);
+  LoadedInputs loaded;
+  MethodContext context = method_context(bench, job, inputs, method->needs(), loaded);
+  context.student = student.get();
+  {
+    const plugin::SeededGenerator generator(derive_seed(job.seed, "method"));
+    method->start(context, inputs.pool);
+  }
   auto kept = job.kept;
   kept.keep = [&](std::int64_t step, const TensorMap& weights) {
     const auto at_step = kept_folder(folder, step);
@@ -87,7 +135,7 @@ void train_student(Bench& bench, const TrainingJob& job, const TrainingInputs& i
       [&](const std::vector<CurvePoint>& points) {
         bench.recorder->record_curves(job.stage_key, points);
       },
-      kept, stability_hint(job.training.method.params));
+      kept, stability_hint(job.training.method.params), [&] { return loaded.evaluations(); });
   write_model_description(folder, {job.training.student, job.spec, job.diffusion, result.steps});
   manifest.steps = result.steps;
   manifest.elapsed_s = result.elapsed_s;

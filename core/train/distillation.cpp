@@ -7,8 +7,10 @@
 
 #include <ATen/ATen.h>
 
+#include "dkdm/batch_set.hpp"
 #include "dkdm/denoising.hpp"
 #include "dkdm/diffusion.hpp"
+#include "dkdm/features.hpp"
 #include "dkdm/io.hpp"
 
 namespace dkdm {
@@ -81,7 +83,7 @@ struct Distillation::Walk {
 
   Host* host;
   ImageSpec spec;
-  std::int64_t batch, evaluations = 0;
+  std::int64_t batch;
   std::uint64_t seed;
   std::shared_ptr<Denoiser> teacher;
   // The same chain twice: v of the teacher's network may mean another variance than the student's.
@@ -110,7 +112,7 @@ ParamTable Distillation::chain_params() {
                                       "teacher's is (false = the authors' code)"),
           real("lambda", 1.0, "weight of the KL term, in bits per dimension and step (a respaced "
                               "chain's rescaled loss is its steps / all steps)")
-              .at_least(0),
+              .between(0, 1e6),
           text("teacher_clip", "both", "where the teacher's predicted image is clipped: in its steps "
                                        "and in the KL term (both, the authors' code), in its steps "
                                        "alone (chain), or nowhere (none, the paper)")
@@ -126,11 +128,13 @@ ParamTable Distillation::preparation_params() {
               .one_of({"upfront", "streaming"}),
           integer("teacher_batch", 0, "rows that the preparation denoises together (0 = the "
                                       "training batch)")
-              .at_least(0),
+              .between(0, 65536),
           text("first_states", "inner", "states that rows are first denoised to, uniform on 1 … T-1 "
                                         "(inner, the authors' code) or on 1 … T (all, the paper)")
               .one_of({"inner", "all"})};
 }
+
+std::int64_t Distillation::begin_evaluations(std::int64_t, std::int64_t) const { return 0; }
 
 std::int64_t Distillation::set_size(std::int64_t, std::int64_t batch) const { return batch; }
 
@@ -152,11 +156,26 @@ void Distillation::prepare(const MethodContext& context, const std::filesystem::
 std::int64_t Distillation::preparation_evaluations(const DiffusionConfig& diffusion,
                                                    std::int64_t batch) const {
   if (!options_->upfront) return 0;
+  const std::int64_t steps = chain_steps(diffusion);
+  return set_size(steps, batch) * steps / 2;
+}
+
+std::int64_t Distillation::training_evaluations(const DiffusionConfig& diffusion,
+                                                std::int64_t batch, std::int64_t steps) const {
+  return batch * steps +
+         (options_->upfront ? 0 : begin_evaluations(chain_steps(diffusion), batch));
+}
+
+double Distillation::held_bytes(const DiffusionConfig& diffusion, const ImageSpec& spec,
+                                std::int64_t batch) const {
+  return static_cast<double>(set_size(chain_steps(diffusion), batch)) *
+         static_cast<double>(spec.channels * spec.size * spec.size) * sizeof(float);
+}
+
+std::int64_t Distillation::chain_steps(const DiffusionConfig& diffusion) const {
   const std::string& respacing =
       options_->respacing.empty() ? diffusion.respacing : options_->respacing;
-  const auto steps =
-      static_cast<std::int64_t>(respaced_steps(diffusion.steps, respacing).size());
-  return set_size(steps, batch) * steps / 2;
+  return static_cast<std::int64_t>(respaced_steps(diffusion.steps, respacing).size());
 }
 
 void Distillation::start(const MethodContext& context, const std::filesystem::path& prepared) {
@@ -176,9 +195,10 @@ void Distillation::start(const MethodContext& context, const std::filesystem::pa
 }
 
 const GaussianDiffusion& Distillation::diffusion() const { return walk_->chain; }
-std::int64_t Distillation::teacher_evaluations() const { return walk_->evaluations; }
-BatchSet& Distillation::set() { return walk_->set; }
-const BatchSet& Distillation::set() const { return walk_->set; }
+TensorMap Distillation::state() const { return set().state(); }
+void Distillation::restore(const TensorMap& state) { set().restore(state); }
+BatchSet& Distillation::set() const { return walk_->set; }
+std::int64_t Distillation::rows() const { return set().rows(); }
 std::int64_t Distillation::batch() const { return walk_->batch; }
 std::uint64_t Distillation::seed() const { return walk_->seed; }
 
@@ -195,7 +215,6 @@ void Distillation::begin_shuffled() {
   const at::Tensor x =
       shuffle_denoise(*walk.teacher, walk.teacher_chain, walk.spec, walk.seed, rows, states,
                       count_forwards, options_->walk.clip);
-  walk.evaluations += done;
   walk.set.fill(x, states);
 }
 
@@ -206,8 +225,13 @@ at::Tensor Distillation::first_states() const {
 
 TrainBatch Distillation::next(std::int64_t step) {
   if (walk_->set.rows() == 0) begin();
-  walk_->evaluations += walk_->batch;
-  return walk_->set.advance(*walk_->teacher, draw(step), step);
+  const auto advance = [&] { return walk_->set.advance(*walk_->teacher, draw(step), step); };
+  const std::vector<std::string> names = teacher_features();
+  if (names.empty()) return advance();
+  Features features(*walk_->teacher, names);
+  TrainBatch batch = advance();
+  batch.teacher_features = features.take();
+  return batch;
 }
 
 LossTerms Distillation::loss(const TrainBatch& batch, const at::Tensor& output) const {

@@ -30,7 +30,7 @@ ParamTable ImageMethod::params() {
   return {flag("flip", true, "mirror each image left to right with probability 1/2"),
           real("vb_weight", 1.0, "weight of the variational bound, in bits per dimension and step "
                                  "(0 = noise prediction alone)")
-              .at_least(0),
+              .between(0, 1e6),
           text("t0_term", "decoder", "bound at t = 0: likelihood of the image's grey levels (decoder, "
                                      "the authors' code), or the KL of every other step (kl)")
               .one_of({"decoder", "kl"})};

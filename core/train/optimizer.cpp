@@ -7,6 +7,10 @@
 
 namespace dkdm::train {
 
+namespace {
+constexpr const char* kPartPrefix = "method/";  // no parameter of a network has such a name
+}
+
 double learning_rate(const Params& settings, std::int64_t step) {
   const double lr = settings.real("lr");
   const auto warmup = settings.integer("warmup_steps");
@@ -24,7 +28,16 @@ double ema_decay(const Params& settings, std::int64_t step) {
   return settings.flag("ema_warmup") ? std::min(decay, double(1 + step) / double(10 + step)) : decay;
 }
 
-Optimizer::Optimizer(torch::nn::Module& network, const Params& settings) : settings_(settings) {
+Optimizer::Optimizer(torch::nn::Module& network, const Params& settings, const TrainedPart& part)
+    : settings_(settings) {
+  add(network, "", /*averaged=*/true);
+  network_count_ = names_.size();
+  if (part.network) add(*part.network, kPartPrefix, part.ema);
+  // One count for all: the fused kernel reads it and does not advance it.
+  step_count_.assign(parameters_.size(), at::zeros({}, at::kFloat));
+}
+
+void Optimizer::add(torch::nn::Module& network, const std::string& prefix, bool averaged) {
   for (const auto& entry : network.named_parameters()) {
     const at::Tensor& parameter = entry.value();
     if (parameter.requires_grad()) {
@@ -33,13 +46,15 @@ Optimizer::Optimizer(torch::nn::Module& network, const Params& settings) : setti
       exp_avg_.push_back(at::zeros_like(parameters_.back()));
       exp_avg_sq_.push_back(at::zeros_like(parameters_.back()));
     }
-    names_.push_back(entry.key());
+    if (averaged) {
+      averaged_.push_back(names_.size());
+      averaged_values_.push_back(parameter.detach());
+      ema_.push_back(parameter.detach().clone());
+    }
+    names_.push_back(prefix + entry.key());
     all_.push_back(parameter);
     values_.push_back(parameter.detach());
-    ema_.push_back(parameter.detach().clone());
   }
-  // One count for all: the fused kernel reads it and does not advance it.
-  step_count_.assign(parameters_.size(), at::zeros({}, at::kFloat));
 }
 
 std::vector<at::Tensor> Optimizer::gradients() const {
@@ -67,7 +82,7 @@ void Optimizer::step(std::int64_t step, const at::Tensor& norm) {
                     step_count_, learning_rate(settings_, step), settings_.real("beta1"),
                     settings_.real("beta2"), settings_.real("weight_decay"),
                     settings_.real("adam_eps"), /*amsgrad=*/false, /*maximize=*/false);
-  at::_foreach_lerp_(ema_, values_, 1.0 - ema_decay(settings_, step));
+  at::_foreach_lerp_(ema_, averaged_values_, 1.0 - ema_decay(settings_, step));
   for (std::size_t i : trained_) all_[i].mutable_grad().reset();
 }
 
@@ -78,9 +93,10 @@ std::vector<std::pair<std::string, std::vector<at::Tensor>>> Optimizer::slots() 
 std::map<std::string, at::Tensor> Optimizer::state() const {
   std::map<std::string, at::Tensor> state;
   for (const auto& [prefix, tensors] : slots()) {
-    const bool moments = prefix.starts_with("exp_");
-    for (std::size_t i = 0; i < tensors.size(); ++i)
-      state[prefix + names_[moments ? trained_[i] : i]] = tensors[i];
+    const auto index = [&](std::size_t i) {
+      return prefix == "param/" ? i : prefix == "ema/" ? averaged_[i] : trained_[i];
+    };
+    for (std::size_t i = 0; i < tensors.size(); ++i) state[prefix + names_[index(i)]] = tensors[i];
   }
   return state;
 }
@@ -91,8 +107,18 @@ void Optimizer::restore(const std::map<std::string, at::Tensor>& state, const st
 
 std::map<std::string, at::Tensor> Optimizer::weights(bool ema) const {
   std::map<std::string, at::Tensor> weights;
-  for (std::size_t i = 0; i < names_.size(); ++i)
+  for (std::size_t i = 0; i < network_count_; ++i)
     weights[names_[i]] = ema ? ema_[i] : values_[i];
+  return weights;
+}
+
+std::map<std::string, at::Tensor> Optimizer::part_weights() const {
+  const std::string prefix = kPartPrefix;
+  std::map<std::string, at::Tensor> weights;
+  for (std::size_t i = network_count_; i < names_.size(); ++i)
+    weights[names_[i].substr(prefix.size())] = values_[i];
+  for (std::size_t i = network_count_; i < averaged_.size(); ++i)
+    weights["ema/" + names_[averaged_[i]].substr(prefix.size())] = ema_[i];
   return weights;
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "dkdm/method.hpp"
 #include "dkdm/params.hpp"
 
 namespace dkdm::train {
@@ -25,8 +26,9 @@ DKDM_API double ema_decay(const Params& settings, std::int64_t step);
 // they are and not trained.
 class DKDM_API Optimizer {
  public:
-  // `network` must outlive the optimiser and keep its parameters' storage.
-  Optimizer(torch::nn::Module& network, const Params& settings);
+  // `network` must outlive the optimiser and keep its parameters' storage. `part` is a method's own network
+  // that is trained along; its tensors are named "method/NAME" in `state`, and are no weights.
+  Optimizer(torch::nn::Module& network, const Params& settings, const TrainedPart& part = {});
 
   // Global L2 norm of the gradients, f32 scalar tensor.
   at::Tensor grad_norm() const;
@@ -38,18 +40,25 @@ class DKDM_API Optimizer {
   // Throws DataError(`where`) listing missing, extra or misshapen keys.
   void restore(const std::map<std::string, at::Tensor>& state, const std::string& where);
 
-  // NAME -> tensor, of the raw or the averaged weights.
+  // NAME -> tensor, of the network's raw or averaged weights.
   std::map<std::string, at::Tensor> weights(bool ema) const;
+  // The part's weights by NAME, its averages (where it has them) by "ema/NAME".
+  std::map<std::string, at::Tensor> part_weights() const;
 
  private:
   std::vector<std::pair<std::string, std::vector<at::Tensor>>> slots() const;
   std::vector<at::Tensor> gradients() const;
 
   Params settings_;
-  std::vector<std::string> names_;      // of all parameters, in registration order
+  void add(torch::nn::Module& network, const std::string& prefix, bool averaged);
+
+  std::vector<std::string> names_;      // of all parameters, in registration order, the part's last
   // Parallel to names_; values_ are the parameters' storage outside autograd.
-  std::vector<at::Tensor> all_, values_, ema_;
+  std::vector<at::Tensor> all_, values_;
   std::vector<std::size_t> trained_;    // indices of those that require a gradient
+  std::vector<std::size_t> averaged_;   // indices of those with an average
+  std::vector<at::Tensor> ema_, averaged_values_;  // parallel to averaged_
+  std::size_t network_count_ = 0;       // the network's own are the first of names_
   std::vector<at::Tensor> parameters_, exp_avg_, exp_avg_sq_, step_count_;
 };
 

@@ -2,14 +2,18 @@
 
 #include <chrono>
 #include <cmath>
+#include <optional>
 
 #include "dkdm/diffusion.hpp"
+#include "dkdm/features.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/nn.hpp"
 #include "train/optimizer.hpp"
 
 namespace dkdm::train {
 namespace {
+
+constexpr std::uint64_t kPartSeed = 0x6d6574686f64;  // "method"
 
 using Clock = std::chrono::steady_clock;
 
@@ -22,14 +26,19 @@ class Loop {
   Loop(Denoiser& student, Method& method, Host& host, const Params& settings, std::uint64_t seed,
        const std::filesystem::path& folder,
        const std::function<void(const std::vector<run::CurvePoint>&)>& record, const Kept& kept,
-       const std::string& hint)
+       const std::string& hint, const std::function<std::int64_t()>& evaluations)
       : student_(student), method_(method), host_(host), settings_(settings), seed_(seed),
-        folder_(folder), record_(record), kept_(kept), hint_(hint), optimizer_(student, settings),
-        steps_(settings.integer("steps")), log_every_(settings.integer("log_every")) {}
+        folder_(folder), record_(record), kept_(kept), hint_(hint), counted_(evaluations),
+        part_(method.trained_part()), optimizer_(student, settings, part_),
+        steps_(settings.integer("steps")), log_every_(settings.integer("log_every")) {
+    if (const auto names = method.student_features(); !names.empty())
+      features_.emplace(student_, names);
+  }
 
   TrainResult run() {
     continue_from_checkpoint();
     student_.train();
+    if (part_.network) part_.network->train();
     const auto checkpoint_every = settings_.integer("checkpoint_every");
     start_ = mark_ = Clock::now();
     for (; step_ < steps_; ++step_) {
@@ -87,10 +96,13 @@ class Loop {
   }
 
   std::pair<LossTerms, at::Tensor> learn_one_batch() {
-    const TrainBatch batch = method_.next(step_);
-    nn::seed_dropout(student_, seed_, step_);
+    TrainBatch batch = method_.next(step_);
+    nn::seed_layers(student_, seed_, step_);
+    // Another seed: its layers are numbered from 0 as the student's are.
+    if (part_.network) nn::seed_layers(*part_.network, seed_ ^ kPartSeed, step_);
     at::AutoGradMode with_grad(true);
     const at::Tensor output = student_.forward(batch.x_t, method_.diffusion().network_time(batch.t));
+    if (features_) batch.features = features_->take();
     const LossTerms terms = method_.loss(batch, output);
     const at::Tensor loss = terms.loss.mean();
     if (!std::isfinite(loss.item<double>())) fail_on(terms);
@@ -138,12 +150,13 @@ class Loop {
   TrainResult finish() {
     io::save_tensors(folder_ / "raw.safetensors", optimizer_.weights(false));
     io::save_tensors(folder_ / "ema.safetensors", optimizer_.weights(true));
+    if (part_.network) io::save_tensors(folder_ / "method.safetensors", optimizer_.part_weights());
     std::filesystem::remove(checkpoint_file());
     return {steps_, elapsed_s(), evaluations()};
   }
 
   double elapsed_s() const { return elapsed_before_ + seconds_since(start_); }
-  std::int64_t evaluations() const { return evaluations_before_ + method_.teacher_evaluations(); }
+  std::int64_t evaluations() const { return evaluations_before_ + (counted_ ? counted_() : 0); }
 
   Denoiser& student_;
   Method& method_;
@@ -154,6 +167,9 @@ class Loop {
   const std::function<void(const std::vector<run::CurvePoint>&)>& record_;
   const Kept& kept_;
   const std::string& hint_;
+  const std::function<std::int64_t()>& counted_;
+  const TrainedPart part_;
+  std::optional<Features> features_;
   Optimizer optimizer_;
   const std::int64_t steps_, log_every_;
 
@@ -177,8 +193,9 @@ std::string divergence_advice(const Params& settings, bool has_checkpoint, const
 TrainResult train(Denoiser& student, Method& method, Host& host, const Params& settings,
                   std::uint64_t seed, const std::filesystem::path& folder,
                   const std::function<void(const std::vector<run::CurvePoint>&)>& record,
-                  const Kept& kept, const std::string& hint) {
-  return Loop(student, method, host, settings, seed, folder, record, kept, hint).run();
+                  const Kept& kept, const std::string& hint,
+                  const std::function<std::int64_t()>& evaluations) {
+  return Loop(student, method, host, settings, seed, folder, record, kept, hint, evaluations).run();
 }
 
 }  // namespace dkdm::train

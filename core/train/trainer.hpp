@@ -30,18 +30,21 @@ struct Kept {
 };
 
 // Trains `student` on the batches of `method` (already started) for settings' `steps`, and writes
-// raw.safetensors and ema.safetensors to `folder`. `settings` is [train]; `seed` controls dropout.
+// raw.safetensors and ema.safetensors to `folder`; method.safetensors where the method has a trained part.
+// `settings` is [train]; `seed` controls dropout and whatever else the networks draw in training.
 //
 // folder/checkpoint.safetensors holds everything (weights, EMA, optimiser, method state, step): it is
 // written every `checkpoint_every` steps and when the host asks to stop, and a call that finds
 // it continues from it, to the same bits as a run that was never stopped (same machine, same thread count).
 // Throws Error naming the step when the loss is not finite; the last checkpoint stays.
 // `record` gets the curves, a batch of points at a time (loss, mse, vb, grad_norm, lr, step_seconds).
-// What is kept changes no bit of the training. `hint`: see divergence_advice.
+// What is kept changes no bit of the training. `hint`: see divergence_advice. `evaluations` counts the teacher's
+// single-image forwards of this attempt (none: there is no teacher).
 DKDM_API TrainResult train(Denoiser& student, Method& method, Host& host, const Params& settings,
                            std::uint64_t seed, const std::filesystem::path& folder,
                            const std::function<void(const std::vector<run::CurvePoint>&)>& record,
-                           const Kept& kept = {}, const std::string& hint = "");
+                           const Kept& kept = {}, const std::string& hint = "",
+                           const std::function<std::int64_t()>& evaluations = {});
 
 // What a loss that is not finite is answered with: whether there is a checkpoint, and settings of [train]
 // that are not what they should be then; `hint`, what else, of the method's parameters ("" = nothing).

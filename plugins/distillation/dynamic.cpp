@@ -37,10 +37,13 @@ class Dynamic final : public dkdm::Distillation {
     return std::max<std::int64_t>(batches, 1) * batch;
   }
   void begin() override { begin_shuffled(); }
+  std::int64_t begin_evaluations(std::int64_t chain_steps, std::int64_t batch) const override {
+    return batch * chain_steps / 2;
+  }
   // Line 4: distinct within a batch, independent from step to step.
   at::Tensor draw(std::int64_t step) const override {
     return dkdm::Random(seed(), dkdm::Stream::pool_choice)
-        .choice(static_cast<std::uint32_t>(step), set().rows(), batch());
+        .choice(static_cast<std::uint32_t>(step), rows(), batch());
   }
 
  private:

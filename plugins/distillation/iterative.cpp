@@ -2,6 +2,7 @@
 // images, the student learns at every step, then the batch starts again from fresh noise.
 #include <ATen/ATen.h>
 
+#include "dkdm/batch_set.hpp"
 #include "dkdm/distillation.hpp"
 #include "dkdm/plugin.hpp"
 

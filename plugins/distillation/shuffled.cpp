@@ -7,6 +7,7 @@
 // noisy states; no teacher evaluation is spent without a student learning from it.
 #include <ATen/ATen.h>
 
+#include "dkdm/batch_set.hpp"
 #include "dkdm/distillation.hpp"
 #include "dkdm/plugin.hpp"
 

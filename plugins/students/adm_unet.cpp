@@ -271,11 +271,15 @@ class AdmUnet final : public Denoiser {
     const auto emb = activated(time);  // every block's embedding layer begins with it
     Tensor h = x_t.contiguous(at::MemoryFormat::ChannelsLast);
     std::vector<Tensor> skips;
-    for (const auto& block : input_) skips.push_back(h = block->forward(h, emb));
-    h = middle_->forward(h, emb);
-    for (const auto& block : output_) {
-      h = block->forward(at::cat({h, skips.back()}, 1), emb);
+    for (std::size_t i = 0; i < input_.size(); ++i) {
+      skips.push_back(h = input_[i]->forward(h, emb));
+      feature("down", i, h);
+    }
+    feature("middle", h = middle_->forward(h, emb));
+    for (std::size_t i = 0; i < output_.size(); ++i) {
+      h = output_[i]->forward(at::cat({h, skips.back()}, 1), emb);
       skips.pop_back();
+      feature("up", i, h);
     }
     return out_conv->forward(activated(out_norm->forward(h)));
   }

@@ -111,14 +111,16 @@ ParamTable param_table() {
   for (const auto& preset : presets()) names.push_back(preset.first);
   return {
       text("preset", "", "a published size: sets depth, hidden_size and num_heads").one_of(names),
-      integer("depth", 12, "blocks").at_least(1),
-      integer("hidden_size", 384, "width of a token").at_least(4),
-      integer("num_heads", 6, "attention heads").at_least(1),
-      integer("patch_size", 2, "pixels of a patch's side").at_least(1),
+      integer("depth", 12, "blocks").between(1, 256),
+      integer("hidden_size", 384, "width of a token").between(4, 16384),
+      integer("num_heads", 6, "attention heads").between(1, 1024),
+      integer("patch_size", 2, "pixels of a patch's side").between(1, 4096),
       real("mlp_ratio", 4, "width of the MLP, in hidden_size").between(0.1, 64),
       flag("learn_sigma", true, "predict the variance as well"),
   };
 }
+
+constexpr std::int64_t kMostTokens = 65536;  // patches of an image
 
 // Throws ConfigError for a network that cannot be.
 Config config_of(const Params& params, const ImageSpec& spec) {
@@ -126,6 +128,11 @@ Config config_of(const Params& params, const ImageSpec& spec) {
   if (spec.size % patch != 0) {
     throw ConfigError("patch_size is " + std::to_string(patch) +
                       ", expected a divisor of the image size, " + std::to_string(spec.size));
+  }
+  if (const auto side = spec.size / patch; side * side > kMostTokens) {
+    throw ConfigError("patch_size is " + std::to_string(patch) + ": images of " +
+                      std::to_string(spec.size) + " pixels are " + std::to_string(side * side) +
+                      " patches, expected at most " + std::to_string(kMostTokens));
   }
   if (const std::string& name = params.text("preset"); !name.empty()) {
     for (const Param& param : param_table()) {
@@ -195,7 +202,10 @@ class Dit final : public Denoiser {
     Tensor x = patches.reshape({n, grid_ * grid_, -1}) + pos_embed_;
     const Tensor frequencies = nn::timestep_embedding(t, kFrequencies).to(x_t.scalar_type());
     const Tensor c = at::silu(time_out_->forward(at::silu(time_in_->forward(frequencies))));
-    for (const auto& block : *blocks_) x = block->as<Block>()->forward(x, c);
+    for (std::size_t i = 0; i < blocks_->size(); ++i) {
+      x = blocks_[i]->as<Block>()->forward(x, c);
+      feature("block", i, x);
+    }
     const auto m = out_modulation_->forward(c).unsqueeze(1).chunk(2, 2);
     // A token is (row in patch, column in patch, channel); the image comes out channels-last.
     return out_->forward(modulated(x, m[0], m[1]))

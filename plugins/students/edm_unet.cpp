@@ -171,10 +171,14 @@ class EdmUnet final : public Denoiser {
   static ParamTable params() {
     return {
         integer("model_channels", 128, "channels at factor 1, a multiple of 4").between(4, 4096),
-        integers("channel_mult", {2, 2, 2}, "factor of model_channels at each level").between(1, 64),
+        integers("channel_mult", {2, 2, 2}, "factor of model_channels at each level")
+            .between(1, 64)
+            .at_most_elements(16),
         integer("channel_mult_emb", 4, "width of the noise embedding, in model_channels").between(1, 64),
         integer("num_blocks", 4, "residual blocks a level").between(1, 64),
-        integers("attn_resolutions", {16}, "pixels of the levels with attention").at_least(1),
+        integers("attn_resolutions", {16}, "pixels of the levels with attention")
+            .between(1, 4096)
+            .at_most_elements(16),
         real("dropout", 0.13, "in the residual blocks").between(0, 0.999),
         flag("precondition", false, "EDM's scaling of input and output by the noise level"),
         real("sigma_data", 0.5, "spread of the images, where preconditioned").between(0.01, 10),
@@ -288,13 +292,19 @@ class EdmUnet final : public Denoiser {
     const Tensor emb = at::silu(map_layer1_->forward(at::silu(map_layer0_->forward(code))));
     Tensor h = stem_->forward(channels_last(x));
     std::vector<Tensor> skips{h};
-    for (const auto& block : encoder_) skips.push_back(h = block->forward(h, emb));
-    for (const auto& block : decoder_) {
-      if (block->in_channels != h.size(1)) {
+    for (std::size_t i = 0; i < encoder_.size(); ++i) {
+      skips.push_back(h = encoder_[i]->forward(h, emb));
+      feature("down", i, h);
+    }
+    constexpr std::size_t kMiddle = 2;  // the decoder begins with the blocks between both halves
+    for (std::size_t i = 0; i < decoder_.size(); ++i) {
+      if (decoder_[i]->in_channels != h.size(1)) {
         h = at::cat({h, skips.back()}, 1);
         skips.pop_back();
       }
-      h = block->forward(h, emb);
+      h = decoder_[i]->forward(h, emb);
+      if (i + 1 == kMiddle) feature("middle", h);
+      else if (i >= kMiddle) feature("up", i - kMiddle, h);
     }
     return out_conv_->forward(at::silu(out_norm_->forward(h)));
   }

@@ -92,11 +92,13 @@ struct Block final : tnn::Module {
   std::shared_ptr<Mlp> mlp_tokens, mlp_channels;
 };
 
+constexpr std::int64_t kMostTokens = 65536;  // patches of an image
+
 class MlpMixer final : public Denoiser {
  public:
   static ParamTable params() {
     return {
-        integer("patch_size", 2, "pixels of a patch's side").at_least(1),
+        integer("patch_size", 2, "pixels of a patch's side").between(1, 4096),
         integer("num_blocks", 12, "mixer blocks").between(1, 256),
         integer("hidden_dim", 384, "width of a token; even").between(2, 16384),
         integer("tokens_mlp_dim", 192, "width of the MLP over tokens").between(1, 65536),
@@ -113,6 +115,11 @@ class MlpMixer final : public Denoiser {
     if (spec.size % patch_ != 0) {
       throw ConfigError("patch_size is " + std::to_string(patch_) +
                         ", expected a divisor of the image size, " + std::to_string(spec.size));
+    }
+    if (const auto tokens = (spec.size / patch_) * (spec.size / patch_); tokens > kMostTokens) {
+      throw ConfigError("patch_size is " + std::to_string(patch_) + ": images of " +
+                        std::to_string(spec.size) + " pixels are " + std::to_string(tokens) +
+                        " patches, expected at most " + std::to_string(kMostTokens));
     }
     if (width_ % 2 != 0) {
       throw ConfigError("hidden_dim is " + std::to_string(width_) +
@@ -146,8 +153,10 @@ class MlpMixer final : public Denoiser {
     const Tensor sinusoid = nn::timestep_embedding(t, width_).to(x_t.scalar_type());
     const Tensor time = at::silu(time_out_->forward(at::silu(time_in_->forward(sinusoid))));
     Tensor x = stem_->forward(x_t).permute({0, 2, 3, 1}).reshape({n, grid_ * grid_, width_});
-    for (std::size_t i = 0; i < blocks_.size(); ++i)
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
       x = blocks_[i]->forward(x, modulation_[i]->forward(time).unsqueeze(1));
+      feature("block", i, x);
+    }
     const auto last = modulation_.back()->forward(time).unsqueeze(1).chunk(2, 2);
     // A token is (row in patch, column in patch, channel); the image comes out channels-last.
     return head_->forward(modulated(norm_->forward(x), last[0], last[1]))

@@ -142,10 +142,13 @@ class UnetLite final : public Denoiser {
   static ParamTable params() {
     return {
         integer("model_channels", 64, "channels at factor 1, a multiple of 8").between(8, 4096),
-        integers("channel_mult", {1, 2, 4}, "factor of model_channels at each level").between(1, 64),
+        integers("channel_mult", {1, 2, 4}, "factor of model_channels at each level")
+            .between(1, 64)
+            .at_most_elements(16),
         integer("num_res_blocks", 2, "residual blocks a level").between(1, 64),
-        integer("attention_size", 8, "attention at levels of at most so many pixels; 0 = none").at_least(0),
-        integer("num_head_channels", 32, "channels of an attention head").at_least(1),
+        integer("attention_size", 8, "attention at levels of at most so many pixels; 0 = none")
+            .between(0, 4096),
+        integer("num_head_channels", 32, "channels of an attention head").between(1, 65536),
         real("dropout", 0.1, "in the residual blocks").between(0, 0.999),
         flag("learn_sigma", true, "predict the variance as well"),
     };
@@ -210,11 +213,14 @@ class UnetLite final : public Denoiser {
     for (std::size_t i = 0; i < down_.size(); ++i) {
       if (i > 0 && i % blocks == 0) skips.push_back(h = halve_[i / blocks - 1]->forward(h));
       skips.push_back(h = down_[i]->forward(h, emb));
+      feature("down", i, h);
     }
     for (const auto& block : middle_) h = block->forward(h, emb);
+    feature("middle", h);
     for (std::size_t i = 0; i < up_.size(); ++i) {
       h = up_[i]->forward(at::cat({h, skips.back()}, 1), emb);
       skips.pop_back();
+      feature("up", i, h);
       const std::size_t level = i / (blocks + 1);  // counted from the smallest
       if (i % (blocks + 1) == blocks && level + 1 < levels)
         h = double_[level]->forward(at::upsample_nearest2d(h, {2 * h.size(2), 2 * h.size(3)}));

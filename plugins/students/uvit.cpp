@@ -65,6 +65,8 @@ struct Block final : tnn::Module {
   tnn::Linear qkv{nullptr}, proj{nullptr}, fc1{nullptr}, fc2{nullptr}, skip_linear{nullptr};
 };
 
+constexpr std::int64_t kMostTokens = 65536;  // patches of an image
+
 // Throws ConfigError for a network that cannot be.
 void check(const Params& params, const ImageSpec& spec) {
   const auto need = [&](const std::string& name, bool good, const std::string& expected) {
@@ -74,6 +76,10 @@ void check(const Params& params, const ImageSpec& spec) {
   const auto width = params.integer("embed_dim");
   need("patch_size", spec.size % params.integer("patch_size") == 0,
        "a divisor of the image size, " + std::to_string(spec.size));
+  const auto side = spec.size / params.integer("patch_size");
+  need("patch_size", side * side <= kMostTokens,
+       "at most " + std::to_string(kMostTokens) + " patches of an image, these are " +
+           std::to_string(side * side));
   need("embed_dim", width % 2 == 0, "an even number (sines and cosines of the time)");
   need("num_heads", width % params.integer("num_heads") == 0,
        "a divisor of embed_dim, " + std::to_string(width));
@@ -85,10 +91,10 @@ class Uvit final : public Denoiser {
  public:
   static ParamTable params() {
     return {
-        integer("patch_size", 2, "pixels of a patch's side").at_least(1),
+        integer("patch_size", 2, "pixels of a patch's side").between(1, 4096),
         integer("embed_dim", 512, "width of a token").between(2, 16384),
         integer("depth", 12, "blocks besides the middle one; even").between(2, 256),
-        integer("num_heads", 8, "attention heads").at_least(1),
+        integer("num_heads", 8, "attention heads").between(1, 1024),
         real("mlp_ratio", 4, "width of the MLP, in embed_dim").between(0.1, 64),
         flag("qkv_bias", false, "biases in the attention's first layer"),
         flag("mlp_time_embed", false, "two linear layers between the time's sinusoid and its token"),
@@ -146,11 +152,16 @@ class Uvit final : public Denoiser {
     if (time_in_) time = time_out_->forward(at::silu(time_in_->forward(time)));
     Tensor x = at::cat({time.unsqueeze(1), patches}, 1) + pos_embed_;
     std::vector<Tensor> skips;
-    for (const auto& block : in_) skips.push_back(x = block->forward(x, {}));
-    x = mid_->forward(x, {});
+    std::size_t number = 0;  // of the block; the features begin with the time's token
+    for (const auto& block : in_) {
+      skips.push_back(x = block->forward(x, {}));
+      feature("block", number++, x);
+    }
+    feature("block", number++, x = mid_->forward(x, {}));
     for (const auto& block : out_) {
       x = block->forward(x, skips.back());
       skips.pop_back();
+      feature("block", number++, x);
     }
     // A token is (row in patch, column in patch, channel); the image comes out channels-last.
     const Tensor image = pred_->forward(norm_->forward(x.narrow(1, 1, tokens)))

@@ -177,9 +177,12 @@ class Unet2d final : public Denoiser {
     const Tensor emb = at::silu(time_out_->forward(at::silu(time_in_->forward(sinusoid(t)))));
     Tensor h = conv_in_->forward(input.contiguous(at::MemoryFormat::ChannelsLast));
     std::vector<Tensor> skips{h};
+    std::size_t number = 0;  // of the feature, as in the suite's own UNets
     for (const auto& block : down_) {
-      for (std::size_t i = 0; i < block->resnets.size(); ++i)
+      for (std::size_t i = 0; i < block->resnets.size(); ++i) {
         skips.push_back(h = through(*block, i, h, emb));
+        feature("down", number++, h);
+      }
       if (!block->resampling) continue;
       // Without padding the package adds a row below and a column to the right.
       if (config_.downsample_padding == 0) h = at::constant_pad_nd(h, {0, 1, 0, 1});
@@ -187,11 +190,13 @@ class Unet2d final : public Denoiser {
     }
     h = mid_->resnets[0]->forward(h, emb);
     if (!mid_->attentions.empty()) h = mid_->attentions[0]->forward(h);
-    h = mid_->resnets[1]->forward(h, emb);
+    feature("middle", h = mid_->resnets[1]->forward(h, emb));
+    number = 0;
     for (const auto& block : up_) {
       for (std::size_t i = 0; i < block->resnets.size(); ++i) {
         h = through(*block, i, at::cat({h, skips.back()}, 1), emb);
         skips.pop_back();
+        feature("up", number++, h);
       }
       if (!block->resampling) continue;
       h = at::upsample_nearest2d(h, {2 * h.size(2), 2 * h.size(3)});

@@ -65,10 +65,14 @@ void check_faults(const std::string& kind, const std::string& plugin, std::size_
 }  // namespace
 
 TEST_CASE("plugin checks: a student's faults are found", "[robustness][plugin]") {
-  check_faults("student", "fixture-faulty-student", 14,
-               {{"unclear refusal", "image sizes", "ConfigError"},
-                {"shape", "image sizes", "return [N,C,S,S]"},
-                {"dtype", "image sizes", "return float32"},
+  check_faults("student", "fixture-faulty-student", 15,
+               {{"unclear refusal", "image sizes", "1x28: fixture-faulty-student: create: 28?"},
+                {"unclear refusal", "image sizes", "ConfigError"},
+                {"throws", "gradient", "at 3x32: it threw: "},
+                {"shape", "output", "at 3x32: forward gave"},
+                {"shape", "output", "at 1x64: forward gave"},
+                {"shape", "output", "return [N,C,S,S]"},
+                {"dtype", "output", "return float32"},
                 {"in place", "input and output", "in-place"},
                 {"time type", "input and output", "take both"},
                 {"not finite", "initial output", "initial weights of nan are not finite"},
@@ -85,7 +89,7 @@ TEST_CASE("plugin checks: a student's faults are found", "[robustness][plugin]")
 TEST_CASE("plugin checks: sizes that a student refuses clearly are no fault", "[robustness][plugin]") {
   const auto found = findings("student", "fixture-faulty-student", "clear refusal");
   CHECK_THAT(found.at("image sizes").text,
-             Contains("1x8 work") && Contains("refused clearly: 3x32 3x16 1x28 1x64"));
+             Contains("1x8 are taken") && Contains("refused clearly: 3x32 3x16 1x28 1x64"));
   for (const auto& [check, finding] : found) CHECK(finding.outcome == Outcome::passed);
 }
 
@@ -110,7 +114,7 @@ TEST_CASE("plugin checks: a teacher's faults are found", "[robustness][plugin]")
 }
 
 TEST_CASE("plugin checks: a method's faults are found", "[robustness][plugin]") {
-  check_faults("method", "fixture-faulty-method", 10,
+  check_faults("method", "fixture-faulty-method", 12,
                {{"no images", "needs", "DKDM_DISTILLATION"},
                 {"batch", "batch", "expected f32 [4, 1, 8, 8]"},
                 {"step", "batch", "count steps of diffusion()"},
@@ -119,7 +123,7 @@ TEST_CASE("plugin checks: a method's faults are found", "[robustness][plugin]") 
                 {"detached", "loss", "without detaching"},
                 {"no seed", "seed", "MethodContext::seed"},
                 {"memory", "resume", "into state()"},
-                {"unreported", "teacher evaluations", "count one for each image"}});
+                {"unannounced", "teacher evaluations", "announces 0 teacher forwards for a batch of 64, 12 were counted"}});
 }
 
 TEST_CASE("plugin checks: an evaluator's faults are found", "[robustness][plugin]") {

@@ -55,7 +55,6 @@ TEST_CASE("iterative: the batch walks t = T'-1 … 0 and starts again from other
   }
   CHECK(at::equal(batches[0].x_t, Random(1, Stream::pool_start).normal(0, 0, 3, {1, 4, 4})));
   CHECK(at::equal(batches[6].x_t, Random(1, Stream::pool_start).normal(1, 0, 3, {1, 4, 4})));
-  CHECK(method->teacher_evaluations() == 8 * 3);
   CHECK(bench.network->images == 8 * 3);
 }
 
@@ -114,7 +113,8 @@ TEST_CASE("shuffled, streaming: rows fall out of step within the first pass", "[
       REQUIRE(t[row] == expected);
     }
   }
-  CHECK(method->teacher_evaluations() == 20 * 64);
+  CHECK(bench.network->images == 20 * 64);
+  CHECK(method->training_evaluations(bench.context.diffusion, 64, 20) == 20 * 64);
 }
 
 TEST_CASE("dynamic: draws without replacement, denoises, writes back, restarts lazily",
@@ -183,7 +183,9 @@ TEST_CASE("dynamic, streaming: denoised rows are added up to the set's size, the
   CHECK(at::equal(grown.at("state").narrow(0, 0, 4), dkdm::random_states(1, 4, 8)));
   CHECK(at::equal(grown.at("state").narrow(0, 4, 4), batch.t));
   const std::int64_t walk = (8 - dkdm::random_states(1, 4, 8)).sum().item<std::int64_t>();
-  CHECK(method->teacher_evaluations() == walk + 4);
+  CHECK(bench.network->images == walk + 4);
+  // On average half of the chain's 8 steps for each of the first 4 rows.
+  CHECK(method->training_evaluations(bench.context.diffusion, 4, 1) == 4 * 8 / 2 + 4);
   method->next(1);
   CHECK(method->state().at("x").size(0) == 8);
   CHECK_FALSE(at::equal(method->state().at("x"), grown.at("x")));
@@ -317,7 +319,7 @@ TEST_CASE("distillation: first_states = all lets rows start as pure noise", "[un
   CHECK(expected.max().item<std::int64_t>() == 4);
   if (name == "dynamic") {
     const std::int64_t walk = (4 - expected).sum().item<std::int64_t>();
-    CHECK(streaming->teacher_evaluations() == walk + 64);
+    CHECK(later.network->images == walk + 64);
   }
 }
 

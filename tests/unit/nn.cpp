@@ -1,6 +1,8 @@
 // Blocks that students share: time embedding, attention, dropout.
 #include <ATen/ATen.h>
 
+#include <array>
+
 #include <catch2/catch.hpp>
 
 #include "dkdm/nn.hpp"
@@ -87,7 +89,7 @@ TEST_CASE("dropout: masks differ between seeds, steps, layers and samples, and r
   const at::Tensor x = at::ones({8, 6, 5, 5});
   const auto mask = [&](std::uint64_t seed, std::int64_t step, std::int64_t first) {
     TwoDropouts net;
-    nn::seed_dropout(net, seed, step, first);
+    nn::seed_layers(net, seed, step, first);
     return std::pair(net.a->forward(x), net.b->forward(x));
   };
   const auto [a, b] = mask(1, 5, 0);
@@ -97,6 +99,45 @@ TEST_CASE("dropout: masks differ between seeds, steps, layers and samples, and r
   CHECK_FALSE(at::equal(a, mask(1, 6, 0).first));
   CHECK_FALSE(at::equal(a[0], a[1]));
   CHECK(at::equal(a.narrow(0, 3, 5), mask(1, 5, 3).first.narrow(0, 0, 5)));
+}
+
+TEST_CASE("random layer: numbers differ between seeds, steps, layers, calls and samples, and repeat",
+          "[unit][nn]") {
+  struct Net : torch::nn::Module {
+    std::shared_ptr<nn::RandomLayer> a = register_module("a", std::make_shared<nn::RandomLayer>());
+    std::shared_ptr<nn::RandomLayer> b = register_module("b", std::make_shared<nn::RandomLayer>());
+  };
+  const at::Tensor like = at::zeros({6, 2, 5, 5});
+  // Two draws of the first layer, one of the second.
+  const auto drawn = [&](std::uint64_t seed, std::int64_t step, std::int64_t first) {
+    Net net;
+    nn::seed_layers(net, seed, step, first);
+    return std::array{net.a->normal(like), net.a->normal(like), net.b->normal(like)};
+  };
+  const auto first = drawn(1, 5, 0), again = drawn(1, 5, 0), later = drawn(1, 5, 2);
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    CHECK(first[i].sizes() == like.sizes());
+    CHECK(at::equal(first[i], again[i]));
+    // The rows of a batch that begins with sample 2.
+    CHECK(at::equal(first[i].narrow(0, 2, 4), later[i].narrow(0, 0, 4)));
+    CHECK_FALSE(at::equal(first[i], drawn(2, 5, 0)[i]));
+    CHECK_FALSE(at::equal(first[i], drawn(1, 6, 0)[i]));
+    CHECK_FALSE(at::equal(first[i], first[(i + 1) % first.size()]));
+    CHECK_FALSE(at::equal(first[i][0], first[i][1]));
+  }
+  Net net;
+  CHECK_FALSE(net.a->draws());
+  CHECK_THROWS_WITH(net.a->normal(like), Contains("draws()"));
+  nn::seed_layers(net, 1, 0);
+  CHECK(net.a->draws());
+  const at::Tensor share = net.a->uniform(1000), mask = net.b->mask(like, 0.5);
+  CHECK(share.ge(0).all().item<bool>());
+  CHECK(share.lt(1).all().item<bool>());
+  // A mean of 1,000 uniform numbers has a standard deviation of 0.0091: five of them.
+  CHECK(share.mean().item<double>() == Approx(0.5).margin(0.046));
+  CHECK(((mask == 0) | (mask == 2)).all().item<bool>());
+  net.eval();
+  CHECK_FALSE(net.a->draws());
 }
 
 TEST_CASE("zero_parameters: zeroes all below", "[unit][nn]") {

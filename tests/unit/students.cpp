@@ -198,7 +198,7 @@ TEST_CASE("students: dropout does not depend on how a batch is split", "[unit][s
   const auto network = filled(of);
   const at::Tensor x = images(6), t = steps(6);
   const auto part = [&](std::int64_t from, std::int64_t count, std::int64_t first_sample) {
-    nn::seed_dropout(*network, 11, 3, first_sample);
+    nn::seed_layers(*network, 11, 3, first_sample);
     return network->forward(x.narrow(0, from, count), t.narrow(0, from, count));
   };
   const at::Tensor whole = part(0, 6, 0);

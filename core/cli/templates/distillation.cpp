@@ -12,7 +12,7 @@ class MyPlugin final : public dkdm::Distillation {
  public:
   static dkdm::ParamTable params() {
     return dkdm::joined({chain_params(), preparation_params(),
-                         {dkdm::integer("batches", 5, "size of the set, in batches").at_least(1)}});
+                         {dkdm::integer("batches", 5, "size of the set, in batches").between(1, 10000)}});
   }
 
   MyPlugin(const dkdm::Params& params, dkdm::Host&)
@@ -23,9 +23,12 @@ class MyPlugin final : public dkdm::Distillation {
     return batches_ * batch;
   }
   void begin() override { begin_shuffled(); }
+  std::int64_t begin_evaluations(std::int64_t chain_steps, std::int64_t batch) const override {
+    return batch * chain_steps / 2;
+  }
   // Of the rows there are: with prepare = "streaming" the set grows batch by batch.
   at::Tensor draw(std::int64_t step) const override {
-    const std::int64_t first = step % (set().rows() / batch()) * batch();
+    const std::int64_t first = step % (rows() / batch()) * batch();
     return at::arange(first, first + batch(), at::kLong);
   }
 

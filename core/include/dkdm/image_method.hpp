@@ -12,17 +12,17 @@
 namespace dkdm {
 
 // Trains on the images that the subclass names: x_t = q_sample of an image at uniform t, loss =
-// hybrid_loss. Parameters: `flip`, `vb_weight`, `t0_term`.
+// hybrid_loss unless the subclass has another. Parameters: `flip`, `vb_weight`, `t0_term`.
 class DKDM_API ImageMethod : public Method {
  public:
   explicit ImageMethod(const Params& params);
   ~ImageMethod() override;
   static ParamTable params();
 
-  void start(const MethodContext& context, const std::filesystem::path& prepared) final;
+  void start(const MethodContext& context, const std::filesystem::path& prepared) override;
   const GaussianDiffusion& diffusion() const final;
   TrainBatch next(std::int64_t step) final;
-  LossTerms loss(const TrainBatch& batch, const at::Tensor& output) const final;
+  LossTerms loss(const TrainBatch& batch, const at::Tensor& output) const override;
 
  protected:
   virtual std::vector<ImageSource> sources(const MethodContext& context) const = 0;

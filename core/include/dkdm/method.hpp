@@ -2,10 +2,8 @@
 // training batch with its targets; the loop, optimiser, EMA, checkpoints and logs are the host's.
 #pragma once
 
-#include <cstdint>
 #include <filesystem>
-#include <map>
-#include <string>
+#include <vector>
 
 #include "dkdm/host.hpp"
 
@@ -32,6 +30,7 @@ struct MethodContext {
   const TrainedModel* teacher = nullptr;
   const Dataset* dataset = nullptr;
   const Dataset* synthetic = nullptr;
+  Denoiser* student = nullptr;         // what is about to be trained; null in `prepare`, which is shared
 };
 
 // One training batch: what the student sees, what it is compared with. t counts the method's own
@@ -41,9 +40,15 @@ struct TrainBatch {
   at::Tensor x0, eps;    // data-based targets
   Distribution teacher;  // distillation targets
   at::Tensor x_prev;     // [N,C,S,S] f32, the teacher's x_{t-1}
+  TensorMap features;    // of the student, with gradient: the loop puts them in before it calls `loss`
+  TensorMap teacher_features;
 };
 
-using TensorMap = std::map<std::string, at::Tensor>;
+// A network of the method's own that is trained with the student, such as a projection of features.
+struct TrainedPart {
+  std::shared_ptr<torch::nn::Module> network;  // null = none
+  bool ema = false;                            // averaged as the student's weights are
+};
 
 class DKDM_API Method {
  public:
@@ -55,20 +60,30 @@ class DKDM_API Method {
   // may keep partial files there). Only when needs().preparation.
   virtual void prepare(const MethodContext& context, const std::filesystem::path& dir);
 
-  // Single-image teacher forwards that `prepare` will make, for the estimate of its time.
-  virtual std::int64_t preparation_evaluations(const DiffusionConfig& diffusion,
-                                               std::int64_t batch) const;
+  // What it costs, on average and before anything is made: single-image teacher forwards of `prepare`
+  // and of `steps` training steps (by default one for each example if needs().teacher), and bytes held
+  // besides the networks. `dkdm plan` shows them, refuses what does not fit this machine, and `dkdm
+  // plugins check` compares them with what is counted; the record has the count.
+  virtual std::int64_t preparation_evaluations(const DiffusionConfig&, std::int64_t batch) const;
+  virtual std::int64_t training_evaluations(const DiffusionConfig&, std::int64_t batch,
+                                            std::int64_t steps) const;
+  virtual double held_bytes(const DiffusionConfig&, const ImageSpec&, std::int64_t batch) const;
 
   // Called once before the first batch. `prepared` is the folder that `prepare` filled, else empty.
+  // LibTorch's generator is seeded from the run's seed meanwhile, for the weights of a trained part.
   virtual void start(const MethodContext& context, const std::filesystem::path& prepared) = 0;
 
   virtual const GaussianDiffusion& diffusion() const = 0;
   // The batch of training step `step` (0, 1, …), called in order, once each.
   virtual TrainBatch next(std::int64_t step) = 0;
-  // Loss of the student's output on the last batch.
+  // Loss of the student's output [N,C or 2C,S,S] on the last batch.
   virtual LossTerms loss(const TrainBatch& batch, const at::Tensor& output) const = 0;
-  // Single-image teacher forwards so far, preparation not counted.
-  virtual std::int64_t teacher_evaluations() const { return 0; }
+
+  // After `start`: names of the student's features that `loss` reads (dkdm/features.hpp), and a
+  // network that its gradient trains too. One optimiser steps both, with one gradient norm; the part is in
+  // every checkpoint and ends in method.safetensors beside the student's weights, never in them.
+  virtual std::vector<std::string> student_features() const { return {}; }
+  virtual TrainedPart trained_part() const { return {}; }
 
   // Everything beyond (seed, step) that `next` depends on: with it restored, training continues bit
   // for bit. Called between steps.

@@ -22,26 +22,57 @@ DKDM_API Sinusoid sinusoid(const torch::Tensor& t, std::int64_t count, double sp
 // Sinusoid of t [N] -> f32 [N, dim]: all cosines, then all sines, of span dim/2. dim must be even.
 DKDM_API torch::Tensor timestep_embedding(const torch::Tensor& t, std::int64_t dim);
 
-// Dropout whose masks come from the counter-based generator: sample i's mask at a step depends on
-// (seed, step, layer, i) alone. Identity in evaluation mode, with p = 0, or before `seed_dropout`.
-class DKDM_API Dropout : public torch::nn::Module {
+// A layer with random numbers in training that are counter-based: those of sample i at a step depend on
+// (seed, step, layer, i) alone, whatever the batch, the threads and what was drawn before. Nothing of
+// them needs saving: a continued run sees the same ones.
+class DKDM_API SeededLayer : public torch::nn::Module {
  public:
-  explicit Dropout(double p);
-  torch::Tensor forward(const torch::Tensor& x);  // x [N, …]
-  void seed(std::uint64_t seed, std::uint32_t step, std::uint32_t layer, std::int64_t first_sample);
+  virtual void seed(std::uint64_t seed, std::uint32_t step, std::uint32_t layer,
+                    std::int64_t first_sample);
+  // In training mode and seeded. Elsewhere a network is a function of its input.
+  bool draws() const { return seeded_ && is_training(); }
 
- private:
-  double p_;
-  bool seeded_ = false;
+ protected:
   std::uint64_t seed_ = 0;
   std::uint32_t step_ = 0, layer_ = 0;
   std::int64_t first_sample_ = 0;
+
+ private:
+  bool seeded_ = false;
 };
 
-// Seeds every Dropout below `module` for one training step; layers are numbered in registration
-// order. `first_sample` is the index of the batch's first row in the global batch.
-DKDM_API void seed_dropout(torch::nn::Module& module, std::uint64_t seed, std::int64_t step,
-                           std::int64_t first_sample = 0);
+// Seeds every SeededLayer below `module` for one training step, as the training loop does before each;
+// layers are numbered in registration order. `first_sample` is the index of the batch's first row in
+// the global batch.
+DKDM_API void seed_layers(torch::nn::Module& module, std::uint64_t seed, std::int64_t step,
+                          std::int64_t first_sample = 0);
+
+// The identity unless it draws, and with p = 0.
+class DKDM_API Dropout : public SeededLayer {
+ public:
+  explicit Dropout(double p);
+  torch::Tensor forward(const torch::Tensor& x);  // x [N, …]
+
+ private:
+  double p_;
+};
+
+// Random numbers for anything else (added noise, stochastic depth, masking): register one and ask it in
+// forward, `if (noise_->draws()) h = h + noise_->normal(h)`. Every call of a forward gives others. Throws
+// Error where it does not draw.
+class DKDM_API RandomLayer : public SeededLayer {
+ public:
+  torch::Tensor normal(const torch::Tensor& like);  // standard normal, f32, of like's shape [N, …]
+  torch::Tensor uniform(std::int64_t rows);         // [rows] f64 in [0,1), one a sample
+  torch::Tensor mask(const torch::Tensor& like, double p);  // f32 0 and 1/(1-p), as dropout's
+
+  void seed(std::uint64_t seed, std::uint32_t step, std::uint32_t layer,
+            std::int64_t first_sample) override;
+
+ private:
+  std::int64_t next_call();  // its place among the layers' calls of this step
+  std::int64_t calls_ = 0;
+};
 
 // How q, k and v lie in the channels: q | k | v, each made of the heads' runs of channels; or
 // (guided-diffusion's legacy order) a run of each head's q | k | v.

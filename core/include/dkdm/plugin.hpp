@@ -1,11 +1,32 @@
-// All that a plugin of any kind includes. One kind alone: dkdm/boundary.hpp and the kind's own header.
+// Every public header: all that a plugin of any kind includes. A plugin that takes dkdm/boundary.hpp and
+// its kind's own header instead compiles faster.
 #pragma once
 
+#include "dkdm/architecture.hpp"
+#include "dkdm/batch_set.hpp"
 #include "dkdm/boundary.hpp"
+#include "dkdm/checkpoint.hpp"
 #include "dkdm/dataset.hpp"
 #include "dkdm/denoiser.hpp"
+#include "dkdm/denoising.hpp"
 #include "dkdm/diffusion.hpp"
+#include "dkdm/diffusion_types.hpp"
+#include "dkdm/distillation.hpp"
+#include "dkdm/error.hpp"
 #include "dkdm/evaluator.hpp"
+#include "dkdm/features.hpp"
+#include "dkdm/graph_def.hpp"
+#include "dkdm/host.hpp"
+#include "dkdm/image.hpp"
+#include "dkdm/image_method.hpp"
+#include "dkdm/io.hpp"
+#include "dkdm/memory.hpp"
 #include "dkdm/method.hpp"
+#include "dkdm/nn.hpp"
+#include "dkdm/numpy_choice.hpp"
 #include "dkdm/params.hpp"
+#include "dkdm/random.hpp"
+#include "dkdm/sampler.hpp"
+#include "dkdm/statistics_file.hpp"
 #include "dkdm/teacher.hpp"
+#include "dkdm/training_data.hpp"

@@ -28,6 +28,7 @@ enum class Stream : std::uint32_t {
   pool_choice = 12,  // rows drawn for a training step
   evaluator = 13,
   bootstrap = 14,
+  layer = 15,        // what a network's own layers draw (nn::RandomLayer)
 };
 
 class DKDM_API Random {
