@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <fstream>
 #include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "core/io/atomic_file.hpp"
+#include "core/io/input_file.hpp"
+#include "dkdm/documents.hpp"
 #include "dkdm/error.hpp"
 
 namespace dkdm::results {
@@ -21,17 +23,19 @@ using Json = nlohmann::json;
 
 constexpr const char* kManifest = "manifest.json";
 
-std::string sha256_of(const fs::path& file) {
-  std::ifstream stream(file, std::ios::binary);
+// The hash of a file's bytes, handed piece by piece to `take` as well.
+template <class Take>
+std::string sha256_of(const fs::path& file, const Take& take) {
+  const io::InputFile input(file);
   const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(),
                                                                    EVP_MD_CTX_free);
   EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr);
-  std::vector<char> buffer(1 << 20);
-  while (stream.read(buffer.data(), static_cast<std::streamsize>(buffer.size())),
-         stream.gcount() > 0) {
-    EVP_DigestUpdate(context.get(), buffer.data(), static_cast<std::size_t>(stream.gcount()));
+  for (std::uint64_t at = 0; at < input.size();) {
+    const auto piece = input.read(at, std::min<std::uint64_t>(input.size() - at, 1 << 20));
+    EVP_DigestUpdate(context.get(), piece.data(), piece.size());
+    take(piece);
+    at += piece.size();
   }
-  if (!stream.eof()) return "";  // unreadable: equals no hash
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned int length = 0;
   EVP_DigestFinal_ex(context.get(), digest.data(), &length);
@@ -44,19 +48,15 @@ std::string sha256_of(const fs::path& file) {
   return text;
 }
 
-// A manifest may come from another machine: a name must not lead out of its folder.
-bool stays_below(const std::string& name) {
-  const fs::path path(name);
-  return !name.empty() && path.is_relative() &&
-         std::none_of(path.begin(), path.end(), [](const fs::path& part) { return part == ".."; });
+// One folder's name and no path.
+bool is_name(const std::string& name) {
+  return stays_below(name) && name.find('/') == std::string::npos;
 }
 
 void read_manifest(const fs::path& file, ArtifactFolder& artifact) {
-  std::ifstream stream(file);
-  // Ordered: the parts of a key stand in the order of its hash.
-  const auto json =
-      nlohmann::ordered_json::parse(stream, nullptr, /*allow_exceptions=*/false);
   try {
+    // Ordered: the parts of a key stand in the order of its hash.
+    const auto json = nlohmann::ordered_json::parse(io::read_document(file));
     artifact.plugin = json.at("plugin");
     artifact.sha256 = json.at("sha256");
     artifact.bytes = json.at("bytes");
@@ -73,6 +73,7 @@ void read_manifest(const fs::path& file, ArtifactFolder& artifact) {
       if (!stays_below(artifact.files.back().name)) return;
     }
     artifact.whole = true;
+  } catch (const DataError&) {
   } catch (const nlohmann::ordered_json::exception&) {
     // Not whole, like a folder without one.
   }
@@ -83,6 +84,13 @@ void read_manifest(const fs::path& file, ArtifactFolder& artifact) {
 }
 
 }  // namespace
+
+bool stays_below(const std::string& name) {
+  const fs::path path(name);
+  return !name.empty() && path.is_relative() && name.find('\0') == std::string::npos &&
+         std::none_of(path.begin(), path.end(),
+                      [](const fs::path& part) { return part == ".." || part == "."; });
+}
 
 run::StageRecord ArtifactFolder::stage(const std::string& name) const {
   run::StageRecord stage;
@@ -104,6 +112,7 @@ run::StageRecord ArtifactFolder::stage(const std::string& name) const {
 std::optional<ArtifactFolder> find_artifact(const fs::path& root, const std::string& kind,
                                             const std::string& key) {
   const auto path = fs::path("artifacts") / kind / key;
+  if (!is_name(kind) || !is_name(key)) return std::nullopt;
   std::error_code absent;
   if (!fs::is_directory(root / path, absent)) return std::nullopt;
   ArtifactFolder artifact;
@@ -153,7 +162,14 @@ std::string damage_of(const fs::path& root, const ArtifactFolder& artifact, bool
       return file.name + " has " + std::to_string(bytes) + " bytes, its manifest says " +
              std::to_string(file.bytes);
     }
-    if (hash && sha256_of(path) != file.sha256) return file.name + " has another content";
+    if (!hash) continue;
+    try {
+      if (sha256_of(path, [](const std::string&) {}) != file.sha256) {
+        return file.name + " has another content";
+      }
+    } catch (const DataError& unreadable) {
+      return unreadable.what();
+    }
   }
   return "";
 }
@@ -163,12 +179,21 @@ void copy_artifact(const fs::path& from, const fs::path& to, const ArtifactFolde
   const auto part = to / "work" / ("copy-" + std::to_string(getpid())) / artifact.key;
   std::error_code error;
   fs::remove_all(part, error);
+  // Hashed while it is copied: the file that was looked at before may not be the one that is there.
   const auto copy = [&](const std::string& name) {
     fs::create_directories((part / name).parent_path(), error);
-    if (!error) fs::copy_file(from / artifact.path / name, part / name, error);
     if (error) fail_to_copy(part / name, error);
+    io::AtomicFile output(part / name);
+    auto hash = sha256_of(from / artifact.path / name,
+                          [&](const std::string& piece) { output.write(piece); });
+    output.commit();
+    return hash;
   };
-  for (const auto& file : artifact.files) copy(file.name);
+  for (const auto& file : artifact.files) {
+    if (copy(file.name) == file.sha256) continue;
+    throw StoreError((from / artifact.path / file.name).string() +
+                     ": changed while it was copied");
+  }
   copy(kManifest);
   fs::create_directories(target.parent_path(), error);
   if (!error) fs::rename(part, target, error);
@@ -185,10 +210,9 @@ std::int64_t folder_bytes(const fs::path& folder) {
 }
 
 std::vector<run::MetricRecord> read_metrics(const fs::path& root, const ArtifactFolder& artifact) {
-  std::ifstream stream(root / artifact.path / "metrics.json");
   std::vector<run::MetricRecord> metrics;
   try {
-    for (const auto& json : Json::parse(stream)) {
+    for (const auto& json : Json::parse(io::read_document(root / artifact.path / "metrics.json"))) {
       auto& metric = metrics.emplace_back();
       metric.name = json.at("name");
       const auto& value = json.at("value");
@@ -201,6 +225,7 @@ std::vector<run::MetricRecord> read_metrics(const fs::path& root, const Artifact
       metric.step = json.at("step");
       metric.weights = json.at("weights");
     }
+  } catch (const DataError&) {
   } catch (const Json::exception&) {
     metrics.clear();
   }

@@ -37,6 +37,10 @@ struct ArtifactFolder {
   run::StageRecord stage(const std::string& name) const;
 };
 
+// Whether a recorded path lies below the folder that it is relative to: no name of a manifest or a record
+// leads out of the store.
+bool stays_below(const std::string& name);
+
 // Every folder below <root>/artifacts, by path; none when there is no such folder.
 std::vector<ArtifactFolder> list_artifacts(const std::filesystem::path& root);
 std::optional<ArtifactFolder> find_artifact(const std::filesystem::path& root,

@@ -19,6 +19,7 @@
 #include "results/migrate.hpp"
 #include "results/process.hpp"
 #include "results/published.hpp"
+#include "results/trust.hpp"
 
 namespace dkdm::results {
 namespace {
@@ -106,8 +107,31 @@ void mark_crashed(SQLite::Database& db) {
   }
 }
 
-// A write-ahead database in a folder that cannot be written has no place for its index. With no log
-// beside it nobody is writing, and it can be read as it is.
+std::unique_ptr<SQLite::Database> opened(const std::string& name, int flags, Patience& patience) {
+  auto sqlite = std::make_unique<SQLite::Database>(name, SQLite::OPEN_READONLY | flags);
+  harden(*sqlite);
+  sqlite3_busy_handler(sqlite->getHandle(), wait_a_little, &patience);
+  sqlite->execAndGet("SELECT count(*) FROM sqlite_schema");
+  return sqlite;
+}
+
+}  // namespace
+
+std::unique_ptr<SQLite::Database> open_frozen(const std::filesystem::path& file) {
+  static Patience none{};  // nobody else has a lock
+  std::string uri = "file:";
+  for (const char c : std::filesystem::absolute(file).string()) {
+    if (c == '?' || c == '#' || c == '%') {
+      std::array<char, 4> escaped{};
+      std::snprintf(escaped.data(), escaped.size(), "%%%02x", static_cast<unsigned char>(c));
+      uri += escaped.data();
+    } else {
+      uri += c;
+    }
+  }
+  return opened(uri + "?immutable=1", SQLite::OPEN_URI, none);
+}
+
 std::unique_ptr<SQLite::Database> open_read_only(const std::filesystem::path& file,
                                                  Patience& patience) {
   std::error_code error;
@@ -116,34 +140,19 @@ std::unique_ptr<SQLite::Database> open_read_only(const std::filesystem::path& fi
                          "; the first `dkdm run` or `dkdm quickstart` makes it",
                      SQLITE_CANTOPEN);
   }
-  const auto attempt = [&](const std::string& name, int flags) {
-    auto sqlite = std::make_unique<SQLite::Database>(name, SQLite::OPEN_READONLY | flags);
-    sqlite3_busy_handler(sqlite->getHandle(), wait_a_little, &patience);
-    sqlite->execAndGet("SELECT count(*) FROM sqlite_schema");
-    return sqlite;
-  };
   try {
-    return attempt(file.string(), 0);
+    return opened(file.string(), 0, patience);
   } catch (const SQLite::Exception& exception) {
+    // A write-ahead database in a folder that cannot be written has no place for its index. With no
+    // log beside it nobody is writing, and it can be read as it is.
     const int code = exception.getErrorCode();
     const bool folder = code == SQLITE_CANTOPEN || code == SQLITE_READONLY;
     if (!folder || std::filesystem::exists(file.string() + "-wal", error)) throw;
-    std::string uri = "file:";
-    for (const char c : std::filesystem::absolute(file).string()) {
-      if (c == '?' || c == '#' || c == '%') {
-        std::array<char, 4> escaped{};
-        std::snprintf(escaped.data(), escaped.size(), "%%%02x", static_cast<unsigned char>(c));
-        uri += escaped.data();
-      } else {
-        uri += c;
-      }
-    }
-    return attempt(uri + "?immutable=1", SQLite::OPEN_URI);
+    return open_frozen(file);
   }
 }
 
-// SQLite's error about `file` as ours. `sqlite` null = it never opened.
-[[noreturn]] void throw_store_error(const std::filesystem::path& file, SQLite::Database* sqlite,
+void throw_store_error(const std::filesystem::path& file, SQLite::Database* sqlite,
                                     const SQLite::Exception& error) {
   const int code = error.getExtendedErrorCode() > 0 ? error.getExtendedErrorCode()
                                                     : error.getErrorCode();
@@ -158,8 +167,6 @@ std::unique_ptr<SQLite::Database> open_read_only(const std::filesystem::path& fi
   throw StoreError(file.string() + ": " + describe(code, system_error, error.what()), code);
 }
 
-}  // namespace
-
 double unix_seconds() {
   using namespace std::chrono;
   return duration<double>(system_clock::now().time_since_epoch()).count();
@@ -168,8 +175,14 @@ double unix_seconds() {
 Database::Database(std::filesystem::path file, OpenMode mode, int busy_timeout_ms)
     : file_(std::move(file)), patience_{std::chrono::milliseconds(busy_timeout_ms)} {
   std::error_code error;
-  if (std::filesystem::is_directory(file_, error)) {
+  const auto status = std::filesystem::status(file_, error);
+  if (std::filesystem::is_directory(status)) {
     throw StoreError(file_.string() + ": is a folder, expected the results database",
+                     SQLITE_CANTOPEN);
+  }
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    // SQLite would wait for a pipe.
+    throw StoreError(file_.string() + ": is no regular file, expected the results database",
                      SQLITE_CANTOPEN);
   }
   try {
@@ -193,6 +206,7 @@ void Database::open(OpenMode mode) {
   }
   sqlite_ = std::make_unique<SQLite::Database>(file_.string(),
                                                SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+  harden(*sqlite_);
   sqlite3_busy_handler(sqlite_->getHandle(), wait_a_little, &patience_);
   const auto version = schema_version();  // refuses what is not ours before anything is changed
   set_journal();
@@ -216,6 +230,10 @@ void Database::open_for_reading() {
     throw StoreError(file_.string() + ": has schema version " + std::to_string(version) +
                      ", this dkdm reads version " + std::to_string(kSchemaVersion) +
                      "; `dkdm db migrate` brings it up to date and keeps a copy");
+  }
+  if (!own_views_) {
+    throw StoreError(file_.string() + ": its views or triggers are not those of schema version " +
+                     std::to_string(version) + "; `dkdm db migrate` makes them anew");
   }
 }
 
@@ -253,22 +271,13 @@ void Database::set_journal() {
   }
 }
 
-// 0 when the file has no tables yet; throws when it is another program's or of a newer dkdm.
+// Of one state of the file: another process may be creating the schema just now.
 std::int64_t Database::schema_version() {
-  SQLite::Transaction snapshot(*sqlite_);  // another process may be creating the schema just now
-  const auto version = sqlite_->execAndGet("PRAGMA user_version").getInt64();
-  const auto application = sqlite_->execAndGet("PRAGMA application_id").getInt64();
-  const auto objects = sqlite_->execAndGet("SELECT count(*) FROM sqlite_schema").getInt64();
-  if (objects == 0 && version == 0) return 0;
-  if (application != kApplicationId) {
-    throw StoreError(file_.string() + ": a SQLite database of another program (application id " +
-                     std::to_string(application) + ", expected " +
-                     std::to_string(kApplicationId) + "); name another file");
-  }
-  if (version < 1 || version > kSchemaVersion) {
-    throw StoreError(file_.string() + ": has schema version " + std::to_string(version) +
-                     ", this dkdm knows version " + std::to_string(kSchemaVersion) +
-                     "; update dkdm, or name another file with DKDM_HOME");
+  SQLite::Transaction snapshot(*sqlite_);
+  const auto version = checked_version(*sqlite_, file_);
+  if (version > 0) {
+    require_tables(*sqlite_, version, file_);
+    own_views_ = has_own_views(*sqlite_, version, file_);
   }
   return version;
 }
@@ -280,6 +289,8 @@ void Database::prepare() {
     sqlite_->exec(kSchemaSql);
     sqlite_->exec("PRAGMA application_id = " + std::to_string(kApplicationId));
     sqlite_->exec("PRAGMA user_version = " + std::to_string(kSchemaVersion));
+  } else if (!has_own_views(*sqlite_, kSchemaVersion, file_)) {
+    restore_views(*sqlite_);
   }
   SQLite::Statement upsert(
       *sqlite_,

@@ -94,6 +94,7 @@ class Database {
 
   std::filesystem::path file_;
   Patience patience_;
+  bool own_views_ = false;  // its views and triggers are the schema's
   std::unique_ptr<SQLite::Database> sqlite_;
   std::optional<Migration> migration_;
   std::mutex mutex_;
@@ -124,6 +125,16 @@ void execute(SQLite::Database& db, const char* sql, const Values&... values) {
   bind_all(statement, values...);
   statement.exec();
 }
+
+// A hardened connection (trust.hpp) that reads; throws SQLite::Exception, or StoreError where there is no
+// such file. Frozen: nobody else has it open; what lies beside it is not looked at.
+std::unique_ptr<SQLite::Database> open_read_only(const std::filesystem::path& file,
+                                                 Patience& patience);
+std::unique_ptr<SQLite::Database> open_frozen(const std::filesystem::path& file);
+
+// SQLite's error about `file` as a StoreError. `sqlite` null = it never opened.
+[[noreturn]] void throw_store_error(const std::filesystem::path& file, SQLite::Database* sqlite,
+                                    const SQLite::Exception& error);
 
 // Writes what `file` holds now to `copy`, which must not exist; other processes may go on writing.
 // Throws StoreError.

@@ -1,9 +1,9 @@
 #include "results/export.hpp"
 
 #include <algorithm>
-#include <fstream>
 #include <set>
 
+#include "core/io/atomic_file.hpp"
 #include "results/archive.hpp"
 #include "results/artifacts.hpp"
 #include "results/database.hpp"
@@ -41,7 +41,9 @@ void export_run(const fs::path& file, const fs::path& root, std::int64_t run,
   const auto stages = stages_of(file, run);
   const Scratch scratch(root / "work");
   extract_run(file, run, scratch.path() / "results.sqlite");
-  std::ofstream(scratch.path() / "config.toml") << detail.config;
+  io::AtomicFile config(scratch.path() / "config.toml");
+  config.write(detail.config);
+  config.commit();
   std::vector<ArchiveEntry> entries = {
       {"results.sqlite", scratch.path() / "results.sqlite"},
       {"config.toml", scratch.path() / "config.toml"}};
@@ -54,7 +56,8 @@ void export_run(const fs::path& file, const fs::path& root, std::int64_t run,
     const fs::path path(stage.artifact);
     const auto artifact =
         find_artifact(root, path.parent_path().filename(), path.filename().string());
-    const auto damage = artifact ? damage_of(root, *artifact, false) : "it is missing";
+    const bool recorded = artifact && artifact->path == path;
+    const auto damage = recorded ? damage_of(root, *artifact, false) : "it is missing";
     if (!damage.empty()) {
       throw StoreError((root / path).string() + ": cannot be exported: " + damage +
                        "; `dkdm db check` says more");

@@ -2,17 +2,18 @@
 #include "results/html.hpp"
 
 #include <openssl/evp.h>
-#include <png.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <fstream>
-#include <iterator>
-#include <vector>
+
+#include "core/io/image_codec.hpp"
+#include "core/io/input_file.hpp"
 
 namespace dkdm::results {
 namespace {
+
+constexpr std::uint64_t kPictureLimit = std::uint64_t{64} << 20;  // bytes of a file
 
 std::string base64(const unsigned char* bytes, std::size_t size) {
   std::string encoded(4 * ((size + 2) / 3) + 1, '\0');
@@ -22,69 +23,35 @@ std::string base64(const unsigned char* bytes, std::size_t size) {
   return encoded;
 }
 
-struct Pixels {
-  int width = 0, height = 0;
-  std::vector<std::uint8_t> rgb;
-};
-
 // Each pixel is the mean of a `factor` x `factor` block; what is left over at the edges is dropped.
-Pixels shrunk(const Pixels& source, int factor) {
-  Pixels out{source.width / factor, source.height / factor, {}};
-  out.rgb.reserve(static_cast<std::size_t>(out.width) * out.height * 3);
-  for (int y = 0; y < out.height; ++y) {
-    for (int x = 0; x < out.width; ++x) {
-      for (int channel = 0; channel < 3; ++channel) {
-        int sum = 0;
-        for (int dy = 0; dy < factor; ++dy) {
-          const auto row = static_cast<std::size_t>(y * factor + dy) * source.width;
-          for (int dx = 0; dx < factor; ++dx) {
-            sum += source.rgb[(row + x * factor + dx) * 3 + channel];
+io::Pixels shrunk(const io::Pixels& source, std::int64_t factor) {
+  io::Pixels out{source.height / factor, source.width / factor, source.channels, {}};
+  out.data.reserve(static_cast<std::size_t>(out.width * out.height * out.channels));
+  for (std::int64_t y = 0; y < out.height; ++y) {
+    for (std::int64_t x = 0; x < out.width; ++x) {
+      for (std::int64_t channel = 0; channel < out.channels; ++channel) {
+        std::int64_t sum = 0;
+        for (std::int64_t dy = 0; dy < factor; ++dy) {
+          const auto row = (y * factor + dy) * source.width;
+          for (std::int64_t dx = 0; dx < factor; ++dx) {
+            sum += source.data[(row + x * factor + dx) * source.channels + channel];
           }
         }
-        out.rgb.push_back(static_cast<std::uint8_t>((sum + factor * factor / 2) / (factor * factor)));
+        out.data.push_back(static_cast<std::uint8_t>((sum + factor * factor / 2) / (factor * factor)));
       }
     }
   }
   return out;
 }
 
-std::string encoded(const Pixels& pixels) {
-  png_image image{};
-  image.version = PNG_IMAGE_VERSION;
-  image.width = pixels.width;
-  image.height = pixels.height;
-  image.format = PNG_FORMAT_RGB;
-  png_alloc_size_t size = 0;
-  if (!png_image_write_to_memory(&image, nullptr, &size, 0, pixels.rgb.data(), 0, nullptr)) return "";
-  std::string bytes(size, '\0');
-  if (!png_image_write_to_memory(&image, bytes.data(), &size, 0, pixels.rgb.data(), 0, nullptr)) {
-    return "";
-  }
-  bytes.resize(size);
-  return bytes;
-}
-
-// The file `bytes` as a smaller one; "" and `reason` when it is no PNG. Transparency turns white.
-std::string thumbnail(const std::string& bytes, int most, std::string& reason) {
-  png_image image{};
-  image.version = PNG_IMAGE_VERSION;
-  if (!png_image_begin_read_from_memory(&image, bytes.data(), bytes.size())) {
-    reason = image.message;
-    return "";
-  }
-  const int width = image.width, height = image.height;
-  if (std::max(width, height) <= most) {
-    png_image_free(&image);
-    return bytes;
-  }
-  image.format = PNG_FORMAT_RGB;
-  Pixels pixels{width, height, std::vector<std::uint8_t>(PNG_IMAGE_SIZE(image))};
-  const png_color white{255, 255, 255};
-  if (!png_image_finish_read(&image, &white, pixels.rgb.data(), 0, nullptr)) {
-    reason = image.message;
-    return "";
-  }
-  return encoded(shrunk(pixels, (std::max(width, height) + most - 1) / most));
+// The pixels of a file, at most `most` wide and high, as a file of their own: what else the file holds
+// does not get into a page.
+std::string thumbnail(const std::string& bytes, std::int64_t most) {
+  auto pixels = io::decode_png(bytes, "the file");
+  const auto longest = std::max(pixels.width, pixels.height);
+  // At least one pixel is left of the shorter side.
+  const auto factor = std::min((longest + most - 1) / most, std::min(pixels.width, pixels.height));
+  return io::encode_png(factor > 1 ? shrunk(pixels, factor) : pixels);
 }
 
 }  // namespace
@@ -150,20 +117,24 @@ std::string csp_hash(std::string_view content) {
 }
 
 std::string png_data_uri(const std::filesystem::path& file, int most, std::string& reason) {
-  std::ifstream stream(file, std::ios::binary);
-  const std::string bytes{std::istreambuf_iterator<char>(stream), {}};
-  if (!stream) {
-    reason = "cannot be read";
+  std::string bytes;
+  try {
+    const io::InputFile input(file);
+    if (input.size() > kPictureLimit) throw DataError(file.string(), "is too large for a picture");
+    bytes = input.read(0, input.size());
+  } catch (const Error& error) {
+    // Without the file's name, which the page has already.
+    reason = "cannot be read: " + std::string(error.what()).substr(file.string().size() + 2);
     return "";
   }
-  std::string why;
-  const auto picture = thumbnail(bytes, most, why);
-  if (picture.empty()) {
-    reason = "is not a PNG image: " + why;
+  try {
+    const auto picture = thumbnail(bytes, most);
+    return "data:image/png;base64," +
+           base64(reinterpret_cast<const unsigned char*>(picture.data()), picture.size());
+  } catch (const Error& error) {
+    reason = std::string("is not a PNG image: ") + error.what();
     return "";
   }
-  return "data:image/png;base64," +
-         base64(reinterpret_cast<const unsigned char*>(picture.data()), picture.size());
 }
 
 }  // namespace dkdm::results

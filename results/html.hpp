@@ -29,7 +29,7 @@ std::string html_table(const Table& table, const std::string& caption, const Cel
 std::string csp_hash(std::string_view content);
 
 // A PNG file as a data URI, averaged down to a thumbnail when it is wider or higher than `most`
-// pixels; "" with `reason` ("cannot be read", "is not a PNG image: …") when there is none.
+// pixels; "" with `reason` ("cannot be read: …", "is not a PNG image: …") when there is none.
 std::string png_data_uri(const std::filesystem::path& file, int most, std::string& reason);
 
 // The class of an element that shows a method's colour (report_chart.hpp).

@@ -1,7 +1,10 @@
-// Counts from the file itself, so that a table of a later schema is listed too.
+// Counts the tables of the schema; those that others put into the file are not looked at.
 #include "results/info.hpp"
 
+#include <algorithm>
+
 #include "results/database.hpp"
+#include "results/schemas.hpp"
 
 namespace dkdm::results {
 
@@ -16,14 +19,11 @@ StoreInfo store_info(const std::filesystem::path& file) {
   database.read([&](SQLite::Database& db) {
     info.schema_version = db.execAndGet("PRAGMA user_version").getInt64();
     info.journal = db.execAndGet("PRAGMA journal_mode").getString();
-    SQLite::Statement names(db,
-                            "SELECT name FROM sqlite_schema WHERE type = 'table' AND "
-                            "name NOT LIKE 'sqlite_%' ORDER BY name");
-    while (names.executeStep()) {
-      const std::string name = names.getColumn(0).getString();
-      info.rows.emplace_back(name,
-                             db.execAndGet("SELECT count(*) FROM \"" + name + '"').getInt64());
+    for (const auto& table : schema_tables(kSchemaVersion)) {
+      info.rows.emplace_back(table.name,
+                             db.execAndGet("SELECT count(*) FROM " + table.name).getInt64());
     }
+    std::sort(info.rows.begin(), info.rows.end());
   });
   return info;
 }

@@ -7,6 +7,7 @@
 #include "results/archive.hpp"
 #include "results/artifacts.hpp"
 #include "results/database.hpp"
+#include "results/import.hpp"
 #include "results/scratch.hpp"
 
 namespace dkdm::results {
@@ -180,10 +181,13 @@ Opened open_source(const fs::path& source, const fs::path& scratch) {
   } else if (source.extension() == ".tar") {
     unpack_archive(source, scratch);
     file = scratch / "results.sqlite";
+    if (!fs::exists(file, error)) {
+      throw StoreError(source.string() + ": holds no results.sqlite; expected what `dkdm runs export` "
+                                         "writes");
+    }
   }
   const auto copy = scratch / "copy.sqlite";
-  copy_database(file, copy);
-  Database(copy, OpenMode::write);  // migrates it
+  import_database(file, copy, file == scratch / "results.sqlite" ? source : fs::path());
   const auto root = file.parent_path();
   return {copy, root.empty() ? fs::path(".") : root};
 }

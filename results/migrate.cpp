@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "embedded.hpp"
+#include "results/schemas.hpp"
 #include "results/settings.hpp"
 #include "results/store_rows.hpp"
+#include "results/trust.hpp"
 
 namespace dkdm::results {
 namespace {
@@ -71,7 +73,7 @@ void fill_settings(SQLite::Database& db) {
   }
 }
 
-void rebuild(SQLite::Database& db) {
+void rebuild(SQLite::Database& db, std::int64_t before) {
   SQLite::Database fresh(":memory:", SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
   fresh.exec(kSchemaSql);
   const auto wanted = objects_of(fresh);
@@ -80,8 +82,15 @@ void rebuild(SQLite::Database& db) {
     if (object.type == "table") wanted_tables[object.name] = object.sql;
   }
 
+  // What others put into the file (a view, a table of theirs) stays as it is. The names that go into
+  // SQL are ours.
+  std::set<std::string> ours;
+  for (const auto version : {before, kSchemaVersion}) {
+    for (const auto& object : schema_objects(version)) ours.insert(object.name);
+  }
   std::set<std::string> kept, replaced;
-  const auto present = objects_of(db);
+  auto present = objects_of(db);
+  std::erase_if(present, [&](const Object& object) { return ours.count(object.name) == 0; });
   for (const char* type : {"view", "trigger", "index"}) {
     for (const auto& object : present) {
       if (object.type == type) db.exec("DROP " + object.type + " \"" + object.name + '"');
@@ -140,8 +149,11 @@ std::optional<Migration> migrate(SQLite::Database& db, const std::filesystem::pa
     SQLite::Transaction transaction(db, SQLite::TransactionBehavior::IMMEDIATE);
     const auto version = db.execAndGet("PRAGMA user_version").getInt64();
     if (version > 0 && version < kSchemaVersion) {
+      // All that decides whether it can be done, before anything changes.
+      require_tables(db, version, file);
+      has_own_views(db, version, file);
       const auto copy = keep_copy(file, version);
-      rebuild(db);
+      rebuild(db, version);
       db.exec("PRAGMA user_version = " + std::to_string(kSchemaVersion));
       done = Migration{version, kSchemaVersion, copy};
     }

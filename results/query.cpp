@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <chrono>
 #include <memory>
 #include <set>
 #include <string_view>
@@ -183,7 +184,37 @@ Cell cell_of(sqlite3_stmt* statement, int column) {
   }
 }
 
-Table fetch(SQLite::Database& db, const std::string& sql) {
+// Asked by SQLite while it works, even where that yields no row (sqlite3_progress_handler).
+class Watch {
+ public:
+  explicit Watch(const QueryLimits& limits) : limits_(limits) {}
+
+  bool ended() const {
+    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - began_;
+    return stopped() || (limits_.seconds > 0 && passed.count() > limits_.seconds);
+  }
+  // The answer has grown by `bytes`.
+  void add(std::uint64_t bytes) {
+    bytes_ += bytes;
+    if (bytes_ <= limits_.bytes) return;
+    throw ConfigError("query", "the answer takes more than " + std::to_string(limits_.bytes >> 20) +
+                                   " MiB of memory; add a LIMIT, or ask for fewer columns");
+  }
+  [[noreturn]] void fail() const {
+    if (stopped()) throw Interrupted();
+    throw ConfigError("query", "stopped after " + shortest(limits_.seconds) +
+                                   " s; --time-limit SECONDS allows more, --time-limit 0 any time");
+  }
+
+ private:
+  bool stopped() const { return limits_.stop != nullptr && limits_.stop->load(); }
+
+  const QueryLimits& limits_;
+  std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+  std::uint64_t bytes_ = 0;
+};
+
+Table fetch(SQLite::Database& db, const std::string& sql, Watch& watch) {
   const auto statement = compile(db, sql);
   Table table;
   std::set<std::string> taken;
@@ -202,8 +233,10 @@ Table fetch(SQLite::Database& db, const std::string& sql) {
       const int type = sqlite3_column_type(statement.get(), c);
       if (type == SQLITE_TEXT || type == SQLITE_BLOB) table.columns[c] = {table.columns[c].title};
       row.push_back(cell_of(statement.get(), c));
+      watch.add(sizeof(Cell) + (row.back().text ? row.back().text->size() : 0));
     }
   }
+  if (code == SQLITE_INTERRUPT) watch.fail();
   if (code == SQLITE_ERROR) throw ConfigError("query", sqlite3_errmsg(db.getHandle()));
   if (code != SQLITE_DONE) throw SQLite::Exception(db.getHandle(), code);
   return table;
@@ -211,15 +244,23 @@ Table fetch(SQLite::Database& db, const std::string& sql) {
 
 }  // namespace
 
-Table query(const std::filesystem::path& file, const std::string& sql) {
+Table query(const std::filesystem::path& file, const std::string& sql, const QueryLimits& limits) {
   Database database(file, OpenMode::read);
   return database.read([&](SQLite::Database& db) {
     sqlite3_set_authorizer(db.getHandle(), allow_reading, nullptr);
     // Lifted at the end, for the transaction's own COMMIT.
     const std::unique_ptr<sqlite3, int (*)(sqlite3*)> guard(
         db.getHandle(),
-        [](sqlite3* handle) { return sqlite3_set_authorizer(handle, nullptr, nullptr); });
-    return fetch(db, sql);
+        [](sqlite3* handle) {
+          sqlite3_progress_handler(handle, 0, nullptr, nullptr);
+          return sqlite3_set_authorizer(handle, nullptr, nullptr);
+        });
+    Watch watch(limits);
+    constexpr int kOperations = 10'000;  // well below a millisecond
+    sqlite3_progress_handler(
+        db.getHandle(), kOperations,
+        [](void* self) { return static_cast<const Watch*>(self)->ended() ? 1 : 0; }, &watch);
+    return fetch(db, sql, watch);
   });
 }
 

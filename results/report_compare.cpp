@@ -3,16 +3,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <tuple>
 
+#include "dkdm/documents.hpp"
 #include "dkdm/error.hpp"
+#include "results/import.hpp"
 #include "results/report_data.hpp"
+#include "results/scratch.hpp"
 
 namespace dkdm::results {
 namespace {
@@ -47,17 +48,19 @@ ReportTable table_from(const Json& json) {
 }
 
 std::vector<ReportTable> load_other(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) throw DataError(file.string(), "no such file; expected a database or a JSON report");
-  std::string text(15, '\0');
-  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (stream && text == "SQLite format 3") return gather(file, {}, {}, Depth::table);
-  stream.clear();
-  stream.seekg(0);
-  text.assign(std::istreambuf_iterator<char>(stream), {});
+  std::error_code absent;
+  if (!std::filesystem::exists(file, absent)) {
+    throw DataError(file.string(), "no such file; expected a database or a JSON report");
+  }
+  if (is_database(file)) {
+    const Scratch scratch(std::filesystem::temp_directory_path());
+    const auto copy = scratch.path() / "other.sqlite";
+    import_database(file, copy);
+    return gather(copy, {}, {}, Depth::table);
+  }
   std::vector<ReportTable> tables;
   try {
-    for (const auto& table : Json::parse(text)) tables.push_back(table_from(table));
+    for (const auto& table : Json::parse(io::read_document(file))) tables.push_back(table_from(table));
   } catch (const Json::exception&) {  // whose words are about its own code
     throw ConfigError(file.string(), "neither a results database nor a report that `dkdm report "
                                      "--format json` wrote");

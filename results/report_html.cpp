@@ -4,6 +4,7 @@
 #include <map>
 
 #include "page.hpp"
+#include "results/artifacts.hpp"
 #include "results/html.hpp"
 #include "results/report_chart.hpp"
 #include "results/runs.hpp"
@@ -130,7 +131,7 @@ class Section {
     std::string out;
     for (const auto& row : rows_) {
       for (const auto* run : row.runs) {
-        if (!run->counts || run->seed != seed || run->samples.empty()) continue;
+        if (!run->counts || run->seed != seed || !stays_below(run->samples)) continue;
         const auto name = fs::path(run->samples) / kGridFile;
         std::string reason;
         const auto uri = png_data_uri(root_ / name, kThumbnail, reason);

@@ -13,9 +13,9 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <map>
 
+#include "core/io/atomic_file.hpp"
 #include "dkdm/error.hpp"
 #include "results/report_chart.hpp"
 
@@ -155,9 +155,9 @@ constexpr const char* kLook =
     "set xlabel noenhanced\nset ylabel noenhanced\nset xtics noenhanced\n";
 
 void write_file(const fs::path& file, const std::string& content) {
-  std::ofstream stream(file, std::ios::binary);
-  stream << content;
-  if (!stream.flush()) throw Error(file.string() + ": cannot be written: " + std::strerror(errno));
+  io::AtomicFile output(file);
+  output.write(content);
+  output.commit();
 }
 
 // Runs gnuplot in `folder`; returns what it complains of, "" when all went well.

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/config/nearest.hpp"
+#include "results/artifacts.hpp"
 #include "results/run_tables.hpp"
 
 namespace dkdm::results {
@@ -52,14 +53,27 @@ std::string repeat_of(SQLite::Database& db, std::int64_t run) {
   SQLite::Statement command(
       db, "SELECT value FROM settings WHERE run = ? AND key = 'evaluation.command'");
   command.bind(1, run);
-  if (command.executeStep()) return command.getColumn(0).getString() + "\n";
+  if (command.executeStep()) {
+    // Quoted anew: somebody will paste it into a shell, and the record may be anybody's.
+    const auto words = io::shell_words(command.getColumn(0).getString());
+    std::string line = "dkdm eval";
+    for (std::size_t i = 2; i < words.size(); ++i) line += " " + io::shell_quoted(words[i]);
+    if (words.size() > 2 && words[0] == "dkdm" && words[1] == "eval") return line + "\n";
+  }
   SQLite::Statement find(db, "SELECT row, seed FROM runs WHERE id = ?");
   find.bind(1, run);
   find.executeStep();
   const auto file = "run-" + std::to_string(run) + ".toml";
   return "dkdm runs show " + std::to_string(run) + " --config > " + file + "\ndkdm run " + file +
-         " --rows " + find.getColumn(0).getString() + " --seeds " + find.getColumn(1).getString() +
+         " --rows " + io::shell_quoted(find.getColumn(0).getString()) + " --seeds " + find.getColumn(1).getString() +
          " --force\n";
+}
+
+// The recorded path of an artifact, which may come from another machine.
+std::string kept_below(const std::string& path, std::int64_t run) {
+  if (path.empty() || stays_below(path)) return path;
+  throw StoreError("run " + std::to_string(run) + ": its artifact '" + path +
+                   "' would lie outside the artifact store");
 }
 
 std::string lower(std::string text) {
@@ -138,7 +152,9 @@ std::string RunDetail::render(Format format, bool colour, int columns) const {
     if (table.rows.empty() && format != Format::csv) continue;
     out += (out.empty() ? "" : "\n") + table.render(format, colour, columns);
   }
-  if (format == Format::text) out += "\nRepeat\n" + repeat + "\nConfiguration\n" + config;
+  if (format == Format::text) {
+    out += "\nRepeat\n" + io::printable(repeat) + "\nConfiguration\n" + io::printable(config);
+  }
   if (format == Format::markdown) {
     out += "\n### Repeat\n\n```sh\n" + repeat + "```\n\n### Configuration\n\n```toml\n" + config +
            "\n```\n";
@@ -158,7 +174,7 @@ std::string trained_artifact(const std::filesystem::path& file, std::int64_t run
     if (!statement.executeStep())
       throw StoreError("run " + std::to_string(run) +
                        " has no trained network on record; dkdm runs lists the runs");
-    return statement.getColumn(0).getString();
+    return kept_below(statement.getColumn(0).getString(), run);
   });
 }
 
@@ -175,7 +191,7 @@ EvaluatedSamples evaluated_samples(const std::filesystem::path& file, std::int64
     bind_all(statement, run);
     if (!statement.executeStep())
       throw DataError("run " + std::to_string(run), "drew no samples: it has not come to that");
-    EvaluatedSamples samples{statement.getColumn(0).getString(), statement.getColumn(1).getString(),
+    EvaluatedSamples samples{kept_below(statement.getColumn(0).getString(), run), statement.getColumn(1).getString(),
                              statement.getColumn(2).getInt64(), statement.getColumn(3).getInt64(),
                              statement.getColumn(4).getString(), {}};
     SQLite::Statement setting(db, "SELECT substr(key, 8) || '=' || value FROM settings "

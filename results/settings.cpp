@@ -6,6 +6,7 @@
 #include <set>
 #include <sstream>
 
+#include "dkdm/documents.hpp"
 #include "results/table.hpp"
 
 namespace dkdm::results {
@@ -39,6 +40,7 @@ void flatten(const toml::table& table, const std::string& path, const std::set<s
 Settings settings_of(const std::string& config, const std::string& row) {
   Settings settings;
   toml::table document;
+  if (io::too_deep(config, io::Syntax::toml) != std::string::npos) return settings;
   try {
     document = toml::parse(config);
   } catch (const toml::parse_error&) {

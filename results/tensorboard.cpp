@@ -5,8 +5,8 @@
 #include <array>
 #include <bit>
 #include <cstring>
-#include <fstream>
 
+#include "core/io/atomic_file.hpp"
 #include "results/database.hpp"
 #include "results/text.hpp"
 
@@ -72,7 +72,7 @@ struct RunToExport {
   }
 };
 
-void write_curves(SQLite::Database& db, const RunToExport& run, std::ostream& out) {
+void write_curves(SQLite::Database& db, const RunToExport& run, std::string& out) {
   SQLite::Statement points(
       db, "SELECT c.name, c.step, c.value, s.started + s.elapsed_s * c.step / max(s.steps, c.step, 1) "
           "FROM stages s JOIN curves c ON c.stage_key = s.key WHERE s.run = ? AND "
@@ -80,18 +80,18 @@ void write_curves(SQLite::Database& db, const RunToExport& run, std::ostream& ou
           "AND c.value IS NOT NULL ORDER BY c.name, c.step");
   points.bind(1, run.id);
   while (points.executeStep()) {
-    out << tfrecord(scalar_event(points.getColumn(3).getDouble(), points.getColumn(1).getInt64(),
+    out += tfrecord(scalar_event(points.getColumn(3).getDouble(), points.getColumn(1).getInt64(),
                                  points.getColumn(0).getString(), points.getColumn(2).getDouble()));
   }
 }
 
-void write_metrics(SQLite::Database& db, const RunToExport& run, std::ostream& out) {
+void write_metrics(SQLite::Database& db, const RunToExport& run, std::string& out) {
   SQLite::Statement values(
       db, "SELECT name || '@' || sample_count || ' ' || weights, step, value, recorded FROM metrics "
           "WHERE run = ? AND value IS NOT NULL ORDER BY name, step, id");
   values.bind(1, run.id);
   while (values.executeStep()) {
-    out << tfrecord(scalar_event(values.getColumn(3).getDouble(), values.getColumn(1).getInt64(),
+    out += tfrecord(scalar_event(values.getColumn(3).getDouble(), values.getColumn(1).getInt64(),
                                  values.getColumn(0).getString(), values.getColumn(2).getDouble()));
   }
 }
@@ -145,12 +145,12 @@ std::vector<fs::path> export_tensorboard(const fs::path& file, const fs::path& f
       const auto target = folder / run.folder() / "events.out.tfevents.dkdm";
       std::error_code error;
       fs::create_directories(target.parent_path(), error);
-      std::ofstream out(target, std::ios::binary);
-      out << tfrecord(version_event(run.created));
+      auto out = tfrecord(version_event(run.created));
       write_curves(db, run, out);
       write_metrics(db, run, out);
-      out.close();
-      if (!out) throw StoreError(target.string() + ": cannot be written");
+      io::AtomicFile events(target);
+      events.write(out);
+      events.commit();
       files.push_back(target);
     }
     return files;

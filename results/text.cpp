@@ -27,37 +27,7 @@ int width_of(char32_t code) {
   return wide ? 2 : 1;
 }
 
-// Marks, embeddings, overrides and isolates of right-to-left text: they reorder what stands around.
-bool turns_direction(char32_t code) {
-  return code == 0x61c || within(code, 0x200e, 0x200f) || within(code, 0x202a, 0x202e) ||
-         within(code, 0x2066, 0x2069);
-}
-
-std::string escaped(const char* form, char32_t code) {
-  std::array<char, 16> text{};
-  std::snprintf(text.data(), text.size(), form, static_cast<unsigned>(code));
-  return text.data();
-}
-
 }  // namespace
-
-char32_t next_code_point(std::string_view text, std::size_t& i) {
-  const auto byte = static_cast<unsigned char>(text[i++]);
-  if (byte < 0x80) return byte;
-  const int extra = byte >= 0xf0 && byte < 0xf8 ? 3 : byte >= 0xe0 ? 2 : byte >= 0xc2 ? 1 : 0;
-  if (extra == 0 || byte >= 0xf8 || i + extra > text.size()) return 0xfffd;
-  char32_t code = byte & (0x3f >> extra);
-  for (int k = 0; k < extra; ++k) {
-    const auto next = static_cast<unsigned char>(text[i + k]);
-    if ((next & 0xc0) != 0x80) return 0xfffd;
-    code = code << 6 | (next & 0x3f);
-  }
-  // Longer than need be, half of a pair of UTF-16, beyond Unicode's end.
-  constexpr char32_t kLeast[] = {0, 0x80, 0x800, 0x10000};
-  if (code < kLeast[extra] || within(code, 0xd800, 0xdfff) || code > 0x10ffff) return 0xfffd;
-  i += extra;
-  return code;
-}
 
 std::string valid_utf8(std::string_view text) {
   std::string out;
@@ -110,23 +80,10 @@ std::vector<std::string> wrapped(std::string_view text, int width) {
 }
 
 std::string terminal_text(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size();) {
-    const auto start = i;
-    const char32_t code = next_code_point(text, i);
-    if (code == '\n' || code == '\t' || code == '\r') {
-      out += ' ';
-    } else if (code < 0x20 || within(code, 0x7f, 0x9f)) {
-      out += escaped("\\x%02x", code);
-    } else if (turns_direction(code)) {
-      out += escaped("\\u%04x", code);
-    } else if (code == 0xfffd) {
-      out += "\xef\xbf\xbd";
-    } else {
-      out += text.substr(start, i - start);
-    }
-  }
-  return out;
+  std::string line(text);
+  std::replace_if(line.begin(), line.end(), [](char c) { return c == '\n' || c == '\t' || c == '\r'; },
+                  ' ');
+  return io::printable(line);
 }
 
 std::string markdown_text(std::string_view text) {

@@ -5,10 +5,11 @@
 #include <string_view>
 #include <vector>
 
+#include "core/io/plain_text.hpp"
+
 namespace dkdm::results {
 
-// Decodes one code point of UTF-8 at `i` and moves past it; U+FFFD and one byte for malformed input.
-char32_t next_code_point(std::string_view text, std::size_t& i);
+using io::next_code_point;
 // The text with U+FFFD for each malformed byte.
 std::string valid_utf8(std::string_view text);
 

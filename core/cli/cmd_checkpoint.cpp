@@ -3,6 +3,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/session.hpp"
+#include "cli/terminal.hpp"
 #include "dkdm/architecture.hpp"
 #include "dkdm/checkpoint.hpp"
 #include "io/tensor_types.hpp"
@@ -69,7 +70,7 @@ void write(const fs::path& file, const io::NamedTensors& tensors) {
   } else {
     io::write_torch(file, tensors);
   }
-  std::cout << file.string() << '\n';
+  print_written(file);
 }
 
 }  // namespace

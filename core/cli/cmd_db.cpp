@@ -6,6 +6,7 @@
 #include "cli/commands.hpp"
 #include "cli/evaluator_splits.hpp"
 #include "cli/options.hpp"
+#include "io/plain_text.hpp"
 #include "results/check.hpp"
 #include "results/collect.hpp"
 #include "results/info.hpp"
@@ -82,10 +83,10 @@ int merge(const std::vector<std::string>& sources, const Options& options, Conte
     }
     if (report.total() == 0) table.rows.push_back({source, "nothing: all is here", "0"});
     for (const auto& conflict : report.conflicts) {
-      std::cerr << "dkdm: " << source << ": " << conflict << "; keeping the local copy\n";
+      std::cerr << "dkdm: " << source << ": " << io::printable(conflict) << "; keeping the local copy\n";
     }
     for (const auto& what : report.damaged) {
-      std::cerr << "dkdm: " << source << ": " << what << '\n';
+      std::cerr << "dkdm: " << source << ": " << io::printable(what) << '\n';
       damaged = true;
     }
   }

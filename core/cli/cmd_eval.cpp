@@ -8,6 +8,7 @@
 #include "cli/commands.hpp"
 #include "cli/image_sets.hpp"
 #include "cli/session.hpp"
+#include "io/plain_text.hpp"
 #include "log/log.hpp"
 #include "run/environment.hpp"
 #include "run/feed.hpp"
@@ -155,10 +156,10 @@ std::vector<run::MetricRecord> records_of(const Measured& measured, const Evalua
 // Samples that are no run's get a run of their own, of the experiment "eval".
 run::RunRecord run_of(const Measured& measured, const ImageSet& reference,
                       const plugin::PluginChoice& choice, const std::string& reference_key) {
-  std::string command = "dkdm eval " + shell_quoted(measured.samples->name) + " " +
-                        shell_quoted(reference.name) + " --evaluator " + choice.name;
+  std::string command = "dkdm eval " + io::shell_quoted(measured.samples->name) + " " +
+                        io::shell_quoted(reference.name) + " --evaluator " + choice.name;
   for (const auto& [name, value] : choice.params.values())
-    command += " --set " + shell_quoted(name + "=" + to_text(value));
+    command += " --set " + io::shell_quoted(name + "=" + to_text(value));
   run::RunRecord record;
   record.key = run::content_key({{"stage", "eval"},
                                  {"samples", measured.samples->source.images->fingerprint()},

@@ -157,7 +157,7 @@ std::string crashed(const ChildEnd& end) {
 std::string debugger_command(const Arguments& args) {
   std::string command = "gdb -ex run --args " + fs::read_symlink("/proc/self/exe").string() +
                         " plugins check";
-  for (const std::string& arg : args) command += ' ' + shell_quoted(arg);
+  for (const std::string& arg : args) command += ' ' + io::shell_quoted(arg);
   return command + " --in-process";
 }
 

@@ -3,10 +3,13 @@
 
 #include "cli/commands.hpp"
 #include "cli/options.hpp"
+#include "cli/signals.hpp"
 #include "results/examples.hpp"
 #include "results/query.hpp"
 
 namespace dkdm::cli {
+
+namespace po = boost::program_options;
 
 int cmd_query(const Arguments& args, Context& context) {
   Options options("query \"SELECT …\" [--format F]",
@@ -16,7 +19,9 @@ int cmd_query(const Arguments& args, Context& context) {
                   "Real numbers are rounded in text and markdown, and complete in csv and json. Text fits\n"
                   "the terminal; into a pipe or a file every column is written.\n"
                   "`dkdm db schema --format markdown` describes every table, view and column.");
-  options.add()("examples", "print a question and its query for each view");
+  options.add()("examples", "print a question and its query for each view")(
+      "time-limit", po::value<double>()->default_value(60)->value_name("SECONDS"),
+      "stop a query that takes longer; 0 = no limit");
   options.with_format().with_words(1);
   if (!options.parse(args)) return 0;
   if (options.has("examples")) {
@@ -31,7 +36,11 @@ int cmd_query(const Arguments& args, Context& context) {
     return 0;
   }
   if (options.words().empty()) options.misuse("query: which SELECT?");
-  options.print(results::query(context.recorded_database(), options.words()[0]));
+  results::QueryLimits limits;
+  limits.seconds = options.get<double>("time-limit");
+  limits.stop = &stop_requested;
+  if (!(limits.seconds >= 0)) options.misuse("--time-limit: expected seconds, 0 or more");
+  options.print(results::query(context.recorded_database(), options.words()[0], limits));
   return 0;
 }
 

@@ -71,7 +71,7 @@ int print_report(const fs::path& file, Subject subject, const Options& options) 
   const std::string text = results::report(file, subject.experiments, subject.report);
   if (to_file) {
     io::write_text(output, text);
-    std::cout << output.string() << '\n';
+    print_written(output);
   } else {
     std::cout << text;
   }

@@ -17,9 +17,8 @@ namespace {
 
 void show(const Options& options, Context& context, std::int64_t id) {
   const auto detail = results::run_detail(context.recorded_database(), id);
-  std::cout << (options.has("config") ? detail.config
-                                      : detail.render(options.format(), stdout_has_colour(),
-                                                      stdout_columns()));
+  if (options.has("config")) print_exactly(detail.config);
+  else std::cout << detail.render(options.format(), stdout_has_colour(), stdout_columns());
 }
 
 void export_runs(const Options& options, Context& context, const std::vector<std::int64_t>& runs) {

@@ -2,7 +2,7 @@
 
 #include <iostream>
 
-#include "cli/options.hpp"
+#include "io/plain_text.hpp"
 #include "results/evaluators.hpp"
 
 namespace dkdm::cli {
@@ -11,10 +11,10 @@ void say_evaluator_splits(Context& context, const std::string& experiment) {
   if (!std::filesystem::exists(context.database())) return;
   for (const auto& split :
        results::evaluator_splits(context.database(), context.home(), experiment)) {
-    std::cerr << "dkdm: " << split.text() << '\n';
+    std::cerr << "dkdm: " << io::printable(split.text()) << '\n';
     if (split.command.empty()) continue;
     std::cerr << "dkdm: to measure them alike, from the kept weights:\n  dkdm";
-    for (const auto& argument : split.command) std::cerr << ' ' << shell_quoted(argument);
+    for (const auto& argument : split.command) std::cerr << ' ' << io::printable(io::shell_quoted(argument));
     std::cerr << '\n';
   }
 }

@@ -1,7 +1,11 @@
 // The program: finds the command, and turns whatever it throws into one line and an exit code.
+#include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <iostream>
 
@@ -9,6 +13,7 @@
 #include "cli/signals.hpp"
 #include "dkdm/error.hpp"
 #include "dkdm/params.hpp"
+#include "io/plain_text.hpp"
 #include "log/log.hpp"
 
 namespace dkdm::cli {
@@ -71,11 +76,31 @@ int dispatch(std::vector<std::string> args, char** argv) {
   return command.run({args.begin() + 1, args.end()}, context);
 }
 
-// One line, whatever the message holds: the parts of a longer one stay readable.
+// A message may hold names out of files: none of it moves a terminal's cursor.
 int complain(const std::string& message, int code) {
   std::cout.flush();
-  std::cerr << "dkdm: " << message << '\n';
+  std::cerr << "dkdm: " << io::printable(message) << '\n';
   return code;
+}
+
+// A file that is opened takes the lowest free number: with a closed stdout that would be its number, and
+// what is printed would go into the file. What stands there instead cannot be written, so that printing
+// still fails.
+void keep_standard_streams_apart() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(stream, F_GETFD) < 0) [[maybe_unused]] const int taken = ::open("/dev/null", O_RDONLY);
+  }
+}
+
+// `code`, unless what the command printed has not arrived.
+int finished(int code) {
+  errno = 0;
+  std::cout.flush();
+  std::fflush(stdout);
+  if (std::cout && !std::ferror(stdout)) return code;
+  const std::string reason = errno != 0 ? std::strerror(errno) : "the disk may be full";
+  return complain("standard output: cannot be written: " + reason + "; what was printed is incomplete",
+                  code != 0 ? code : static_cast<int>(ExitCode::run_failed));
 }
 
 }  // namespace
@@ -83,11 +108,12 @@ int complain(const std::string& message, int code) {
 
 int main(int argc, char** argv) {
   using namespace dkdm;
+  cli::keep_standard_streams_apart();
   try {
     const char* level = std::getenv("DKDM_LOG");
     log::set_up(level ? level : "info");
     cli::install_signal_handlers();
-    return cli::dispatch({argv + 1, argv + argc}, argv);
+    return cli::finished(cli::dispatch({argv + 1, argv + argc}, argv));
   } catch (const Error& error) {
     return cli::complain(error.what(), static_cast<int>(error.exit_code()));
   } catch (const std::exception& error) {

@@ -96,7 +96,9 @@ bool Options::parse(const std::vector<std::string>& args) {
 }
 
 void Options::print(const results::Table& table) const {
-  std::cout << table.render(format_, stdout_has_colour(), stdout_columns());
+  const auto text = table.render(format_, stdout_has_colour(), stdout_columns());
+  if (format_ == results::Format::text) std::cout << text;  // with its own colours, cleaned already
+  else print_exactly(text);
 }
 
 std::vector<std::string> Options::words() const {
@@ -116,14 +118,6 @@ bool is_run_number(const std::string& word) {
 
 std::int64_t run_number(const std::string& word) {
   return config::whole_number(word, "run number", 1, config::kLargestId);
-}
-
-std::string shell_quoted(const std::string& argument) {
-  const bool plain = argument.find_first_of(" '\"\\$*?;&|<>()") == std::string::npos;
-  if (plain && !argument.empty()) return argument;
-  std::string quoted = "'";
-  for (const char c : argument) quoted += c == '\'' ? std::string(R"('\'')") : std::string(1, c);
-  return quoted + "'";
 }
 
 }  // namespace dkdm::cli

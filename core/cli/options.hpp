@@ -76,7 +76,4 @@ std::int64_t run_number(const std::string& word);
 // Whether a word can only be meant as the number of a run: digits alone.
 bool is_run_number(const std::string& word);
 
-// An argument as a shell takes it.
-std::string shell_quoted(const std::string& argument);
-
 }  // namespace dkdm::cli

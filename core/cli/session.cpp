@@ -8,6 +8,7 @@
 #include "cli/terminal.hpp"
 #include "config/number.hpp"
 #include "dkdm/io.hpp"
+#include "io/plain_text.hpp"
 #include "log/log.hpp"
 #include "results/report.hpp"
 #include "results/runs.hpp"
@@ -30,14 +31,19 @@ std::vector<std::string> split(const std::string& text, char separator) {
   return parts;
 }
 
-// The plugins that a run had and this program has not, from where they were then.
-void load_recorded_plugins(std::int64_t run, Context& context) {
+// Says of the plugins that a run had and this program has not where they were then. A record is shown and
+// never opened: the database may come from anybody, and loading a library runs it.
+void hint_at_recorded_plugins(std::int64_t run, Context& context) {
   for (const auto& table : results::run_detail(context.recorded_database(), run).tables) {
     if (table.title != "Plugins") continue;
     for (const auto& row : table.rows) {  // kind, name, version, file
-      const fs::path file = row[3].text.value_or("");
-      if (!context.registry().lookup(*row[0].text, *row[1].text) && fs::exists(file))
-        context.registry().add(file, "run " + std::to_string(run));
+      const auto file = row[3].text.value_or("");
+      if (file.empty() || context.registry().lookup(*row[0].text, *row[1].text)) continue;
+      context.registry().set_hint(
+          *row[0].text, *row[1].text,
+          "run " + std::to_string(run) + " had it from " + file +
+              "; a recorded path is never opened by itself: if you trust that file, set "
+              "DKDM_PLUGIN_PATH=" + io::shell_quoted(file));
     }
   }
 }
@@ -243,7 +249,7 @@ fs::path model_folder(const std::string& word, Context& context) {
   if (fs::is_directory(word)) return word;
   if (is_run_number(word)) {
     const auto run = run_number(word);
-    load_recorded_plugins(run, context);
+    hint_at_recorded_plugins(run, context);
     return context.home() / results::trained_artifact(context.recorded_database(), run);
   }
   throw ConfigError(word, "neither a folder of a trained model nor the number of a run (dkdm runs)");

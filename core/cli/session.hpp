@@ -79,8 +79,8 @@ std::optional<std::filesystem::path> experiment_file(const std::string& word, co
 std::vector<std::string> shipped_experiments(const Context& context);
 std::string nearest_experiment(const std::string& word, const std::vector<std::string>& names);
 
-// A trained model named on the command line: a folder with model.json, or the number of a recorded run,
-// whose plugins are loaded from where they were.
+// A trained model named on the command line: a folder with model.json, or the number of a recorded run.
+// Where the run had plugins that this program has not, the registry's errors say from where.
 std::filesystem::path model_folder(const std::string& word, Context& context);
 
 // Runs every experiment of `files` in turn, each run in a process of its own where it asks for that;

@@ -7,7 +7,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <iostream>
 #include <string_view>
+
+#include "io/plain_text.hpp"
 
 namespace dkdm::cli {
 
@@ -34,6 +37,16 @@ bool stdout_is_utf8() {
            name.find("utf-8") != name.npos;
   }
   return false;
+}
+
+void print_exactly(const std::string& text) {
+  std::cout << (::isatty(STDOUT_FILENO) != 0 ? io::printable(text) : text);
+}
+
+void print_written(const std::filesystem::path& file) {
+  const auto name = file.string();
+  if (name.starts_with("/dev/") || name.starts_with("/proc/")) return;
+  std::cout << name << '\n';
 }
 
 int stdout_columns() {

@@ -4,9 +4,10 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
-#include <fstream>
 #include <sstream>
 #include <type_traits>
+
+#include "dkdm/documents.hpp"
 
 namespace dkdm::config {
 namespace {
@@ -91,6 +92,9 @@ Section read_section(const toml::table& table, const Source& source) {
 
 // An override's value: TOML where it is, else the text as typed.
 Entry read_value(const std::string& name, const std::string& text, const Source& source) {
+  if (io::too_deep(text, io::Syntax::toml) != std::string::npos) {
+    throw ConfigError(source.name, "nested too deeply");
+  }
   try {
     const toml::table table = toml::parse("v = " + text + "\n");
     if (table.size() == 1) {
@@ -146,15 +150,10 @@ Section read_document(const std::filesystem::path& file) {
   if (!std::filesystem::exists(file, error)) {
     throw DataError(file.string(), "no such experiment file");
   }
-  std::ifstream stream(file);
-  if (!std::filesystem::is_regular_file(file, error) || !stream) {
-    throw DataError(file.string(), "cannot be read, expected an experiment file (TOML)");
-  }
-  std::ostringstream text;
-  text << stream.rdbuf();
+  const std::string text = io::read_document(file, io::Syntax::toml);
   const Source source{file.string()};
   try {
-    return read_section(toml::parse(text.str()), source);
+    return read_section(toml::parse(text), source);
   } catch (const toml::parse_error& e) {
     throw ConfigError(source.where(e.source()), std::string(e.description()));
   }

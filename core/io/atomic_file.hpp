@@ -1,9 +1,15 @@
 // A file that appears whole or not at all: written under a temporary name in the same folder,
 // synced, renamed over the target by commit(). Without commit() the temporary file is removed.
+// A target that is a device, a pipe or a socket stays what it is, and is written into as it comes.
+// A target that is a symbolic link stays one: what it points to is written, in its own folder, with the
+// permissions that it had; where it points to nothing, the file is made there.
 #pragma once
+
+#include <sys/types.h>
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "dkdm/error.hpp"
@@ -13,7 +19,8 @@ namespace dkdm::io {
 class AtomicFile {
  public:
   // Each member throws StoreError naming the file and the system's reason; the temporary file is
-  // then gone and whatever stood at `target` before is untouched.
+  // then gone and whatever stood at `target` before is untouched. A folder, a file that may not be
+  // written and a pipe that nobody reads are refused here.
   explicit AtomicFile(std::filesystem::path target);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
@@ -24,11 +31,17 @@ class AtomicFile {
   void commit();
 
  private:
-  [[noreturn]] void fail(const std::string& doing);
+  // `reason` "" = the system's, from errno.
+  [[noreturn]] void fail(const std::string& doing, std::string reason = "");
   void discard();
+  // Finds file_ and its permissions, or opens the device or pipe.
+  void resolve();
 
-  std::filesystem::path target_, temporary_;
+  std::filesystem::path target_;     // as it was asked for
+  std::filesystem::path file_;       // what is replaced: where its links lead
+  std::filesystem::path temporary_;  // empty while a device or pipe is written into
   int descriptor_ = -1;
+  std::optional<mode_t> permissions_;  // of the file that is replaced
 };
 
 }  // namespace dkdm::io

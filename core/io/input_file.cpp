@@ -31,14 +31,35 @@ std::string ByteSource::read(std::uint64_t offset, std::uint64_t bytes) const {
   return text;
 }
 
-Descriptor::Descriptor(const std::filesystem::path& file)
-    : number_(::open(file.c_str(), O_RDONLY | O_CLOEXEC)) {
-  if (number_ < 0) throw DataError(file.string(), std::strerror(errno));
+namespace {
+
+// Throws unless `mode` is a regular file's: reading anything else may wait for ever, or have no end.
+void require_regular(const std::filesystem::path& file, mode_t mode) {
+  if (S_ISREG(mode)) return;
+  const char* kind = S_ISDIR(mode)    ? "a folder"
+                     : S_ISFIFO(mode) ? "a pipe"
+                     : S_ISSOCK(mode) ? "a socket"
+                                      : "a device";
+  throw DataError(file.string(), std::string("is ") + kind + ", not a regular file" +
+                                     (S_ISFIFO(mode) ? "; save what it brings to a file first" : ""));
+}
+
+}  // namespace
+
+Descriptor::Descriptor(const std::filesystem::path& file) : number_(-1) {
+  // Asked first, since opening some devices does something.
   struct stat status{};
-  const bool known = ::fstat(number_, &status) == 0;
-  if (!known || !S_ISREG(status.st_mode)) {
+  if (::stat(file.c_str(), &status) != 0) throw DataError(file.string(), std::strerror(errno));
+  require_regular(file, status.st_mode);
+  // And not waited for, should a pipe have taken its place since.
+  number_ = ::open(file.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  if (number_ < 0) throw DataError(file.string(), std::strerror(errno));
+  try {
+    if (::fstat(number_, &status) != 0) throw DataError(file.string(), std::strerror(errno));
+    require_regular(file, status.st_mode);
+  } catch (...) {
     ::close(number_);
-    throw DataError(file.string(), "is not a regular file");
+    throw;
   }
   size_ = static_cast<std::uint64_t>(status.st_size);
 }

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t kMagicBytes = 8, kAlign = 64;
 constexpr std::size_t kDictionaryLimit = 2000;  // characters; 64 dimensions fit
+constexpr std::size_t kHeaderLimit = 65536;     // with its padding, before memory is asked for
 constexpr std::size_t kGrowthDigits = 21;       // numpy leaves room for the first dimension to grow
 
 struct Name {
@@ -46,6 +47,11 @@ NpyHeader read_npy_header(ZipStream& stream) {
   }
   const std::size_t bytes = version == 1 ? little_endian<std::uint16_t>(stream.read(2).data())
                                          : little_endian<std::uint32_t>(stream.read(4).data());
+  if (bytes > kHeaderLimit) {
+    throw DataError(stream.where(), "its npy header promises " + std::to_string(bytes) +
+                                        " bytes of text; expected at most " +
+                                        std::to_string(kHeaderLimit));
+  }
   std::string text = stream.read(bytes);
   text.resize(text.find_last_not_of(" \n") + 1);
   // numpy writes the keys sorted, so the dictionary is one line of one form.

@@ -4,6 +4,8 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include "io/plain_text.hpp"
+
 namespace dkdm::log {
 
 void set_up(const std::string& level) {
@@ -14,15 +16,15 @@ void set_up(const std::string& level) {
 }
 
 void debug(const std::string& component, const std::string& line) {
-  spdlog::debug("{}: {}", component, line);
+  spdlog::debug("{}: {}", component, io::printable(line));
 }
 
 void info(const std::string& component, const std::string& line) {
-  spdlog::info("{}: {}", component, line);
+  spdlog::info("{}: {}", component, io::printable(line));
 }
 
 void warn(const std::string& component, const std::string& line) {
-  spdlog::warn("{}: {}", component, line);
+  spdlog::warn("{}: {}", component, io::printable(line));
 }
 
 }  // namespace dkdm::log

@@ -155,6 +155,8 @@ const PluginInfo& Registry::find(const std::string& kind, const std::string& nam
     hint = ", expected one of " + known;
     hint += "; DKDM_PLUGIN_PATH and an experiment's `plugins` name others";
   }
+  const auto given = hints_.find({kind, name});
+  if (given != hints_.end()) hint = "; " + given->second;
   throw ConfigError(where, "unknown " + kind + " \"" + name + '"' + hint);
 }
 

@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <deque>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dkdm/dataset.hpp"
@@ -54,6 +56,11 @@ class DKDM_API Registry {
   // was added before is passed over. What was found stays where it is.
   void add(const std::filesystem::path& path, const std::string& origin);
 
+  // What find() says besides where it knows no plugin of that kind and name.
+  void set_hint(const std::string& kind, const std::string& name, const std::string& hint) {
+    hints_[{kind, name}] = hint;
+  }
+
   const std::deque<PluginInfo>& plugins() const { return plugins_; }
   const std::vector<Refusal>& refusals() const { return refusals_; }
 
@@ -85,6 +92,7 @@ class DKDM_API Registry {
 
   std::deque<PluginInfo> plugins_;
   std::vector<Refusal> refusals_;
+  std::map<std::pair<std::string, std::string>, std::string> hints_;  // by kind and name
   std::set<std::filesystem::path> seen_;  // files, canonical
 };
 

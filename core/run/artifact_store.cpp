@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
 
 namespace dkdm::run {
@@ -127,7 +128,7 @@ void write_manifest(const fs::path& file, const Manifest& manifest) {
 std::optional<Manifest> read_manifest(const fs::path& file) {
   if (!fs::exists(file)) return std::nullopt;
   try {
-    return from_json(Json::parse(io::read_text(file)));
+    return from_json(Json::parse(io::read_document(file)));
   } catch (const Json::exception&) {
     return std::nullopt;
   }
@@ -147,8 +148,9 @@ std::optional<Manifest> ArtifactStore::find(const std::string& stage,
   const auto folder = path(stage, key);
   if (!fs::exists(folder / kManifest)) return std::nullopt;
   try {
-    const auto json = Json::parse(io::read_text(folder / kManifest));
+    const auto json = Json::parse(io::read_document(folder / kManifest));
     if (is_whole(folder, json)) return from_json(json);
+  } catch (const DataError&) {
   } catch (const Json::exception&) {
     // An unreadable manifest is a damaged artifact like any other.
   }

@@ -7,6 +7,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
 #include "run/feed.hpp"
 #include "run/model_folder.hpp"
@@ -233,7 +234,7 @@ void evaluate_course(Bench& bench, const Evaluation& evaluation, const fs::path&
       io::write_text(file, done.dump(2) + "\n");
       fs::remove(unfinished);
     }
-    const auto done = Json::parse(io::read_text(file));
+    const auto done = Json::parse(io::read_document(file));
     for (const auto& metric : done.at("metrics")) metrics.push_back(metric);
     elapsed_s += done.at("elapsed_s").get<double>();
     flops += done.at("flops").get<double>();
@@ -248,7 +249,7 @@ void evaluate_course(Bench& bench, const Evaluation& evaluation, const fs::path&
 std::vector<MetricRecord> read_metrics(const fs::path& folder) {
   const auto file = folder / kMetricsFile;
   try {
-    return metrics_of(Json::parse(io::read_text(file)));
+    return metrics_of(Json::parse(io::read_document(file)));
   } catch (const Json::exception& error) {
     throw DataError(file.string(), std::string("not a list of metrics: ") + error.what());
   }

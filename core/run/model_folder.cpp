@@ -6,6 +6,7 @@
 
 #include "config/experiment.hpp"
 #include "dkdm/checkpoint.hpp"
+#include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
 #include "run/limits.hpp"
 #include "train/state_dict.hpp"
@@ -96,7 +97,7 @@ ModelDescription read_model_description(const std::filesystem::path& folder,
   if (!std::filesystem::exists(file))
     throw DataError(folder.string(), "not a trained model: it has no " + std::string(kFile));
   try {
-    const auto json = Json::parse(io::read_text(file));
+    const auto json = Json::parse(io::read_document(file));
     const auto& student = json.at("student");
     const auto& info = registry.find("student", student.at("plugin"), file.string());
     std::map<std::string, Value> given;

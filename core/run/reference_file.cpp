@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/statistics_file.hpp"
 #include "run/reference.hpp"
@@ -17,6 +18,9 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kArray = "dkdm";  // the text of reference.json as bytes, inside an npz
 
 Json parse(const std::string& text, const std::string& where) {
+  if (io::too_deep(text, io::Syntax::json) != std::string::npos) {
+    throw DataError(where, "provenance that is nested too deeply");
+  }
   try {
     return Json::parse(text);
   } catch (const Json::exception& error) {
@@ -103,9 +107,9 @@ Provenance file_provenance(const fs::path& file) {
 Provenance folder_provenance(const fs::path& folder) {
   Provenance out{{"folder", folder.string()}};
   if (fs::exists(folder / kReferenceText))
-    append(out, parse(io::read_text(folder / kReferenceText), (folder / kReferenceText).string()));
+    append(out, parse(io::read_document(folder / kReferenceText), (folder / kReferenceText).string()));
   const auto file = folder / "manifest.json";
-  const Json manifest = parse(io::read_text(file), file.string());
+  const Json manifest = parse(io::read_document(file), file.string());
   try {
     out.emplace_back("seconds", as_text(manifest.at("elapsed_s")));
     out.emplace_back("bytes", as_text(manifest.at("bytes")));

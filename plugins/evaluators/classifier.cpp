@@ -14,6 +14,7 @@
 
 #include "classifier_training.hpp"
 #include "classifier_weights.hpp"
+#include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/plugin.hpp"
 #include "metrics/frechet.hpp"
@@ -115,7 +116,7 @@ class Classifier final : public Evaluator {
 
   void open(const fs::path& dir) override {
     try {
-      const auto about = nlohmann::json::parse(io::read_text(dir / kAbout));
+      const auto about = nlohmann::json::parse(io::read_document(dir / kAbout));
       fingerprint_ = about.at("reference_fingerprint");
       count_ = about.at("reference_images");
       require_hash(dir / kWeights, about.at("weights_sha256"));

@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "ahead.hpp"
+#include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/plugin.hpp"
 #include "inception_metrics.hpp"
@@ -116,7 +117,7 @@ class InceptionEvaluator final : public Evaluator {
   void open(const fs::path& dir) override {
     need_network();
     try {
-      const auto about = nlohmann::json::parse(io::read_text(dir / kAbout));
+      const auto about = nlohmann::json::parse(io::read_document(dir / kAbout));
       if (about.at("features") != features_id())
         throw DataError((dir / kAbout).string(), "of features " + about.at("features").dump() +
                                                      ", expected " + features_id());

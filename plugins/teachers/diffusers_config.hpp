@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "as_eps.hpp"
+#include "dkdm/documents.hpp"
 #include "dkdm/image.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/params.hpp"
@@ -47,7 +48,7 @@ class Keys {
  public:
   explicit Keys(const std::filesystem::path& file) : file_(file.string()) {
     try {
-      json_ = Json::parse(io::read_text(file));
+      json_ = Json::parse(io::read_document(file));
     } catch (const Json::exception& error) {
       throw DataError(file_, std::string("is not JSON: ") + error.what());
     }

@@ -3,8 +3,13 @@
 
 #include <catch2/catch.hpp>
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <fstream>
 
+#include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
 #include "fixtures/analytic.hpp"
 
@@ -112,5 +117,111 @@ TEST_CASE("idx: a wrong magic number, a wrong type and bytes too many are named"
 TEST_CASE("idx: an absent file is a DataError with the system's reason", "[unit][io]") {
   CHECK_THROWS_AS(io::read_idx("absent.idx"), DataError);
   CHECK_THROWS_WITH(io::read_idx("absent.idx"), "absent.idx: No such file or directory");
-  CHECK_THROWS_WITH(io::read_idx("/tmp"), "/tmp: is not a regular file");
+  CHECK_THROWS_WITH(io::read_idx("/tmp"), "/tmp: is a folder, not a regular file");
+}
+
+TEST_CASE("inputs: what is no regular file is refused at once, whatever reads it", "[unit][io]") {
+  ScratchFolder scratch;
+  const auto pipe = scratch.path / "x.npz";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  // Each of these would wait for somebody to write.
+  CHECK_THROWS_WITH(io::read_text(pipe), Contains("x.npz: is a pipe, not a regular file"));
+  CHECK_THROWS_WITH(io::read_npz(pipe, "arr_0"), Contains("is a pipe"));
+  CHECK_THROWS_WITH(io::load_tensors(pipe), Contains("is a pipe"));
+  CHECK_THROWS_WITH(io::read_image(pipe, 3), Contains("is a pipe"));
+  CHECK_THROWS_WITH(io::sha256_file(pipe), Contains("is a pipe"));
+  CHECK_THROWS_WITH(io::read_document(pipe), Contains("is a pipe"));
+  std::filesystem::create_symlink(pipe, scratch.path / "link");
+  CHECK_THROWS_WITH(io::read_text(scratch.path / "link"), Contains("is a pipe"));
+  // And this has no end.
+  CHECK_THROWS_WITH(io::read_text("/dev/zero"), "/dev/zero: is a device, not a regular file");
+}
+
+TEST_CASE("documents: nesting and size are limited before a parser sees them", "[unit][io]") {
+  ScratchFolder scratch;
+  const auto file = scratch.path / "x.json";
+  const std::string deep(100'000, '[');
+  io::write_text(file, deep);
+  CHECK_THROWS_WITH(io::read_document(file), Contains("x.json: byte 64: nested too deeply"));
+  const auto at = [](const std::string& text, io::Syntax syntax) { return io::too_deep(text, syntax); };
+  constexpr auto fine = std::string::npos;
+  CHECK(at(std::string(64, '[') + std::string(64, ']'), io::Syntax::json) == fine);
+  CHECK(at("\"" + deep + "\"", io::Syntax::json) == fine);          // a text
+  CHECK(at("\"\\\"" + deep, io::Syntax::json) == fine);            // still the text
+  CHECK(at("\"a\"" + deep, io::Syntax::json) == 3 + 64);
+  CHECK(at("x = " + deep, io::Syntax::toml) == 4 + 64);
+  CHECK(at("# " + deep + "\nx = 1", io::Syntax::toml) == fine);      // a comment
+  CHECK(at("x = '" + deep + "'", io::Syntax::toml) == fine);
+  CHECK(at("x = \"\"\"\n'" + deep + "\"\"\"\"\ny = 1", io::Syntax::toml) == fine);
+  CHECK(at("x = '''a'''" + deep, io::Syntax::toml) != fine);
+  // Tables within tables without a bracket.
+  std::string dotted = "a";
+  for (int i = 0; i < 100'000; ++i) dotted += ".a";
+  CHECK(at(dotted + " = 1", io::Syntax::toml) < 100);
+  CHECK(at("[" + dotted + "]", io::Syntax::toml) < 100);
+  std::string numbers = "x = [0.5";
+  for (int i = 0; i < 1000; ++i) numbers += ", 0.5";
+  CHECK(at(numbers + "]\n\"a.b\" = 1.5\n", io::Syntax::toml) == fine);
+}
+
+TEST_CASE("outputs: a link stays a link, and what it points to is replaced with its permissions",
+          "[unit][io]") {
+  namespace fs = std::filesystem;
+  ScratchFolder scratch;
+  fs::create_directory(scratch.path / "real");
+  const auto real = scratch.path / "real/page.html", link = scratch.path / "page.html";
+  io::write_text(real, "before");
+  fs::permissions(real, fs::perms::owner_read | fs::perms::owner_write);
+  fs::create_symlink("real/page.html", link);
+  io::write_text(link, "after");
+  CHECK(fs::read_symlink(link) == "real/page.html");
+  CHECK(io::read_text(real) == "after");
+  CHECK(fs::status(real).permissions() == (fs::perms::owner_read | fs::perms::owner_write));
+  CHECK(files_in(scratch.path / "real") == 1);
+
+  fs::create_symlink("real/new.html", scratch.path / "dangling");
+  io::write_text(scratch.path / "dangling", "made");
+  CHECK(fs::is_symlink(scratch.path / "dangling"));
+  CHECK(io::read_text(scratch.path / "real/new.html") == "made");
+
+  fs::create_symlink("circle", scratch.path / "circle");
+  CHECK_THROWS_AS(io::write_text(scratch.path / "circle", "x"), StoreError);
+  CHECK_THROWS_WITH(io::write_text(scratch.path / "real", "x"), Contains("Is a directory"));
+}
+
+TEST_CASE("outputs: a pipe or device stays one and is written into", "[unit][io]") {
+  namespace fs = std::filesystem;
+  ScratchFolder scratch;
+  const auto pipe = scratch.path / "pipe";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  CHECK_THROWS_WITH(io::write_text(pipe, "x"), Contains("pipe or socket that nobody reads"));
+  const int reader = ::open(pipe.c_str(), O_RDONLY | O_NONBLOCK);
+  REQUIRE(reader >= 0);
+  io::write_text(pipe, "through");
+  char got[16] = "";
+  CHECK(::read(reader, got, sizeof got) == 7);
+  CHECK(std::string(got) == "through");
+  ::close(reader);
+  CHECK(fs::is_fifo(pipe));
+  CHECK(files_in(scratch.path) == 1);
+  // Where the file system has these devices. The test must not depend on being unprivileged: a link
+  // stands before them, so that what would be replaced is the link.
+  fs::create_symlink("/dev/full", scratch.path / "full");
+  CHECK_THROWS_WITH(io::write_text(scratch.path / "full", "x"), Contains("No space left on device"));
+  CHECK(fs::is_symlink(scratch.path / "full"));
+  fs::create_symlink("/dev/null", scratch.path / "null");
+  CHECK_NOTHROW(io::write_text(scratch.path / "null", "x"));
+  CHECK(fs::is_symlink(scratch.path / "null"));
+  CHECK(fs::is_character_file("/dev/null"));
+}
+
+TEST_CASE("outputs: an open file of this process is written into where it stands", "[unit][io]") {
+  ScratchFolder scratch;
+  const auto file = scratch.path / "log";
+  io::write_text(file, "before ");
+  const int open = ::open(file.c_str(), O_WRONLY | O_APPEND);
+  REQUIRE(open >= 0);
+  io::write_text("/dev/fd/" + std::to_string(open), "after");
+  ::close(open);
+  CHECK(io::read_text(file) == "before after");
 }

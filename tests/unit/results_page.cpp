@@ -3,6 +3,8 @@
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 #include <png.h>
+#include <sys/stat.h>
+#include <zlib.h>
 
 #include <vector>
 
@@ -211,6 +213,44 @@ TEST_CASE("page: a large picture becomes a thumbnail, a small one stays as it is
   // PNG's header chunk (RFC 2083, 4.1.1) has width and height from byte 16 on; base64's characters
   // from the 20th are bytes 15 to 23: 52 00 00 | 00 06 00 | 00 00 04.
   CHECK(large.substr(22 + 20, 12) == "UgAAAAYAAAAE");
+}
+
+TEST_CASE("page: a picture that promises gigabytes, or never comes, is left out", "[unit][results]") {
+  TempFolder folder;
+  // A header and nothing behind it; RFC 2083, 4.1.1 and 3.4.
+  const auto big = [](std::uint32_t number) {
+    std::string bytes;
+    for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(number >> shift & 0xff);
+    return bytes;
+  };
+  const auto chunk = [&](const std::string& type, const std::string& data) {
+    const auto body = type + data;
+    const auto crc = ::crc32(0, reinterpret_cast<const unsigned char*>(body.data()), body.size());
+    return big(data.size()) + body + big(crc);
+  };
+  const auto header = [&](std::uint32_t width, std::uint32_t height) {
+    write_file(folder / "x.png", "\x89PNG\r\n\x1a\n" +
+                                     chunk("IHDR", big(width) + big(height) + std::string("\x10\x06\0\0\0", 5)) +
+                                     chunk("IDAT", std::string(16, '\0')) + chunk("IEND", ""));
+  };
+  std::string reason;
+  for (const auto& [width, height] : {std::pair{30'000u, 30'000u}, {1'000'000u, 1'000'000u}, {11'000u, 11'000u}}) {
+    header(width, height);
+    CHECK(png_data_uri(folder / "x.png", 512, reason).empty());
+    CHECK_THAT(reason, Catch::Contains("is not a PNG image") &&
+                           (Catch::Contains("more than 2^27 pixels") || Catch::Contains("promises more") ||
+                            Catch::Contains("limit")));
+  }
+  REQUIRE(::mkfifo((folder / "pipe.png").c_str(), 0600) == 0);
+  CHECK(png_data_uri(folder / "pipe.png", 512, reason).empty());
+  CHECK_THAT(reason, Catch::Contains("cannot be read: is a pipe"));
+  // What a file holds beside its pixels does not get into the page.
+  write_png(folder / "y.png", 4, 4);
+  auto bytes = read_file(folder / "y.png");
+  const auto clean = png_data_uri(folder / "y.png", 512, reason);
+  bytes.insert(33, chunk("tEXt", std::string("a\0", 2) + std::string(1000, 's')));
+  write_file(folder / "y.png", bytes);
+  CHECK(png_data_uri(folder / "y.png", 512, reason) == clean);
 }
 
 TEST_CASE("page: what failed and what is missing is shown with its reason", "[unit][results]") {
