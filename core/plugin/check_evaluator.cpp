@@ -114,7 +114,7 @@ class EvaluatorChecks {
       return std::string();
     });
     require(shapes.broken.empty(), shapes.broken,
-            "a size that cannot be should be refused with a dkdm::ConfigError that says which can");
+            "an unsupported size should be refused with a dkdm::ConfigError that says which can");
     require(spec_.has_value(), "none of the image sizes " + shapes.refused + " is taken: " + shapes.reason,
             "let it take one at its defaults, or give other parameters by --set");
     return "of " + std::to_string(images_) + " reference images of " + text_of(*spec_) +

@@ -124,7 +124,7 @@ class StudentChecks {
                            [&](const ImageSpec& spec) { return refusal(spec); });
     if (!shapes_.taken.empty()) spec_ = shapes_.taken.front();
     require(shapes_.broken.empty(), shapes_.broken,
-            "a size that cannot be should throw a dkdm::ConfigError that says which can");
+            "an unsupported size should throw a dkdm::ConfigError that says which can");
     require(spec_.has_value(), "channels x side: none of " + shapes_.refused + " is taken, nor a size "
             "that it names: " + shapes_.reason,
             "let it take one of them at its defaults, name one that it takes in the message, or give "

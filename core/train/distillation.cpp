@@ -117,7 +117,7 @@ ParamTable Distillation::chain_params() {
                                        "and in the KL term (both, the authors' code), in its steps "
                                        "alone (chain), or nowhere (none, the paper)")
               .one_of({"both", "chain", "none"}),
-          text("t0_term", "kl", "second term at t = 0: the KL of every other step (kl, the authors' "
+          text("t0_term", "kl", "second term at t = 0: the KL term, as at all other steps (kl, the authors' "
                                 "code), or the likelihood of the teacher's image (decoder)")
               .one_of({"kl", "decoder"})};
 }

@@ -32,7 +32,7 @@ ParamTable ImageMethod::params() {
                                  "(0 = noise prediction alone)")
               .between(0, 1e6),
           text("t0_term", "decoder", "bound at t = 0: likelihood of the image's grey levels (decoder, "
-                                     "the authors' code), or the KL of every other step (kl)")
+                                     "the authors' code), or the KL term, as at all other steps (kl)")
               .one_of({"decoder", "kl"})};
 }
 
