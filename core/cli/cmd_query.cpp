@@ -9,8 +9,6 @@
 
 namespace dkdm::cli {
 
-namespace po = boost::program_options;
-
 int cmd_query(const Arguments& args, Context& context) {
   Options options("query \"SELECT …\" [--format F]",
                   "Runs a read-only SQL query on the results database. There is a view for each table and\n"
@@ -19,9 +17,10 @@ int cmd_query(const Arguments& args, Context& context) {
                   "Real numbers are rounded in text and markdown, and complete in csv and json. Text fits\n"
                   "the terminal; into a pipe or a file every column is written.\n"
                   "`dkdm db schema --format markdown` describes every table, view and column.");
-  options.add()("examples", "print a question and its query for each view")(
-      "time-limit", po::value<double>()->default_value(60)->value_name("SECONDS"),
-      "stop a query that takes longer; 0 = no limit");
+  constexpr double kMostSeconds = 1e9;
+  options.add()("examples", "print a question and its query for each view");
+  options.add_real("time-limit", "SECONDS", 60, 0, kMostSeconds,
+                   "stop a query that takes longer; 0 = no limit");
   options.with_format().with_words(1);
   if (!options.parse(args)) return 0;
   if (options.has("examples")) {
@@ -37,9 +36,8 @@ int cmd_query(const Arguments& args, Context& context) {
   }
   if (options.words().empty()) options.misuse("query: which SELECT?");
   results::QueryLimits limits;
-  limits.seconds = options.get<double>("time-limit");
+  limits.seconds = options.real("time-limit");
   limits.stop = &stop_requested;
-  if (!(limits.seconds >= 0)) options.misuse("--time-limit: expected seconds, 0 or more");
   options.print(results::query(context.recorded_database(), options.words()[0], limits));
   return 0;
 }
