@@ -146,6 +146,8 @@ void inspect_unrecorded(SQLite::Database& db, const fs::path& root, Inspection& 
   for (const auto& artifact : list_artifacts(root)) {
     if (artifact.set_aside()) continue;
     ++count;
+    // A prepared reference may be of `dkdm eval` or `dkdm ref`, which need no database.
+    if (artifact.kind == "evaluator") continue;
     known.reset();
     known.bind(1, artifact.path);
     if (known.executeStep() || !damage_of(root, artifact, false).empty()) continue;
@@ -206,12 +208,13 @@ void record_finished(SQLite::Database& db, const fs::path& root, std::int64_t ru
     if (name == "evaluate" || name == "course") insert_metrics(db, run, read_metrics(root, artifact));
   }
   const std::int64_t pid = getpid();
+  const double now = unix_seconds();
   execute(db,
-          "INSERT INTO attempts (run, environment, host, pid, process, started, ended, status, "
-          "message) SELECT run, environment, ?, ?, ?, ?, ?, 'done', "
-          "'recorded from its artifacts by dkdm db check' FROM attempts WHERE run = ? "
+          "INSERT INTO attempts (run, environment, host, pid, process, started, started_iso, ended, "
+          "ended_iso, status, message) SELECT run, environment, ?1, ?2, ?3, ?4, ?5, ?4, ?5, 'done', "
+          "'recorded from its artifacts by dkdm db check' FROM attempts WHERE run = ?6 "
           "ORDER BY id DESC LIMIT 1",
-          host_name(), pid, process_token(pid), unix_seconds(), unix_seconds(), run);
+          host_name(), pid, process_token(pid), now, iso_time(now), run);
 }
 
 void inspect_finished(SQLite::Database& db, const fs::path& root, Inspection& out) {

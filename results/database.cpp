@@ -9,7 +9,10 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cmath>
+#include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <random>
 #include <system_error>
 #include <thread>
@@ -170,6 +173,22 @@ void throw_store_error(const std::filesystem::path& file, SQLite::Database* sqli
 double unix_seconds() {
   using namespace std::chrono;
   return duration<double>(system_clock::now().time_since_epoch()).count();
+}
+
+std::string iso_time(double seconds) {
+  const auto whole = std::floor(seconds);
+  auto milliseconds = static_cast<int>(std::lround((seconds - whole) * 1000));
+  auto time = static_cast<std::time_t>(whole);
+  if (milliseconds == 1000) {
+    milliseconds = 0;
+    ++time;
+  }
+  std::tm parts{};
+  if (gmtime_r(&time, &parts) == nullptr) return "";
+  std::array<char, 64> text{};
+  const auto length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &parts);
+  std::snprintf(text.data() + length, text.size() - length, ".%03dZ", milliseconds);
+  return text.data();
 }
 
 Database::Database(std::filesystem::path file, OpenMode mode, int busy_timeout_ms)

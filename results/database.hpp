@@ -24,7 +24,7 @@ namespace dkdm::results {
 
 // In the file's header: what makes it ours, and the schema it has.
 constexpr std::int64_t kApplicationId = 0x646b646d;  // "dkdm"
-constexpr std::int64_t kSchemaVersion = 3;
+constexpr std::int64_t kSchemaVersion = 4;
 
 enum class OpenMode { read, write };
 
@@ -141,5 +141,8 @@ std::unique_ptr<SQLite::Database> open_frozen(const std::filesystem::path& file)
 void copy_database(const std::filesystem::path& file, const std::filesystem::path& copy);
 
 double unix_seconds();
+// Unix seconds in ISO 8601, UTC, with milliseconds: "2026-11-28T15:04:05.250Z"; what SQL has as
+// strftime('%Y-%m-%dT%H:%M:%fZ', seconds, 'unixepoch').
+std::string iso_time(double seconds);
 
 }  // namespace dkdm::results

@@ -6,7 +6,8 @@ const std::vector<QueryExample>& query_examples() {
   static const std::vector<QueryExample> kExamples = {
       {"table2", "Each method's FID beside the paper's, over seeds:",
        "SELECT experiment, label, avg(fid) AS fid, count(*) AS seeds, published_fid FROM table2 "
-       "GROUP BY experiment, row, protocol, sample_count, weights ORDER BY experiment, row_order"},
+       "WHERE asked = 1 GROUP BY experiment, row, variant, protocol, sample_count, weights "
+       "ORDER BY experiment, row_order"},
       {"table3", "FID and sFID of the latent-space methods:",
        "SELECT experiment, label, seed, fid, sfid, published_fid, published_sfid FROM table3"},
       {"table4", "What the synthetic sets cost, in teacher evaluations and hours:",
@@ -17,24 +18,36 @@ const std::vector<QueryExample>& query_examples() {
        "GROUP BY teacher, student, method ORDER BY teacher, student, fid"},
       {"figure4a", "FID along the training of each method, mean over seeds:",
        "SELECT experiment, method, step, avg(fid) AS fid FROM figure4a "
-       "GROUP BY experiment, method, step"},
+       "WHERE asked = 1 GROUP BY experiment, method, variant, step"},
       {"figure4a", "The first step at which a method came below an FID of 10:",
        "SELECT experiment, label, seed, min(step) AS step FROM figure4a WHERE fid < 10 "
-       "GROUP BY experiment, row, seed"},
+       "GROUP BY experiment, row, variant, seed"},
       {"figure4b", "The last FID of every rho:",
        "SELECT experiment, rho, seed, max(step) AS step, fid FROM figure4b "
-       "GROUP BY experiment, rho, seed"},
+       "GROUP BY experiment, rho, variant, seed"},
       {"cells", "Everything that was evaluated by one protocol, best first:",
        "SELECT experiment, label, seed, fid FROM cells WHERE protocol LIKE 'classifier%' "
        "ORDER BY protocol, fid"},
       {"leaderboard", "The best student of each experiment by FID:",
-       "SELECT experiment, label, mean, seeds FROM leaderboard WHERE metric = 'fid' AND place = 1"},
+       "SELECT experiment, label, variant, mean, seeds FROM leaderboard "
+       "WHERE metric = 'fid' AND place = 1"},
       {"latest_metrics", "All values of one run:",
        "SELECT name, value, protocol, sample_count, step, weights FROM latest_metrics WHERE run = 1"},
-      {"latest_runs", "How many seeds of each row are done:",
-       "SELECT experiment, row, count(*) AS seeds FROM latest_runs GROUP BY experiment, row"},
-      {"run_status", "What is running, where, and for how long:",
-       "SELECT run, experiment, row, seed, host, pid, seconds / 3600 AS hours FROM run_status "
+      {"latest_runs", "How many seeds of each row and configuration are done:",
+       "SELECT experiment, row, variant, count(DISTINCT seed) AS seeds FROM latest_runs "
+       "GROUP BY experiment, row, variant"},
+      {"asked", "What the last command of each experiment asked for and is not done:",
+       "SELECT a.experiment, a.row, a.seed, a.command FROM asked a LEFT JOIN latest_runs l "
+       "ON l.experiment = a.experiment AND l.row = a.row AND l.seed = a.seed AND l.key = a.key "
+       "WHERE l.run IS NULL"},
+      {"variants", "Configurations of each row; `dkdm runs diff` says what two of them differ in:",
+       "SELECT experiment, row, variant, seeds, newest_run, asked FROM variants"},
+      {"training_fid", "FID along the training of everything that was evaluated on its way:",
+       "SELECT experiment, row, variant, seed, step, fid FROM training_fid ORDER BY run, step"},
+      {"run_plugins", "The plugins of each run, with their versions:",
+       "SELECT run, kind, name, version FROM run_plugins ORDER BY run, kind"},
+      {"run_status", "What is running, where, and since when:",
+       "SELECT run, experiment, row, seed, host, pid, started_iso FROM run_status "
        "WHERE status = 'running'"},
       {"failures", "What went wrong, newest first:",
        "SELECT run, experiment, row, seed, status, stage, message FROM failures "
@@ -52,7 +65,7 @@ const std::vector<QueryExample>& query_examples() {
        "sum(flops) FILTER (WHERE stage = 'train') / 1e15 AS train, "
        "sum(flops) FILTER (WHERE stage = 'sample') / 1e15 AS sampled FROM costs GROUP BY run"},
       {"settings", "FID by learning rate, whatever experiment it was set in:",
-       "SELECT s.value AS lr, c.experiment, c.row, c.seed, c.fid FROM settings s "
+       "SELECT s.number AS lr, c.experiment, c.row, c.seed, c.fid FROM settings s "
        "JOIN cells c ON c.run = s.run WHERE s.key = 'train.lr' ORDER BY c.protocol, lr"},
       {"curves", "The training loss of one run:",
        "SELECT step, value FROM curves JOIN stages ON stage_key = key "

@@ -20,20 +20,23 @@ struct Step {
 };
 
 // In this order what a row refers to is there before it. `taken` has the runs to take, theirs and, when
-// they are there, ours; `taken_keys` the stage keys; `present` the artifacts that are on this disk: others
+// they are there, ours; `taken_keys` the stage keys; `taken_requests` the commands; `present` the artifacts that are on this disk: others
 // are not recorded, nobody could find them here.
 const std::vector<Step>& steps() {
   static const std::vector<Step> kSteps = {
       {"experiments",
        "INSERT INTO experiments (name, title, table_shape, published_section, scale, file) "
        "SELECT name, title, table_shape, published_section, scale, file FROM other.experiments "
-       "WHERE id IN (SELECT experiment FROM other.runs JOIN taken ON theirs = id) ORDER BY id "
+       "WHERE id IN (SELECT experiment FROM other.runs JOIN taken ON theirs = id UNION "
+       "SELECT experiment FROM other.requests WHERE id IN taken_requests) ORDER BY id "
        "ON CONFLICT DO NOTHING"},
       {"runs",
-       "INSERT INTO runs (uid, experiment, key, row, label, row_order, seed, method, student, "
-       "teacher, dataset, evaluator, published_row, parameters, created, config) "
-       "SELECT r.uid, e.id, r.key, r.row, r.label, r.row_order, r.seed, r.method, r.student, "
-       "r.teacher, r.dataset, r.evaluator, r.published_row, r.parameters, r.created, r.config "
+       "INSERT INTO runs (uid, experiment, key, samples, variant, row, label, row_order, seed, "
+       "method, student, teacher, teacher_key, dataset, evaluator, published_row, parameters, "
+       "created, created_iso, config) "
+       "SELECT r.uid, e.id, r.key, r.samples, r.variant, r.row, r.label, r.row_order, r.seed, "
+       "r.method, r.student, r.teacher, r.teacher_key, r.dataset, r.evaluator, r.published_row, "
+       "r.parameters, r.created, r.created_iso, r.config "
        "FROM other.runs r JOIN taken t ON t.theirs = r.id "
        "JOIN other.experiments o ON o.id = r.experiment "
        "JOIN main.experiments e ON e.name = o.name AND e.title = o.title AND "
@@ -41,9 +44,37 @@ const std::vector<Step>& steps() {
        "e.scale = o.scale AND e.file = o.file WHERE true ORDER BY r.id ON CONFLICT DO NOTHING"},
       {"", "UPDATE taken SET ours = (SELECT m.id FROM main.runs m JOIN other.runs o ON "
            "o.uid = m.uid WHERE o.id = theirs)"},
+      // A row and seed that has a pinned run here keeps it.
+      {"pins",
+       "INSERT INTO pins (run, note, pinned, pinned_iso) SELECT t.ours, p.note, p.pinned, "
+       "p.pinned_iso FROM other.pins p JOIN taken t ON t.theirs = p.run "
+       "JOIN main.runs r ON r.id = t.ours JOIN main.experiments e ON e.id = r.experiment "
+       "WHERE NOT EXISTS (SELECT 1 FROM main.pins m JOIN main.runs o ON o.id = m.run "
+       "JOIN main.experiments x ON x.id = o.experiment WHERE x.name = e.name AND o.row = r.row AND "
+       "o.seed = r.seed) ON CONFLICT DO NOTHING"},
+      {"configs",
+       "INSERT INTO configs (config) SELECT config FROM other.configs WHERE id IN (SELECT config "
+       "FROM other.request_cells WHERE request IN taken_requests) ORDER BY id "
+       "ON CONFLICT DO NOTHING"},
+      {"requests",
+       "INSERT INTO requests (uid, experiment, command, host, recorded, recorded_iso) "
+       "SELECT q.uid, e.id, q.command, q.host, q.recorded, q.recorded_iso FROM other.requests q "
+       "JOIN other.experiments o ON o.id = q.experiment "
+       "JOIN main.experiments e ON e.name = o.name AND e.title = o.title AND "
+       "e.table_shape = o.table_shape AND e.published_section = o.published_section AND "
+       "e.scale = o.scale AND e.file = o.file WHERE q.id IN taken_requests ORDER BY q.id "
+       "ON CONFLICT DO NOTHING"},
+      {"request_cells",
+       "INSERT INTO request_cells (request, position, row, label, row_order, seed, key, samples, "
+       "variant, method, published_row, config) SELECT m.id, c.position, c.row, c.label, "
+       "c.row_order, c.seed, c.key, c.samples, c.variant, c.method, c.published_row, k.id "
+       "FROM other.request_cells c JOIN other.requests q ON q.id = c.request "
+       "JOIN main.requests m ON m.uid = q.uid JOIN other.configs o ON o.id = c.config "
+       "JOIN main.configs k ON k.config = o.config WHERE q.id IN taken_requests "
+       "ON CONFLICT DO NOTHING"},
       {"settings",
-       "INSERT INTO settings (run, key, value) SELECT ours, key, value FROM other.settings "
-       "JOIN taken ON theirs = run WHERE true ON CONFLICT DO NOTHING"},
+       "INSERT INTO settings (run, key, value, number) SELECT ours, key, value, number "
+       "FROM other.settings JOIN taken ON theirs = run WHERE true ON CONFLICT DO NOTHING"},
       {"environments",
        "INSERT INTO environments (host, os, cpu, cpu_features, gpu, libtorch, compiler, "
        "dkdm_version, git_revision, git_dirty, cores, threads, memory_bytes) "
@@ -53,16 +84,16 @@ const std::vector<Step>& steps() {
        "ORDER BY id ON CONFLICT DO NOTHING"},
       // An attempt that was under way, or given up for dead, when this file was copied has since ended.
       {"attempts (ends)",
-       "UPDATE main.attempts SET ended = o.ended, status = o.status, stage = o.stage, "
+       "UPDATE main.attempts SET ended = o.ended, ended_iso = o.ended_iso, status = o.status, stage = o.stage, "
        "message = o.message FROM other.attempts o JOIN taken t ON t.theirs = o.run "
        "WHERE main.attempts.run = t.ours AND main.attempts.host = o.host AND "
        "main.attempts.pid = o.pid AND main.attempts.started = o.started AND "
        "(main.attempts.ended IS NULL AND o.ended IS NOT NULL OR "
        "main.attempts.status = 'running' AND o.status <> 'running')"},
       {"attempts",
-       "INSERT INTO attempts (run, environment, host, pid, process, started, ended, status, stage, "
-       "message) SELECT t.ours, e.id, a.host, a.pid, a.process, a.started, a.ended, a.status, "
-       "a.stage, a.message FROM other.attempts a JOIN taken t ON t.theirs = a.run "
+       "INSERT INTO attempts (run, environment, host, pid, process, started, started_iso, ended, "
+       "ended_iso, status, stage, message) SELECT t.ours, e.id, a.host, a.pid, a.process, "
+       "a.started, a.started_iso, a.ended, a.ended_iso, a.status, a.stage, a.message FROM other.attempts a JOIN taken t ON t.theirs = a.run "
        "JOIN other.environments o ON o.id = a.environment "
        "JOIN main.environments e ON e.host = o.host AND e.os = o.os AND e.cpu = o.cpu AND "
        "e.cpu_features = o.cpu_features AND e.gpu = o.gpu AND e.libtorch = o.libtorch AND "
@@ -85,12 +116,13 @@ const std::vector<Step>& steps() {
        "p.name = o.name AND p.version = o.version AND p.summary = o.summary AND "
        "p.file = o.file WHERE true ON CONFLICT DO NOTHING"},
       {"stages",
-       "INSERT INTO stages (run, name, key, plugin, status, started, elapsed_s, artifact, bytes, "
-       "steps, teacher_evaluations, flops, peak_bytes, error) SELECT t.ours, name, key, plugin, status, "
-       "started, elapsed_s, artifact, bytes, steps, teacher_evaluations, flops, peak_bytes, error "
+       "INSERT INTO stages (run, name, key, plugin, status, started, started_iso, elapsed_s, "
+       "artifact, bytes, steps, teacher_evaluations, flops, peak_bytes, error) SELECT t.ours, name, "
+       "key, plugin, status, started, started_iso, elapsed_s, artifact, bytes, steps, teacher_evaluations, flops, peak_bytes, error "
        "FROM other.stages JOIN taken t ON t.theirs = run WHERE true "
        "ON CONFLICT (run, name) DO UPDATE SET key = excluded.key, plugin = excluded.plugin, "
-       "status = excluded.status, started = excluded.started, elapsed_s = excluded.elapsed_s, "
+       "status = excluded.status, started = excluded.started, "
+       "started_iso = excluded.started_iso, elapsed_s = excluded.elapsed_s, "
        "artifact = excluded.artifact, bytes = excluded.bytes, steps = excluded.steps, "
        "teacher_evaluations = excluded.teacher_evaluations, flops = excluded.flops, "
        "peak_bytes = excluded.peak_bytes, "
@@ -102,16 +134,17 @@ const std::vector<Step>& steps() {
        "ON CONFLICT DO NOTHING"},
       {"metrics",
        "INSERT INTO metrics (run, name, value, higher_is_better, unit, protocol, reference, "
-       "sample_count, step, seed, weights, recorded) SELECT t.ours, name, value, "
-       "higher_is_better, unit, protocol, reference, sample_count, step, seed, weights, recorded "
+       "sample_count, step, seed, weights, recorded, recorded_iso) SELECT t.ours, name, value, "
+       "higher_is_better, unit, protocol, reference, sample_count, step, seed, weights, recorded, "
+       "recorded_iso "
        "FROM other.metrics m JOIN taken t ON t.theirs = m.run WHERE true ORDER BY m.id "
        "ON CONFLICT DO NOTHING"},
       {"curves",
        "INSERT INTO curves (stage_key, name, step, value) SELECT stage_key, name, step, value "
        "FROM other.curves WHERE stage_key IN taken_keys ON CONFLICT DO NOTHING"},
       {"artifacts",
-       "INSERT INTO artifacts (key, kind, path, sha256, bytes, recorded) SELECT key, kind, path, "
-       "sha256, bytes, recorded FROM other.artifacts o WHERE key IN taken_keys AND "
+       "INSERT INTO artifacts (key, kind, path, sha256, bytes, recorded, recorded_iso) SELECT key, "
+       "kind, path, sha256, bytes, recorded, recorded_iso FROM other.artifacts o WHERE key IN taken_keys AND "
        "path IN present AND NOT EXISTS (SELECT 1 FROM main.artifacts m WHERE m.path = o.path) ORDER BY id"}};
   return kSteps;
 }
@@ -146,8 +179,11 @@ std::vector<std::string> row_conflicts(SQLite::Database& db) {
 void take(SQLite::Database& db, std::int64_t run) {
   db.exec("CREATE TEMP TABLE taken (theirs INTEGER PRIMARY KEY, ours INTEGER);"
           "CREATE TEMP TABLE taken_keys (key TEXT PRIMARY KEY) WITHOUT ROWID;"
+          "CREATE TEMP TABLE taken_requests (id INTEGER PRIMARY KEY);"
           "CREATE TEMP TABLE present (path TEXT PRIMARY KEY) WITHOUT ROWID");
   execute(db, "INSERT INTO taken SELECT id, NULL FROM other.runs WHERE ?1 IN (0, id)", run);
+  // One run goes without the commands that asked for others too.
+  execute(db, "INSERT INTO taken_requests SELECT id FROM other.requests WHERE ?1 = 0", run);
   execute(db,
           "INSERT INTO taken_keys SELECT key FROM other.stages JOIN taken ON theirs = run "
           "UNION SELECT key FROM other.runs JOIN taken ON theirs = id "
@@ -162,7 +198,7 @@ void add_rows(SQLite::Database& db, MergeReport& report) {
     const auto changed = db.exec(step.sql);
     if (!step.table.empty()) report.added.emplace_back(step.table, changed);
   }
-  db.exec("DROP TABLE taken; DROP TABLE taken_keys; DROP TABLE present");
+  db.exec("DROP TABLE taken; DROP TABLE taken_keys; DROP TABLE taken_requests; DROP TABLE present");
 }
 
 // The source as a database of the present schema that nobody writes, and the root of its artifacts.

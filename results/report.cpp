@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "dkdm/error.hpp"
 #include "results/report_data.hpp"
@@ -25,12 +26,13 @@ constexpr int kTitleWidth = 120;
 std::string render_plain(const std::vector<ReportTable>& tables, Format format,
                          const ReportOptions& options) {
   std::string out;
-  for (const auto& report_table : tables) {
-    auto table = display_table(report_table);
-    table.title = caption_of(report_table);
+  for (const auto& group : side_by_side(tables)) {
+    auto table = display_table(group);
+    table.title = caption_of(group);
     out += (out.empty() ? "" : "\n") + table.render(format, options.colour, options.columns);
-    if (!report_table.notes.empty()) out += "\n";
-    for (const auto& note : report_table.notes) {
+    const auto notes = notes_of(group);
+    if (!notes.empty()) out += "\n";
+    for (const auto& note : notes) {
       if (format == Format::markdown) {
         out += "- " + markdown_text(note) + "\n";
         continue;
@@ -103,26 +105,117 @@ std::string estimate_text(const Estimate& value, int decimals) {
   return value.std ? mean + " ± " + fixed(*value.std, decimals) : mean;
 }
 
-std::string caption_of(const ReportTable& table) {
-  const auto title = shortened(table.title, kTitleWidth);
-  if (table.sample_count == 0) return title + ": not evaluated yet";
-  auto text = title + ": " + table.protocol + ", " + std::to_string(table.sample_count) +
-              " samples, " + table.weights + " weights";
-  if (!table.reference.empty()) text += ", reference " + abbreviated(table.reference);
+std::vector<TableGroup> side_by_side(const std::vector<ReportTable>& tables) {
+  std::vector<TableGroup> groups;
+  for (const auto& table : tables) {
+    if (groups.empty() || groups.back().front()->experiment != table.experiment) groups.emplace_back();
+    groups.back().push_back(&table);
+  }
+  return groups;
+}
+
+std::vector<std::vector<const ReportLine*>> lines_of(const TableGroup& group) {
+  std::map<std::size_t, std::vector<const ReportLine*>> places;
+  for (std::size_t i = 0; i < group.size(); ++i) {
+    for (const auto& line : group[i]->lines) {
+      auto& lines = places[line.place];
+      lines.resize(group.size());
+      lines[i] = &line;
+    }
+  }
+  std::vector<std::vector<const ReportLine*>> out;
+  for (auto& [place, lines] : places) out.push_back(std::move(lines));
+  return out;
+}
+
+std::vector<std::string> notes_of(const TableGroup& group) {
+  std::vector<std::string> notes;
+  for (const auto* table : group) {
+    for (const auto& note : table->notes) {
+      if (std::find(notes.begin(), notes.end(), note) == notes.end()) notes.push_back(note);
+    }
+  }
+  return notes;
+}
+
+namespace {
+
+// "[A] " before what belongs to the first of several ways of evaluating.
+std::string mark(const TableGroup& group, std::size_t index) {
+  if (group.size() == 1) return "";
+  const auto letter = index < 26 ? std::string(1, static_cast<char>('A' + index))
+                                 : std::to_string(index + 1);
+  return "[" + letter + "] ";
+}
+
+// Of every line the first table that has it: for what does not depend on the evaluator.
+const ReportLine& any_of_line(const std::vector<const ReportLine*>& lines) {
+  return **std::find_if(lines.begin(), lines.end(), [](const auto* line) { return line != nullptr; });
+}
+
+Cell value_cell(const Estimate& value, const std::string& name, std::size_t runs) {
+  Cell cell(estimate_text(value, metric_decimals(name)));
+  if (value.count != static_cast<int>(runs)) {
+    *cell.text += " (n = " + std::to_string(value.count) + ")";
+  }
+  cell.strong = value.best;
+  cell.fault = !std::isfinite(value.mean);
+  return cell;
+}
+
+const Estimate* estimate_of(const ReportLine* line, const std::string& name) {
+  if (line == nullptr) return nullptr;
+  const auto found = line->metrics.find(name);
+  return found == line->metrics.end() ? nullptr : &found->second;
+}
+
+}  // namespace
+
+std::string caption_of(const TableGroup& group) {
+  auto text = shortened(group.front()->title, kTitleWidth) + ": ";
+  if (group.front()->sample_count == 0) return text + "not evaluated yet";
+  for (std::size_t i = 0; i < group.size(); ++i) {
+    const auto& table = *group[i];
+    text += (i > 0 ? "; " : "") + mark(group, i) + table.protocol + ", " +
+            std::to_string(table.sample_count) + " samples, " + table.weights + " weights";
+    if (!table.reference.empty()) text += ", reference " + abbreviated(table.reference);
+  }
   return text;
 }
 
-Table display_table(const ReportTable& source) {
-  const auto published = published_metrics(source);
-  const bool compares = compares_with_paper(source);
-  const bool several_seeds = std::any_of(source.lines.begin(), source.lines.end(),
-                                         [](const auto& line) { return line.runs.size() > 1; });
+Table display_table(const TableGroup& group) {
+  const auto lines = lines_of(group);
+  std::vector<std::string> published;  // of every table: the paper's values are the row's
+  for (const auto* table : group) {
+    for (const auto& name : published_metrics(*table)) {
+      if (std::find(published.begin(), published.end(), name) == published.end()) {
+        published.push_back(name);
+      }
+    }
+  }
+  const auto comparable = std::find_if(group.begin(), group.end(), [](const auto* table) {
+    return compares_with_paper(*table);
+  });
+  const bool compares = comparable != group.end();
+  const auto seeds_of = [](const std::vector<const ReportLine*>& line) {
+    std::size_t seeds = 0;
+    for (const auto* part : line) {
+      if (part != nullptr) seeds = std::max(seeds, part->runs.size());
+    }
+    return seeds;
+  };
+  const bool several_seeds = std::any_of(lines.begin(), lines.end(),
+                                         [&](const auto& line) { return seeds_of(line) > 1; });
   Table table;
   table.columns.push_back({"Method"});
   const auto add_column = [&](const std::string& title) {
     table.columns.push_back({title, Align::right});
   };
-  for (const auto& name : source.metrics) add_column(metric_column(source, name));
+  for (std::size_t i = 0; i < group.size(); ++i) {
+    for (const auto& name : group[i]->metrics) {
+      add_column(mark(group, i) + metric_column(*group[i], name));
+    }
+  }
   for (const auto& name : published) {
     add_column("paper " + metric_title(name) + (compares ? " (Δ)" : ""));
   }
@@ -130,43 +223,35 @@ Table display_table(const ReportTable& source) {
   add_column("Training (s)");
   if (several_seeds) add_column("Seeds");
 
-  for (const auto& line : source.lines) {
+  for (const auto& parts : lines) {
     auto& row = table.rows.emplace_back();
+    const auto& line = any_of_line(parts);
     row.emplace_back(shortened(line.label, kLabelWidth));
-    const auto estimate_of = [&](const std::string& name) {
-      const auto found = line.metrics.find(name);
-      return found == line.metrics.end() ? nullptr : &found->second;
-    };
-    const auto paper_of = [&](const std::string& name) {
-      const auto found = line.published.find(name);
-      return found == line.published.end() ? nullptr : &found->second;
-    };
-    for (const auto& name : source.metrics) {
-      auto& cell = row.emplace_back("—");
-      if (const auto* value = estimate_of(name)) {
-        cell.text = estimate_text(*value, metric_decimals(name));
-        if (value->count != static_cast<int>(line.runs.size())) {
-          *cell.text += " (n = " + std::to_string(value->count) + ")";
+    for (std::size_t i = 0; i < group.size(); ++i) {
+      for (const auto& name : group[i]->metrics) {
+        auto& cell = row.emplace_back("—");
+        if (const auto* value = estimate_of(parts[i], name)) {
+          cell = value_cell(*value, name, parts[i]->runs.size());
+        } else if (seeds_of(parts) == 0 && row.size() == 2) {
+          cell.text = line.status;  // the reason is in the notes
+          cell.fault = line.status != "not run" && line.status != "running";
         }
-        cell.strong = value->best;
-        cell.fault = !std::isfinite(value->mean);
-      } else if (line.runs.empty() && &name == &source.metrics.front()) {
-        cell.text = line.status;  // the reason is in the notes
-        cell.fault = line.status != "not run" && line.status != "running";
       }
     }
     for (const auto& name : published) {
-      const double* paper = paper_of(name);
-      auto& cell = row.emplace_back(paper == nullptr ? "—" : fixed(*paper, metric_decimals(name)));
-      const Estimate* ours = estimate_of(name);
-      if (compares && paper != nullptr && ours != nullptr && std::isfinite(ours->mean)) {
-        *cell.text += " (" + with_sign(ours->mean - *paper, metric_decimals(name)) + ")";
+      const auto paper = line.published.find(name);
+      const bool stated = paper != line.published.end();
+      auto& cell = row.emplace_back(stated ? fixed(paper->second, metric_decimals(name)) : "—");
+      if (!compares || !stated) continue;
+      const auto* ours = estimate_of(parts[static_cast<std::size_t>(comparable - group.begin())], name);
+      if (ours != nullptr && std::isfinite(ours->mean)) {
+        *cell.text += " (" + with_sign(ours->mean - paper->second, metric_decimals(name)) + ")";
       }
     }
     row.push_back(line.parameters > 0 ? count_text(static_cast<double>(line.parameters)) : "—");
     row.push_back(line.train_seconds ? fixed(*line.train_seconds, *line.train_seconds < 10 ? 1 : 0)
                                      : "—");
-    if (several_seeds) row.push_back(std::to_string(line.runs.size()));
+    if (several_seeds) row.push_back(std::to_string(seeds_of(parts)));
   }
   return table;
 }
@@ -174,7 +259,7 @@ Table display_table(const ReportTable& source) {
 std::string report(const std::filesystem::path& file, const std::vector<std::string>& experiments,
                    const ReportOptions& options) {
   const auto depth = options.format == ReportFormat::html ? Depth::figures : Depth::table;
-  const auto tables = gather(file, experiments, options.expected, depth);
+  const auto tables = gather(file, experiments, options.choice, depth);
   switch (options.format) {
     case ReportFormat::text: return render_plain(tables, Format::text, options);
     case ReportFormat::markdown: return render_plain(tables, Format::markdown, options);

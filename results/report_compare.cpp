@@ -35,6 +35,8 @@ ReportTable table_from(const Json& json) {
   for (const auto& row : json.at("rows")) {
     auto& line = table.lines.emplace_back();
     line.row = row.at("row");
+    line.variant = row.value("variant", "");
+    line.setting = row.value("setting", "");
     line.status = row.at("status");
     for (const auto& [name, value] : row.at("metrics").items()) {
       auto& estimate = line.metrics[name];
@@ -77,6 +79,11 @@ struct Entry {
 
 using Name = std::tuple<std::string, std::string, std::string>;  // experiment, row, metric
 
+// Lines of one row are told apart by their settings.
+std::string name_of(const ReportLine& line) {
+  return line.setting.empty() ? line.row : line.row + " (" + line.setting + ")";
+}
+
 
 // The first thing that keeps two values from being compared; "" when nothing does.
 std::string obstacle(const ReportTable& here, const ReportTable& there) {
@@ -112,7 +119,7 @@ class Comparer {
       for (const auto& table : *side) {
         for (const auto& line : table.lines) {
           for (const auto& [metric, value] : line.metrics) {
-            const Name name{table.experiment, line.row, metric};
+            const Name name{table.experiment, name_of(line), metric};
             if (seen_.insert(name).second) names.push_back(name);
           }
         }
@@ -129,7 +136,7 @@ class Comparer {
     for (const auto& table : tables) {
       if (table.experiment != experiment) continue;
       for (const auto& line : table.lines) {
-        if (line.row != row) continue;
+        if (name_of(line) != row) continue;
         const auto value = line.metrics.find(metric);
         entries.push_back({&table, &line, value == line.metrics.end() ? nullptr : &value->second});
       }
@@ -238,7 +245,7 @@ class Comparer {
 
 Comparison compare_reports(const std::filesystem::path& file,
                            const std::vector<std::string>& experiments,
-                           const std::vector<ExpectedRow>& expected,
+                           const ReportChoice& choice,
                            const std::filesystem::path& other, const Tolerance& tolerance) {
   auto there = load_other(other);
   if (!experiments.empty()) {
@@ -247,7 +254,7 @@ Comparison compare_reports(const std::filesystem::path& file,
     };
     there.erase(std::remove_if(there.begin(), there.end(), unasked), there.end());
   }
-  const auto here = gather(file, experiments, expected, Depth::table);
+  const auto here = gather(file, experiments, choice, Depth::table);
   return Comparer(here, there, tolerance).run();
 }
 

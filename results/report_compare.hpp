@@ -33,7 +33,7 @@ struct Comparison {
 // DataError when `other` does not exist, StoreError when a database cannot be read.
 Comparison compare_reports(const std::filesystem::path& file,
                            const std::vector<std::string>& experiments,
-                           const std::vector<ExpectedRow>& expected,
+                           const ReportChoice& choice,
                            const std::filesystem::path& other, const Tolerance& tolerance = {});
 
 }  // namespace dkdm::results

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "results/report_data.hpp"
+#include "results/report_lines.hpp"
 #include "results/report_source.hpp"
 
 namespace dkdm::results {
@@ -30,63 +31,23 @@ std::string reason_of(const Run& run) {
   return run.status + where + what;
 }
 
-// All that is on record of one row: for each seed the run that counts and the newest one.
-struct RowRecord {
-  ExpectedRow row;
-  bool teacher = false;
-  std::int64_t parameters = 0, order = 0;
-  std::map<std::int64_t, const Run*> done, newest;
-};
-
-std::vector<RowRecord> group_rows(const std::vector<Run>& runs, const std::string& experiment,
-                                  const std::vector<ExpectedRow>& expected) {
-  std::vector<RowRecord> rows;
-  bool listed = false;
-  for (const auto& row : expected) {
-    if (row.experiment != experiment) continue;
-    rows.push_back({row, false, 0, 0, {}, {}});
-    listed = true;
-  }
-  for (const auto& run : runs) {
-    auto found = std::find_if(rows.begin(), rows.end(),
-                              [&](const RowRecord& r) { return r.row.row == run.row; });
-    if (found == rows.end()) {
-      if (listed) continue;
-      rows.push_back({{experiment, run.row, "", "", ""}, false, 0, 0, {}, {}});
-      found = std::prev(rows.end());
-    }
-    if (!listed) {
-      found->row = {experiment, run.row, run.label, run.published_section, run.published_row};
-    }
-    found->teacher = run.method.empty();
-    found->parameters = run.parameters;
-    found->order = run.row_order;
-    found->newest[run.seed] = &run;
-    if (run.status == "done") found->done[run.seed] = &run;
-  }
-  if (!listed) {
-    std::stable_sort(rows.begin(), rows.end(),
-                     [](const RowRecord& a, const RowRecord& b) { return a.order < b.order; });
-  }
-  return rows;
-}
-
 // The leading metric by step, over the seeds that were evaluated there.
-std::vector<ProgressPoint> progress_of(const RowRecord& record, const Conditions& conditions,
+std::vector<ProgressPoint> progress_of(const LineRecord& record, const Conditions& conditions,
                                        const std::string& leading) {
   struct Values {
     std::map<std::int64_t, double> by_seed;
     std::vector<double> teacher_evaluations;
   };
   std::map<std::int64_t, Values> steps;
-  for (const auto& [seed, run] : record.done) {
-    const auto measured = run->metrics.find(conditions);
-    if (measured == run->metrics.end()) continue;
-    for (const auto& metric : measured->second) {
+  for (const auto& [seed, cell] : record.cells) {
+    const auto measured = cell.values.find(conditions);
+    if (measured == cell.values.end()) continue;
+    for (const auto& metric : measured->second.list) {
       if (metric.name != leading || !std::isfinite(metric.value)) continue;
       auto& values = steps[metric.step];
       if (values.by_seed.insert_or_assign(seed, metric.value).second) {
-        values.teacher_evaluations.push_back(run->teacher_evaluations(metric.step));
+        values.teacher_evaluations.push_back(
+            measured->second.run->teacher_evaluations(metric.step));
       }
     }
   }
@@ -114,26 +75,40 @@ ReportRun report_run(SQLite::Database& db, const Run& run, bool counts, bool wit
   return out;
 }
 
-ReportLine line_of(const RowRecord& record, const Conditions& conditions) {
+// "Dynamic (method.rho = 0.1)" where the row has several lines.
+std::string label_of(const LineRecord& record) {
+  const auto label = record.row.label.empty() ? record.row.row : record.row.label;
+  return record.setting.empty() ? label : label + " (" + record.setting + ")";
+}
+
+ReportLine line_of(const LineRecord& record, std::size_t place, const Conditions& conditions) {
   ReportLine line;
+  line.place = place;
   line.row = record.row.row;
-  line.label = record.row.label.empty() ? record.row.row : record.row.label;
-  line.teacher = record.teacher;
-  line.parameters = record.parameters;
+  line.variant = record.row.variant;
+  line.setting = record.setting;
+  line.label = label_of(record);
+  line.teacher = record.row.method.empty();
   std::map<std::string, std::vector<double>> values;
   std::vector<double> seconds;
-  for (const auto& [seed, run] : record.done) {
-    const auto measured = run->metrics.find(conditions);
-    if (measured == run->metrics.end()) continue;
+  for (const auto& [seed, cell] : record.cells) {
+    const auto measured = cell.values.find(conditions);
+    if (measured == cell.values.end()) continue;
+    const auto* run = measured->second.run;
     std::map<std::string, double> last;  // of the steps
     std::set<std::int64_t> steps;
-    for (const auto& metric : measured->second) {
+    for (const auto& metric : measured->second.list) {
       last[metric.name] = metric.value;
       steps.insert(metric.step);
     }
     line.steps = std::max(line.steps, steps.size());
     for (const auto& [name, value] : last) values[name].push_back(value);
-    if (const auto* trained = run->trained()) seconds.push_back(trained->elapsed_s);
+    if (const auto* trained = run->trained()) {
+      seconds.push_back(trained->elapsed_s);
+      line.peak_bytes = std::max(line.peak_bytes, trained->peak_bytes);
+    }
+    line.parameters = run->parameters;
+    line.pinned = line.pinned || cell.counts->pinned;
     line.runs.push_back(run->id);
   }
   for (const auto& [name, list] : values) line.metrics[name] = estimate(list);
@@ -143,22 +118,24 @@ ReportLine line_of(const RowRecord& record, const Conditions& conditions) {
 }
 
 // What figures and run sections need beyond the table.
-void add_figures(SQLite::Database& db, const RowRecord& record, const Conditions& conditions,
+void add_figures(SQLite::Database& db, const LineRecord& record, const Conditions& conditions,
                  const std::string& leading, ReportLine& line) {
   constexpr std::size_t kWithLoss = 8;
   const auto add = [&](const Run& run, bool counts) {
     line.all_runs.push_back(report_run(db, run, counts, line.all_runs.size() < kWithLoss));
   };
-  for (const auto& [seed, run] : record.newest) {
-    const auto done = record.done.find(seed);
-    const bool counts = done != record.done.end() && done->second->metrics.count(conditions) > 0;
-    if (done != record.done.end() && done->second != run) add(*done->second, counts);
-    add(*run, counts && done->second == run);
+  const Run* any = nullptr;
+  for (const auto& [seed, cell] : record.cells) {
+    const auto values = cell.values.find(conditions);
+    const Run* shown = values == cell.values.end() ? cell.counts : values->second.run;
+    if (shown != nullptr) add(*shown, values != cell.values.end());
+    if (cell.newest != nullptr && cell.newest != shown && cell.newest->status != "done") {
+      add(*cell.newest, false);
+    }
+    if (any == nullptr) any = shown != nullptr ? shown : cell.newest;
   }
   line.progress = progress_of(record, conditions, leading);
-  if (!record.newest.empty() && !record.teacher) {
-    line.rho = load_rho(db, record.newest.begin()->second->id);
-  }
+  if (any != nullptr && !line.teacher) line.rho = load_rho(db, any->id);
 }
 
 // The paper's metrics that nothing here has, ours or published, once anything was evaluated.
@@ -209,69 +186,71 @@ void add_notes(ReportTable& table) {
   }
 }
 
-// A mean over seeds says something only when the seed is all that differs.
-void warn_of_mixed_settings(ReportTable& table, const RowRecord& record,
-                            const Conditions& conditions) {
-  const Run* first = nullptr;
-  for (const auto& [seed, run] : record.done) {
-    if (run->metrics.count(conditions) == 0) continue;
-    if (first != nullptr && run->settings != first->settings) {
-      const auto a = std::to_string(first->id), b = std::to_string(run->id);
-      table.notes.push_back("Row " + record.row.row + " mixes runs of different settings: see `dkdm "
-                            "runs diff " + a + " " + b + "`.");
-      return;
-    }
-    first = run;
+bool evaluated(const LineRecord& record) {
+  return std::any_of(record.cells.begin(), record.cells.end(),
+                     [](const auto& cell) { return !cell.second.values.empty(); });
+}
+
+// The cells of a line that did not come to a value: why. At most a few are named.
+void explain_cells(ReportTable& table, const LineRecord& record) {
+  constexpr int kNamed = 3;
+  const auto label = shortened(label_of(record), kLabelWidth);
+  int failed = 0;
+  std::string missing;
+  const auto note = [&](std::int64_t seed, const Run& run) {
+    if (++failed > kNamed) return;
+    table.notes.push_back(label + ": run " + std::to_string(run.id) + " (seed " +
+                          std::to_string(seed) + ") " + shortened(reason_of(run), kReasonWidth) + ".");
+  };
+  for (const auto& [seed, cell] : record.cells) {
+    if (cell.newest == nullptr) missing += (missing.empty() ? "" : ", ") + std::to_string(seed);
+    else if (cell.newest->status != "done") note(seed, *cell.newest);
+    for (const auto* run : cell.also) note(seed, *run);
+  }
+  if (!missing.empty()) {
+    const bool several = missing.find(',') != std::string::npos;
+    table.notes.push_back(label + ": seed" + (several ? "s " : " ") + missing + " not run yet.");
+  }
+  if (failed > kNamed) {
+    table.notes.push_back(label + ": " + std::to_string(failed - kNamed) +
+                          " more runs without an end; the view `failures` lists them.");
   }
 }
 
-// Rows without a value here: why, when no other table has them either.
-void explain(ReportTable& table, const std::vector<RowRecord>& rows, bool first) {
-  for (const auto& record : rows) {
-    const auto line = std::find_if(table.lines.begin(), table.lines.end(),
-                                   [&](const ReportLine& l) { return l.row == record.row.row; });
-    if (line == table.lines.end()) continue;
-    if (line->runs.empty()) {
-      line->reason = "not run yet";
-      if (!record.newest.empty()) {
-        const auto& run = *record.newest.rbegin()->second;
-        line->status = run.status;
-        line->reason = run.status == "done" ? "finished without metrics" : reason_of(run);
-      }
-      table.notes.push_back(shortened(line->label, kLabelWidth) + ": " +
-                            shortened(line->reason, kReasonWidth) + ".");
-    } else if (first) {
-      constexpr int kNamed = 3;
-      int failed = 0;
-      for (const auto& [seed, run] : record.newest) {
-        if (run->status == "done" || ++failed > kNamed) continue;
-        table.notes.push_back(shortened(line->label, kLabelWidth) + ": run " +
-                              std::to_string(run->id) + " (seed " + std::to_string(seed) + ") " +
-                              shortened(reason_of(*run), kReasonWidth) + ".");
-      }
-      if (failed > kNamed) {
-        table.notes.push_back(shortened(line->label, kLabelWidth) + ": " +
-                              std::to_string(failed - kNamed) + " more runs without an end; the view "
-                              "`failures` lists them.");
-      }
+// Lines without a value anywhere: why.
+void explain(ReportTable& table, const std::vector<LineRecord>& records) {
+  for (auto& line : table.lines) {
+    const auto& record = records[line.place];
+    if (!line.runs.empty()) continue;
+    line.reason = "not run yet";
+    const Run* newest = nullptr;
+    for (const auto& [seed, cell] : record.cells) {
+      if (cell.newest != nullptr) newest = cell.newest;
     }
+    if (newest != nullptr) {
+      line.status = newest->status;
+      line.reason = newest->status == "done" ? "finished without metrics" : reason_of(*newest);
+    }
+    table.notes.push_back(shortened(line.label, kLabelWidth) + ": " +
+                          shortened(line.reason, kReasonWidth) + ".");
+  }
+  for (const auto& record : records) {
+    if (evaluated(record)) explain_cells(table, record);
   }
 }
 
-// `table` has its title; `first`: it is the experiment's first table.
-void fill(ReportTable& table, SQLite::Database& db, const std::vector<RowRecord>& rows,
+// `table` has its title; `first`: it is the experiment's first table, which has the lines without values.
+void fill(ReportTable& table, SQLite::Database& db, const std::vector<LineRecord>& records,
           const Conditions& conditions, bool first, Depth depth) {
   std::tie(table.protocol, table.sample_count, table.weights, table.reference) = conditions;
   table.metrics = {"is", "fid", "sfid"};
   table.higher_is_better = {{"is", true}, {"fid", false}, {"sfid", false}};
-  std::vector<const RowRecord*> shown;
-  for (const auto& record : rows) {
-    bool elsewhere = false;
-    for (const auto& [seed, run] : record.done) {
-      elsewhere = elsewhere || !run->metrics.empty();
-      const auto measured = run->metrics.find(conditions);
-      if (measured == run->metrics.end()) continue;
-      for (const auto& metric : measured->second) {
+  for (std::size_t place = 0; place < records.size(); ++place) {
+    const auto& record = records[place];
+    for (const auto& [seed, cell] : record.cells) {
+      const auto measured = cell.values.find(conditions);
+      if (measured == cell.values.end()) continue;
+      for (const auto& metric : measured->second.list) {
         table.higher_is_better[metric.name] = metric.higher_is_better;
         if (std::find(table.metrics.begin(), table.metrics.end(), metric.name) ==
             table.metrics.end()) {
@@ -279,56 +258,62 @@ void fill(ReportTable& table, SQLite::Database& db, const std::vector<RowRecord>
         }
       }
     }
-    auto line = line_of(record, conditions);
-    if (line.runs.empty() && (!first || elsewhere)) continue;
+    auto line = line_of(record, place, conditions);
+    if (line.runs.empty() && (!first || evaluated(record))) continue;
     line.published = load_published(db, record.row.published_section, record.row.published_row);
     table.lines.push_back(std::move(line));
-    shown.push_back(&record);
   }
   drop_empty_columns(table);
   if (depth == Depth::figures) {
     const auto leading = leading_metric(table);
-    for (std::size_t i = 0; i < shown.size(); ++i) {
-      add_figures(db, *shown[i], conditions, leading, table.lines[i]);
-    }
+    for (auto& line : table.lines) add_figures(db, records[line.place], conditions, leading, line);
   }
   mark_best(table);
   add_notes(table);
-  for (const auto& record : rows) warn_of_mixed_settings(table, record, conditions);
-  explain(table, rows, first);
+}
+
+// How the cells were evaluated: first as their own runs did, the newest run's way first.
+std::vector<Conditions> conditions_of(const std::vector<LineRecord>& records) {
+  std::vector<const LineCell*> cells;
+  for (const auto& record : records) {
+    for (const auto& [seed, cell] : record.cells) {
+      if (cell.counts != nullptr) cells.push_back(&cell);
+    }
+  }
+  std::stable_sort(cells.begin(), cells.end(), [](const LineCell* a, const LineCell* b) {
+    return std::tie(a->counts->created, a->counts->id) > std::tie(b->counts->created, b->counts->id);
+  });
+  std::vector<Conditions> ordered;
+  const auto add = [&](const Conditions& conditions) {
+    if (std::find(ordered.begin(), ordered.end(), conditions) == ordered.end()) {
+      ordered.push_back(conditions);
+    }
+  };
+  for (const auto* cell : cells) {
+    if (const auto* own = cell->counts->own_conditions()) add(*own);
+  }
+  for (const auto* cell : cells) {
+    for (const auto& [conditions, values] : cell->values) add(conditions);
+  }
+  if (ordered.empty()) ordered.emplace_back();
+  return ordered;
 }
 
 std::vector<ReportTable> gather_one(SQLite::Database& db, const std::string& experiment,
-                                    const std::vector<ExpectedRow>& expected, Depth depth) {
+                                    const ReportChoice& choice, Depth depth) {
   const auto runs = load_runs(db, experiment);
-  const auto rows = group_rows(runs, experiment, expected);
-  if (rows.empty()) {
-    throw ConfigError("report", "no runs of experiment '" + experiment +
-                                    "' are on record; `dkdm runs` lists those that are");
-  }
-  // The conditions of the newest run come first.
-  std::vector<Conditions> ordered;
-  for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
-    const bool counts = std::any_of(rows.begin(), rows.end(), [&](const RowRecord& record) {
-      const auto done = record.done.find(run->seed);
-      return done != record.done.end() && done->second == &*run;
-    });
-    if (!counts) continue;
-    for (const auto& [conditions, list] : run->metrics) {
-      if (std::find(ordered.begin(), ordered.end(), conditions) == ordered.end()) {
-        ordered.push_back(conditions);
-      }
-    }
-  }
-  if (ordered.empty()) ordered.emplace_back();
+  const auto chosen = choose_lines(db, runs, experiment, choice);
   std::vector<ReportTable> tables;
-  for (const auto& conditions : ordered) {
+  for (const auto& conditions : conditions_of(chosen.lines)) {
     auto& table = tables.emplace_back();
     table.experiment = experiment;
-    table.title = runs.empty() || runs.back().title.empty() ? experiment : runs.back().title;
-    table.scale = runs.empty() ? "" : runs.back().scale;
-    fill(table, db, rows, conditions, tables.size() == 1, depth);
+    table.title = chosen.title;
+    table.scale = chosen.scale;
+    fill(table, db, chosen.lines, conditions, tables.size() == 1, depth);
   }
+  explain(tables.front(), chosen.lines);
+  auto& notes = tables.front().notes;
+  notes.insert(notes.end(), chosen.notes.begin(), chosen.notes.end());
   return tables;
 }
 
@@ -336,7 +321,7 @@ std::vector<ReportTable> gather_one(SQLite::Database& db, const std::string& exp
 
 std::vector<ReportTable> gather(const std::filesystem::path& file,
                                 const std::vector<std::string>& experiments,
-                                const std::vector<ExpectedRow>& expected, Depth depth) {
+                                const ReportChoice& choice, Depth depth) {
   Database database(file, OpenMode::read);
   return database.read([&](SQLite::Database& db) {
     auto names = experiments;
@@ -347,10 +332,17 @@ std::vector<ReportTable> gather(const std::filesystem::path& file,
     }
     std::vector<ReportTable> tables;
     for (const auto& name : names) {
-      auto more = gather_one(db, name, expected, depth);
+      auto more = gather_one(db, name, choice, depth);
       std::move(more.begin(), more.end(), std::back_inserter(tables));
     }
     return tables;
+  });
+}
+
+std::vector<run::RunRecord> requested_cells(const std::filesystem::path& file,
+                                            std::int64_t request) {
+  return Database(file, OpenMode::read).read([&](SQLite::Database& db) {
+    return load_request(db, request);
   });
 }
 

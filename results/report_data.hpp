@@ -37,14 +37,19 @@ struct ReportRun {
 };
 
 struct ReportLine {
-  std::string row, label;
+  std::size_t place = 0;                      // in the experiment's table: lines of its ReportTables
+                                              // with one place are one line, side by side
+  std::string row, label;                     // label: with what sets it apart from others of its row
+  std::string variant, setting;               // of the configuration; what sets it apart, "" = alone
+  bool pinned = false;
   bool teacher = false;
   std::string status;                         // "done", "failed", …, "not run"
   std::string reason;                         // why there is no value; "" when done
   std::map<std::string, Estimate> metrics;    // by metric name, at the last evaluated step
   std::map<std::string, double> published;
-  std::int64_t parameters = 0;                // 0 = unknown
-  std::optional<double> train_seconds;        // mean over seeds
+  std::int64_t parameters = 0;                // of the shown run; 0 = unknown
+  std::optional<double> train_seconds;        // of the shown runs, mean over seeds
+  std::int64_t peak_bytes = 0;                // of their training, the most; 0 = unknown
   std::vector<std::int64_t> runs;             // that the values are from
   std::size_t steps = 0;                      // evaluated, of the run that has most
   // Below: only with Depth::figures.
@@ -71,10 +76,19 @@ enum class Depth { table, figures };
 // The tables of the experiments: at least one for each.
 std::vector<ReportTable> gather(const std::filesystem::path& file,
                                 const std::vector<std::string>& experiments,
-                                const std::vector<ExpectedRow>& expected, Depth depth);
+                                const ReportChoice& choice, Depth depth);
+
+// The tables of one experiment, one for each way of evaluating, that stand side by side.
+using TableGroup = std::vector<const ReportTable*>;
+std::vector<TableGroup> side_by_side(const std::vector<ReportTable>& tables);
+// The lines of the group in their order; for each, what each table has of it (null: nothing).
+std::vector<std::vector<const ReportLine*>> lines_of(const TableGroup& group);
 
 // Whether our numbers may be held against the paper's: its scale, evaluator and sample count.
 bool compares_with_paper(const ReportTable& table);
+// The notes of all tables of the group, each once.
+std::vector<std::string> notes_of(const TableGroup& group);
+
 // Metrics with a published value in the table, in the columns' order.
 std::vector<std::string> published_metrics(const ReportTable& table);
 // The metric that figures show: FID where there is one.
@@ -87,11 +101,12 @@ int metric_decimals(const std::string& name);
 // "9.56", "9.56 ± 0.21", "not finite".
 std::string estimate_text(const Estimate& value, int decimals);
 
-// "Title: protocol, 512 samples, EMA weights, reference 1a2b3c".
-std::string caption_of(const ReportTable& table);
-// The table a person reads: ours, the paper's (with ours minus it where they compare), parameters,
-// seconds, seeds. Best values are strong. A row for each line; a metric's column is 1 + its index.
-Table display_table(const ReportTable& table);
+// "Title: protocol, 512 samples, EMA weights, reference 1a2b3c"; of several: "Title: [A] …; [B] …".
+std::string caption_of(const TableGroup& group);
+// The table a person reads: ours, a group of columns for each way of evaluating; the paper's (with ours
+// minus it where they compare), parameters, seconds, seeds. Best values are strong. A row for each of
+// lines_of; after the label come the metrics of the first table, of the second, ….
+Table display_table(const TableGroup& group);
 
 std::string render_csv(const std::vector<ReportTable>& tables);
 std::string render_json(const std::vector<ReportTable>& tables);

@@ -52,8 +52,8 @@ class Section {
       for (std::size_t i = 0; i < table->lines.size(); ++i) {
         const auto& line = table->lines[i];
         const auto colour = colours_.of(*table, i);
-        if (row_index(line.row) == rows_.size()) rows_.push_back({&line, {}, colour});
-        auto& runs = rows_[row_index(line.row)].runs;
+        if (row_index(line) == rows_.size()) rows_.push_back({&line, {}, colour});
+        auto& runs = rows_[row_index(line)].runs;
         for (const auto& run : line.all_runs) {
           const auto same = [&](const ReportRun* other) { return other->id == run.id; };
           if (std::none_of(runs.begin(), runs.end(), same)) runs.push_back(&run);
@@ -72,7 +72,8 @@ class Section {
                       html_isolated(head.experiment);
     if (!head.scale.empty()) out += ", " + html_escaped(head.scale) + " scale";
     out += ". Click a value to see its runs.</p>\n";
-    for (const auto* table : tables_) out += table_html(*table);
+    out += table_html();
+    for (const auto* table : tables_) out += charts_html(*table);
     return out + samples_html() + runs_html() + "</section>\n";
   }
 
@@ -87,34 +88,51 @@ class Section {
     return "<span class=\"key " + colour_class(colour) + "\"></span>";
   }
 
-  std::size_t row_index(const std::string& row) const {
-    const auto found = std::find_if(rows_.begin(), rows_.end(),
-                                    [&](const Row& r) { return r.line->row == row; });
-    return found - rows_.begin();
-  }
-  std::string row_id(const std::string& row) const {
-    return "row-" + std::to_string(number_) + "-" + std::to_string(row_index(row) + 1);
+  static const ReportLine& any_of(const std::vector<const ReportLine*>& parts) {
+    return **std::find_if(parts.begin(), parts.end(), [](const auto* part) { return part != nullptr; });
   }
 
-  std::string table_html(const ReportTable& source) {
-    const auto metrics = source.metrics.size();
+  std::size_t row_index(const ReportLine& line) const {
+    const auto found = std::find_if(rows_.begin(), rows_.end(),
+                                    [&](const Row& r) { return r.line->place == line.place; });
+    return found - rows_.begin();
+  }
+  std::string row_id(const ReportLine& line) const {
+    return "row-" + std::to_string(number_) + "-" + std::to_string(row_index(line) + 1);
+  }
+
+  std::string table_html() {
+    std::vector<std::pair<std::size_t, std::string>> columns;  // table and metric, after the label
+    for (std::size_t i = 0; i < tables_.size(); ++i) {
+      for (const auto& metric : tables_[i]->metrics) columns.emplace_back(i, metric);
+    }
+    const auto lines = lines_of(tables_);
     std::string out = html_table(
-        display_table(source), caption_of(source),
+        display_table(tables_), caption_of(tables_),
         [&](std::size_t r, std::size_t c, const std::string& inner) {
-          const auto& line = source.lines[r];
-          if (c == 0) return key_html(colours_.of(source, r)) + inner;
-          const bool missing = c == 1 && line.runs.empty();
-          const bool value = c >= 1 && c <= metrics && line.metrics.count(source.metrics[c - 1]) > 0;
-          return value || missing ? link(row_id(line.row), inner) : inner;
+          if (c == 0) return key_html(rows_[row_index(any_of(lines[r]))].colour) + inner;
+          if (c > columns.size()) return inner;
+          const auto& [table, metric] = columns[c - 1];
+          const auto* line = lines[r][table];
+          if (line == nullptr) return inner;
+          const bool missing = c == 1 && line->runs.empty();
+          return missing || line->metrics.count(metric) > 0 ? link(row_id(*line), inner) : inner;
         });
-    if (!source.notes.empty()) {
+    const auto notes = notes_of(tables_);
+    if (!notes.empty()) {
       out += "<ul class=\"notes\">\n";
-      for (const auto& note : source.notes) out += "<li>" + html_isolated(note) + "</li>\n";
+      for (const auto& note : notes) out += "<li>" + html_isolated(note) + "</li>\n";
       out += "</ul>\n";
     }
+    return out;
+  }
+
+  std::string charts_html(const ReportTable& source) {
+    std::string out;
     auto charts = charts_of(source, colours_);
     if (charts.empty()) return out;
-    out += "<h3>Charts</h3>\n";
+    out += tables_.size() == 1 ? "<h3>Charts</h3>\n"
+                               : "<h3>Charts, " + html_escaped(source.protocol) + "</h3>\n";
     for (auto& chart : charts) {
       if (chart.bars) {
         out += html_bars(chart);
@@ -179,7 +197,7 @@ class Section {
   std::string runs_html() {
     std::string out = "<h3>Runs</h3>\n";
     for (const auto& row : rows_) {
-      out += "<h4 id=\"" + row_id(row.line->row) + "\">" + key_html(row.colour) +
+      out += "<h4 id=\"" + row_id(*row.line) + "\">" + key_html(row.colour) +
              html_isolated(shortened(row.line->label, kLabelWidth)) + "</h4>\n";
       if (!row.line->reason.empty()) {
         const auto reason = shortened(row.line->reason, kReasonWidth);

@@ -80,10 +80,10 @@ std::string tabular(const Table& table) {
 
 std::string render_latex(const std::vector<ReportTable>& tables) {
   std::string out = "% needs \\usepackage{booktabs}\n";
-  for (const auto& table : tables) {
-    out += "\\begin{table}\n\\centering\n\\caption{" + latex_escaped(caption_of(table)) + "}\n" +
-           tabular(display_table(table));
-    for (const auto& note : table.notes) {
+  for (const auto& group : side_by_side(tables)) {
+    out += "\\begin{table}\n\\centering\n\\caption{" + latex_escaped(caption_of(group)) + "}\n" +
+           tabular(display_table(group));
+    for (const auto& note : notes_of(group)) {
       out += "\n\\smallskip\\footnotesize " + latex_escaped(note) + "\n";
     }
     out += "\\end{table}\n";

@@ -27,7 +27,7 @@ std::string render_csv(const std::vector<ReportTable>& tables) {
     csv.columns.push_back({name + "_std"});
   }
   for (const auto& name : published) csv.columns.push_back({"published_" + name});
-  for (const char* title : {"parameters", "train_seconds", "seeds", "reason"}) {
+  for (const char* title : {"parameters", "train_seconds", "seeds", "reason", "variant", "setting"}) {
     csv.columns.push_back({title});
   }
   for (const auto& table : tables) {
@@ -49,6 +49,8 @@ std::string render_csv(const std::vector<ReportTable>& tables) {
       row.push_back(line.train_seconds ? Cell(shortest(*line.train_seconds)) : Cell());
       row.push_back(std::to_string(line.runs.size()));
       row.push_back(line.reason);
+      row.push_back(line.variant);
+      row.push_back(line.setting);
     }
   }
   return csv.render(Format::csv);
@@ -66,7 +68,8 @@ std::string render_json(const std::vector<ReportTable>& tables) {
     for (const auto& line : table.lines) {
       Json row = {{"row", line.row},       {"label", line.label},   {"teacher", line.teacher},
                   {"status", line.status}, {"reason", line.reason}, {"runs", line.runs},
-                  {"parameters", line.parameters}};
+                  {"parameters", line.parameters}, {"peak_bytes", line.peak_bytes},
+                  {"variant", line.variant}, {"setting", line.setting}, {"pinned", line.pinned}};
       row["train_seconds"] = line.train_seconds ? Json(*line.train_seconds) : Json();
       row["metrics"] = Json::object();
       for (const auto& [name, value] : line.metrics) {

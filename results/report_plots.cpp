@@ -200,8 +200,8 @@ std::string run_gnuplot(const fs::path& folder, const std::string& script) {
 }  // namespace
 
 std::vector<fs::path> write_plots(const fs::path& file, const std::vector<std::string>& experiments,
-                                  const std::vector<ExpectedRow>& expected, const fs::path& folder) {
-  const auto figures = figures_of(gather(file, experiments, expected, Depth::figures));
+                                  const ReportChoice& choice, const fs::path& folder) {
+  const auto figures = figures_of(gather(file, experiments, choice, Depth::figures));
   std::error_code failed;
   fs::create_directories(folder, failed);
   if (failed) throw Error(folder.string() + ": cannot be made: " + failed.message());

@@ -18,7 +18,7 @@ namespace dkdm::results {
 // as `report` does.
 std::vector<std::filesystem::path> write_plots(const std::filesystem::path& file,
                                                const std::vector<std::string>& experiments,
-                                               const std::vector<ExpectedRow>& expected,
+                                               const ReportChoice& choice,
                                                const std::filesystem::path& folder);
 
 }  // namespace dkdm::results

@@ -68,10 +68,11 @@ std::string config_of(SQLite::Database& db, const std::filesystem::path& file, s
 
 const char* const kRunSql =
     "SELECT r.id, e.name AS experiment, e.title, e.scale, e.file, r.row, r.label, r.seed, s.status, "
-    "s.stage AS \"stopped in\", s.message, s.started, s.seconds, r.method, r.student, r.teacher, "
+    "s.stage AS \"stopped in\", s.message, s.started, s.seconds, r.method, r.student, r.teacher, r.teacher_key, "
     "r.dataset, r.evaluator, r.parameters, "
-    "e.published_section || ' ' || r.published_row AS published, r.key "
-    "FROM runs r JOIN experiments e ON e.id = r.experiment JOIN run_status s ON s.run = r.id "
+    "e.published_section || ' ' || r.published_row AS published, r.variant, r.key, "
+    "p.note AS pinned FROM runs r JOIN experiments e ON e.id = r.experiment JOIN run_status s ON s.run = r.id "
+    "LEFT JOIN pins p ON p.run = r.id "
     "WHERE r.id = ?";
 const char* const kEnvironmentSql =
     "SELECT host, os, cpu, cpu_features, gpu, libtorch, compiler, dkdm_version, git_revision, "

@@ -122,8 +122,11 @@ Table runs_list(const std::filesystem::path& file, const std::string& experiment
                                                        : "; did you mean " + near + "?"));
     }
     return select(db, "",
-                  "SELECT run AS id, experiment, row, seed, status, started, seconds, "
-                  "substr(key, 1, 12) AS key FROM run_status WHERE ?1 = '' OR experiment = ?1 "
+                  "SELECT run AS id, experiment, row, seed, status, started, coalesce(seconds, 0) + CASE "
+                  "WHEN status = 'running' THEN (SELECT (julianday('now') - 2440587.5) * 86400 - "
+                  "a.started FROM attempts a WHERE a.run = s.run ORDER BY a.id DESC LIMIT 1) "
+                  "ELSE 0 END AS seconds, "
+                  "substr(key, 1, 12) AS key FROM run_status s WHERE ?1 = '' OR experiment = ?1 "
                   "ORDER BY run",
                   experiment);
   });
@@ -199,6 +202,48 @@ EvaluatedSamples evaluated_samples(const std::filesystem::path& file, std::int64
     bind_all(setting, run);
     while (setting.executeStep()) samples.settings.push_back(setting.getColumn(0).getString());
     return samples;
+  });
+}
+
+std::optional<std::int64_t> pin_run(const std::filesystem::path& file, std::int64_t run,
+                                    const std::string& note) {
+  Database database(file, OpenMode::write);
+  return database.write([&](SQLite::Database& db) -> std::optional<std::int64_t> {
+    config_of(db, file, run);
+    SQLite::Statement status(db, "SELECT status FROM run_status WHERE run = ?");
+    status.bind(1, run);
+    if (!status.executeStep() || status.getColumn(0).getString() != "done") {
+      throw StoreError(file.string() + ": run " + std::to_string(run) +
+                       " is not done; only a finished run can count");
+    }
+    constexpr const char* kSameRow =
+        "run IN (SELECT o.id FROM runs r JOIN experiments e ON e.id = r.experiment "
+        "JOIN experiments x ON x.name = e.name JOIN runs o ON o.experiment = x.id AND "
+        "o.row = r.row AND o.seed = r.seed WHERE r.id = ?1)";
+    SQLite::Statement pinned(db, std::string("SELECT run FROM pins WHERE run <> ?1 AND ") + kSameRow);
+    pinned.bind(1, run);
+    std::optional<std::int64_t> before;
+    if (pinned.executeStep()) before = pinned.getColumn(0).getInt64();
+    pinned.reset();
+    execute(db, (std::string("DELETE FROM pins WHERE ") + kSameRow).c_str(), run);
+    const double now = unix_seconds();
+    execute(db, "INSERT INTO pins (run, note, pinned, pinned_iso) VALUES (?, ?, ?, ?)", run, note, now,
+            iso_time(now));
+    return before;
+  });
+}
+
+void unpin_run(const std::filesystem::path& file, std::int64_t run) {
+  Database database(file, OpenMode::write);
+  database.write([&](SQLite::Database& db) {
+    config_of(db, file, run);
+    SQLite::Statement find(db, "SELECT 1 FROM pins WHERE run = ?");
+    find.bind(1, run);
+    if (!find.executeStep()) {
+      throw StoreError(file.string() + ": run " + std::to_string(run) + " is not pinned");
+    }
+    find.reset();
+    execute(db, "DELETE FROM pins WHERE run = ?", run);
   });
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,14 @@ struct EvaluatedSamples {
 };
 // Throws StoreError when the run does not exist, DataError when it drew no samples.
 EvaluatedSamples evaluated_samples(const std::filesystem::path& file, std::int64_t run);
+
+// Makes a finished run the one that counts for its row and seed, in place of another that was pinned;
+// returns that one's number, if any. `note` says why. Throws StoreError for a run that is not there or not
+// done.
+std::optional<std::int64_t> pin_run(const std::filesystem::path& file, std::int64_t run,
+                                    const std::string& note);
+// Throws StoreError when the run is not pinned.
+void unpin_run(const std::filesystem::path& file, std::int64_t run);
 
 // Forgets a run: its attempts, stages and metrics. Artifacts and curves stay, other runs may read
 // them. Refuses a run that a living process is at work on.

@@ -61,6 +61,12 @@ Settings settings_of(const std::string& config, const std::string& row) {
   return settings;
 }
 
+std::optional<double> number_of(const SettingValue& value) {
+  if (const auto* number = std::get_if<std::int64_t>(&value)) return static_cast<double>(*number);
+  if (const auto* number = std::get_if<double>(&value)) return *number;
+  return std::nullopt;
+}
+
 std::string to_text(const SettingValue& value) {
   if (const auto* number = std::get_if<std::int64_t>(&value)) return std::to_string(*number);
   if (const auto* number = std::get_if<double>(&value)) return shortest(*number);

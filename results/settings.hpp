@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <variant>
 
@@ -17,6 +18,8 @@ using Settings = std::map<std::string, SettingValue>;
 // not TOML.
 Settings settings_of(const std::string& config, const std::string& row);
 
+// None for a text.
+std::optional<double> number_of(const SettingValue& value);
 std::string to_text(const SettingValue& value);
 
 }  // namespace dkdm::results

@@ -3,10 +3,6 @@
 
 #include <unistd.h>
 
-#include <array>
-#include <cstdio>
-#include <random>
-
 #include "results/database.hpp"
 #include "results/process.hpp"
 #include "results/store_rows.hpp"
@@ -40,28 +36,28 @@ std::optional<std::int64_t> find_unfinished(SQLite::Database& db, const run::Run
   return std::nullopt;
 }
 
-// 128 random bits: the same run in every copy and merge of this file.
-std::string new_uid() {
-  std::random_device random;
-  std::array<char, 33> text{};
-  std::snprintf(text.data(), text.size(), "%08x%08x%08x%08x", random(), random(), random(),
-                random());
-  return text.data();
+const std::string& samples_of(const run::RunRecord& run) {
+  return run.samples.empty() ? run.key : run.samples;
+}
+
+std::string variant_of(const run::RunRecord& run, const Settings& settings) {
+  return run.variant.empty() ? variant_of_settings(settings) : run.variant;
 }
 
 std::int64_t insert_run(SQLite::Database& db, const run::RunRecord& run) {
-  const auto experiment = intern(
-      db, "experiments", {"name", "title", "table_shape", "published_section", "scale", "file"},
-      run.experiment, run.title, run.table, run.published_section, run.scale, run.file);
+  const auto settings = settings_of(run.config, run.row);
+  const double now = unix_seconds();
   execute(db,
-          "INSERT INTO runs (uid, experiment, key, row, label, row_order, seed, method, student, "
-          "teacher, dataset, evaluator, published_row, config, parameters, created) "
-          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-          new_uid(), experiment, run.key, run.row, run.label, run.row_order, run.seed, run.method, run.student,
-          run.teacher, run.dataset, run.evaluator, run.published_row, run.config, run.parameters,
-          unix_seconds());
+          "INSERT INTO runs (uid, experiment, key, samples, variant, row, label, row_order, seed, "
+          "method, student, teacher, teacher_key, dataset, evaluator, published_row, config, "
+          "parameters, created, created_iso) "
+          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+          new_uid(), intern_experiment(db, run), run.key, samples_of(run),
+          variant_of(run, settings), run.row, run.label, run.row_order, run.seed, run.method,
+          run.student, run.teacher, run.teacher_key, run.dataset, run.evaluator, run.published_row,
+          run.config, run.parameters, now, iso_time(now));
   const auto id = db.getLastInsertRowid();
-  insert_settings(db, id, settings_of(run.config, run.row));
+  insert_settings(db, id, settings);
   return id;
 }
 
@@ -81,6 +77,38 @@ Store::Store(const std::filesystem::path& file, int busy_timeout_ms)
 Store::~Store() = default;
 
 std::optional<Migration> Store::migration() const { return database_->migration(); }
+
+std::int64_t Store::begin_request(const run::RunRecord& experiment, const std::string& command) {
+  return database_->write([&](SQLite::Database& db) {
+    const double now = unix_seconds();
+    execute(db,
+            "INSERT INTO requests (uid, experiment, command, host, recorded, recorded_iso) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            new_uid(), intern_experiment(db, experiment), command, host_name(), now,
+            iso_time(now));
+    return db.getLastInsertRowid();
+  });
+}
+
+void Store::add_to_request(std::int64_t request, const std::vector<run::RunRecord>& cells) {
+  database_->write([&](SQLite::Database& db) {
+    SQLite::Statement last(
+        db, "SELECT coalesce(max(position) + 1, 0) FROM request_cells WHERE request = ?");
+    last.bind(1, request);
+    last.executeStep();
+    auto position = last.getColumn(0).getInt64();
+    for (const auto& cell : cells) {
+      const auto config = intern(db, "configs", {"config"}, cell.config);
+      execute(db,
+              "INSERT INTO request_cells (request, position, row, label, row_order, seed, key, "
+              "samples, variant, method, published_row, config) "
+              "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+              request, position++, cell.row, cell.label, cell.row_order, cell.seed, cell.key,
+              samples_of(cell), variant_of(cell, settings_of(cell.config, cell.row)), cell.method,
+              cell.published_row, config);
+    }
+  });
+}
 
 std::optional<std::int64_t> Store::finished_run(const run::RunRecord& run) {
   if (force_) return std::nullopt;
@@ -106,10 +134,11 @@ std::int64_t Store::begin_run(const run::RunRecord& run,
         e.host, e.os, e.cpu, e.cpu_features, e.gpu, e.libtorch, e.compiler, e.dkdm_version,
         e.git_revision, static_cast<int>(e.git_dirty), e.cores, e.threads, e.memory_bytes);
     const std::int64_t pid = getpid();
+    const double now = unix_seconds();
     execute(db,
-            "INSERT INTO attempts (run, environment, host, pid, process, started, status) "
-            "VALUES (?, ?, ?, ?, ?, ?, 'running')",
-            id, environment_id, host_name(), pid, process_token(pid), unix_seconds());
+            "INSERT INTO attempts (run, environment, host, pid, process, started, started_iso, "
+            "status) VALUES (?, ?, ?, ?, ?, ?, ?, 'running')",
+            id, environment_id, host_name(), pid, process_token(pid), now, iso_time(now));
     const auto attempt = db.getLastInsertRowid();
     for (const auto& plugin : plugins) {
       const auto plugin_id = intern(db, "plugins", {"kind", "name", "version", "summary", "file"},
@@ -137,10 +166,11 @@ void Store::end_run(std::int64_t run, const std::string& status, const std::stri
                     const std::string& message) {
   database_->write([&](SQLite::Database& db) {
     require_run(db, database_->file(), run);
+    const double now = unix_seconds();
     execute(db,
-            "UPDATE attempts SET status = ?, stage = ?, message = ?, ended = ? "
+            "UPDATE attempts SET status = ?, stage = ?, message = ?, ended = ?, ended_iso = ? "
             "WHERE id = (SELECT max(id) FROM attempts WHERE run = ?)",
-            status, stage, message, unix_seconds(), run);
+            status, stage, message, now, iso_time(now), run);
   });
 }
 

@@ -34,6 +34,12 @@ class Store final : public run::Recorder {
   // Repeat what is finished: `finished_run` finds nothing and `begin_run` always makes a new row.
   void set_force(bool force) { force_ = force; }
 
+  // Keeps that a command asks for cells of `experiment` (whose row is not looked at). A report
+  // without a file shows what the last one asked for. Returns its number.
+  std::int64_t begin_request(const run::RunRecord& experiment, const std::string& command);
+  // In the order of their table; a cell that is there already is kept.
+  void add_to_request(std::int64_t request, const std::vector<run::RunRecord>& cells);
+
   std::optional<std::int64_t> finished_run(const run::RunRecord& run) override;
   // Continues the latest run of this key, experiment, row and seed that is not done, unless a
   // living process (or one on another host) is at work on it; else makes a new row.

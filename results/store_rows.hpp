@@ -32,7 +32,16 @@ std::int64_t intern(SQLite::Database& db, const std::string& table,
   return find.getColumn(0).getInt64();
 }
 
+// The row of experiments that `run` is of.
+std::int64_t intern_experiment(SQLite::Database& db, const run::RunRecord& run);
+// 128 random bits: the same run or request in every copy and merge of this file.
+std::string new_uid();
+
 void insert_settings(SQLite::Database& db, std::int64_t run, const Settings& settings);
+// What a row's configuration is called where nothing was planned (run::RunRecord::variant): 24
+// hexadecimal digits of a hash, as of planned ones.
+std::string variant_of_text(const std::string& text);
+std::string variant_of_settings(const Settings& settings);
 // A stage of a run, or what is known of it now; a done one is never replaced by a lesser one.
 void upsert_stage(SQLite::Database& db, std::int64_t run, const run::StageRecord& stage);
 void insert_artifact(SQLite::Database& db, const run::ArtifactRecord& artifact);

@@ -165,6 +165,8 @@ run::RunRecord run_of(const Measured& measured, const ImageSet& reference,
                                  {"samples", measured.samples->source.images->fingerprint()},
                                  {"evaluator", reference_key},
                                  {"parameters", choice.params.canonical()}});
+  record.samples = record.variant =
+      run::content_key({{"samples", measured.samples->source.images->fingerprint()}});
   record.experiment = "eval";
   record.title = "Sample sets evaluated by hand";
   record.scale = "desk";
@@ -189,8 +191,12 @@ void record(const std::vector<Measured>& sets, const ImageSet& reference,
       session.store().record_metrics(measured.samples->run->run, metrics);
       continue;
     }
+    auto plugins = session.plugin_records();
+    std::erase_if(plugins, [&](const run::PluginRecord& plugin) {
+      return plugin.kind != "evaluator" || plugin.name != choice.name;
+    });
     const auto id = session.store().begin_run(run_of(measured, reference, choice, reference_key),
-                                              run::current_environment(), session.plugin_records());
+                                              run::current_environment(), plugins);
     session.store().record_metrics(id, metrics);
     session.store().end_run(id, "done", "", "");
     log::info("eval", "recorded as run " + std::to_string(id));

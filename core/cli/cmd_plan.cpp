@@ -92,20 +92,26 @@ int cmd_plan(const Arguments& args, Context& context) {
   Session session(context);
   results::Table all;  // for programs: one table, whatever the number of experiments
   for (const auto& file : experiment_files(options, context)) {
-    const auto planned = session.plan(file, overrides_of(options), selection_of(options));
+    const auto configurations =
+        session.plan_all(file, overrides_of(options), selection_of(options));
+    const auto& name = configurations.front().experiment.name;
     std::vector<results::RecordedStage> recorded;
     std::error_code absent;
     if (std::filesystem::exists(context.database(), absent))
-      recorded = results::recorded_stages(context.database(), planned.experiment.name);
-    auto table = plan_table(planned, session.artifacts(), recorded);
-    if (options.format() == results::Format::text) options.print(table);
-    say_evaluator_splits(context, planned.experiment.name);
-    if (options.format() == results::Format::text) continue;
-    all.columns = table.columns;
-    for (auto& row : table.rows) {
-      row.insert(row.begin(), planned.experiment.name);
-      all.rows.push_back(std::move(row));
+      recorded = results::recorded_stages(context.database(), name);
+    for (const auto& planned : configurations) {
+      auto table = plan_table(planned, session.artifacts(), recorded);
+      if (options.format() == results::Format::text) {
+        options.print(table);
+        continue;
+      }
+      all.columns = table.columns;
+      for (auto& row : table.rows) {
+        row.insert(row.begin(), name);
+        all.rows.push_back(std::move(row));
+      }
     }
+    say_evaluator_splits(context, name);
   }
   if (options.format() == results::Format::text) return 0;
   all.columns.insert(all.columns.begin(), results::Column{"experiment"});

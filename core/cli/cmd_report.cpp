@@ -20,16 +20,35 @@ namespace po = boost::program_options;
 
 namespace {
 
+// What a report is about: the experiments that the words name.
+struct Subject {
+  std::vector<std::string> experiments;
+  results::ReportOptions report;
+};
+
+// The cells of the file as it is now. Planning needs what its keys are made of: data, a teacher's weights.
+void select_file(const fs::path& file, const Options& options, Context& context, Subject& subject) {
+  Session session(context);
+  try {
+    const auto planned = session.plan_all(file, overrides_of(options), selection_of(options),
+                                          Session::Estimate::none);
+    subject.experiments.push_back(planned.front().experiment.name);
+    for (auto& cell : asked_cells(planned)) subject.report.choice.asked.push_back(std::move(cell));
+  } catch (const DataError& error) {
+    throw Error(std::string(error.what()) + "; without the file, as in `dkdm report NAME`, a report "
+                                            "shows what is on record",
+                error.exit_code());
+  }
+}
+
 // A word is an experiment file, the name of a shipped one, or a name that runs were recorded by.
-void select(const std::string& word, Context& context, std::vector<std::string>& experiments,
-            results::ReportOptions& report) {
-  const auto file = experiment_file(word, context);
-  if (!file) {
-    const auto recorded = results::experiment_names(context.recorded_database());
-    if (std::find(recorded.begin(), recorded.end(), word) != recorded.end()) {
-      experiments.push_back(word);
-      return;
-    }
+void select(const std::string& word, const Options& options, Context& context, Subject& subject) {
+  if (const auto file = experiment_file(word, context)) {
+    select_file(*file, options, context, subject);
+    return;
+  }
+  const auto recorded = results::experiment_names(context.recorded_database());
+  if (std::find(recorded.begin(), recorded.end(), word) == recorded.end()) {
     auto names = recorded;
     for (auto& name : shipped_experiments(context)) names.push_back(std::move(name));
     const auto near = nearest_experiment(word, names);
@@ -40,23 +59,14 @@ void select(const std::string& word, Context& context, std::vector<std::string>&
                                  : known.empty() ? std::string("; none is")
                                                  : "; on record are " + known));
   }
-  const auto experiment = read_experiment(*file, {}, context);
-  experiments.push_back(experiment.name);
-  for (const config::Row& row : experiment.rows) {
-    report.expected.push_back(
-        {experiment.name, row.id, row.label, experiment.published, row.published});
+  for (const char* option : {"set", "rows", "seeds"}) {
+    if (options.has(option)) {
+      options.misuse("report " + word + ": --" + option + " needs the experiment's file, as for dkdm "
+                     "run; --variant chooses among what is on record");
+    }
   }
+  subject.experiments.push_back(word);
 }
-
-}  // namespace
-
-namespace {
-
-// What a report is about: the experiments that the words name.
-struct Subject {
-  std::vector<std::string> experiments;
-  results::ReportOptions report;
-};
 
 int print_report(const fs::path& file, Subject subject, const Options& options) {
   const bool to_file = options.has("output");
@@ -84,7 +94,7 @@ int print_comparison(const fs::path& file, const Subject& subject, const Options
                           ? results::parse_format(options.get<std::string>("format"))
                           : results::Format::text;
   const fs::path other = options.get<std::string>("against");
-  const auto comparison = results::compare_reports(file, subject.experiments, subject.report.expected,
+  const auto comparison = results::compare_reports(file, subject.experiments, subject.report.choice,
                                                    other, tolerance);
   std::cout << comparison.table.render(format, stdout_has_colour(), stdout_columns());
   if (comparison.compared == 0) {
@@ -100,7 +110,7 @@ int print_comparison(const fs::path& file, const Subject& subject, const Options
 
 int print_plots(const fs::path& file, const Subject& subject, const Options& options) {
   const fs::path folder = options.get<std::string>("plots");
-  for (const auto& figure : results::write_plots(file, subject.experiments, subject.report.expected,
+  for (const auto& figure : results::write_plots(file, subject.experiments, subject.report.choice,
                                                  fs::absolute(folder))) {
     std::cout << figure.string() << '\n';
   }
@@ -110,11 +120,13 @@ int print_plots(const fs::path& file, const Subject& subject, const Options& opt
 }  // namespace
 
 int cmd_report(const Arguments& args, Context& context) {
-  Options options("report [FILE…] [-o OUT] [--format F] | --against OTHER | --plots DIR",
-                  "Prints the tables of experiments (all that are on record, or those of the files\n"
-                  "named) with the published values beside and the spread over seeds; or compares\n"
+  Options options("report [FILE|NAME…] [-o OUT] [--format F] | --against OTHER | --plots DIR",
+                  "Prints the tables of experiments with the published values beside and the spread\n"
+                  "over seeds: of a FILE as it is now, with --set, --rows and --seeds as for run; of\n"
+                  "a NAME, or of all on record, as the last command of each asked for. Or compares\n"
                   "them with another database or an earlier JSON report (exit code 1 when a value\n"
-                  "got worse by more than its spread); or draws figures for papers.");
+                  "got worse by more than its spread), or draws figures for papers.");
+  add_cell_selection(options);
   options.add()("output,o", po::value<std::string>()->value_name("OUT"),
                 "write to this file; its ending says the format (.md .csv .json .tex .html)")(
       "format", po::value<std::string>()->value_name("F"),
@@ -127,7 +139,9 @@ int cmd_report(const Arguments& args, Context& context) {
                 "allowed worsening, in standard deviations over seeds")
       .add_real("margin", "X", 0.05, 0, kMost,
                 "allowed worsening as a share of the value, where one side has a single seed");
-  options.add()(
+  options.add()("variant", po::value<std::string>()->value_name("A,B"),
+                "these other configurations on record instead, by the beginning of their names; all: "
+                "every one")(
       "plots", po::value<std::string>()->value_name("DIR"),
       "write SVG and PDF figures into this folder (needs gnuplot)");
   options.with_words(-1);
@@ -139,8 +153,12 @@ int cmd_report(const Arguments& args, Context& context) {
   const fs::path file = context.recorded_database();
   Subject subject;
   for (const std::string& word : options.words()) {
-    select(word, context, subject.experiments, subject.report);
+    select(word, options, context, subject);
   }
+  if (options.words().empty() && (options.has("set") || options.has("rows") || options.has("seeds")))
+    options.misuse("report: --set, --rows and --seeds need an experiment file");
+  if (options.has("variant"))
+    subject.report.choice.variants = split(options.get<std::string>("variant"), ',');
   subject.report.root = context.home();
   if (options.has("plots")) return print_plots(file, subject, options);
   if (options.has("against")) return print_comparison(file, subject, options);

@@ -43,17 +43,21 @@ void export_runs(const Options& options, Context& context, const std::vector<std
 }  // namespace
 
 int cmd_runs(const Arguments& args, Context& context) {
-  Options options("runs [list [EXPERIMENT] | show ID | diff ID ID | export ID… | rm ID] [options]",
+  Options options("runs [list [EXPERIMENT] | show ID | diff ID ID | export ID… | pin ID | unpin ID | rm ID] "
+                  "[options]",
                   "Lists recorded runs; shows one in full, with the commands that repeat it; says what\n"
                   "differs between two, and which difference changes what is computed; writes one to an\n"
-                  "archive that `dkdm db merge` takes elsewhere, or all to TensorBoard; or forgets one\n"
-                  "(its artifacts stay: other runs may read them).");
+                  "archive that `dkdm db merge` takes elsewhere, or all to TensorBoard; pins one as the run\n"
+                  "that counts for its row and seed; or forgets one (its artifacts stay: other runs may\n"
+                  "read them).");
   options.add()("config", "show: the configuration alone, an experiment file that repeats the run")(
       "output,o", po::value<std::string>()->value_name("FILE.tar"),
       "export: the archive, run-ID.tar if not said")(
       "everything", "export: also the teacher, pool, synthetic set and evaluator")(
       "tensorboard", po::value<std::string>()->value_name("DIR"),
       "export: event files of these runs, or of all, instead");
+  options.add()("note", po::value<std::string>()->value_name("TEXT")->default_value(""),
+                "pin: why; reports show it");
   options.with_format().with_words(-1);
   if (!options.parse(args)) return 0;
   auto words = options.words();
@@ -78,13 +82,24 @@ int cmd_runs(const Arguments& args, Context& context) {
     options.print(results::runs_diff(context.recorded_database(), ids[0], ids[1]));
   } else if (action == "export") {
     export_runs(options, context, ids);
+  } else if (action == "pin") {
+    expect(1, 1, "pin ID [--note TEXT]");
+    const auto before = results::pin_run(context.recorded_database(), ids[0],
+                                         options.get<std::string>("note"));
+    std::cerr << "dkdm: run " << ids[0] << " counts for its row and seed from now on";
+    if (before) std::cerr << ", in place of run " << *before;
+    std::cerr << '\n';
+  } else if (action == "unpin") {
+    expect(1, 1, "unpin ID");
+    results::unpin_run(context.recorded_database(), ids[0]);
+    std::cerr << "dkdm: run " << ids[0] << " is not pinned any more\n";
   } else if (action == "rm") {
     expect(1, 1, "rm ID");
     results::remove_run(context.recorded_database(), ids[0]);
     std::cerr << "dkdm: run " << ids[0] << " forgotten; its artifacts stay\n";
   } else {
-    options.unknown("runs", action, {"list", "show", "diff", "export", "rm"},
-                    "list, show ID, diff ID ID, export ID, rm ID");
+    options.unknown("runs", action, {"list", "show", "diff", "export", "pin", "unpin", "rm"},
+                    "list, show ID, diff ID ID, export ID, pin ID, unpin ID, rm ID");
   }
   return 0;
 }

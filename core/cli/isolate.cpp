@@ -5,6 +5,8 @@
 
 #include "cli/child.hpp"
 #include "cli/signals.hpp"
+#include "cli/sweep.hpp"
+#include "results/report.hpp"
 #include "run/content_key.hpp"
 #include "run/environment.hpp"
 
@@ -56,6 +58,12 @@ class TellingRecorder final : public run::Recorder {
   const Say& say_;
 };
 
+// An experiment file under one set of overrides.
+struct Configuration {
+  config::Experiment experiment;
+  std::vector<std::string> overrides;
+};
+
 // Rows of one seed that one process makes.
 struct Batch {
   std::vector<std::string> rows;
@@ -85,25 +93,40 @@ std::vector<std::string> fields(const std::string& line) {
 class Supervisor {
  public:
   Supervisor(Context& context, const Options& options, const run::RunOptions& run_options)
-      : context_(context), overrides_(overrides_of(options)), selection_(selection_of(options)),
+      : context_(context), command_(options.command()), overrides_(overrides_of(options)), selection_(selection_of(options)),
         all_(options.has("isolate")), run_options_(run_options) {}
 
   int run(const std::vector<fs::path>& files) {
-    std::vector<config::Experiment> experiments;
-    for (const auto& file : files)
-      experiments.push_back(read_experiment(file, overrides_, context_));
+    std::vector<std::vector<Configuration>> experiments;
+    for (const auto& file : files) {
+      auto& made = experiments.emplace_back();
+      for (const auto& overrides : configurations(file, overrides_, context_))
+        made.push_back({read_experiment(file, overrides, context_), overrides});
+    }
     for (const auto& info : context_.registry().plugins()) plugin_files_.push_back(info.file);
-    for (const auto& experiment : experiments)
-      if (const int code = look_ahead(experiment)) return code;
-    // The table is printed even where no run is this shard's.
-    if (!fs::exists(context_.database())) results::Store(context_.database());
+    std::vector<std::int64_t> requests;
     for (const auto& experiment : experiments) {
+      request_ = 0;
+      if (const int code = look_ahead(experiment.front().experiment)) return code;
+      if (request_ == 0)  // its cells are added as they are planned
+        request_ = results::Store(context_.database())
+                       .begin_request(record_of(experiment.front().experiment), command_);
+      requests.push_back(request_);
+    }
+    for (std::size_t i = 0; i < experiments.size(); ++i) {
+      request_ = requests[i];
+      several_ = experiments[i].size() > 1;
       row_files_.clear();
-      for (const Batch& batch : batches(experiment)) {
-        if (const int code = make(experiment, batch)) return code;
+      for (const auto& configuration : experiments[i]) {
+        for (const Batch& batch : batches(configuration.experiment)) {
+          if (const int code = make(configuration, batch)) return code;
+          if (failed_ > 0 && run_options_.fail_fast) break;
+        }
         if (failed_ > 0 && run_options_.fail_fast) break;
       }
-      print_results(context_, experiment, run::ArtifactStore(context_.home()), row_files_);
+      print_results(context_, experiments[i].front().experiment.name,
+                    results::requested_cells(context_.database(), request_),
+                    run::ArtifactStore(context_.home()), row_files_);
       if (failed_ > 0 && run_options_.fail_fast) break;
     }
     return static_cast<int>(failed_ ? ExitCode::run_failed : ExitCode::done);
@@ -118,14 +141,23 @@ class Supervisor {
     return end;
   }
 
-  // Checks the whole plan, as without isolation, and announces it. A crash is left to the rows.
-  int look_ahead(const config::Experiment& experiment) const {
-    const auto work = [&](const Say&) {
+  // Checks the whole plan, as without isolation, announces it and records what it asks for. A crash is
+  // left to the rows.
+  int look_ahead(const config::Experiment& experiment) {
+    const auto work = [&](const Say& say) {
       Session session(context_);
-      announce(session.plan(experiment.file, overrides_, selection_), session.artifacts());
+      const auto planned = session.plan_all(experiment.file, overrides_, selection_);
+      announce(planned, session.artifacts());
+      const auto asked = asked_cells(planned);
+      const auto request = session.store().begin_request(asked.front(), command_);
+      session.store().add_to_request(request, asked);
+      say("request\t" + std::to_string(request));
       return 0;
     };
-    const ChildEnd end = child(work, [](const std::string&) {});
+    const ChildEnd end = child(work, [&](const std::string& line) {
+      const auto parts = fields(line);
+      if (parts[0] == "request") request_ = std::stoll(parts[1]);
+    });
     if (end.crashed())
       std::fprintf(stderr, "%s: planning it crashed: %s; its rows are tried one by one\n",
                    experiment.name.c_str(), crash_message(end, "").c_str());
@@ -153,10 +185,10 @@ class Supervisor {
 
   // Runs `batch`; what dies in it is recorded and the rest goes on. Returns the exit code of an error
   // that ends the suite (nothing can be recorded), else 0.
-  int make(const config::Experiment& experiment, const Batch& batch) {
+  int make(const Configuration& configuration, const Batch& batch) {
     Heard heard;
     const auto hear = [&](const std::string& line) { take(line, heard); };
-    const auto work = [&](const Say& say) { return make_here(experiment, batch, say); };
+    const auto work = [&](const Say& say) { return make_here(configuration, batch, say); };
     const ChildEnd end = child(work, hear);
     if (heard.over) return 0;
     const bool planned = heard.run.has_value(), crashed = heard.error.empty();
@@ -169,28 +201,29 @@ class Supervisor {
       record_crash(heard, batch.seed, message);
       rest.assign(std::find(batch.rows.begin(), batch.rows.end(), heard.row) + 1, batch.rows.end());
     } else if (batch.rows.size() == 1) {
-      record_unplanned(experiment, batch.rows[0], batch.seed, message);
+      record_unplanned(configuration.experiment, batch.rows[0], batch.seed, message);
     } else {
       rest = batch.rows;
     }
     if (failed_ > 0 && run_options_.fail_fast) return 0;
     for (const auto& row : rest)
-      if (const int code = make(experiment, {{row}, batch.seed})) return code;
+      if (const int code = make(configuration, {{row}, batch.seed})) return code;
     return 0;
   }
 
   // In the child.
-  int make_here(const config::Experiment& experiment, const Batch& batch, const Say& say) const {
+  int make_here(const Configuration& configuration, const Batch& batch, const Say& say) const {
     try {
       Session session(context_);
-      auto planned = session.plan(experiment.file, overrides_,
+      auto planned = session.plan(configuration.experiment.file, configuration.overrides,
                                   {.rows = batch.rows, .seeds = {batch.seed}});
+      session.store().add_to_request(request_, planned.plan.asked);
       session.store().set_force(run_options_.force);
       TellingRecorder recorder(session.store(), say);
       planned.bench.recorder = &recorder;
       const auto summary = run::run_plan(planned.plan, planned.bench, session.host(),
                                          session.artifacts(), session.plugin_records(), run_options_);
-      for (const auto& [row, file] : row_files(planned, session.artifacts()))
+      for (const auto& [row, file] : row_files(planned, session.artifacts(), several_))
         say("file\t" + row + '\t' + file.string());
       say("over");
       return static_cast<int>(summary.interrupted ? ExitCode::interrupted : ExitCode::done);
@@ -257,24 +290,30 @@ class Supervisor {
     say_failed(heard.row, seed, heard.stage.name, message);
   }
 
+  // What runs and requests of the experiment have in common.
+  static run::RunRecord record_of(const config::Experiment& experiment) {
+    run::RunRecord record;
+    record.experiment = experiment.name;
+    record.title = experiment.title;
+    record.table = experiment.table;
+    record.published_section = experiment.published;
+    record.scale = experiment.scale;
+    record.file = experiment.file.string();
+    return record;
+  }
+
   // A run that died while it was planned (a network's constructor, as a rule) has no content key: its
   // configuration stands for it.
   void record_unplanned(const config::Experiment& experiment, const std::string& id,
                         std::int64_t seed, const std::string& message) {
     const auto row = std::find_if(experiment.rows.begin(), experiment.rows.end(),
                                   [&](const config::Row& other) { return other.id == id; });
-    run::RunRecord record;
+    run::RunRecord record = record_of(experiment);
     record.key = run::content_key({{"stage", "plan"},
                                    {"config", experiment.resolved},
                                    {"row", id},
                                    {"seed", std::to_string(seed)}});
-    record.experiment = experiment.name;
-    record.title = experiment.title;
-    record.table = experiment.table;
-    record.published_section = experiment.published;
     record.published_row = row->published;
-    record.scale = experiment.scale;
-    record.file = experiment.file.string();
     record.row = id;
     record.label = row->label;
     record.row_order = row - experiment.rows.begin();
@@ -288,18 +327,22 @@ class Supervisor {
     record.evaluator = experiment.evaluator.name;
     record.config = experiment.resolved;
     results::Store store(context_.database());
+    store.add_to_request(request_, {record});
     const auto run = store.begin_run(record, run::current_environment(), {});
     store.end_run(run, "failed", "plan", message);
     say_failed(id, seed, "plan", message);
   }
 
   Context& context_;
+  const std::string command_;
   const std::vector<std::string> overrides_;
   const run::Selection selection_;
   const bool all_;
   run::RunOptions run_options_;
   std::vector<fs::path> plugin_files_;
   RowFiles row_files_;
+  std::int64_t request_ = 0;  // of the experiment at hand, in the database; 0 = none yet
+  bool several_ = false;      // configurations of the experiment at hand
   std::int64_t failed_ = 0;
 };
 

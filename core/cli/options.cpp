@@ -61,7 +61,14 @@ void Options::misuse(const std::string& message) const {
   throw ConfigError(message + " (help: dkdm " + usage_.substr(0, usage_.find(' ')) + " --help)");
 }
 
+std::string Options::command() const {
+  std::string text = "dkdm " + usage_.substr(0, usage_.find(' '));
+  for (const auto& arg : args_) text += " " + shell_quoted(arg);
+  return text;
+}
+
 bool Options::parse(const std::vector<std::string>& args) {
+  args_ = args;
   po::options_description all, hidden;
   hidden.add_options()("words", po::value<std::vector<std::string>>());
   all.add(visible_).add(hidden);

@@ -43,6 +43,8 @@ class Options {
   std::int64_t integer(const std::string& name) const { return integers_.at(name).value; }
   double real(const std::string& name) const { return reals_.at(name).value; }
   std::vector<std::string> words() const;
+  // The command as it was typed, for a shell: "dkdm run t.toml --set train.steps=5".
+  std::string command() const;
   // Of a listing: `with_format`.
   results::Format format() const { return format_; }
   void print(const results::Table& table) const;
@@ -63,6 +65,7 @@ class Options {
 
   std::string usage_, about_;
   boost::program_options::options_description visible_{"options"};
+  std::vector<std::string> args_;
   int most_words_ = 0;
   bool with_format_ = false;
   boost::program_options::variables_map values_;

@@ -2,9 +2,13 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
+#include <set>
+#include <tuple>
 
 #include "cli/isolate.hpp"
 #include "cli/signals.hpp"
+#include "cli/sweep.hpp"
 #include "cli/terminal.hpp"
 #include "config/number.hpp"
 #include "dkdm/io.hpp"
@@ -19,17 +23,6 @@ namespace {
 
 namespace fs = std::filesystem;
 namespace po = boost::program_options;
-
-std::vector<std::string> split(const std::string& text, char separator) {
-  std::vector<std::string> parts;
-  std::size_t start = 0;
-  while (start <= text.size()) {
-    const auto end = std::min(text.find(separator, start), text.size());
-    if (end > start) parts.push_back(text.substr(start, end - start));
-    start = end + 1;
-  }
-  return parts;
-}
 
 // Says of the plugins that a run had and this program has not where they were then. A record is shown and
 // never opened: the database may come from anybody, and loading a library runs it.
@@ -54,24 +47,51 @@ std::string counted(std::size_t count, const std::string& noun) {
   return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
 }
 
-void announce(const Session::Planned& planned, const run::ArtifactStore& artifacts) {
-  const auto missing = run::missing_stages(planned.plan, artifacts);
-  std::fprintf(stderr, "%s: %s, %zu of %s to run", planned.experiment.name.c_str(),
-               counted(planned.plan.runs.size(), "run").c_str(), missing.size(),
-               counted(planned.plan.stages.size(), "stage").c_str());
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts;
+  std::size_t start = 0;
+  while (start <= text.size()) {
+    const auto end = std::min(text.find(separator, start), text.size());
+    if (end > start) parts.push_back(text.substr(start, end - start));
+    start = end + 1;
+  }
+  return parts;
+}
+
+std::vector<run::RunRecord> asked_cells(const PlannedFile& planned) {
+  std::vector<run::RunRecord> cells;
+  for (const auto& configuration : planned)
+    cells.insert(cells.end(), configuration.plan.asked.begin(), configuration.plan.asked.end());
+  return cells;
+}
+
+void announce(const PlannedFile& planned, const run::ArtifactStore& artifacts) {
+  std::map<std::pair<std::string, std::string>, const run::Stage*> stages, missing;
+  std::vector<const run::Stage*> in_order;
+  std::size_t runs = 0;
+  for (const auto& [experiment, bench, plan] : planned) {
+    runs += plan.runs.size();
+    for (const auto& stage : plan.stages) stages.emplace(std::pair(stage.kind, stage.key), &stage);
+    for (const auto index : run::missing_stages(plan, artifacts)) {
+      const auto& stage = plan.stages[index];
+      if (missing.emplace(std::pair(stage.kind, stage.key), &stage).second) in_order.push_back(&stage);
+    }
+  }
+  std::fprintf(stderr, "%s: %s, %zu of %s to run", planned.front().experiment.name.c_str(),
+               counted(runs, "run").c_str(), missing.size(),
+               counted(stages.size(), "stage").c_str());
   double seconds = 0;
-  for (const auto index : missing) seconds += planned.plan.stages[index].estimated_s;
+  for (const auto* stage : in_order) seconds += stage->estimated_s;
   if (missing.empty()) std::fprintf(stderr, "\n");
   else
     std::fprintf(stderr, ", about %s on this machine\n", run::duration_text(seconds).c_str());
-  for (const auto index : missing) {
-    const auto& stage = planned.plan.stages[index];
-    std::fprintf(stderr, "  %-32s %s\n", stage.label.c_str(),
-                 run::duration_text(stage.estimated_s).c_str());
-  }
+  for (const auto* stage : in_order)
+    std::fprintf(stderr, "  %-32s %s\n", stage->label.c_str(),
+                 run::duration_text(stage->estimated_s).c_str());
 }
 
-RowFiles row_files(const Session::Planned& planned, const run::ArtifactStore& artifacts) {
+RowFiles row_files(const Session::Planned& planned, const run::ArtifactStore& artifacts, bool several) {
+  constexpr std::size_t kShortName = 8;  // of a variant, as reports have it
   RowFiles files;
   const auto folder = artifacts.root() / "grids" / planned.experiment.name;
   fs::create_directories(folder);
@@ -83,6 +103,7 @@ RowFiles row_files(const Session::Planned& planned, const run::ArtifactStore& ar
     if (!fs::exists(source)) continue;
     const bool first_seed = run.record.seed == planned.experiment.seeds.front();
     const auto target = folder / (run.record.row +
+                                  (several ? "-" + run.record.variant.substr(0, kShortName) : "") +
                                   (first_seed ? "" : "-seed" + std::to_string(run.record.seed)) +
                                   ".png");
     fs::copy_file(source, target, fs::copy_options::overwrite_existing);
@@ -91,16 +112,14 @@ RowFiles row_files(const Session::Planned& planned, const run::ArtifactStore& ar
   return files;
 }
 
-void print_results(Context& context, const config::Experiment& experiment,
-                   const run::ArtifactStore& artifacts, const RowFiles& files) {
-  const auto& name = experiment.name;
+void print_results(Context& context, const std::string& experiment,
+                   const std::vector<run::RunRecord>& asked, const run::ArtifactStore& artifacts,
+                   const RowFiles& files) {
   results::ReportOptions options;
-  for (const auto& row : experiment.rows)
-    options.expected.push_back(
-        {name, row.id, row.label, experiment.published, row.published});
+  options.choice.asked = asked;
   options.colour = stdout_has_colour();
   options.columns = stdout_columns();
-  std::printf("%s\n", results::report(context.database(), {name}, options).c_str());
+  std::printf("%s\n", results::report(context.database(), {experiment}, options).c_str());
   std::printf("Samples\n");
   std::size_t widest = 0;
   for (const auto& [row, _] : files) widest = std::max(widest, row.size());
@@ -109,9 +128,9 @@ void print_results(Context& context, const config::Experiment& experiment,
 
   options.format = results::ReportFormat::html;
   options.root = artifacts.root();
-  const auto page = artifacts.root() / "reports" / (name + ".html");
+  const auto page = artifacts.root() / "reports" / (experiment + ".html");
   fs::create_directories(page.parent_path());
-  io::write_text(page, results::report(context.database(), {name}, options));
+  io::write_text(page, results::report(context.database(), {experiment}, options));
   std::printf("Page      %s\nDatabase  %s\n", page.c_str(), context.database().c_str());
 }
 
@@ -147,23 +166,46 @@ config::Experiment read_experiment(const fs::path& file, const std::vector<std::
 }
 
 Session::Planned Session::plan(const fs::path& file, const std::vector<std::string>& overrides,
-                               const run::Selection& selection) {
+                               const run::Selection& selection, Estimate estimate) {
   auto experiment = read_experiment(file, overrides, context_);
   run::Bench bench{context_.registry(), host_,
                    context_.registry().dataset(experiment.dataset, host_)};
   // Measuring what stages cost is only worth its seconds when some are to be made.
   auto plan = run::make_plan(experiment, selection, bench, artifacts_, cost_, /*estimate=*/false);
-  if (!run::missing_stages(plan, artifacts_).empty())
+  if (estimate == Estimate::measured && !run::missing_stages(plan, artifacts_).empty())
     plan = run::make_plan(experiment, selection, bench, artifacts_, cost_, /*estimate=*/true);
   return {std::move(experiment), std::move(bench), std::move(plan)};
 }
 
-void add_selection(Options& options) {
+std::vector<Session::Planned> Session::plan_all(const fs::path& file,
+                                                const std::vector<std::string>& overrides,
+                                                const run::Selection& selection, Estimate estimate) {
+  std::vector<Planned> all;
+  std::set<std::tuple<std::string, std::int64_t, std::string>> asked;
+  for (const auto& configuration : configurations(file, overrides, context_)) {
+    auto planned = plan(file, configuration, selection, estimate);
+    const auto known = [&](const run::RunRecord& cell) {
+      return asked.contains({cell.row, cell.seed, cell.key});
+    };
+    std::erase_if(planned.plan.runs, [&](const run::PlannedRun& run) { return known(run.record); });
+    std::erase_if(planned.plan.asked, known);
+    for (const auto& cell : planned.plan.asked) asked.insert({cell.row, cell.seed, cell.key});
+    all.push_back(std::move(planned));
+  }
+  return all;
+}
+
+void add_cell_selection(Options& options) {
   options.add()("rows", po::value<std::string>()->value_name("A,B"), "only these rows")(
       "seeds", po::value<std::string>()->value_name("0-2"), "seeds instead of the file's")(
       "set", po::value<std::vector<std::string>>()->composing()->value_name("KEY=VALUE"),
-      "override a key of the file, e.g. train.steps=100 or row.dynamic.train.lr=1e-3")(
-      "shard", po::value<std::string>()->value_name("I/N"), "run shard I of N");
+      "override a key of the file, e.g. train.steps=100 or row.dynamic.train.lr=1e-3; a list sweeps it: "
+      "row.dynamic.method.rho=0.1,0.2,0.4");
+}
+
+void add_selection(Options& options) {
+  add_cell_selection(options);
+  options.add()("shard", po::value<std::string>()->value_name("I/N"), "run shard I of N");
 }
 
 run::Selection selection_of(const Options& options) {
@@ -263,21 +305,30 @@ int run_experiments(Context& context, const std::vector<fs::path>& files, const 
   const auto selection = selection_of(options);
   const auto overrides = overrides_of(options);
   // All files are read and checked before the first one starts.
-  std::vector<Session::Planned> experiments;
-  for (const auto& file : files) experiments.push_back(session.plan(file, overrides, selection));
+  std::vector<PlannedFile> experiments;
+  for (const auto& file : files) experiments.push_back(session.plan_all(file, overrides, selection));
 
   session.store().set_force(run_options.force);
   run::RunSummary total;
   for (auto& planned : experiments) {
     announce(planned, session.artifacts());
-    planned.bench.recorder = &session.store();
-    const auto summary = run::run_plan(planned.plan, planned.bench, session.host(),
-                                       session.artifacts(), session.plugin_records(), run_options);
-    total.failed += summary.failed;
-    if (summary.interrupted) throw Interrupted();
-    print_results(context, planned.experiment, session.artifacts(),
-                  row_files(planned, session.artifacts()));
-    if (summary.failed && run_options.fail_fast) break;
+    const auto asked = asked_cells(planned);
+    session.store().add_to_request(session.store().begin_request(asked.front(), options.command()),
+                                   asked);
+    RowFiles files_of_rows;
+    for (auto& configuration : planned) {
+      configuration.bench.recorder = &session.store();
+      const auto summary = run::run_plan(configuration.plan, configuration.bench, session.host(),
+                                         session.artifacts(), session.plugin_records(), run_options);
+      total.failed += summary.failed;
+      if (summary.interrupted) throw Interrupted();
+      for (auto& file : row_files(configuration, session.artifacts(), planned.size() > 1))
+        files_of_rows.push_back(std::move(file));
+      if (total.failed && run_options.fail_fast) break;
+    }
+    print_results(context, planned.front().experiment.name, asked, session.artifacts(),
+                  files_of_rows);
+    if (total.failed && run_options.fail_fast) break;
   }
   return static_cast<int>(total.failed ? ExitCode::run_failed : ExitCode::done);
 }

@@ -32,9 +32,17 @@ class Session {
     run::Bench bench;
     run::Plan plan;
   };
+  // What stages cost is only measured for somebody who is to wait for them.
+  enum class Estimate { measured, none };
   // Reads, checks and plans one experiment file.
   Planned plan(const std::filesystem::path& file, const std::vector<std::string>& overrides,
-               const run::Selection& selection);
+               const run::Selection& selection, Estimate estimate = Estimate::measured);
+  // Under each configuration that `overrides` ask for (sweep.hpp); a cell that several of them share is
+  // in the first alone.
+  std::vector<Planned> plan_all(const std::filesystem::path& file,
+                                const std::vector<std::string>& overrides,
+                                const run::Selection& selection,
+                                Estimate estimate = Estimate::measured);
 
  private:
   Context& context_;
@@ -47,25 +55,38 @@ class Session {
 // "1 run", "3 stages".
 std::string counted(std::size_t count, const std::string& noun);
 
+// The configurations of one experiment file.
+using PlannedFile = std::vector<Session::Planned>;
+
+// The cells that all of them ask for.
+std::vector<run::RunRecord> asked_cells(const PlannedFile& planned);
+
 // Says before anything starts which stages will run and how long that takes.
-void announce(const Session::Planned& planned, const run::ArtifactStore& artifacts);
+void announce(const PlannedFile& planned, const run::ArtifactStore& artifacts);
 
 using RowFiles = std::vector<std::pair<std::string, std::filesystem::path>>;  // row, file
 
 // What the plan's rows left: sample sets that were to be kept, and grids, copied to names that a person
-// can find: grids/<experiment>/<row>.png, with a suffix for seeds other than the file's first.
-RowFiles row_files(const Session::Planned& planned, const run::ArtifactStore& artifacts);
+// can find: grids/<experiment>/<row>.png, with a suffix for seeds other than the file's first, and for
+// configurations where `several` of them are planned.
+RowFiles row_files(const Session::Planned& planned, const run::ArtifactStore& artifacts, bool several);
 
-// The experiment's table, the files of its rows, its page and the database, to stdout.
-void print_results(Context& context, const config::Experiment& experiment,
-                   const run::ArtifactStore& artifacts, const RowFiles& files);
+// The table of exactly the cells that were asked for, the files of its rows, its page and the database, to
+// stdout.
+void print_results(Context& context, const std::string& experiment,
+                   const std::vector<run::RunRecord>& asked, const run::ArtifactStore& artifacts,
+                   const RowFiles& files);
 
 // Reads and checks an experiment file after loading the plugins that it names.
 config::Experiment read_experiment(const std::filesystem::path& file,
                                    const std::vector<std::string>& overrides, Context& context);
 
-// --rows, --seeds, --set, --shard: which runs of an experiment.
+// --rows, --seeds, --set: which cells of an experiment.
+void add_cell_selection(Options& options);
+// And --shard: which of their runs are made here.
 void add_selection(Options& options);
+// The parts of "a,b,c" that are not empty.
+std::vector<std::string> split(const std::string& text, char separator);
 run::Selection selection_of(const Options& options);
 std::vector<std::string> overrides_of(const Options& options);
 

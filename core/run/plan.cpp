@@ -24,6 +24,18 @@ class Planner {
       : experiment_(experiment), bench_(bench), store_(store), cost_(cost), estimate_(estimate),
         spec_(bench.dataset->spec()), dataset_(bench.dataset->fingerprint()) {}
 
+ private:
+  // What `look` returns of a plan of its own, which is then forgotten.
+  template <class Look>
+  auto aside(const Look& look) {
+    Plan kept;
+    std::swap(plan_, kept);
+    auto seen = look();
+    std::swap(plan_, kept);
+    return seen;
+  }
+
+ public:
   Plan plan(const Selection& selection) {
     check_sample_counts();
     const auto seeds = selection.seeds.empty() ? experiment_.seeds : selection.seeds;
@@ -40,7 +52,15 @@ class Planner {
             std::find(selection.rows.begin(), selection.rows.end(), row.id) == selection.rows.end())
           continue;
         // The teacher is one network whatever the students' seed; its samples differ all the same.
-        if (number++ % selection.shards == selection.shard - 1) add_run(row, i, seed);
+        if (number++ % selection.shards == selection.shard - 1) {
+          add_run(row, i, seed);
+          plan_.asked.push_back(plan_.runs.back().record);
+        } else {
+          plan_.asked.push_back(aside([&] {
+            add_run(row, i, seed);
+            return plan_.runs.back().record;
+          }));
+        }
       }
     }
     return std::move(plan_);
@@ -122,10 +142,15 @@ class Planner {
 
   std::string teacher_key(const TeacherSource& source) {
     const std::string weights = describe(source.choice) + "\n";
-    if (!source.folder.empty()) return weights + source.folder.filename().string();
+    return weights + (source.folder.empty() ? teacher_fingerprint(source)
+                                            : source.folder.filename().string());
+  }
+
+  // Of a teacher that was not trained here: the hash of its weights.
+  const std::string& teacher_fingerprint(const TeacherSource& source) {
     if (teacher_fingerprint_.empty())
       teacher_fingerprint_ = bench_.registry.teacher(source.choice, bench_.host)->fingerprint();
-    return weights + teacher_fingerprint_;
+    return teacher_fingerprint_;
   }
 
   static void add_to(Chain& chain, const std::string& name, std::size_t stage) {
@@ -295,6 +320,22 @@ class Planner {
     return network;
   }
 
+  SamplingSpec spec_of(const config::Row& row, std::int64_t seed) const {
+    return sampling_spec(row.sample, row.sample.integer("count"), derive_seed(seed, "sample"));
+  }
+
+  // What the row's configuration is called at every seed: the key that its samples have at seed 0.
+  const std::string& variant_of(const config::Row& row) {
+    auto& variant = variants_[row.id];
+    if (variant.empty())
+      variant = aside([&] {
+        Chain chain;
+        constexpr std::int64_t kAnySeed = 0;
+        return key(sample_stage(row, network_of(row, kAnySeed, chain), spec_of(row, kAnySeed)));
+      });
+    return variant;
+  }
+
   std::size_t sample_stage(const config::Row& row, const Network& network,
                            const SamplingSpec& spec) {
     const auto weights = row.sample.text("weights");
@@ -390,8 +431,7 @@ class Planner {
     PlannedRun run;
     Chain& chain = run.stages;
     const Network network = network_of(row, seed, chain);
-    const auto spec =
-        sampling_spec(row.sample, row.sample.integer("count"), derive_seed(seed, "sample"));
+    const auto spec = spec_of(row, seed);
     run.sample_stage = sample_stage(row, network, spec);
     add_to(chain, "sample", run.sample_stage);
     const auto evaluator = evaluator_stage();
@@ -406,7 +446,39 @@ class Planner {
       run.outputs.push_back(course);
     }
     run.record = record(row, order, seed, key(chain.back().second));
+    run.record.samples = key(run.sample_stage);
+    run.record.variant = variant_of(row);
+    add_teacher(row, run);
     plan_.runs.push_back(std::move(run));
+  }
+
+  bool uses_teacher(const config::Row& row) const {
+    if (!row.training) return true;
+    const Needs needs = bench_.registry.method(row.training->method, bench_.host)->needs();
+    return needs.teacher || needs.synthetic;
+  }
+
+  // Which plugins the run uses, and which teacher, where it uses one.
+  void add_teacher(const config::Row& row, PlannedRun& run) {
+    run.plugins = {{"dataset", experiment_.dataset.name}, {"evaluator", experiment_.evaluator.name}};
+    const auto add = [&](const plugin::PluginChoice& choice) {
+      run.plugins.emplace_back(choice.kind, choice.name);
+    };
+    if (row.training) {
+      add(row.training->student);
+      add(row.training->method);
+    }
+    if (!uses_teacher(row)) return;
+    run.record.teacher = experiment_.teacher.name;
+    add(experiment_.teacher);
+    if (const auto& training = experiment_.teacher_training) {
+      add(training->student);
+      add(training->method);
+    }
+    Chain chain;
+    const auto source = aside([&] { return teacher(chain); });
+    run.record.teacher_key =
+        source.folder.empty() ? teacher_fingerprint(source) : source.folder.filename().string();
   }
 
   RunRecord record(const config::Row& row, std::size_t order, std::int64_t seed,
@@ -430,7 +502,6 @@ class Planner {
       record.student = training->student.name;
       record.parameters = cost_.parameters(training->student, {spec_, experiment_.diffusion});
     }
-    record.teacher = experiment_.teacher.name;
     record.dataset = experiment_.dataset.name;
     record.evaluator = experiment_.evaluator.name;
     record.config = experiment_.resolved;
@@ -445,6 +516,7 @@ class Planner {
   const ImageSpec spec_;
   const std::string dataset_;
   std::string teacher_fingerprint_;
+  std::map<std::string, std::string> variants_;  // by row
   KeyParts evaluator_parts_;
   bool evaluator_has_identity_ = false;
   Plan plan_;

@@ -31,11 +31,14 @@ struct PlannedRun {
   std::vector<std::pair<std::string, std::size_t>> stages;
   std::size_t sample_stage = 0, evaluate_stage = 0;
   std::vector<std::size_t> outputs;  // what must be there when it is done: all else serves these
+  std::vector<std::pair<std::string, std::string>> plugins;  // kind and name of those it uses
 };
 
 struct Plan {
   std::vector<Stage> stages;  // inputs before the stages that read them
   std::vector<PlannedRun> runs;
+  // The cells that were asked for, whatever shard makes them: those of `runs` are among them.
+  std::vector<RunRecord> asked;
 };
 
 struct Selection {

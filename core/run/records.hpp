@@ -21,14 +21,19 @@ struct PluginRecord {
   std::string kind, name, version, summary, file;
 };
 
-// Immutable configuration of a run: one row of an experiment at one seed.
+// Immutable configuration of a run: one row of an experiment at one seed. The three keys say which
+// cell of a table it is (results/README.md).
 struct RunRecord {
-  std::string key;  // content key of its last stage: equal keys are the same computation
+  std::string key;      // content key of its last stage: equal keys are the same computation
+  std::string samples;  // content key of what is evaluated; "" = `key`
+  std::string variant;  // the row's configuration whatever the seed and evaluator: `samples` at seed 0;
+                        // "" = made from the settings
   std::string experiment, title, table, published_section, published_row, scale, file;
   std::string row, label;
   std::int64_t row_order = 0, seed = 0;
   std::string method;  // plugin name; "" marks the teacher itself
   std::string student, teacher, dataset, evaluator;  // plugin names, "" = none
+  std::string teacher_key;                           // of its training, or the hash of its weights
   std::string config;                                // resolved TOML
   std::int64_t parameters = 0;                       // of the evaluated network
 };

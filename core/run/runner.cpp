@@ -33,7 +33,7 @@ class Runner {
         ++summary.already_done;
         continue;
       }
-      const auto id = bench_.recorder->begin_run(planned.record, environment(), plugins_);
+      const auto id = bench_.recorder->begin_run(planned.record, environment(), used(planned));
       std::string stage = "";
       try {
         make_run(id, planned, stage);
@@ -67,6 +67,17 @@ class Runner {
   const EnvironmentRecord& environment() {
     static const EnvironmentRecord kHere = current_environment();
     return kHere;
+  }
+
+  // Of the loaded plugins those that the run uses.
+  std::vector<PluginRecord> used(const PlannedRun& planned) const {
+    std::vector<PluginRecord> records;
+    for (const auto& plugin : plugins_) {
+      const std::pair name(plugin.kind, plugin.name);
+      if (std::find(planned.plugins.begin(), planned.plugins.end(), name) != planned.plugins.end())
+        records.push_back(plugin);
+    }
+    return records;
   }
 
   void make_run(std::int64_t id, const PlannedRun& planned, std::string& stage) {

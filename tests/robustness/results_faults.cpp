@@ -108,7 +108,7 @@ TEST_CASE("store: a database of a newer version is refused, named and left alone
     INFO(message);
     CHECK(contains(message, file.string()));
     CHECK(contains(message, "version 7"));
-    CHECK(contains(message, "this dkdm knows version 3"));
+    CHECK(contains(message, "this dkdm knows version 4"));
     CHECK(contains(message, "update dkdm"));
   }
   CHECK(read_file(file) == before);

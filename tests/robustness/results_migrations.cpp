@@ -50,7 +50,7 @@ const char* const kSchemaSql =
 
 TEST_CASE("migration: a database of an earlier version becomes what a new one is, with every fact",
           "[robustness][results]") {
-  const std::string version = GENERATE("1", "2");
+  const std::string version = GENERATE("1", "2", "3");
   TempFolder folder;
   const auto file = fixture(folder, "v" + version + ".sqlite");
   std::vector<std::string> facts = {
@@ -88,7 +88,7 @@ TEST_CASE("migration: a database of an earlier version becomes what a new one is
   CHECK(rows_of(store.migration()->backup, "PRAGMA application_id")[0] == "1684759661");  // "dkdm"
   { Store fresh(folder / "fresh.sqlite"); }
   CHECK(rows_of(file, kSchemaSql) == rows_of(folder / "fresh.sqlite", kSchemaSql));
-  CHECK(rows_of(file, "PRAGMA user_version")[0] == "3");
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "4");
   CHECK(rows_of(file, "PRAGMA integrity_check")[0] == "ok");
   CHECK(rows_of(file, "PRAGMA foreign_key_check").empty());
 }
@@ -117,6 +117,28 @@ TEST_CASE("migration: what version 2 did not count stays unknown", "[robustness]
   Store store(file);
   CHECK(query(file, "SELECT 1 FROM costs").rows.size() == 5);
   CHECK(query(file, "SELECT 1 FROM costs WHERE flops IS NOT NULL").rows.empty());
+}
+
+TEST_CASE("migration: seeds of one configuration are one variant, another learning rate is another",
+          "[robustness][results]") {
+  TempFolder folder;
+  const auto file = fixture(folder, "v3.sqlite");
+  Store store(file);
+  // Runs 2 and 3 are seeds 0 and 1 at lr = 0.002; run 6 is seed 0 at lr = 1e-5. Seed 0's samples name it.
+  CHECK(rows_of(file, "SELECT variant FROM runs WHERE id IN (2, 3, 6) ORDER BY id") ==
+        std::vector<std::string>{"sample2", "sample2", "sample6"});
+  CHECK(rows_of(file, "SELECT DISTINCT length(variant) FROM runs WHERE id IN (4, 5)") ==
+        std::vector<std::string>{"24"});
+  CHECK(rows_of(file, "SELECT value FROM settings WHERE run = 6 AND key = 'train.lr'")[0] == "1e-05");
+  CHECK(rows_of(file, "SELECT number FROM settings WHERE run = 6 AND key = 'train.lr'")[0] == "1.0e-05");
+  CHECK(rows_of(file, "SELECT created_iso FROM runs WHERE id = 1")[0] == "2023-11-14T22:13:21.000Z");
+  // The newest run of each row and seed stands for what was asked for: never a mean over both rates.
+  CHECK(rows_of(file, "SELECT row || seed || '=' || key FROM asked ORDER BY row, seed") ==
+        std::vector<std::string>{"dynamic0=key6", "dynamic1=key3", "dynamic2=key4", "dynamic3=key5",
+                                 "teacher0=key1"});
+  CHECK(rows_of(file, "SELECT mean || '/' || seeds FROM leaderboard WHERE metric = 'fid' "
+                      "ORDER BY place") ==
+        std::vector<std::string>{"6.5/1", "8.75/2"});
 }
 
 TEST_CASE("migration: copies of a file agree on the identity of its runs",
@@ -183,7 +205,7 @@ TEST_CASE("migration: a killed one leaves the old file, and the next one succeed
   CHECK(unfinished > 0);
   Store store(file);
   CHECK(rows_of(file, "SELECT count(*) FROM runs")[0] == "5");
-  CHECK(rows_of(file, "PRAGMA user_version")[0] == "3");
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "4");
 }
 
 TEST_CASE("migration: a file that cannot be copied stays as it is", "[robustness][results]") {

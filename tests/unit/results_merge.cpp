@@ -52,6 +52,28 @@ struct Home {
 
 }  // namespace
 
+TEST_CASE("merge: commands and pins come along, once, and a pin of ours stays", "[unit][results]") {
+  Home here, there;
+  Store ours(here.database), theirs(there.database);
+  add_made(ours, here.root, "dynamic", 0, 9);
+  add_made(theirs, there.root, "dynamic", 0, 10);
+  add_made(theirs, there.root, "dynamic", 1, 11);
+  theirs.add_to_request(theirs.begin_request(a_run("dynamic"), "dkdm run desk.toml --seeds 0-1"),
+                        {a_run("dynamic", 0), a_run("dynamic", 1)});
+  pin_run(here.database, 1, "ours");
+  pin_run(there.database, 1, "theirs, of the same row and seed");
+  pin_run(there.database, 2, "theirs");
+  for (int time = 0; time < 2; ++time) {
+    merge_database(here.database, here.root, there.root);
+    CHECK(csv(here.database, "SELECT command, count(*) AS cells FROM asked GROUP BY command") ==
+          "command,cells\r\ndkdm run desk.toml --seeds 0-1,2\r\n");
+    CHECK(csv(here.database, "SELECT note FROM pins ORDER BY note") == "note\r\nours\r\ntheirs\r\n");
+    CHECK(csv(here.database, "SELECT count(*) AS n FROM configs") == "n\r\n1\r\n");
+  }
+  CHECK_THROWS_WITH(pin_run(here.database, 99, ""), Catch::Contains("no run 99"));
+  CHECK(pin_run(here.database, 2, "another of row dynamic, seed 0") == 1);
+}
+
 TEST_CASE("merge: two machines' runs stand in one database, with their artifacts",
           "[unit][results]") {
   Home here, there;

@@ -261,9 +261,7 @@ TEST_CASE("page: what failed and what is missing is shown with its reason", "[un
   store.end_run(id, "failed", "train", "loss <is> not finite");
   ReportOptions options;
   options.format = ReportFormat::html;
-  options.expected = {{"desk", "teacher", "Teacher", "", ""},
-                      {"desk", "dynamic", "Dynamic", "", ""},
-                      {"desk", "data_free", "Data-free", "", ""}};
+  options.choice.asked = {a_run("teacher"), a_run("dynamic"), a_run("data_free")};
   const auto page = report(folder / "r.sqlite", {"desk"}, options);
   CHECK(contains(page, "<a href=\"#row-1-2\"><span class=\"fault\"><bdi>failed</bdi></span></a>"));
   CHECK(contains(page, "failed in stage train: loss &lt;is&gt; not finite"));

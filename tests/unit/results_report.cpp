@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include <cmath>
+#include <regex>
 
 #include "results/report.hpp"
 #include "results_support.hpp"
@@ -85,7 +86,7 @@ TEST_CASE("report: the best student is marked, the teacher never", "[unit][resul
   CHECK(contains(rendered(file, ReportFormat::latex), "\\textbf{12.00 $\\pm$ 2.83}"));
 }
 
-TEST_CASE("report: two protocols, sample counts or references never share a table",
+TEST_CASE("report: protocols, sample counts and references stand side by side, never in one column",
           "[unit][results]") {
   TempFolder folder;
   const auto file = folder / "r.sqlite";
@@ -101,8 +102,14 @@ TEST_CASE("report: two protocols, sample counts or references never share a tabl
   for (const auto& table : json) CHECK(table["rows"].size() == 1);
   CHECK(json[0]["reference"] == "reference-8");  // the newest run's table comes first
   const auto text = rendered(file, ReportFormat::text);
-  CHECK(contains(text, "FID@1024 ↓"));
-  CHECK(contains(text, "Desk table: inception-ffff, 512 samples"));
+  // The newest run's way of evaluating is [A].
+  CHECK(contains(text, "Desk table: [A] classifier-1a2b, 512 samples, ema weights, reference "
+                       "reference-8; [B] classifier-1a2b, 1024 samples, ema weights, reference "
+                       "reference-7; [C] inception-ffff, 512 samples"));
+  CHECK(contains(text, "[A] FID@512 ↓"));
+  CHECK(contains(text, "[B] FID@1024 ↓"));
+  // The dynamic row has its value in the third group and nothing in the others.
+  CHECK(std::regex_search(text, std::regex("\nThe dynamic( +—){6} +2\\.50 +10\\.00 +11\\.00 ")));
 }
 
 TEST_CASE("report: rows without a value say why", "[unit][results]") {
@@ -113,26 +120,26 @@ TEST_CASE("report: rows without a value say why", "[unit][results]") {
   const auto id = store.begin_run(a_run("dynamic"), an_environment(), {});
   store.end_run(id, "failed", "train", "loss is not finite at step 17");
   ReportOptions options;
-  options.expected = {{"desk", "teacher", "Teacher", "", ""},
-                      {"desk", "dynamic", "Dynamic", "", ""},
-                      {"desk", "data_free", "Data-free", "", ""}};
+  options.choice.asked = {a_run("teacher"), a_run("dynamic"), a_run("data_free")};
   const auto text = report(file, {"desk"}, options);
   INFO(text);
-  CHECK(contains(text, "Dynamic: failed in stage train: loss is not finite at step 17.\n"));
-  CHECK(contains(text, "Data-free: not run yet.\n"));
-  CHECK(contains(text, "\nDynamic      failed          —"));
-  CHECK(contains(text, "\nData-free   not run          —"));
+  CHECK(contains(text, "The dynamic: failed in stage train: loss is not finite at step 17.\n"));
+  CHECK(contains(text, "The data_free: not run yet.\n"));
+  CHECK(contains(text, "\nThe dynamic      failed          —"));
+  CHECK(contains(text, "\nThe data_free   not run          —"));
 
   SECTION("an experiment that never ran is a table of missing rows") {
-    options.expected = {{"new", "teacher", "Teacher", "", ""}};
-    CHECK(contains(report(file, {"new"}, options), "Teacher: not run yet."));
+    auto cell = a_run("teacher");
+    cell.experiment = "new";
+    options.choice.asked = {cell};
+    CHECK(contains(report(file, {"new"}, options), "The teacher: not run yet."));
   }
   SECTION("an unknown experiment is an error that names it") {
     CHECK_THROWS_WITH(report(file, {"desk2"}, {}), Catch::Contains("'desk2'"));
   }
 }
 
-TEST_CASE("report: seeds that were run with different settings are called out",
+TEST_CASE("report: runs of other settings are another configuration, never in one mean",
           "[unit][results]") {
   TempFolder folder;
   const auto file = folder / "r.sqlite";
@@ -141,20 +148,37 @@ TEST_CASE("report: seeds that were run with different settings are called out",
   longer.config += "ema = 0.99\n";
   add_finished(store, a_run("dynamic", 0), scores(10));
   add_finished(store, longer, scores(11));
-  CHECK(contains(rendered(file, ReportFormat::text), "mixes runs of different settings"));
+  const auto row = tables(file)[0]["rows"][0];
+  CHECK(tables(file)[0]["rows"].size() == 1);
+  CHECK(row["metrics"]["fid"]["mean"] == 11);  // of the newest run's configuration alone
+  CHECK(row["metrics"]["fid"]["seeds"] == 1);
+  CHECK(contains(rendered(file, ReportFormat::text),
+                 "The dynamic: another configuration on record, variant "));
+  CHECK(contains(rendered(file, ReportFormat::text), ": no train.ema (run 1)."));
+
+  ReportOptions all;
+  all.choice.variants = {"all"};
+  const auto text = report(file, {"desk"}, all);
+  INFO(text);
+  CHECK(contains(text, "\nThe dynamic (train.ema = none)      2.50      10.00"));
+  CHECK(contains(text, "\nThe dynamic (train.ema = 0.99)      2.50      11.00"));
+  all.choice.variants = {"zzz"};
+  CHECK_THROWS_WITH(report(file, {"desk"}, all), Catch::Contains("--variant zzz"));
 }
 
 TEST_CASE("report: csv has one line a row with full precision", "[unit][results]") {
   TempFolder folder;
   const auto file = folder / "r.sqlite";
   Store store(file);
-  add_finished(store, a_run("dynamic"), scores(10.125));
+  auto run = a_run("dynamic");
+  run.variant = "variant-of-desk";
+  add_finished(store, run, scores(10.125));
   CHECK(rendered(file, ReportFormat::csv) ==
         "experiment,row,label,status,protocol,reference,sample_count,weights,is,is_std,fid,fid_std,"
         "sfid,sfid_std,published_is,published_fid,published_sfid,parameters,train_seconds,seeds,"
-        "reason\r\n"
+        "reason,variant,setting\r\n"
         "desk,dynamic,The dynamic,done,classifier-1a2b,reference-7,512,ema,2.5,,10.125,,11.125,,"
-        "8.6,9.56,11.77,350000,120,1,\r\n");
+        "8.6,9.56,11.77,350000,120,1,,variant-of-desk,\r\n");
 }
 
 TEST_CASE("report: latex escapes its special characters", "[unit][results]") {
@@ -252,4 +276,86 @@ TEST_CASE("report: an unknown format is refused with those there are", "[unit][r
   CHECK(parse_report_format("tex") == ReportFormat::latex);
   CHECK_THROWS_WITH(parse_report_format("pdf"),
                     Catch::Contains("'pdf'") && Catch::Contains("latex, html"));
+}
+
+TEST_CASE("report: parameters and times are of the run whose value is shown", "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  auto shown = a_run("dynamic"), crashed = a_run("dynamic");
+  shown.variant = "aaaa";
+  add_finished(store, shown, scores(10), 120);
+  crashed.key = "another";
+  crashed.variant = "bbbb";
+  crashed.parameters = 14'000'000;
+  const auto id = store.begin_run(crashed, an_environment(), {});
+  store.end_run(id, "crashed", "train", "signal 9");
+  ReportOptions options;
+  options.format = ReportFormat::json;
+  options.choice.asked = {shown};
+  const auto first = nlohmann::json::parse(report(file, {"desk"}, options))[0]["rows"];
+  REQUIRE(first.size() == 1);
+  CHECK(first[0]["parameters"] == 350'000);
+  CHECK(first[0]["train_seconds"] == 120);
+  // And the other way round: the crashed configuration has no number and nothing of the finished one.
+  options.choice.asked = {crashed};
+  const auto second = nlohmann::json::parse(report(file, {"desk"}, options))[0]["rows"];
+  REQUIRE(second.size() == 1);
+  CHECK(second[0]["status"] == "crashed");
+  CHECK(second[0]["metrics"].empty());
+  CHECK(second[0]["runs"].empty());
+  CHECK(second[0]["train_seconds"].is_null());
+}
+
+TEST_CASE("report: without cells it shows what the last command asked for, and names it",
+          "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  auto first = a_run("dynamic"), second = a_run("dynamic");
+  first.variant = "aaaa";
+  second.key = "another";
+  second.variant = "bbbb";
+  second.config = "[train]\nsteps = 100\nlr = 0.5\n";
+  const auto ask = [&](const run::RunRecord& run, const std::string& command) {
+    store.add_to_request(store.begin_request(run, command), {run});
+  };
+  ask(first, "dkdm run desk.toml");
+  add_finished(store, first, scores(10));
+  ask(second, "dkdm run desk.toml --set train.lr=0.5");
+  const auto before = rendered(file, ReportFormat::text);
+  CHECK(contains(before, "The dynamic: not run yet."));  // and not the 10 of the other rate
+  CHECK_FALSE(contains(before, "10.00"));
+  add_finished(store, second, scores(20));
+  const auto text = rendered(file, ReportFormat::text);
+  INFO(text);
+  CHECK(contains(text, "As the last command asked for: dkdm run desk.toml --set train.lr=0.5 ("));
+  CHECK(contains(text, "20.00"));
+  CHECK(contains(text, "variant aaaa: train.lr = 0.001 instead of 0.5 (run 1)."));
+  ask(first, "dkdm run desk.toml");  // nothing is run again
+  CHECK(tables(file)[0]["rows"][0]["metrics"]["fid"]["mean"] == 10);
+}
+
+TEST_CASE("report: several evaluations of the same samples share a line", "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  auto first = a_run("dynamic"), second = a_run("dynamic"), third = a_run("dynamic");
+  first.samples = second.samples = "the samples";
+  third.samples = "others";
+  second.key = "by inception";
+  third.key = "of others";
+  first.variant = second.variant = third.variant = "aaaa";  // as of another seed
+  add_finished(store, first, scores(10));
+  add_finished(store, second, scores(90, "inception-ffff"));
+  add_finished(store, third, scores(70, "third-0000"));
+  ReportOptions options;
+  options.choice.asked = {first};
+  const auto text = report(file, {"desk"}, options);
+  INFO(text);
+  CHECK(contains(text, "Desk table: [A] classifier-1a2b, 512 samples, ema weights, reference "
+                       "reference-7; [B] inception-ffff, 512 samples"));
+  CHECK(contains(text, "\nThe dynamic"));
+  CHECK(contains(text, "90.00"));
+  CHECK_FALSE(contains(text, "70.00"));  // not of these samples
 }

@@ -98,7 +98,9 @@ TEST_CASE("schema: every view has an example, and each example answers", "[unit]
   }
   const auto failed = store.begin_run(a_run("data_free"), an_environment(), {});
   store.end_run(failed, "failed", "train", "loss is not finite");
-  store.begin_run(a_run("shuffled"), an_environment(), {});
+  store.begin_run(a_run("shuffled"), an_environment(), {{"student", "adm-unet", "1", "", ""}});
+  const auto request = store.begin_request(a_run("iterative"), "dkdm run desk.toml");
+  store.add_to_request(request, {a_run("iterative")});
   std::set<std::string> explained;
   for (const auto& example : query_examples()) {
     INFO(example.sql);
@@ -120,13 +122,13 @@ TEST_CASE("schema: a run's settings are its row's, with the shared ones, as numb
   const auto file = folder / "r.sqlite";
   Store store(file);
   add_run(store, "table2", "dynamic", "plugin = \"dynamic\"\nrho = 0.4\n", 0, {200});
-  CHECK(csv(file, "SELECT key, value, typeof(value) FROM settings WHERE key LIKE 'method.%' OR "
+  CHECK(csv(file, "SELECT key, value, number FROM settings WHERE key LIKE 'method.%' OR "
                   "key LIKE 'train.%' OR key LIKE 'dataset.%' OR key LIKE 'teacher.%'") ==
-        "key,value,typeof(value)\r\n"
-        "dataset.plugin,cifar10,text\r\ndataset.size,32,integer\r\nmethod.plugin,dynamic,text\r\n"
-        "method.rho,0.4,real\r\nteacher.plugin,checkpoint,text\r\nteacher.student.plugin,dit,text\r\n"
-        "train.betas,\"[ 1, 2 ]\",text\r\ntrain.flip,true,text\r\ntrain.lr,0.002,real\r\n"
-        "train.steps,200,integer\r\n");
+        "key,value,number\r\n"
+        "dataset.plugin,cifar10,\r\ndataset.size,32,32\r\nmethod.plugin,dynamic,\r\n"
+        "method.rho,0.4,0.4\r\nteacher.plugin,checkpoint,\r\nteacher.student.plugin,dit,\r\n"
+        "train.betas,\"[ 1, 2 ]\",\r\ntrain.flip,true,\r\ntrain.lr,0.002,0.002\r\n"
+        "train.steps,200,200\r\n");
   CHECK(query(file, "SELECT 1 FROM settings WHERE key LIKE 'row%' OR key LIKE 'experiment.name%'")
             .rows.empty());
 }
