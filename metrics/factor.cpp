@@ -10,13 +10,13 @@
 #include <stdexcept>
 #include <string>
 
+#include "dkdm/variances.hpp"
+
 namespace dkdm::metrics {
 namespace {
 
 constexpr double kEpsilon = std::numeric_limits<double>::epsilon();
 constexpr std::int64_t kPanel = 64;
-// Of a variance: what rounding of an f32 file explains, and more is no covariance.
-constexpr double kMostNegative = 1e-3;
 constexpr std::int64_t kSmall = 128;
 // Of Newton's iteration: 9 suffice for the worst that float64 holds (Kielbasinski & Zietak 2003).
 constexpr int kMostSteps = 15;
@@ -50,7 +50,7 @@ Panel factor_panel(const at::Tensor& left, double tolerance) {
     const double least = open.min().item<double>();
     const auto pivot = variance.masked_fill(panel.kept.logical_not(), -1).argmax().item<std::int64_t>();
     const double largest = variance[pivot].item<double>();
-    if (least < -kMostNegative)
+    if (least < -kRoundedVariance)
       throw std::invalid_argument("a matrix is no covariance: given the other features, a variance "
                                   "is " + std::to_string(least) + " of its feature's");
     if (largest <= std::max(tolerance, -4 * least)) {
@@ -111,11 +111,10 @@ std::optional<at::Tensor> definite_factor(const at::Tensor& matrix) {
 at::Tensor covariance_factor(const at::Tensor& covariance) {
   if (!covariance.isfinite().all().item<bool>())
     throw std::invalid_argument("a covariance is not finite");
-  const auto full = covariance.to(at::kCPU, at::kDouble);
-  const double least = full.diagonal().min().item<double>();
-  if (least < 0)
-    throw std::invalid_argument("a matrix is no covariance: a variance is " +
-                                std::to_string(least));
+  const auto full = covariance.to(at::kCPU, at::kDouble, /*non_blocking=*/false, /*copy=*/true);
+  if (const auto fault = variance_fault(full.diagonal()); !fault.empty())
+    throw std::invalid_argument("a matrix is no covariance: " + fault);
+  full.diagonal().clamp_min_(0);
   const auto size = full.size(0);
   const auto scale = scales(full.diagonal());
   auto left = full / scale / scale.unsqueeze(1);

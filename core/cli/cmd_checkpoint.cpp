@@ -28,6 +28,25 @@ std::int64_t parameters(const io::NamedTensors& tensors) {
   return count;
 }
 
+// A row for each network that stands in the dictionary, behind whatever wrappers.
+void add_networks(results::Table& table, const io::StateDict& state) {
+  architecture::Shapes shapes;
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : state.tensors) {
+    shapes.emplace_back(name, tensor.sizes().vec());
+    names.push_back(name);
+  }
+  auto prefixes = architecture::network_prefixes(names);
+  if (prefixes.empty()) prefixes.push_back("");  // part of one, perhaps
+  for (const std::string& prefix : prefixes) {
+    const auto network = architecture::recognise(architecture::behind(shapes, prefix));
+    std::string place = state.path + (state.path.empty() || prefix.empty() ? "" : ".") + prefix;
+    if (place.ends_with('.')) place.pop_back();
+    if (place.empty()) place = ".";
+    if (network.familiar) table.rows.push_back({"network", place, {}, {}, {}, {}, network.text});
+  }
+}
+
 // One row a fact: the format, then each dictionary with its network and tensors, then the values.
 results::Table description(const io::CheckpointFile& checkpoint, const fs::path& file) {
   const auto right = results::Align::right;
@@ -35,15 +54,15 @@ results::Table description(const io::CheckpointFile& checkpoint, const fs::path&
   table.columns = {{"what"},  {"dictionary"}, {"name"}, {"type"}, {"shape"},
                    {"parameters", right, true}, {"value"}};
   table.rows.push_back({"format", {}, {}, {}, {}, {}, checkpoint.format});
+  if (const std::string kind = io::kind_of_file(checkpoint); !kind.empty()) {
+    table.rows.push_back({"kind", {}, {}, {}, {}, {}, kind});
+  }
   for (const io::StateDict& state : checkpoint.states) {
     const std::string path = state.path.empty() ? "." : state.path;
     table.rows.push_back({"dictionary", path, {}, {}, {},
                           std::to_string(parameters(state.tensors)),
                           std::to_string(state.tensors.size()) + " tensors"});
-    architecture::Shapes shapes;
-    for (const auto& [name, tensor] : state.tensors) shapes.emplace_back(name, tensor.sizes().vec());
-    const auto network = architecture::recognise(shapes);
-    if (network.familiar) table.rows.push_back({"network", path, {}, {}, {}, {}, network.text});
+    add_networks(table, state);
     for (const auto& [name, tensor] : state.tensors) {
       table.rows.push_back({"tensor", path, name,
                             std::string(io::item_of(tensor, file.string()).torch),
@@ -86,7 +105,7 @@ int cmd_checkpoint(const Arguments& args, Context& context) {
       "         reference implementation.");
   options.add()("state", po::value<std::string>()->default_value("")->value_name("PATH"),
                 "convert: the dictionary, as inspect shows it; \".\" = the top (default: the only "
-                "one, or state_dict, model)")(
+                "one, or the EMA weights, or state_dict, model)")(
       "weights", po::value<std::string>()->default_value("ema"), "export: ema or raw");
   options.with_format().with_words(3);
   if (!options.parse(args)) return 0;
@@ -103,7 +122,15 @@ int cmd_checkpoint(const Arguments& args, Context& context) {
     expect(3, "convert IN OUT");
     check_ending(words[2]);
     const auto checkpoint = io::read_checkpoint(words[1]);
-    write(words[2], io::select_state(checkpoint, options.get<std::string>("state"), words[1]).tensors);
+    const auto& state = io::select_state(checkpoint, options.get<std::string>("state"), words[1]);
+    if (checkpoint.states.size() > 1) {
+      std::cerr << "checkpoint: the dictionary '" << (state.path.empty() ? "." : state.path) << "' of "
+                << checkpoint.states.size() << '\n';
+    }
+    for (const auto& [name, what] : state.left_out) {
+      std::cerr << "checkpoint: left out: " << name << ", " << what << '\n';
+    }
+    write(words[2], state.tensors);
   } else if (action == "export") {
     expect(3, "export RUN|FOLDER OUT");
     check_ending(words[2]);

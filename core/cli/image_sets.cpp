@@ -78,6 +78,8 @@ Params params_of(const ParamTable& table, const std::vector<std::string>& overri
                       std::holds_alternative<std::string>(param->fallback) && !entry.raw.empty() &&
                       !std::holds_alternative<std::string>(*entry.value());
     given[entry.name] = text ? Value(entry.raw) : *entry.value();
+    if (const auto* path = std::get_if<std::string>(&given[entry.name]))
+      given[entry.name] = config::expanded_home(*path).string();
   }
   return Params(table, given, where);
 }

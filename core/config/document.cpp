@@ -4,6 +4,7 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <sstream>
 #include <type_traits>
 
@@ -200,6 +201,13 @@ void apply_override(Section& root, const std::string& text) {
   } else {
     at->entries.push_back(std::move(entry));
   }
+}
+
+std::filesystem::path expanded_home(const std::string& path) {
+  const char* home = std::getenv("HOME");
+  const bool below = path == "~" || path.starts_with("~/");
+  if (!below || !home || *home == 0) return path;
+  return std::filesystem::path(home) / path.substr(path.size() > 1 ? 2 : 1);
 }
 
 Section merged(const Section& base, const Section& over) {

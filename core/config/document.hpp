@@ -42,6 +42,9 @@ Section read_document(const std::filesystem::path& file);
 // Throws ConfigError.
 DKDM_API void apply_override(Section& root, const std::string& text);
 
+// "~/x" is x in $HOME; anything else is itself.
+DKDM_API std::filesystem::path expanded_home(const std::string& path);
+
 // `base` with the entries of `over` in place of its own.
 Section merged(const Section& base, const Section& over);
 

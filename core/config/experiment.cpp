@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "config/document.hpp"
 #include "config/number.hpp"
 #include "config/resolved.hpp"
 #include "dkdm/diffusion.hpp"
+#include "log/log.hpp"
 
 namespace dkdm::config {
 namespace {
@@ -43,6 +45,33 @@ void check_names(const Section& section, const std::string& title, const Names& 
     }
     throw ConfigError(entry.key_where, "unknown key \"" + entry.name + "\" in " + title + hint);
   }
+}
+
+// Whether a parameter of these plugins, whose fingerprints say what they read, names a file or folder.
+bool is_path(const std::string& kind, const Param& param) {
+  static const std::set<std::string> names{"path", "root", "file", "folder", "weights"};
+  return (kind == "dataset" || kind == "teacher" || kind == "evaluator") && names.contains(param.name) &&
+         std::holds_alternative<std::string>(param.fallback) && param.choices.empty();
+}
+
+// Where a path leads: one of the file is relative to the file's folder, one of an override to the working
+// folder. A file whose path only fits the working folder keeps working, and the log says so.
+std::string resolved_path(const std::string& text, const Entry& entry,
+                          const std::filesystem::path& folder) {
+  namespace fs = std::filesystem;
+  const fs::path path = expanded_home(text);
+  if (text.empty() || path.is_absolute()) return path.string();
+  const fs::path working = fs::current_path();
+  if (!entry.raw.empty()) return (working / path).lexically_normal().string();
+  const fs::path beside = (folder / path).lexically_normal();
+  std::error_code error;
+  if (!fs::exists(beside, error) && fs::exists(working / path, error)) {
+    const fs::path found = (working / path).lexically_normal();
+    log::warn("config", entry.where + ": " + entry.name + " is taken from the working folder (" +
+                            found.string() + "), since there is no " + beside.string());
+    return found.string();
+  }
+  return beside.string();
 }
 
 // The values of `section` for `table`; entries named in `others` are read elsewhere.
@@ -113,14 +142,15 @@ std::vector<NamedPlugin> plugins_of(const Section& root, const std::filesystem::
                                          : std::filesystem::current_path();
   std::vector<NamedPlugin> named;
   for (const std::string& path : params.texts("plugins"))
-    named.push_back({(folder / path).lexically_normal(), entry->where});
+    named.push_back({(folder / expanded_home(path)).lexically_normal(), entry->where});
   return named;
 }
 
 class Reader {
  public:
   Reader(const std::filesystem::path& file, Section root, const plugin::Registry& registry)
-      : file_(file.string()), root_(std::move(root)), registry_(registry) {
+      : file_(file.string()), folder_(std::filesystem::absolute(file).parent_path()),
+        root_(std::move(root)), registry_(registry) {
     check_names(root_, "the file",
                 {"experiment", "dataset", "diffusion", "teacher", "student", "train", "sample",
                  "synthetic", "evaluator", "evaluate", "row"});
@@ -187,7 +217,20 @@ class Reader {
     const plugin::PluginInfo& info = registry_.find(kind, name, section.find("plugin")->where);
     others.push_back("plugin");
     return {info.kind, info.name, info.version,
-            read_params(info.params, section, title + " (" + name + ")", others)};
+            with_paths(kind, info.params, section,
+                       read_params(info.params, section, title + " (" + name + ")", others))};
+  }
+
+  // `read`, with the paths that `section` states leading where they should.
+  Params with_paths(const std::string& kind, const ParamTable& table, const Section& section,
+                    const Params& read) const {
+    auto values = read.values();
+    for (const Param& param : table) {
+      const Entry* entry = section.find(param.name);
+      if (entry && is_path(kind, param))
+        values[param.name] = resolved_path(read.text(param.name), *entry, folder_);
+    }
+    return Params(table, values);
   }
 
   Params sampling(const ParamTable& table, const Section& section, const std::string& title) const {
@@ -285,6 +328,7 @@ class Reader {
   }
 
   std::string file_;
+  std::filesystem::path folder_;
   Section root_;
   const plugin::Registry& registry_;
   std::int64_t steps_ = 0;

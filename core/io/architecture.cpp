@@ -2,8 +2,11 @@
 #include "dkdm/architecture.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
+#include <set>
+#include <string_view>
 
 namespace dkdm::architecture {
 namespace {
@@ -23,9 +26,7 @@ std::string counted(std::int64_t count, const std::string& noun) {
 // The tensors by name, asked for with what is expected of them.
 class Tensors {
  public:
-  Tensors(const Shapes& shapes, const std::string& prefix) {
-    for (const auto& [name, shape] : shapes) shapes_[name.substr(prefix.size())] = shape;
-  }
+  explicit Tensors(const Shapes& shapes) : shapes_(shapes.begin(), shapes.end()) {}
 
   bool has(const std::string& name) const { return shapes_.contains(name); }
 
@@ -208,9 +209,6 @@ std::string describe(const Dit& dit) {
 
 // Networks that are known by sight but are not these.
 std::string other_network(const Tensors& tensors) {
-  if (tensors.has_below("model.diffusion_model.")) {
-    return "a latent diffusion model (model.diffusion_model.…, with its autoencoder)";
-  }
   if (tensors.has("conv_in.weight") && tensors.has_below("down_blocks.")) {
     return "a diffusers UNet2DModel: the teacher \"diffusers\" reads its folder";
   }
@@ -276,16 +274,67 @@ std::vector<double> multipliers(const Unet& unet) {
 
 }  // namespace
 
-std::string common_prefix(const Shapes& shapes) {
-  const std::string prefix = "module.";
-  const bool all = std::all_of(shapes.begin(), shapes.end(), [&](const auto& entry) {
-    return entry.first.starts_with(prefix);
+std::string unwrapped(const std::string& name) {
+  static const std::set<std::string_view> wrappers{"_orig_mod", "_fsdp_wrapped_module",
+                                                   "_checkpoint_wrapped_module", "_forward_module"};
+  std::string result;
+  for (std::size_t at = 0; at <= name.size();) {
+    const std::size_t end = std::min(name.find('.', at), name.size());
+    const std::string_view part(name.data() + at, end - at);
+    // The last part is the tensor's own.
+    if (end == name.size() || !wrappers.contains(part)) {
+      if (at > 0 && !result.empty()) result += '.';
+      result += part;
+    }
+    at = end + 1;
+  }
+  return result;
+}
+
+std::vector<std::string> network_prefixes(const std::vector<std::string>& names) {
+  // Tensors that only the first layers of a known network have.
+  constexpr std::array<std::string_view, 5> kMarks{"input_blocks.0.0.weight", "time_embed.0.weight",
+                                                   "x_embedder.proj.weight",
+                                                   "time_embedding.linear_1.weight",
+                                                   "conv_in.weight"};
+  std::vector<std::string> prefixes;
+  std::map<std::string, int> marks;
+  for (const std::string& wrapped : names) {
+    const std::string name = unwrapped(wrapped);
+    for (const std::string_view mark : kMarks) {
+      if (!name.ends_with(mark)) continue;
+      const std::string prefix = name.substr(0, name.size() - mark.size());
+      if (!prefix.empty() && prefix.back() != '.') continue;
+      if (marks[prefix]++ == 0) prefixes.push_back(prefix);
+    }
+  }
+  // One of the two marks of diffusers' network may be any network's (an autoencoder has conv_in).
+  std::erase_if(prefixes, [&](const std::string& prefix) {
+    return marks[prefix] < 2 && std::any_of(names.begin(), names.end(), [&](const auto& name) {
+             return unwrapped(name) == prefix + "conv_in.weight";
+           });
   });
-  return !shapes.empty() && all ? prefix : "";
+  return prefixes;
+}
+
+Shapes behind(const Shapes& shapes, const std::string& prefix) {
+  Shapes result;
+  for (const auto& [wrapped, shape] : shapes) {
+    const std::string name = unwrapped(wrapped);
+    if (name.starts_with(prefix)) result.emplace_back(name.substr(prefix.size()), shape);
+  }
+  return result;
 }
 
 Recognised recognise(const Shapes& shapes) {
-  Tensors tensors(shapes, common_prefix(shapes));
+  std::vector<std::string> names;
+  for (const auto& [name, shape] : shapes) names.push_back(name);
+  const auto prefixes = network_prefixes(names);
+  const bool latent = std::any_of(names.begin(), names.end(), [](const std::string& name) {
+    return name.find("first_stage_model.") != std::string::npos;
+  });
+  if (latent) return {{}, "a latent diffusion model (first_stage_model.… is its autoencoder)"};
+  Tensors tensors(behind(shapes, prefixes.empty() ? "" : prefixes.front()));
   if (const std::string other = other_network(tensors); !other.empty()) return {{}, other};
   if (tensors.has_below("input_blocks.") && tensors.has_below("time_embed.")) {
     Unet unet;

@@ -124,7 +124,7 @@ std::vector<StateDict> states_of(const std::shared_ptr<const MappedFile>& file,
   const Storages storages(file, parsed, checksums);
   std::vector<StateDict> states;
   for (const StoredState& state : parsed.states) {
-    states.push_back({state.path, {}});
+    states.push_back({state.path, {}, state.left_out});
     for (const auto& [name, stored] : state.tensors) {
       at::Tensor tensor = storages.tensor(stored);
       if (stored.type == ItemType::boolean) {
@@ -138,25 +138,6 @@ std::vector<StateDict> states_of(const std::shared_ptr<const MappedFile>& file,
     }
   }
   return states;
-}
-
-std::string described(const std::vector<StateDict>& states) {
-  constexpr std::size_t kListed = 10;
-  std::string text;
-  for (std::size_t i = 0; i < std::min(states.size(), kListed); ++i) {
-    text += (i ? ", '" : "'") + (states[i].path.empty() ? "." : states[i].path) + "' (" +
-            std::to_string(states[i].tensors.size()) + " tensors)";
-  }
-  if (states.size() > kListed) {
-    text += " and " + std::to_string(states.size() - kListed) + " more";
-  }
-  return text;
-}
-
-const StateDict* find_state(const std::vector<StateDict>& states, const std::string& path) {
-  const auto found = std::find_if(states.begin(), states.end(),
-                                  [&](const StateDict& state) { return state.path == path; });
-  return found == states.end() ? nullptr : &*found;
 }
 
 }  // namespace
@@ -185,33 +166,14 @@ TensorMap load_tensors(const std::filesystem::path& file,
   return tensors;
 }
 
-const StateDict& select_state(const CheckpointFile& file, const std::string& path,
-                              const std::filesystem::path& name) {
-  if (file.states.empty()) throw DataError(name.string(), "holds no tensors");
-  const StateDict* state = nullptr;
-  if (!path.empty()) {
-    state = find_state(file.states, path == "." ? "" : path);
-  } else if (file.states.size() == 1) {
-    state = &file.states.front();
-  } else {
-    for (const char* usual : {"state_dict", "model_state_dict", "model", ""}) {
-      if ((state = find_state(file.states, usual))) break;
-    }
-  }
-  if (!state) {
-    throw DataError(name.string(),
-                    (path.empty() ? "holds several dictionaries of tensors, none under a usual name; "
-                                    "name one of "
-                                  : "has no dictionary of tensors '" + path + "'; it holds ") +
-                        described(file.states));
-  }
-  if (file.checksums) file.checksums->compare(state->tensors);
-  return *state;
+void compare_checksums(const CheckpointFile& file, const NamedTensors& tensors) {
+  if (file.checksums) file.checksums->compare(tensors);
 }
 
 void check_finite(const StateDict& state, const std::filesystem::path& file) {
   for (const auto& [name, tensor] : state.tensors) {
     if (!tensor.is_floating_point() && !tensor.is_complex()) continue;
+    if (tensor.scalar_type() == at::kFloat4_e2m1fn_x2) continue;  // has neither
     const bool narrow = tensor.element_size() == 1 || tensor.scalar_type() == at::kComplexHalf;
     const at::Tensor finite =
         at::isfinite(narrow ? tensor.to(tensor.is_complex() ? at::kComplexFloat : at::kFloat)

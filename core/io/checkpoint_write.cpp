@@ -139,6 +139,10 @@ void write_safetensors(const std::filesystem::path& file, const NamedTensors& te
       throw StoreError(where + ": safetensors files hold no " +
                        c10::toString(item.second.scalar_type()));
     }
+    if (packed_numbers(item_of(item.second, where).type) > 1 && item.second.dim() == 0) {
+      throw StoreError(where + ": safetensors files hold no single " +
+                       c10::toString(item.second.scalar_type()));
+    }
     if (item.first == kMetadata) throw StoreError(where + ": the name is reserved");
     order.push_back(&item);
   }
@@ -148,8 +152,11 @@ void write_safetensors(const std::filesystem::path& file, const NamedTensors& te
   std::uint64_t offset = 0;
   for (const auto* item : order) {
     const std::uint64_t bytes = item->second.numel() * item->second.element_size();
-    header[item->first] = {{"dtype", item_of(item->second, file.string()).safetensors},
-                           {"shape", item->second.sizes().vec()},
+    const ItemInfo& type = item_of(item->second, file.string());
+    std::vector<std::int64_t> shape = item->second.sizes().vec();
+    if (!shape.empty()) shape.back() *= packed_numbers(type.type);
+    header[item->first] = {{"dtype", type.safetensors},
+                           {"shape", shape},
                            {"data_offsets", {offset, offset + bytes}}};
     offset += bytes;
   }

@@ -7,6 +7,7 @@
 
 #include "dkdm/io.hpp"
 #include "io/atomic_file.hpp"
+#include "io/foreign_file.hpp"
 #include "io/image_codec.hpp"
 
 namespace dkdm::io {
@@ -42,7 +43,7 @@ at::Tensor read_image(const std::filesystem::path& file, std::int64_t channels) 
   } else if (view.starts_with("RIFF") && view.substr(0, 12).ends_with("WEBP")) {
     pixels = decode_webp(bytes, file.string());
   } else {
-    throw DataError(file.string() + ": byte 0", "not a PNG, JPEG or WebP image");
+    refuse_foreign(InputFile(file), "a PNG, JPEG or WebP image");
   }
   at::Tensor image = at::empty({channels, pixels.height, pixels.width}, at::kByte);
   std::uint8_t* out = image.mutable_data_ptr<std::uint8_t>();

@@ -9,7 +9,7 @@ namespace dkdm::io {
 
 enum class ItemType : std::uint8_t {
   f32, f16, bf16, f64, i64, i32, i16, i8, u8, boolean, c64, c128, c32, u16, u32, u64,
-  f8_e4m3, f8_e5m2, f8_e4m3_nuz, f8_e5m2_nuz
+  f8_e4m3, f8_e5m2, f8_e4m3_nuz, f8_e5m2_nuz, f8_e8m0, f4_e2m1_x2
 };
 
 struct ItemInfo {
@@ -20,7 +20,7 @@ struct ItemInfo {
   std::string_view safetensors;  // "" = that format has no name for it
 };
 
-inline constexpr std::array<ItemInfo, 20> kItems{{
+inline constexpr std::array<ItemInfo, 22> kItems{{
     {ItemType::f32, 4, "float32", "Float", "F32"},
     {ItemType::f16, 2, "float16", "Half", "F16"},
     {ItemType::bf16, 2, "bfloat16", "BFloat16", "BF16"},
@@ -39,11 +39,16 @@ inline constexpr std::array<ItemInfo, 20> kItems{{
     {ItemType::u64, 8, "uint64", "", "U64"},
     {ItemType::f8_e4m3, 1, "float8_e4m3fn", "", "F8_E4M3"},
     {ItemType::f8_e5m2, 1, "float8_e5m2", "", "F8_E5M2"},
-    {ItemType::f8_e4m3_nuz, 1, "float8_e4m3fnuz", "", ""},
-    {ItemType::f8_e5m2_nuz, 1, "float8_e5m2fnuz", "", ""},
+    {ItemType::f8_e4m3_nuz, 1, "float8_e4m3fnuz", "", "F8_E4M3FNUZ"},
+    {ItemType::f8_e5m2_nuz, 1, "float8_e5m2fnuz", "", "F8_E5M2FNUZ"},
+    {ItemType::f8_e8m0, 1, "float8_e8m0fnu", "", "F8_E8M0"},
+    {ItemType::f4_e2m1_x2, 1, "float4_e2m1fn_x2", "", "F4"},  // two numbers a byte
 }};
 
 constexpr const ItemInfo& info(ItemType type) { return kItems[static_cast<std::size_t>(type)]; }
+
+// Numbers of one element, which a safetensors header counts in the last side of the shape.
+constexpr std::int64_t packed_numbers(ItemType type) { return type == ItemType::f4_e2m1_x2 ? 2 : 1; }
 
 constexpr bool items_stand_at_their_index() {
   for (std::size_t i = 0; i < kItems.size(); ++i) {

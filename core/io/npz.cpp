@@ -2,6 +2,9 @@
 // sets): stored entries, zip64 fields in the local headers, byte for byte.
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <numeric>
+
 #include "dkdm/io.hpp"
 #include "io/npy.hpp"
 #include "io/zip_reader.hpp"
@@ -34,10 +37,23 @@ at::Tensor read_npz(const std::filesystem::path& file, const std::string& key) {
       throw DataError(stream.where(), "its npy header promises " + std::to_string(bytes) +
                                           " bytes, " + std::to_string(stream.left()) + " follow");
     }
-    at::Tensor array = at::empty(header.shape, header.type);
-    stream.read(array.mutable_data_ptr(), bytes);
+    std::vector<std::int64_t> stored = header.shape;
+    if (header.fortran_order) std::reverse(stored.begin(), stored.end());
+    at::Tensor array = at::empty(stored, header.type);
+    auto* data = static_cast<char*>(array.mutable_data_ptr());
+    stream.read(data, bytes);
     stream.finish();
-    return array;
+    const auto is_bit = [](char byte) { return byte == 0 || byte == 1; };
+    if (header.type == at::kBool && !std::all_of(data, data + bytes, is_bit)) {
+      throw DataError(stream.where(), "a boolean is neither 0 nor 1");
+    }
+    for (std::uint64_t at = 0; header.swapped > 0 && at < bytes; at += header.swapped) {
+      std::reverse(data + at, data + at + header.swapped);
+    }
+    if (!header.fortran_order) return array;
+    std::vector<std::int64_t> turned(stored.size());
+    std::iota(turned.rbegin(), turned.rend(), std::int64_t{0});
+    return array.permute(turned).contiguous();
   }
   throw DataError(file.string(), "has no array '" + key + "'; it holds " +
                                      (found.empty() ? "nothing" : found));

@@ -2,6 +2,7 @@
 #include "io/pickle.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <limits>
 
 #include "io/pickle_opcodes.hpp"
@@ -12,11 +13,18 @@ namespace {
 
 // Memory is bounded by these, however a pickle refers to itself; a real one of 10,000 tensors has
 // about 2 MB and 300,000 nodes.
-constexpr std::uint64_t kPickleLimit = std::uint64_t{1} << 26;   // bytes
+constexpr std::uint64_t kPickleLimit = std::numeric_limits<std::uint32_t>::max();  // bytes
 constexpr std::size_t kNodeLimit = std::size_t{1} << 22;         // nodes, stack and memo entries
 constexpr std::uint64_t kReferenceLimit = std::uint64_t{1} << 24;  // items of all containers
-constexpr std::uint64_t kLineLimit = 1000;                       // bytes of a global's name
-constexpr Ref kNothing = std::numeric_limits<Ref>::max();
+constexpr std::uint64_t kNameLimit = 1000;                       // bytes of a global's name
+constexpr std::uint64_t kLineLimit = std::uint64_t{1} << 20;     // of a number or text of protocol 0
+
+template <class T>
+bool parse_whole(std::string_view text, T& value) {
+  const auto end = text.data() + text.size();
+  const auto result = std::from_chars(text.data(), end, value);
+  return result.ec == std::errc() && result.ptr == end;
+}
 
 }  // namespace
 
@@ -40,8 +48,11 @@ void Pickle::run() {
     const auto opcode = static_cast<unsigned char>(take(1)[0]);
     if (opcode_at_ == 0 && opcode != kProto) fail("not a pickle of protocol 2 or later");
     if (opcode == kStop) break;
-    if (run_scalar(opcode) || run_container(opcode) || run_memo(opcode)) continue;
-    run_object(opcode);
+    if (run_scalar(opcode) || run_line(opcode) || run_container(opcode) || run_memo(opcode) ||
+        run_object(opcode)) {
+      continue;
+    }
+    fail(opcode_name(opcode) + " is none of pickle's");
   }
   root_ = pop();
   if (!stack_.empty()) fail("the pickle ends with more than one value");
@@ -51,8 +62,8 @@ bool Pickle::run_scalar(unsigned char opcode) {
   switch (opcode) {
     case kProto: {
       const int version = static_cast<unsigned char>(take(1)[0]);
-      if (version < 2 || version > 5) {
-        fail("pickle protocol " + std::to_string(version) + " is not read, only 2 to 5");
+      if (version > 5) {
+        fail("pickle protocol " + std::to_string(version) + " is not read, only those up to 5");
       }
       return true;
     }
@@ -98,6 +109,48 @@ bool Pickle::run_scalar(unsigned char opcode) {
       nodes_.back().data = bytes;
       return true;
     }
+    case kNextBuffer: push(make(Kind::bytes)); return true;  // it lies outside of the file
+    case kReadonlyBuffer: top(); return true;
+    default: return false;
+  }
+}
+
+// Protocol 0 writes numbers and texts as lines.
+bool Pickle::run_line(unsigned char opcode) {
+  switch (opcode) {
+    case kInt:
+    case kLong: {
+      std::string_view line = take_line(kLineLimit);
+      if (opcode == kLong && line.ends_with('L')) line.remove_suffix(1);
+      const bool boolean = opcode == kInt && (line == "00" || line == "01");
+      std::int64_t value = 0;
+      const bool fits = parse_whole(line, value);
+      push(make(boolean ? Kind::boolean : fits ? Kind::integer : Kind::big_integer));
+      nodes_.back().number = value;
+      if (!fits) nodes_.back().data = line;
+      return true;
+    }
+    case kFloat: {
+      double value = 0;
+      if (!parse_whole(take_line(kLineLimit), value)) fail("a number is none");
+      push(make(Kind::real));
+      nodes_.back().number = std::bit_cast<std::int64_t>(value);
+      return true;
+    }
+    case kString: {  // Python's repr: its quotes are no part of it, escapes stay as they are
+      std::string_view line = take_line(kLineLimit);
+      if (line.size() >= 2) line = line.substr(1, line.size() - 2);
+      push_string(line);
+      return true;
+    }
+    case kUnicode: push_text(take_line(kLineLimit)); return true;
+    case kGet:
+    case kPut: {
+      std::uint64_t index = 0;
+      if (!parse_whole(take_line(kNameLimit), index)) fail("a memo entry's number is none");
+      opcode == kGet ? recall(index) : remember(index);
+      return true;
+    }
     default: return false;
   }
 }
@@ -108,25 +161,40 @@ bool Pickle::run_container(unsigned char opcode) {
       if (marks_.size() >= kNodeLimit) fail("too many open marks");
       marks_.push_back(stack_.size());
       return true;
+    case kPop:
+      // Python drops the mark where it is the last thing on the stack.
+      if (!marks_.empty() && marks_.back() == stack_.size()) {
+        marks_.pop_back();
+      } else {
+        pop();
+      }
+      return true;
+    case kPopMark: pop_to_mark(); return true;
+    case kDup: push(top()); return true;
     case kEmptyList: push(make(Kind::list)); return true;
     case kEmptyDict: push(make(Kind::dict)); return true;
     case kEmptyTuple: push(make(Kind::tuple)); return true;
-    case kTuple: push_tuple(pop_to_mark()); return true;
+    case kEmptySet: push(make(Kind::set)); return true;
+    case kTuple: push(make_items(Kind::tuple, pop_to_mark())); return true;
+    case kList: push(make_items(Kind::list, pop_to_mark())); return true;
+    case kFrozenSet: push(make_items(Kind::set, pop_to_mark())); return true;
+    case kDict: {
+      auto items = pop_to_mark();
+      if (items.size() % 2 != 0) fail("a dictionary's key has no value");
+      push(make_items(Kind::dict, std::move(items)));
+      return true;
+    }
     case kTuple1:
     case kTuple2:
     case kTuple3: {
       std::vector<Ref> items(opcode - kTuple1 + 1u);
       for (std::size_t i = items.size(); i-- > 0;) items[i] = pop();
-      push_tuple(std::move(items));
+      push(make_items(Kind::tuple, std::move(items)));
       return true;
     }
     case kAppend:
-    case kAppends: {
-      const auto items = opcode == kAppend ? std::vector<Ref>{pop()} : pop_to_mark();
-      if (nodes_[top()].kind != Kind::list) fail("adds an item to what is no list");
-      append(top(), items);
-      return true;
-    }
+    case kAppends:
+    case kAddItems: add_items(opcode); return true;
     case kSetItem:
     case kSetItems: {
       std::vector<Ref> items;
@@ -137,12 +205,39 @@ bool Pickle::run_container(unsigned char opcode) {
         items = pop_to_mark();
       }
       if (items.size() % 2 != 0) fail("a dictionary's key has no value");
-      if (nodes_[top()].kind != Kind::dict) fail("sets an item of what is no dictionary");
-      append(top(), items);
+      set_items(items);
       return true;
     }
     default: return false;
   }
+}
+
+// Adds to a list or set, or to an object that will be like one (a deque, a subclass).
+void Pickle::add_items(unsigned char opcode) {
+  const auto items = opcode == kAppend ? std::vector<Ref>{pop()} : pop_to_mark();
+  const Ref target = top();
+  const Kind kind = nodes_[target].kind, own = opcode == kAddItems ? Kind::set : Kind::list;
+  if (kind == own) return append(target, items);
+  if (kind != Kind::call) fail("adds an item to what is no list");
+  append(part(target, Node::kElements, Kind::list), items);
+}
+
+void Pickle::set_items(const std::vector<Ref>& items) {
+  const Ref target = top();
+  const Kind kind = nodes_[target].kind;
+  if (kind == Kind::dict) return append(target, items);
+  if (kind != Kind::call) fail("sets an item of what is no dictionary");
+  append(part(target, Node::kEntries, Kind::dict), items);
+}
+
+// The dictionary or list of what was added to an object after it was made.
+Ref Pickle::part(Ref call, std::size_t position, Kind kind) {
+  if (nodes_[call].items.size() <= position) nodes_[call].items.resize(position + 1, kNothing);
+  if (nodes_[call].items[position] == kNothing) {
+    const Ref made = make(kind);
+    nodes_[call].items[position] = made;
+  }
+  return nodes_[call].items[position];
 }
 
 bool Pickle::run_memo(unsigned char opcode) {
@@ -156,39 +251,69 @@ bool Pickle::run_memo(unsigned char opcode) {
   }
 }
 
-void Pickle::run_object(unsigned char opcode) {
+bool Pickle::run_object(unsigned char opcode) {
   switch (opcode) {
     case kGlobal: {
-      const std::string_view module = take_line();
-      push_global(module, take_line());
-      return;
+      const std::string_view module = take_line(kNameLimit);
+      push_global(module, take_line(kNameLimit));
+      return true;
     }
     case kStackGlobal: {
       const Node& name = nodes_[pop()];
       const Node& module = nodes_[pop()];
       if (name.kind != Kind::text || module.kind != Kind::text) fail("a global's name is no text");
       push_global(module.data, name.data);
-      return;
+      return true;
+    }
+    case kExt1: take(1); push_global("copyreg", "extension"); return true;
+    case kExt2: take(2); push_global("copyreg", "extension"); return true;
+    case kExt4: take(4); push_global("copyreg", "extension"); return true;
+    case kPersId: {
+      push_text(take_line(kLineLimit));
+      const Ref id = pop();
+      push(make_items(Kind::persistent, {id}));
+      return true;
     }
     case kBinPersId: {
       const Ref id = pop();
-      if (nodes_[id].kind != Kind::tuple) fail("a persistent id is no tuple");
-      const Ref ref = make(Kind::persistent);
-      append(ref, {id});
-      push(ref);
-      return;
+      push(make_items(Kind::persistent, {id}));
+      return true;
     }
-    case kReduce: reduce(); return;
-    case kBuild: build(); return;
-    default:
-      fail(opcode_name(opcode) +
-           " is not among those that a checkpoint of tensors needs; nothing of the file was run");
+    case kReduce:
+    case kNewObj: {
+      const Ref arguments = pop();
+      make_object(pop(), arguments);
+      return true;
+    }
+    case kNewObjEx: {
+      const Ref named = pop(), arguments = pop();
+      make_object(pop(), arguments);
+      if (nodes_[named].kind == Kind::dict) set_items(std::vector<Ref>(nodes_[named].items));
+      return true;
+    }
+    case kInst: {
+      const std::string_view module = take_line(kNameLimit);
+      push_global(module, take_line(kNameLimit));
+      const Ref function = pop();
+      make_object(function, make_items(Kind::tuple, pop_to_mark()));
+      return true;
+    }
+    case kObj: {
+      auto items = pop_to_mark();
+      if (items.empty()) fail("makes an object of no class");
+      const Ref function = items.front();
+      items.erase(items.begin());
+      make_object(function, make_items(Kind::tuple, std::move(items)));
+      return true;
+    }
+    case kBuild: build(); return true;
+    default: return false;
   }
 }
 
 std::string_view Pickle::take(std::uint64_t bytes) {
   if (bytes > bytes_.size() - position_) {
-    if (bytes_.size() == kPickleLimit) {
+    if (bytes_.size() >= kPickleLimit) {
       fail("a pickle of more than " + std::to_string(kPickleLimit) + " bytes is not read");
     }
     fail("needs " + std::to_string(bytes) + " more bytes, but the pickle has only " +
@@ -204,10 +329,10 @@ T Pickle::take_number() {
   return little_endian<T>(take(sizeof(T)).data());
 }
 
-std::string_view Pickle::take_line() {
-  const std::string_view rest = bytes_.substr(position_, kLineLimit);
+std::string_view Pickle::take_line(std::uint64_t limit) {
+  const std::string_view rest = bytes_.substr(position_, limit);
   const std::size_t length = rest.find('\n');
-  if (length == std::string_view::npos) fail("a global's name does not end (truncated?)");
+  if (length == std::string_view::npos) fail("a line does not end (truncated?)");
   take(length + 1);
   return rest.substr(0, length);
 }
@@ -246,8 +371,8 @@ std::vector<Ref> Pickle::pop_to_mark() {
   return items;
 }
 
+// Python writes lone surrogates as well, so not all of them are UTF-8.
 void Pickle::push_text(std::string_view text) {
-  if (!is_utf8(text)) fail("a text is not UTF-8");
   push(make(Kind::text));
   nodes_.back().data = text;
 }
@@ -274,11 +399,12 @@ void Pickle::push_integer(std::string_view bytes) {
   nodes_.back().number = static_cast<std::int64_t>(value);
 }
 
-void Pickle::push_tuple(std::vector<Ref> items) {
+// A new node that holds `items`; the caller pushes it.
+Ref Pickle::make_items(Kind kind, std::vector<Ref> items) {
   count(items.size());
-  const Ref ref = make(Kind::tuple);
+  const Ref ref = make(kind);
   nodes_[ref].items = std::move(items);
-  push(ref);
+  return ref;
 }
 
 void Pickle::append(Ref container, const std::vector<Ref>& items) {
@@ -309,13 +435,16 @@ void Pickle::recall(std::uint64_t index) {
 }
 
 void Pickle::push_global(std::string_view module, std::string_view name) {
-  const Ref ref = make(Kind::global);
+  const Ref owner = make(Kind::text);
+  nodes_[owner].data = module;
+  const Ref ref = make_items(Kind::global, {owner});
+  push(ref);
   Node& node = nodes_[ref];
   node.data = name;
   for (const Global& one : kGlobals) {
     if (one.module == module && one.name == name) {
       node.role = one.role;
-      return push(ref);
+      return;
     }
   }
   constexpr std::string_view kStorage = "Storage";
@@ -326,65 +455,67 @@ void Pickle::push_global(std::string_view module, std::string_view name) {
     if (!is_storage && name != item.torch) continue;
     node.role = is_storage ? Role::storage_type : Role::dtype;
     node.item = item.type;
-    return push(ref);
+    return;
   }
-  fail("asks for the global " + shown(module) + "." + shown(name) +
-       ", which is not on the list of what a checkpoint may name; nothing of the file was run");
 }
 
-void Pickle::reduce() {
-  const Ref arguments = pop();
-  const Node& function = nodes_[pop()];
-  const bool callable =
-      function.kind == Kind::global &&
-      std::any_of(kGlobals.begin(), kGlobals.end(), [&](const Global& one) {
-        return one.role == function.role && one.callable;
-      });
-  if (!callable || nodes_[arguments].kind != Kind::tuple) {
-    fail("calls " +
-         (function.kind == Kind::global ? shown(function.data) : std::string("a value")) +
-         ", which is no function that a checkpoint may call; nothing of the file was run");
+// The entries of `argument`, a dictionary or a list of pairs; false where it is neither.
+bool Pickle::add_entries(Ref dict, Ref argument) {
+  const Node& given = nodes_[argument];
+  if (given.kind == Kind::dict) {
+    append(dict, std::vector<Ref>(given.items));
+    return true;
   }
-  const Role role = function.role;
-  if (role == Role::ordered_dict || role == Role::counter) {
-    // OrderedDict(), OrderedDict([(key, value), …]) as Python 2 writes it, Counter({…}).
-    const Ref dict = make(Kind::dict);
-    for (const Ref argument : std::vector<Ref>(nodes_[arguments].items)) {
-      const Node& given = nodes_[argument];
-      if (given.kind == Kind::dict) {
-        append(dict, std::vector<Ref>(given.items));
-        continue;
-      }
-      if (given.kind != Kind::list) fail("a dictionary is made from what is no list of pairs");
-      for (std::size_t i = 0; i < nodes_[argument].items.size(); ++i) {
-        const Node& pair = nodes_[nodes_[argument].items[i]];
-        if ((pair.kind != Kind::list && pair.kind != Kind::tuple) || pair.items.size() != 2) {
-          fail("a dictionary is made from what is no list of pairs");
-        }
-        append(dict, std::vector<Ref>(pair.items));
+  if (given.kind != Kind::list && given.kind != Kind::tuple) return false;
+  const auto is_pair = [&](Ref ref) {
+    const Node& pair = nodes_[ref];
+    return (pair.kind == Kind::list || pair.kind == Kind::tuple) && pair.items.size() == 2;
+  };
+  if (!std::all_of(given.items.begin(), given.items.end(), is_pair)) return false;
+  for (const Ref pair : std::vector<Ref>(given.items)) {
+    append(dict, std::vector<Ref>(nodes_[pair].items));
+  }
+  return true;
+}
+
+// What calling `function` would have made, or a class without its constructor.
+void Pickle::make_object(Ref function, Ref arguments) {
+  const Node& called = nodes_[function];
+  const Role role = called.kind == Kind::global ? called.role : Role::unknown;
+  if (nodes_[arguments].kind == Kind::tuple) {
+    const std::vector<Ref> given = nodes_[arguments].items;
+    if (role == Role::dictionary && given.size() <= 1) {
+      // OrderedDict(), OrderedDict([(key, value), …]) as Python 2 writes it, Counter({…}).
+      const Ref dict = make(Kind::dict);
+      if (given.empty() || add_entries(dict, given[0])) return push(dict);
+    }
+    if (role == Role::default_dictionary) {  // (factory[, entries])
+      const Ref dict = make(Kind::dict);
+      if (given.size() < 2 || add_entries(dict, given[1])) return push(dict);
+    }
+    if (role == Role::set && given.size() <= 1) {
+      if (given.empty()) return push(make(Kind::set));
+      const Node& items = nodes_[given[0]];
+      if (items.kind == Kind::list || items.kind == Kind::tuple) {
+        return push(make_items(Kind::set, std::vector<Ref>(items.items)));
       }
     }
-    return push(dict);
   }
-  const Ref call = make(Kind::call);
+  const Ref call = make_items(Kind::call, {arguments, function});
   nodes_[call].role = role;
-  append(call, {arguments});
   push(call);
 }
 
-// A state for an object: attributes of an OrderedDict (a module's _metadata) say nothing about its
-// tensors; numpy's arrays and types are filled by it.
+// A state for an object. Attributes of a dictionary (a module's _metadata) say nothing about its
+// tensors; what else takes a state is an object.
 void Pickle::build() {
   const Ref state = pop();
-  Node& object = nodes_[top()];
-  const bool numpy = object.kind == Kind::call && object.items.size() == 1 &&
-                     (object.role == Role::numpy_dtype || object.role == Role::numpy_reconstruct);
-  const Kind given = nodes_[state].kind;
-  if (numpy && given == Kind::tuple) {
-    append(top(), {state});
-  } else if (object.kind != Kind::dict || (given != Kind::dict && given != Kind::tuple)) {
-    fail("gives a state to an object that takes none");
+  const Ref object = top();
+  if (nodes_[object].kind != Kind::call) return;
+  if (nodes_[object].items.size() < Node::kStates) {
+    nodes_[object].items.resize(Node::kStates, kNothing);
   }
+  append(object, {state});
 }
 
 }  // namespace dkdm::io::pickle

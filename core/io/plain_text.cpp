@@ -91,22 +91,31 @@ std::vector<std::string> shell_words(std::string_view line) {
   return words;
 }
 
+namespace {
+
+// Bytes of the well-formed character that `text` begins with, 0 for none.
+std::size_t character_bytes(std::string_view text) {
+  const auto lead = static_cast<unsigned char>(text[0]);
+  const std::size_t length = lead < 0x80 ? 1 : lead >> 5 == 6 ? 2 : lead >> 4 == 14 ? 3
+                             : lead >> 3 == 30 ? 4 : 0;
+  if (length == 0 || length > text.size()) return 0;
+  std::uint32_t point = length == 1 ? lead : lead & (0x7fu >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    const auto next = static_cast<unsigned char>(text[i]);
+    if (next >> 6 != 2) return 0;
+    point = point << 6 | (next & 0x3f);
+  }
+  constexpr std::uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+  const bool surrogate = point >= 0xd800 && point < 0xe000;
+  return point < least[length] || point > 0x10ffff || surrogate ? 0 : length;
+}
+
+}  // namespace
+
 bool is_utf8(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[at]);
-    const std::size_t length = lead < 0x80 ? 1 : lead >> 5 == 6 ? 2 : lead >> 4 == 14 ? 3
-                               : lead >> 3 == 30 ? 4 : 0;
-    if (length == 0 || length > text.size() - at) return false;
-    std::uint32_t point = length == 1 ? lead : lead & (0x7fu >> length);
-    for (std::size_t i = 1; i < length; ++i) {
-      const auto next = static_cast<unsigned char>(text[at + i]);
-      if (next >> 6 != 2) return false;
-      point = point << 6 | (next & 0x3f);
-    }
-    constexpr std::uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (point < least[length] || point > 0x10ffff || (point >= 0xd800 && point < 0xe000)) {
-      return false;
-    }
+    const std::size_t length = character_bytes(text.substr(at));
+    if (length == 0) return false;
     at += length;
   }
   return true;
@@ -115,6 +124,26 @@ bool is_utf8(std::string_view text) {
 bool has_control(std::string_view text) {
   return std::any_of(text.begin(), text.end(),
                      [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+}
+
+std::string escaped(std::string_view text, std::size_t limit) {
+  constexpr char digits[] = "0123456789abcdef";
+  std::string out;
+  std::size_t at = 0;
+  while (at < text.size()) {
+    const std::size_t length = character_bytes(text.substr(at));
+    if (at + std::max<std::size_t>(length, 1) > limit) break;
+    const auto byte = static_cast<unsigned char>(text[at]);
+    if (length == 0 || byte < 0x20 || byte == 0x7f) {
+      out += std::string("\\x") + digits[byte >> 4] + digits[byte & 15];
+      ++at;
+    } else {
+      out += text.substr(at, length);
+      at += length;
+    }
+  }
+  if (at < text.size()) out += "… (" + std::to_string(text.size()) + " bytes)";
+  return out;
 }
 
 std::string shown(std::string_view text, std::size_t limit) {

@@ -30,4 +30,8 @@ bool has_control(std::string_view text);
 // terminal might obey, and for anything else outside ASCII.
 std::string shown(std::string_view text, std::size_t limit = 100);
 
+// A text that any format and terminal can take and that still tells two texts apart: at most `limit`
+// bytes, control characters and what is not UTF-8 as \xNN, and at the end how long it was if it was cut.
+std::string escaped(std::string_view text, std::size_t limit);
+
 }  // namespace dkdm::io

@@ -50,7 +50,6 @@ Json parse_header(const MappedFile& input, std::uint64_t header_bytes) {
 Entry parse_entry(const std::string& file, const std::string& name, const Json& json,
                   std::uint64_t data_bytes) {
   const std::string where = file + ": tensor '" + shown(name) + "'";
-  if (has_control(name)) throw DataError(where, "the name holds a control character");
   if (!json.is_object() || !json.contains("dtype") || !json["dtype"].is_string() ||
       !json.contains("shape") || !json["shape"].is_array() || !json.contains("data_offsets") ||
       !json["data_offsets"].is_array() || json["data_offsets"].size() != 2) {
@@ -64,7 +63,7 @@ Entry parse_entry(const std::string& file, const std::string& name, const Json& 
     return number.get<std::uint64_t>();
   };
 
-  Entry entry{.name = name, .shape = {}};
+  Entry entry{.name = escaped(name, name.size()), .shape = {}};
   const auto& dtype = json["dtype"].get_ref<const std::string&>();
   const auto known = std::find_if(kItems.begin(), kItems.end(), [&](const ItemInfo& item) {
     return !dtype.empty() && dtype == item.safetensors;
@@ -80,6 +79,13 @@ Entry parse_entry(const std::string& file, const std::string& name, const Json& 
   if (json["shape"].size() > kDimensionLimit) throw DataError(where, "has too many dimensions");
   for (const Json& side : json["shape"]) {
     entry.shape.push_back(static_cast<std::int64_t>(natural(side, "shape")));
+  }
+  if (const std::int64_t packed = packed_numbers(entry.type); packed > 1) {
+    if (entry.shape.empty() || entry.shape.back() % packed != 0) {
+      throw DataError(where, "dtype '" + dtype + "' needs a last side that is a multiple of " +
+                                 std::to_string(packed) + ": so many numbers share a byte");
+    }
+    entry.shape.back() /= packed;
   }
   entry.begin = natural(json["data_offsets"][0], "data_offsets");
   entry.end = natural(json["data_offsets"][1], "data_offsets");

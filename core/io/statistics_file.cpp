@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "dkdm/io.hpp"
+#include "dkdm/variances.hpp"
 
 namespace dkdm::io {
 namespace {
@@ -34,11 +35,12 @@ FeatureStatistics read_pair(const std::filesystem::path& file, const std::string
   FeatureStatistics statistics{finite_array(file, "mu" + suffix, {dimension}),
                                finite_array(file, key, {dimension, dimension})};
   const auto& covariance = statistics.covariance;
-  const double least = covariance.diagonal().min().item<double>();
-  if (least < 0) throw DataError(where, "a variance is " + std::to_string(least));
+  const auto variances = covariance.diagonal();
+  if (const auto fault = variance_fault(variances); !fault.empty()) throw DataError(where, fault);
   const double largest = covariance.abs().max().item<double>();
   if ((covariance - covariance.t()).abs().max().item<double>() > kAsymmetry * largest)
     throw DataError(where, "is not symmetric, so no covariance");
+  variances.clamp_min_(0);
   return statistics;
 }
 

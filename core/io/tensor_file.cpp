@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "io/foreign_file.hpp"
+
 namespace dkdm::io {
 namespace {
 
@@ -21,7 +23,9 @@ std::string listed(const std::vector<std::int64_t>& numbers) {
 }  // namespace
 
 TensorFile parse_tensor_file(const MappedFile& file) {
-  if (file.size() == 0) throw DataError(at_byte(file.path(), 0), "the file is empty");
+  const std::string expected =
+      "a checkpoint: it begins neither as PyTorch's zip or pickle nor as safetensors";
+  if (file.size() == 0) refuse_foreign(file, expected);
   const std::string_view begin = file.view(0, std::min<std::uint64_t>(file.size(), 9));
   // safetensors first: the length of its header may begin like a pickle.
   if (begin.size() == 9 && begin[8] == '{' &&
@@ -30,8 +34,7 @@ TensorFile parse_tensor_file(const MappedFile& file) {
   }
   if (begin.starts_with("PK\x03\x04")) return parse_torch_zip(file);
   if (begin.starts_with("\x80")) return parse_torch_legacy(file);
-  throw DataError(at_byte(file.path(), 0),
-                  "not a checkpoint: begins neither as PyTorch's zip or pickle nor as safetensors");
+  refuse_foreign(file, expected);
 }
 
 void check_extent(const StoredTensor& tensor, std::uint64_t items, const std::string& where) {

@@ -32,6 +32,7 @@ struct StoredTensor {
 struct StoredState {
   std::string path;  // as in StateDict
   std::vector<std::pair<std::string, StoredTensor>> tensors;
+  std::vector<std::pair<std::string, std::string>> left_out{};  // as in StateDict
 };
 
 struct TensorFile {

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 
+#include "io/foreign_file.hpp"
 #include "io/plain_text.hpp"
 #include "io/torch_objects.hpp"
+#include "io/torch_tensors.hpp"
 #include "io/zip_reader.hpp"
 
 namespace dkdm::io {
@@ -28,8 +30,7 @@ class Archive {
     }
     root_ = find_root();
     if (entries_.contains(root_ + "constants.pkl")) {
-      throw DataError(file_.path().string(), "a TorchScript module, not a checkpoint; the teacher "
-                                             "plugin torchscript loads it");
+      throw DataError(file_.path().string(), zip_kind(zip_.entries()));
     }
   }
 
@@ -75,6 +76,12 @@ class Archive {
       } else if (others.size() < 60) {
         others += (others.empty() ? "" : ", ") + shown(name, 30);
       }
+    }
+    const std::string kind = zip_kind(zip_.entries());
+    if (root.empty() && !kind.empty()) {
+      throw DataError(file_.path().string(), kind.find(':') == std::string::npos
+                                                 ? kind + ", not a checkpoint; it holds " + others
+                                                 : kind);
     }
     if (root.empty()) {
       throw DataError(file_.path().string(), "a zip archive, but none of PyTorch's: no data.pkl; it "
@@ -167,7 +174,8 @@ TensorFile parse_torch_legacy(const MappedFile& file) {
   const auto magic = next_pickle(file, at, "magic number");
   constexpr std::string_view kMagic = "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
   if (magic.root().kind != pickle::Kind::big_integer || magic.root().data != kMagic) {
-    throw DataError(at_byte(file.path(), 0), "a pickle, but not one that torch.save wrote");
+    throw DataError(at_byte(file.path(), 0), "a pickle, but not one that torch.save wrote: load it with pickle "
+                                              "and write it with torch.save");
   }
   const auto version = next_pickle(file, at, "version");
   constexpr std::int64_t kVersion = 1001;

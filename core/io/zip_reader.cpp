@@ -6,6 +6,8 @@
 #include <set>
 #include <string_view>
 
+#include "io/foreign_file.hpp"
+
 namespace dkdm::io {
 namespace {
 
@@ -85,8 +87,12 @@ ZipReader::Directory ZipReader::find_directory() const {
     at = at == 0 ? std::string::npos : tail.rfind(kEndMark, at - 1);
   }
   if (at == std::string::npos) {
+    if (file_.size() < kLocalMark.size() || file_.read(0, kLocalMark.size()) != kLocalMark) {
+      refuse_foreign(file_, "a zip archive (.npz, .pt)");
+    }
     throw DataError(at_byte(file_.path(), file_.size()),
-                    "no end record of a zip archive (another kind of file, or truncated)");
+                    "no end record of a zip archive: the file is truncated (a download that was not "
+                    "finished?)");
   }
   const std::uint64_t end = tail_offset + at;
   Directory directory{.offset = u32(tail, at + 16), .bytes = u32(tail, at + 12),

@@ -5,6 +5,7 @@
 #include "dkdm/host.hpp"
 #include "dkdm/method.hpp"
 #include "dkdm/teacher.hpp"
+#include "dkdm/weights_kind.hpp"
 
 namespace dkdm {
 
@@ -15,6 +16,7 @@ Evaluator::~Evaluator() = default;
 Host::~Host() = default;
 Method::~Method() = default;
 Teacher::~Teacher() = default;
+StatesWeights::~StatesWeights() = default;
 
 at::Tensor Dataset::labels(const at::Tensor&) const { return {}; }
 

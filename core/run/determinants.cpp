@@ -3,7 +3,12 @@
 namespace dkdm::run {
 
 std::string describe(const plugin::PluginChoice& choice) {
-  return choice.name + " " + choice.version + "\n" + choice.params.canonical();
+  std::string text = choice.name + " " + choice.version + "\n";
+  // What a teacher reads is in its fingerprint; where that lies is no difference.
+  const bool is_teacher = choice.kind == "teacher";
+  for (const auto& [name, value] : choice.params.values())
+    text += name + " = " + (is_teacher && name == "path" ? "\"\"" : to_text(value)) + "\n";
+  return text;
 }
 
 std::string describe(const DiffusionConfig& config) {

@@ -9,7 +9,7 @@
 
 namespace dkdm::run {
 
-std::string describe(const plugin::PluginChoice& choice);
+DKDM_API std::string describe(const plugin::PluginChoice& choice);
 // What is at its default is left out, so that keys of before there was a choice stay good.
 std::string describe(const DiffusionConfig& config);
 std::string describe(const ImageSpec& spec);

@@ -58,7 +58,8 @@ struct NpzImages::Reader {
 
 NpzImages::NpzImages(const std::filesystem::path& file, const std::string& key)
     : file_(file), reader_(std::make_unique<Reader>(file, key)) {
-  const auto& [type, shape] = reader_->header;
+  const at::ScalarType type = reader_->header.type;
+  const auto& shape = reader_->header.shape;
   if (type != at::kByte || shape.size() != 4 || shape[1] != shape[2] || shape[1] < 1 ||
       (shape[3] != 1 && shape[3] != 3))
     throw DataError(file.string() + ": '" + key + "'",
@@ -66,6 +67,8 @@ NpzImages::NpzImages(const std::filesystem::path& file, const std::string& key)
                         std::string(c10::toString(type)) + " " + shape_text(shape));
   count_ = shape[0];
   spec_ = {shape[3], shape[1]};
+  // An image's bytes lie all over an array in Fortran order.
+  if (reader_->header.fortran_order) whole_ = io::read_npz(file, key);
 }
 
 NpzImages::~NpzImages() = default;
@@ -77,6 +80,8 @@ void NpzImages::rewind() const {
 
 at::Tensor NpzImages::images(const at::Tensor& index) const {
   const at::Tensor wanted = index.to(at::kLong).contiguous();
+  if (whole_.defined())
+    return whole_.index_select(0, wanted).permute({0, 3, 1, 2}).clone(at::MemoryFormat::Contiguous);
   at::Tensor images =
       at::empty({wanted.numel(), spec_.size, spec_.size, spec_.channels}, at::kByte);
   const std::uint64_t bytes = static_cast<std::uint64_t>(spec_.size * spec_.size * spec_.channels);

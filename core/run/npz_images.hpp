@@ -13,7 +13,7 @@ namespace dkdm::run {
 
 // uint8 [N,S,S,C], C = 1 or 3, as the array `key`. Images are read in ascending order at the speed
 // of the file; going back starts at its beginning again. Of one reader at a time. What is damaged
-// shows when it is reached, the checksum after the last image. Throws DataError: no such array,
+// shows when it is reached, the checksum after the last image. An array in Fortran order is held whole. Throws DataError: no such array,
 // another type or shape, an archive that unpacks to far more than images could.
 class DKDM_API NpzImages final : public Dataset {
  public:
@@ -37,6 +37,7 @@ class DKDM_API NpzImages final : public Dataset {
   ImageSpec spec_;
   std::int64_t count_ = 0;
   mutable std::unique_ptr<Reader> reader_;
+  at::Tensor whole_;  // the array, where it is in Fortran order
   mutable std::string fingerprint_;
   mutable std::optional<io::Labels> labels_;
 };

@@ -2,11 +2,16 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
+#include "dkdm/weights_kind.hpp"
 #include "run/determinants.hpp"
 #include "run/evaluation.hpp"
 #include "run/limits.hpp"
 #include "run/reference.hpp"
+#include "run/runner.hpp"
+#include "train/optimizer.hpp"
+#include "train/teacher_fit.hpp"
 
 namespace dkdm::run {
 namespace {
@@ -63,6 +68,7 @@ class Planner {
         }
       }
     }
+    check_teacher();
     return std::move(plan_);
   }
 
@@ -83,6 +89,30 @@ class Planner {
                               experiment_.evaluator.name + " needs at least " +
                               std::to_string(least) +
                               " samples (twice its largest feature dimension)");
+  }
+
+  // A teacher from elsewhere that does not fit would show only when it is used, or, where its row is sampled
+  // and scored alone, not at all. Nothing is loaded where all is done.
+  void check_teacher() const {
+    if (!external_teacher_ || missing_stages(plan_, store_).empty()) return;
+    const auto model = bench_.registry.teacher(experiment_.teacher, bench_.host)->load();
+    for (const std::string& misfit :
+         {image_misfit(model, spec_),
+          teaches_ ? process_misfit(model, experiment_.diffusion) : std::string()})
+      if (!misfit.empty())
+        throw ConfigError(experiment_.file.string() + ": [teacher] (" + experiment_.teacher.name + ")",
+                          misfit);
+  }
+
+  // Once a row, whatever its seeds.
+  void warn_of_short_average(const config::Row& row) {
+    if (row.sample.text("weights") != "ema") return;
+    const auto warn = [&](const std::string& name, const config::Training& training) {
+      const std::string warning = train::ema_warning(training.train);
+      if (!warning.empty() && warned_.insert(name).second) bench_.host.log(name, warning);
+    };
+    if (row.training) warn("row " + row.id, *row.training);
+    else if (experiment_.teacher_training) warn("[teacher]", *experiment_.teacher_training);
   }
 
   [[noreturn]] void unknown_row(const std::string& id) const {
@@ -130,6 +160,7 @@ class Planner {
   // The teacher: trained here (a stage of the chain) or found by its plugin.
   TeacherSource teacher(Chain& chain) {
     TeacherSource source{experiment_.teacher, {}};
+    external_teacher_ = !experiment_.teacher_training;
     if (experiment_.teacher_training) {
       constexpr std::int64_t kTeacherSeed = 0;  // one teacher for the students of every seed
       const auto stage =
@@ -151,6 +182,14 @@ class Planner {
     if (teacher_fingerprint_.empty())
       teacher_fingerprint_ = bench_.registry.teacher(source.choice, bench_.host)->fingerprint();
     return teacher_fingerprint_;
+  }
+
+  // What an external teacher's weights are: as its file says, else as [sample] asks.
+  std::string teacher_weights(const std::string& asked) const {
+    const auto teacher = bench_.registry.teacher(experiment_.teacher, bench_.host);
+    const auto* states = dynamic_cast<const StatesWeights*>(teacher.get());
+    const std::string own = states ? states->weights() : "";
+    return own.empty() ? asked : own;
   }
 
   static void add_to(Chain& chain, const std::string& name, std::size_t stage) {
@@ -203,6 +242,7 @@ class Planner {
       parts.emplace_back("kept", kept.weights + " every " + std::to_string(kept.every));
     if (needs.dataset) parts.emplace_back("dataset", dataset_);
     if (needs.teacher) {
+      teaches_ = true;
       inputs.teacher = teacher(before);
       parts.emplace_back("teacher", teacher_key(*inputs.teacher));
     }
@@ -291,6 +331,7 @@ class Planner {
     std::vector<std::size_t> inputs;  // stages that make it
     double forward_s = 0;
     std::int64_t steps = 0;
+    std::string weights;  // as values are recorded: "ema" or "raw"
 
     TrainedModel load(Bench& bench, const std::string& weights) const {
       return source.folder.empty() ? source.load(bench)
@@ -299,7 +340,7 @@ class Planner {
   };
 
   Network network_of(const config::Row& row, std::int64_t seed, Chain& chain) {
-    Network network{{{"teacher", "", "", {}}, {}}, "", {}, 0, 0};
+    Network network{{{"teacher", "", "", {}}, {}}, "", {}, 0, 0, row.sample.text("weights")};
     if (row.training) {
       const auto stage =
           train_stage(*row.training, seed, "train " + row.id, chain, kept_of(row));
@@ -314,8 +355,11 @@ class Planner {
       network.key = teacher_key(network.source);
       network.inputs = indices(chain);
       network.forward_s = teacher_forward_s();
-      if (experiment_.teacher_training)
+      if (experiment_.teacher_training) {
         network.steps = experiment_.teacher_training->train.integer("steps");
+      } else {
+        network.weights = teacher_weights(network.weights);
+      }
     }
     return network;
   }
@@ -338,7 +382,7 @@ class Planner {
 
   std::size_t sample_stage(const config::Row& row, const Network& network,
                            const SamplingSpec& spec) {
-    const auto weights = row.sample.text("weights");
+    const auto& weights = network.weights;
     Stage stage = stage_of("sample", "sample " + row.id, "",
                            {{"stage", "samples"},
                             {"network", network.key},
@@ -372,8 +416,8 @@ class Planner {
     drawn.stage = sample.kind;
     drawn.key = sample.key;
     drawn.parts = sample.parts;
-    const Evaluation evaluation{experiment_.evaluator, folder(evaluator),
-                                row.sample.text("weights"), network.steps};
+    const Evaluation evaluation{experiment_.evaluator, folder(evaluator), network.weights,
+                                network.steps};
     stage.work = [network, spec, evaluation, drawn, samples_folder = folder(samples),
                   store = &store_](Bench& bench, const auto& folder, Manifest& manifest) {
       if (store->find(drawn.stage, drawn.key)) {
@@ -430,6 +474,7 @@ class Planner {
   void add_run(const config::Row& row, std::size_t order, std::int64_t seed) {
     PlannedRun run;
     Chain& chain = run.stages;
+    warn_of_short_average(row);
     const Network network = network_of(row, seed, chain);
     const auto spec = spec_of(row, seed);
     run.sample_stage = sample_stage(row, network, spec);
@@ -519,6 +564,8 @@ class Planner {
   std::map<std::string, std::string> variants_;  // by row
   KeyParts evaluator_parts_;
   bool evaluator_has_identity_ = false;
+  bool external_teacher_ = false, teaches_ = false;
+  std::set<std::string> warned_;
   Plan plan_;
 };
 

@@ -12,6 +12,7 @@
 #include "dkdm/diffusion.hpp"
 #include "dkdm/features.hpp"
 #include "dkdm/io.hpp"
+#include "train/teacher_fit.hpp"
 
 namespace dkdm {
 
@@ -28,21 +29,10 @@ std::string described(const DiffusionConfig& config) {
 // output has the meaning that `variance_range` names.
 GaussianDiffusion chain_of(const MethodContext& context, const std::string& respacing,
                            const std::string& variance_range) {
-  const DiffusionConfig& run = context.diffusion;
-  const DiffusionConfig& taught = context.teacher->diffusion;
-  if (taught.schedule != run.schedule || taught.steps != run.steps ||
-      taught.beta_start != run.beta_start || taught.beta_end != run.beta_end ||
-      taught.variance != run.variance) {
-    throw ConfigError("the teacher was trained with " + described(taught) + "; the run's " +
-                      "[diffusion] says " + described(run) + ": they must be equal");
-  }
-  if (context.teacher->spec != context.spec) {
-    throw ConfigError("the teacher makes images of " + std::to_string(context.teacher->spec.size) +
-                      " pixels and " + std::to_string(context.teacher->spec.channels) +
-                      " channels, the run's have " + std::to_string(context.spec.size) + " and " +
-                      std::to_string(context.spec.channels));
-  }
-  DiffusionConfig chain = run;
+  for (const std::string& misfit : {process_misfit(*context.teacher, context.diffusion),
+                                    image_misfit(*context.teacher, context.spec)})
+    if (!misfit.empty()) throw ConfigError(misfit);
+  DiffusionConfig chain = context.diffusion;
   if (!respacing.empty()) chain.respacing = respacing;
   chain.variance_range = variance_range;
   return GaussianDiffusion(chain);
@@ -61,6 +51,24 @@ TeacherClip clip_named(const std::string& name) {
 }
 
 }  // namespace
+
+std::string image_misfit(const TrainedModel& teacher, const ImageSpec& spec) {
+  if (teacher.spec == spec) return "";
+  return "the teacher makes images of " + std::to_string(teacher.spec.size) + " pixels and " +
+         std::to_string(teacher.spec.channels) + " channels, the run's have " +
+         std::to_string(spec.size) + " and " + std::to_string(spec.channels);
+}
+
+std::string process_misfit(const TrainedModel& teacher, const DiffusionConfig& run) {
+  const DiffusionConfig& taught = teacher.diffusion;
+  if (taught.schedule == run.schedule && taught.steps == run.steps &&
+      taught.beta_start == run.beta_start && taught.beta_end == run.beta_end &&
+      taught.variance == run.variance) {
+    return "";
+  }
+  return "the teacher was trained with " + described(taught) + "; the run's [diffusion] says " +
+         described(run) + ": they must be equal";
+}
 
 struct Distillation::Options {
   std::string respacing;

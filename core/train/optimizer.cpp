@@ -1,6 +1,7 @@
 #include "train/optimizer.hpp"
 
 #include <cmath>
+#include <cstdio>
 #include <numbers>
 
 #include "train/state_dict.hpp"
@@ -26,6 +27,29 @@ double learning_rate(const Params& settings, std::int64_t step) {
 double ema_decay(const Params& settings, std::int64_t step) {
   const double decay = settings.real("ema");
   return settings.flag("ema_warmup") ? std::min(decay, double(1 + step) / double(10 + step)) : decay;
+}
+
+double ema_remainder(const Params& settings) {
+  double remainder = 1;
+  // Below this nothing of them shows in float32.
+  constexpr double kNothing = 1e-12;
+  for (std::int64_t step = 0; step < settings.integer("steps") && remainder > kNothing; ++step)
+    remainder *= ema_decay(settings, step);
+  return remainder;
+}
+
+std::string ema_warning(const Params& settings) {
+  constexpr double kShort = 0.1, kFitting = 0.01;
+  const double remainder = ema_remainder(settings);
+  if (remainder <= kShort) return "";
+  const double fitting = std::pow(kFitting, 1 / double(settings.integer("steps")));
+  char text[256];
+  std::snprintf(text, sizeof text,
+                "ema = %g over %lld steps leaves %.0f %% of the initial weights in the EMA weights; ema = "
+                "%.4g leaves 1 %%, and ema_warmup = true fits any budget",
+                settings.real("ema"), static_cast<long long>(settings.integer("steps")),
+                100 * remainder, std::floor(fitting * 1e4) / 1e4);
+  return text;
 }
 
 Optimizer::Optimizer(torch::nn::Module& network, const Params& settings, const TrainedPart& part)

@@ -21,6 +21,13 @@ DKDM_API double learning_rate(const Params& settings, std::int64_t step);
 // run's average does not remember its initial weights.
 DKDM_API double ema_decay(const Params& settings, std::int64_t step);
 
+// What is left of the initial weights in the average after all [train] steps: the product of the decays.
+DKDM_API double ema_remainder(const Params& settings);
+
+// A sentence for a person where that is more than a tenth, with the figure and the decay that would leave a
+// hundredth; "" where the budget is long enough.
+DKDM_API std::string ema_warning(const Params& settings);
+
 // Decoupled weight decay (Loshchilov & Hutter 2019), bias-corrected, one fused call a step. Keeps moments
 // and EMA in the parameters' own memory format. Parameters without requires_grad are averaged as
 // they are and not trained.

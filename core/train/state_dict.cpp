@@ -71,6 +71,12 @@ NamedTensors state_of(const torch::nn::Module& network) {
 
 void load_strictly(const NamedTensors& tensors, torch::nn::Module& network,
                    const std::string& where) {
+  for (const auto& [name, tensor] : tensors) {
+    if (tensor.scalar_type() == at::kFloat4_e2m1fn_x2) {
+      throw DataError(where, "tensor '" + name + "' is of 4-bit floats, two a byte, which are not "
+                             "converted here: save it as float32");
+    }
+  }
   const NamedTensors target = state_of(network);
   train::copy_strictly({tensors.begin(), tensors.end()}, {target.begin(), target.end()}, where);
 }

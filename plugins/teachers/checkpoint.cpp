@@ -4,12 +4,13 @@
 
 #include "dkdm/io.hpp"
 #include "dkdm/plugin.hpp"
+#include "dkdm/weights_kind.hpp"
 
 namespace {
 
 namespace fs = std::filesystem;
 
-class Checkpoint final : public dkdm::Teacher {
+class Checkpoint final : public dkdm::Teacher, public dkdm::StatesWeights {
  public:
   Checkpoint(const dkdm::Params& params, dkdm::Host& host)
       : host_(host), path_(params.text("path")), weights_(params.text("weights")) {}
@@ -24,6 +25,8 @@ class Checkpoint final : public dkdm::Teacher {
     check();
     return host_.load_model(path_, weights_);
   }
+
+  std::string weights() const override { return weights_; }
 
   // The weights' bytes and the description beside them; nothing of where the folder lies.
   std::string fingerprint() const override {

@@ -1,5 +1,5 @@
-// The JSON files of a diffusers folder: config.json of a UNet2DModel and scheduler_config.json. A key
-// that is not understood is refused by name unless its value is null.
+// The JSON files of a diffusers folder: config.json of a UNet2DModel and scheduler_config.json. Keys that
+// UNet2DModel takes are understood or refused by name; it ignores any other key, so those are reported.
 #pragma once
 
 #include <algorithm>
@@ -33,6 +33,7 @@ struct UnetConfig {
   std::int64_t head_channels = 8;       // 0 = one head
   std::int64_t mid_attention_groups = 32;  // 0 = no normalisation before the middle's attention
   std::int64_t time_width = 0;
+  std::vector<std::string> ignored;  // keys that UNet2DModel does not take: "decay = 0.9999"
 };
 
 struct SchedulerConfig {
@@ -41,6 +42,8 @@ struct SchedulerConfig {
   teachers::Prediction prediction = teachers::Prediction::eps;
   std::string prediction_type, variance_type;
   bool learned_variance = false;
+  // What its sampler does otherwise than the one here, for a person: "timestep_spacing trailing (…)".
+  std::vector<std::string> sampling;
 };
 
 // One object of a file: every key is asked for, or refused at the end.
@@ -117,11 +120,18 @@ class Keys {
 
   void ignore(std::initializer_list<const char*> keys) { known_.insert(keys.begin(), keys.end()); }
 
-  void refuse_unknown() const {
-    for (const auto& [key, value] : json_.items()) {
-      if (key.starts_with("_") || known_.contains(key) || value.is_null()) continue;
-      throw DataError(file_, key + " = " + value.dump() + " is not supported");
-    }
+  void refuse(std::initializer_list<const char*> keys) const {
+    for (const char* key : keys)
+      if (!is_null(key)) throw DataError(file_, std::string(key) + " = " + text(key) + " is not supported");
+  }
+
+  // The keys that were not asked for and state something.
+  std::vector<std::string> others() const {
+    std::vector<std::string> list;
+    for (const auto& [key, value] : json_.items())
+      if (!key.starts_with("_") && !known_.contains(key) && !value.is_null())
+        list.push_back(key + " = " + text(key));
+    return list;
   }
 
  private:
@@ -135,10 +145,7 @@ class Keys {
   }
 
   [[noreturn]] void refuse(const std::string& key, const Json& value, const std::string& expected) const {
-    std::string text = value.dump();
-    constexpr std::size_t kMost = 80;
-    if (text.size() > kMost) text = text.substr(0, kMost) + "…";
-    throw DataError(file_, key + " is " + text + ", expected " + expected);
+    throw DataError(file_, key + " is " + shortened(value) + ", expected " + expected);
   }
 
   std::int64_t whole(const std::string& key, const Json& value, std::int64_t low,
@@ -149,6 +156,14 @@ class Keys {
     if (!fits || value.get<std::int64_t>() < low || value.get<std::int64_t>() > high)
       refuse(key, value, "an integer of " + range(double(low), double(high)));
     return value.get<std::int64_t>();
+  }
+
+  std::string text(const std::string& key) const { return shortened(json_.at(key)); }
+
+  // A value, not longer than a line.
+  static std::string shortened(const Json& value) {
+    const std::string text = value.dump(-1, ' ', true);
+    return text.size() <= 80 ? text : text.substr(0, 80) + "…";
   }
 
   std::string file_;
@@ -246,10 +261,46 @@ inline UnetConfig read_unet(const std::filesystem::path& file) {
   keys.only("upsample_type", {"conv"});
   keys.only("act_fn", {"silu", "swish"});
   keys.ignore({"dropout", "num_train_timesteps"});
-  keys.refuse_unknown();
+  // The rest of what UNet2DModel's constructor takes, and what changes the weights as they are loaded.
+  keys.refuse({"class_embed_type", "num_class_embeds", "quantization_config"});
+  config.ignored = keys.others();
   check(config, file.string());
   if (config.time_width == 0) config.time_width = 4 * config.widths.front();
   return config;
+}
+
+// What the scheduler's sampler would do that the one here does not, or only when it is told to.
+inline std::vector<std::string> sampling_differences(Keys& keys, const std::string& scheduler) {
+  std::vector<std::string> differences;
+  const bool plain = scheduler == "DDPMScheduler" || scheduler == "DDIMScheduler";
+  const bool strides = plain || scheduler == "PNDMScheduler";
+  const auto spacing = keys.get<std::string>("timestep_spacing", strides ? "leading" : "linspace");
+  const auto offset = keys.get<std::int64_t>("steps_offset", 0);
+  if (spacing == "leading") {
+    differences.push_back("timestep_spacing leading: respacing \"ddimN\" keeps its steps where N divides "
+                          "the steps, \"N\" does not");
+  } else if (spacing == "linspace") {
+    differences.push_back("timestep_spacing linspace: respacing \"N\" keeps its steps but for roundings");
+  } else {
+    differences.push_back("timestep_spacing " + spacing + ": no respacing keeps its steps");
+  }
+  if (spacing == "leading" && offset != 0) {
+    differences.push_back("steps_offset " + std::to_string(offset) +
+                          ": its steps are so many later, here they begin at 0");
+  }
+  if (!keys.get("clip_sample", plain)) {
+    differences.push_back("clip_sample off: [sample] clip_denoised is on unless it is set to false");
+  } else if (const double range = keys.get("clip_sample_range", 1.0); range != 1) {
+    differences.push_back("clip_sample_range " + to_text(Value(range)) + ": here images are clipped at 1");
+  }
+  if (keys.get("thresholding", false))
+    differences.push_back("thresholding: here only the sampler dpm-solver thresholds");
+  if (!keys.get("set_alpha_to_one", scheduler != "PNDMScheduler")) {
+    differences.push_back("set_alpha_to_one off: its last step ends at the first step's noise, here at "
+                          "none");
+  }
+  if (!plain) differences.push_back("drawn by " + scheduler + ": here [sample] sampler decides");
+  return differences;
 }
 
 inline SchedulerConfig read_scheduler(const std::filesystem::path& file) {
@@ -286,6 +337,7 @@ inline SchedulerConfig read_scheduler(const std::filesystem::path& file) {
   const bool large = config.variance_type.starts_with("fixed_large");
   // Without a statement the class's own: DDPM's default, and what DDIM has with eta 1.
   if (!large && !config.learned_variance) diffusion.variance = "fixed_small";
+  config.sampling = sampling_differences(keys, config.name);
   return config;  // its other keys are about sampling, which the run decides
 }
 

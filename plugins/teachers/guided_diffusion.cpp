@@ -8,6 +8,7 @@
 #include "dkdm/architecture.hpp"
 #include "dkdm/checkpoint.hpp"
 #include "dkdm/plugin.hpp"
+#include "dkdm/weights_kind.hpp"
 #include "weights_file.hpp"
 
 namespace {
@@ -39,7 +40,7 @@ struct Plan {
   std::vector<std::string> assumed, set;  // what no tensor shows
 };
 
-class GuidedDiffusion final : public dkdm::Teacher {
+class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
  public:
   GuidedDiffusion(const Params& params, dkdm::Host& host) : params_(params), host_(host) {}
 
@@ -47,8 +48,14 @@ class GuidedDiffusion final : public dkdm::Teacher {
     using namespace dkdm;
     return {
         text("path", "", "the checkpoint, .pt or .safetensors; ema_0.9999_*.pt are files like others"),
-        text("state", "", "dictionary of the file that holds the weights (empty = the only one, "
-                          "else state_dict, model_state_dict or model)"),
+        text("state", "", "dictionary of the file that holds the weights, as dkdm checkpoint inspect "
+                          "shows it (empty = the EMA weights where there are some, else the only "
+                          "one, else state_dict, model_state_dict or model)"),
+        text("weights", "", "raw takes the raw weights of a file that has EMA weights too; of a file "
+                            "with one network it says what they are (empty = EMA weights where "
+                            "there are some; recorded as [sample] weights where the file does not "
+                            "say)")
+            .one_of({"", "ema", "raw"}),
         integer("label", -1, "class to distil of a class-conditional network (-1 = refuse such a "
                              "network)")
             .between(-1, 1e6),
@@ -80,12 +87,11 @@ class GuidedDiffusion final : public dkdm::Teacher {
 
   dkdm::TrainedModel load() override {
     const fs::path file = path();
-    const auto checkpoint = dkdm::io::read_checkpoint(file);
-    const auto& state = dkdm::io::select_state(checkpoint, params_.text("state"), file);
-    dkdm::io::check_finite(state, file);
+    dkdm::io::ChosenNetwork chosen = choose(file);
+    dkdm::io::check_finite({chosen.path, chosen.tensors}, file);
 
     arch::Shapes shapes;
-    for (const auto& [name, tensor] : state.tensors) shapes.emplace_back(name, tensor.sizes().vec());
+    for (const auto& [name, tensor] : chosen.tensors) shapes.emplace_back(name, tensor.sizes().vec());
     const auto recognised = arch::recognise(shapes);
     Plan plan;
     if (const auto* unet = std::get_if<arch::Unet>(&recognised.network)) {
@@ -98,11 +104,11 @@ class GuidedDiffusion final : public dkdm::Teacher {
     }
     plan_process(plan);
 
-    auto tensors = stripped(state.tensors, arch::common_prefix(shapes).size());
+    auto& tensors = chosen.tensors;
     choose_label(plan, tensors, file);
     auto network = host_.student(plan.student, plan.values, {plan.spec, plan.diffusion});
     dkdm::io::load_strictly(tensors, *network, file.string());
-    say(file, state.path, recognised.text, plan, *network);
+    say(file, chosen, recognised.text, plan, *network);
     using dkdm::teachers::Prediction;
     network = dkdm::teachers::as_eps(
         network, params_.flag("predict_xstart") ? Prediction::sample : Prediction::eps,
@@ -114,7 +120,41 @@ class GuidedDiffusion final : public dkdm::Teacher {
     return dkdm::teachers::fingerprint(params_, {path()});
   }
 
+  std::string weights() const override {
+    const fs::path file = path();
+    return kind(choose(file), file);
+  }
+
  private:
+  dkdm::io::ChosenNetwork choose(const fs::path& file) const {
+    const auto checkpoint = dkdm::io::read_checkpoint(file);
+    using dkdm::io::WeightsKind;
+    const bool raw = params_.text("weights") == "raw";
+    auto chosen = dkdm::io::choose_network(checkpoint, params_.text("state"), file,
+                                           raw ? WeightsKind::raw : WeightsKind::ema);
+    const bool is_other = chosen.kind == (raw ? WeightsKind::ema : WeightsKind::raw);
+    if (is_other && !params_.text("weights").empty()) {
+      throw ConfigError("teacher guided-diffusion: weights is " + params_.text("weights") + ", but " +
+                        file.string() + " gives " + chosen.said);
+    }
+    return chosen;
+  }
+
+  // "ema", "raw", or "" where neither the file nor its name nor the parameter says.
+  std::string kind(const dkdm::io::ChosenNetwork& chosen, const fs::path& file) const {
+    if (chosen.kind == dkdm::io::WeightsKind::ema) return "ema";
+    if (chosen.kind == dkdm::io::WeightsKind::raw) return "raw";
+    if (!params_.text("weights").empty()) return params_.text("weights");
+    // guided-diffusion's training writes model010000.pt and ema_0.9999_010000.pt.
+    const std::string stem = file.stem().string();
+    constexpr std::string_view kModel = "model", kEma = "ema_";
+    const auto digits = [](std::string_view text) {
+      return text.size() >= 6 && text.find_first_not_of("0123456789") == std::string_view::npos;
+    };
+    if (stem.starts_with(kEma)) return "ema";
+    return stem.starts_with(kModel) && digits(stem.substr(kModel.size())) ? "raw" : "";
+  }
+
   fs::path path() const {
     return dkdm::teachers::given_path(params_, kName, "a checkpoint file of guided-diffusion");
   }
@@ -265,13 +305,6 @@ class GuidedDiffusion final : public dkdm::Teacher {
     plan.set.push_back("variance " + plan.diffusion.variance);
   }
 
-  static dkdm::io::NamedTensors stripped(const dkdm::io::NamedTensors& tensors,
-                                         std::size_t prefix) {
-    dkdm::io::NamedTensors result;
-    for (const auto& [name, tensor] : tensors) result.emplace_back(name.substr(prefix), tensor);
-    return result;
-  }
-
   // A fixed label adds a fixed row to the time embedding, whose last layer ends with a bias: the row
   // goes into it, and the network is unconditional.
   void choose_label(Plan& plan, dkdm::io::NamedTensors& tensors, const fs::path& file) {
@@ -301,15 +334,20 @@ class GuidedDiffusion final : public dkdm::Teacher {
     plan.set.push_back("label " + std::to_string(label) + " of every image");
   }
 
-  void say(const fs::path& file, const std::string& state, const std::string& network,
+  void say(const fs::path& file, const dkdm::io::ChosenNetwork& chosen, const std::string& network,
            const Plan& plan, const dkdm::Denoiser& student) {
     std::int64_t weights = 0;
     for (const auto& parameter : student.parameters()) weights += parameter.numel();
-    std::string line = file.filename().string() + (state.empty() ? "" : " (" + state + ")") + ": " +
-                       network + "; " + std::to_string(weights) + " weights";
+    std::string line = file.filename().string() +
+                       (chosen.said.empty() ? "" : " (" + chosen.said + ")") + ": " + network + "; " + std::to_string(weights) + " weights";
     if (!plan.assumed.empty())
       line += "; shown by no tensor, assumed as in " + plan.assumed_from + ": " + joined(plan.assumed);
     if (!plan.set.empty()) line += "; by parameters: " + joined(plan.set);
+    if (const std::string which = kind(chosen, file); which.empty()) {
+      line += "; the file does not say whether these are EMA weights: weights = \"ema\" or \"raw\" says it";
+    } else if (chosen.kind == dkdm::io::WeightsKind::given) {
+      line += "; recorded as " + which + " weights";
+    }
     host_.log(kName, line);
   }
 

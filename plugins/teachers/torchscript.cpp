@@ -1,4 +1,5 @@
-// A teacher from a TorchScript module (torch.jit.save of a traced or scripted network) whose
+// A teacher from a TorchScript module (torch.jit.save of a traced or scripted network, deprecated in
+// PyTorch 2.15 and still written by it) whose
 // forward(x, t) takes x [N,C,S,S] f32 and t [N] int64 and returns [N,C,S,S] or [N,2C,S,S]. Such a file
 // holds a program, which runs: load only what you trust.
 #include <ATen/ATen.h>
@@ -6,6 +7,7 @@
 #include <torch/csrc/jit/serialization/import.h>
 
 #include "as_eps.hpp"
+#include "dkdm/checkpoint.hpp"
 #include "dkdm/plugin.hpp"
 #include "weights_file.hpp"
 
@@ -135,11 +137,27 @@ class TorchScript final : public dkdm::Teacher {
     } catch (const dkdm::Error&) {
       throw;
     } catch (const std::exception& error) {
-      throw DataError(file.string(),
-                      "is not a TorchScript module (" + first_line(error.what()) +
-                          "); write it with torch.jit.save, or use the teacher guided-diffusion "
-                          "for a state dict");
+      throw DataError(file.string(), "is not a TorchScript module: " + instead(file, error.what()));
     }
+  }
+
+  // What the file is instead, where the checkpoints' reader knows it.
+  static std::string instead(const fs::path& file, const std::string& error) {
+    const std::string remedy =
+        "; trace or script the network and write it with torch.jit.save (deprecated in PyTorch 2.15, "
+        "which still does it; what torch.export writes is not read)";
+    try {
+      if (!dkdm::io::read_checkpoint(file).states.empty())
+        return "a checkpoint of tensors without their program: the teacher guided-diffusion takes a "
+               "state dict of its networks";
+    } catch (const DataError& known) {
+      std::string text = known.what();
+      // A module that is damaged inside is one by its entries.
+      const bool is_module = text.find("a TorchScript module") != std::string::npos;
+      if (text.starts_with(file.string())) text.erase(0, file.string().size() + 2);
+      if (!is_module) return text + remedy;
+    }
+    return first_line(error) + remedy;
   }
 
   // Two images of two steps, together and alone: shape, values, and that rows do not mix, as in a

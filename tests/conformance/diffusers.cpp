@@ -6,6 +6,7 @@
 
 #include "dkdm/diffusion.hpp"
 #include "dkdm/io.hpp"
+#include "dkdm/weights_kind.hpp"
 #include "fixtures/golden_file.hpp"
 #include "fixtures/teachers.hpp"
 
@@ -80,6 +81,125 @@ TEST_CASE("diffusers: a pipeline's folder, its unet/ alone, and a .bin with the 
   const auto pipeline = write_folder(scratch.path / "pipeline", golden, true, true);
   check_output(load(pipeline), golden);
   check_output(load(pipeline / "unet"), golden);
+}
+
+namespace {
+
+// The folder with its weights under other names; `host` hears what is said.
+struct Variants {
+  Variants() : golden(networks().at("ddpm-cifar10")), folder(write_folder(scratch.path, golden, false, false)) {}
+
+  std::filesystem::path file(const std::string& name) const { return folder / name; }
+  TrainedModel load(const std::map<std::string, Value>& more = {}) {
+    std::map<std::string, Value> given{{"path", folder.string()}};
+    given.insert(more.begin(), more.end());
+    auto teacher = fixtures::teacher("diffusers", given, host);
+    weights = dynamic_cast<const StatesWeights&>(*teacher).weights();
+    return teacher->load();
+  }
+
+  const Json& golden;
+  fixtures::ScratchFolder scratch;
+  std::filesystem::path folder;
+  fixtures::CountingHost host;
+  std::string weights;
+};
+
+const std::string kWeights = "diffusion_pytorch_model.safetensors";
+
+}  // namespace
+
+TEST_CASE("diffusers: the only variant is read, one of several when it is named", "[conformance][teachers]") {
+  Variants saved;
+  const auto fp16 = saved.file("diffusion_pytorch_model.fp16.safetensors");
+  std::filesystem::rename(saved.file(kWeights), fp16);
+  check_output(saved.load(), saved.golden);
+  CHECK_THAT(saved.host.said, Catch::Contains("variant fp16"));
+
+  io::write_safetensors(saved.file("diffusion_pytorch_model.bf16.safetensors"), {{"x", at::ones({1})}});
+  CHECK_THROWS_WITH(saved.load(), Catch::Contains("set variant to one of bf16, fp16"));
+  check_output(saved.load({{"variant", "fp16"}}), saved.golden);
+  CHECK_THROWS_WITH(saved.load({{"variant", "fp8"}}), Catch::Contains("no weights of the variant \"fp8\""));
+  // The plain ones go before any variant.
+  std::filesystem::copy(fp16, saved.file(kWeights));
+  check_output(saved.load(), saved.golden);
+}
+
+TEST_CASE("diffusers: shards are read by their index", "[conformance][teachers]") {
+  Variants saved;
+  const io::NamedTensors tensors = fixtures::filled(saved.golden.at("tensors"));
+  Json map = Json::object();
+  std::vector<io::NamedTensors> parts(2);
+  const auto shard = [](std::size_t part) {
+    return "diffusion_pytorch_model-0000" + std::to_string(part + 1) + "-of-00002.safetensors";
+  };
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    parts[i % 2].push_back(tensors[i]);
+    map[tensors[i].first] = shard(i % 2);
+  }
+  for (const std::size_t part : {0, 1}) io::write_safetensors(saved.file(shard(part)), parts[part]);
+  const auto index = saved.file(kWeights + ".index.json");
+  io::write_text(index, Json{{"metadata", Json::object()}, {"weight_map", map}}.dump());
+  std::filesystem::remove(saved.file(kWeights));
+  check_output(saved.load(), saved.golden);
+  CHECK_THAT(saved.host.said, Catch::Contains("2 shards of"));
+
+  std::filesystem::remove(saved.file(shard(1)));
+  CHECK_THROWS_WITH(saved.load(), Catch::Contains("names the shard " + shard(1)) &&
+                                      Catch::Contains("not complete"));
+  io::write_text(index, R"({"weight_map": {"a": "../../etc/passwd"}})");
+  CHECK_THROWS_WITH(saved.load(), Catch::Contains("is no file name"));
+}
+
+TEST_CASE("diffusers: unet_ema/ goes before unet/, and the variant non_ema is raw", "[conformance][teachers]") {
+  Variants saved;
+  const auto pipeline = saved.scratch.path / "checkpoint-500";
+  for (const char* name : {"unet", "unet_ema"}) {
+    std::filesystem::create_directories(pipeline / name);
+    for (const std::string& file : {std::string("config.json"), kWeights})
+      std::filesystem::copy(saved.file(file), pipeline / name / file);
+  }
+  // Its scheduler is the pipeline's, a folder above; EMAModel writes keys of its own.
+  Json config = saved.golden.at("config");
+  config["decay"] = 0.9999;
+  io::write_text(pipeline / "unet_ema/config.json", config.dump());
+  saved.folder = pipeline;
+  check_output(saved.load(), saved.golden);
+  CHECK(saved.weights == "ema");
+  CHECK_THAT(saved.host.said, Catch::Contains("unet_ema: UNet2DModel") &&
+                                  Catch::Contains("recorded as ema weights") &&
+                                  Catch::Contains("ignores: decay = 0.9999"));
+  saved.load({{"weights", "raw"}});
+  CHECK(saved.weights == "raw");
+
+  saved.folder = pipeline / "unet";
+  const auto raw = saved.folder / "diffusion_pytorch_model.non_ema.safetensors";
+  std::filesystem::copy(saved.folder / kWeights, raw);
+  saved.load();
+  CHECK(saved.weights == "ema");
+  saved.load({{"weights", "raw"}});
+  CHECK(saved.weights == "raw");
+}
+
+TEST_CASE("diffusers: what its scheduler's sampler does otherwise is said", "[conformance][teachers]") {
+  Variants saved;
+  const auto said_with = [&](const Json& changed) {
+    Json scheduler = saved.golden.at("scheduler");
+    scheduler.update(changed);
+    io::write_text(saved.file("scheduler_config.json"), scheduler.dump());
+    saved.host.said.clear();
+    saved.load();
+    return saved.host.said;
+  };
+  CHECK_THAT(said_with(Json::object()), Catch::Contains("timestep_spacing leading: respacing \"ddimN\""));
+  CHECK_THAT(said_with({{"timestep_spacing", "trailing"}}), Catch::Contains("no respacing keeps its steps"));
+  CHECK_THAT(said_with({{"timestep_spacing", "linspace"}}), Catch::Contains("but for roundings"));
+  CHECK_THAT(said_with({{"steps_offset", 1}}), Catch::Contains("steps_offset 1"));
+  CHECK_THAT(said_with({{"clip_sample", false}}), Catch::Contains("clip_sample off"));
+  CHECK_THAT(said_with({{"clip_sample_range", 2.0}}), Catch::Contains("clip_sample_range 2"));
+  CHECK_THAT(said_with({{"thresholding", true}}), Catch::Contains("thresholding"));
+  CHECK_THAT(said_with({{"set_alpha_to_one", false}}), Catch::Contains("set_alpha_to_one off"));
+  CHECK_THAT(said_with({{"_class_name", "PNDMScheduler"}}), Catch::Contains("drawn by PNDMScheduler"));
 }
 
 TEST_CASE("diffusers: the schedule is the scheduler's own", "[conformance][teachers]") {

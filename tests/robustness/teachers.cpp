@@ -230,7 +230,7 @@ TEST_CASE("diffusers: what the network cannot be is refused by the key's name",
       {"sample_size", Json::array({8, 16}), "not square"},
       {"norm_num_groups", nullptr, "norm_num_groups"},
       {"out_channels", 6, "out_channels is 6, expected 3"},
-      {"something_new", true, "something_new = true is not supported"},
+      {"quantization_config", Json{{"quant_type", "int8"}}, "quantization_config"},
   }));
   folder.config[std::get<0>(key)] = std::get<1>(key);
   const Failure failed = folder.load();

@@ -10,6 +10,7 @@
 
 #include "config/experiment.hpp"
 #include "config/snippet.hpp"
+#include "run/determinants.hpp"
 
 using namespace dkdm;
 using config::Experiment;
@@ -287,6 +288,26 @@ TEST_CASE("experiment: every shipped experiment file loads", "[unit][config]") {
     ++files;
   }
   CHECK(files >= 2);
+}
+
+TEST_CASE("experiment: a plugin's paths are relative to the file, an override's to the working folder, ~/ is "
+          "the home folder",
+          "[unit][config]") {
+  const auto path = [](const Experiment& e) { return fs::path(e.teacher.params.text("path")); };
+  const fs::path folder = file().parent_path();
+  const std::string text =
+      edited("[teacher]\nplugin = \"checkpoint\"", "[teacher]\nplugin = \"checkpoint\"\npath = \"runs/../x\"");
+  CHECK(path(load(text)) == folder / "x");
+  CHECK(path(load(load(text).resolved)) == folder / "x");
+  CHECK(path(load(text, {"teacher.path=y"})) == fs::current_path() / "y");
+  CHECK(path(load(text, {"teacher.path=/z"})) == "/z");
+  const char* home = std::getenv("HOME");
+  REQUIRE(home);
+  CHECK(path(load(text, {"teacher.path=~/y"})) == fs::path(home) / "y");
+  CHECK(path(load(text, {"teacher.path=~other/y"})) == fs::current_path() / "~other/y");
+  CHECK(load(kSmall).teacher.params.text("path").empty());
+  // Keys do not know where a file lies.
+  CHECK(run::describe(load(text).teacher) == run::describe(load(kSmall).teacher));
 }
 
 TEST_CASE("experiment: plugin files are relative to the file, an override's to the working folder",

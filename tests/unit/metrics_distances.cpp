@@ -85,6 +85,12 @@ TEST_CASE("frechet: what is no pair of covariances is an error, never NaN", "[un
                     Catch::Contains("-3") && Catch::Contains("covariance"));
 }
 
+TEST_CASE("frechet: a variance that rounding left below zero counts as none", "[unit][metrics]") {
+  const auto reference = diagonal({0.37, 1}, {0, 2}), rounded = diagonal({0.37, 1}, {-1.9e-16, 2});
+  const auto other = diagonal({0.5, 2}, {1, 3});
+  CHECK(frechet_distance(other, rounded) == Approx(frechet_distance(other, reference)).epsilon(1e-12));
+}
+
 TEST_CASE("inception score: certain and even over k classes gives k; no preference gives 1",
           "[unit][metrics]") {
   // KL of a certain row to the uniform marginal is log k.

@@ -88,6 +88,23 @@ TEST_CASE("statistics file: each fault names the file, the array and what is wro
   refused("sigma", changed(pool.covariance, 1, 2, std::numeric_limits<double>::quiet_NaN()),
           "not finite");
   refused("sigma", changed(pool.covariance, 1, 2, 0.5), "not symmetric");
-  refused("sigma_s", changed(spatial.covariance, 3, 3, -1), "variance is -1");
+  refused("sigma_s", changed(spatial.covariance, 3, 3, -1), "variance of feature 3 is -1");
   CHECK_THROWS_WITH(io::read_statistics(file), Contains("[2048]"));
+}
+
+TEST_CASE("statistics file: a variance that rounding left below zero is none", "[unit][io]") {
+  ScratchFolder scratch;
+  const auto file = scratch.path / "streamed.npz";
+  auto pool = statistics(1, 6);
+  pool.covariance[4] = 0;
+  pool.covariance.select(1, 4).fill_(0);
+  pool.covariance[4][4] = -1.9e-16;  // E[x x] - E[x] E[x] of a constant feature
+  io::write_statistics(file, {pool, std::nullopt});
+  const auto read = io::read_statistics(file, 6);
+  CHECK(read.pool.covariance[4][4].item<double>() == 0);
+  CHECK(read.pool.covariance.diagonal().min().item<double>() == 0);
+
+  pool.covariance[4][4] = -0.01 * pool.covariance.diagonal().abs().mean().item<double>();
+  io::write_statistics(file, {pool, std::nullopt});
+  CHECK_THROWS_WITH(io::read_statistics(file, 6), Contains("variance of feature 4 is -"));
 }

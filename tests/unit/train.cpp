@@ -47,6 +47,22 @@ TEST_CASE("train: EMA decay follows (1 + step) / (10 + step) until it reaches it
   CHECK(train::ema_decay(settings({{"ema", 0.99}}), 0) == 0.99);
 }
 
+TEST_CASE("train: an average that remembers its initial weights is warned of, with what would fit",
+          "[unit][train]") {
+  const auto of = [](double ema, std::int64_t steps, bool warmup = false) {
+    return settings({{"ema", ema}, {"steps", steps}, {"ema_warmup", warmup}});
+  };
+  CHECK(train::ema_remainder(of(0.99, 100)) == Approx(std::pow(0.99, 100)));
+  // Product of (1 + k) / (10 + k): 9! 3! … telescopes to 9! / (101 … 109) after 100 steps.
+  CHECK(train::ema_remainder(of(0.9999, 100, true)) == Approx(362880.0 / (101. * 102 * 103 * 104 * 105 * 106 * 107 * 108 * 109)));
+  const std::string warning = train::ema_warning(of(0.9999, 1000));
+  CHECK_THAT(warning, Catch::Contains("leaves 90 % of the initial weights") &&
+                          Catch::Contains("ema = 0.9954 leaves 1 %"));  // 0.01^(1/1000) = 0.99540…
+  CHECK(train::ema_warning(of(0.9999, 1000, true)).empty());
+  CHECK(train::ema_warning(of(0.999, 2303)).empty());  // 0.0999
+  CHECK_FALSE(train::ema_warning(of(0.999, 2301)).empty());  // 0.1001
+}
+
 TEST_CASE("train: two AdamW steps follow the paper's equations", "[unit][train]") {
   Line line;
   const auto config = settings({{"lr", 0.01}, {"weight_decay", 0.1}, {"ema", 0.9}});

@@ -45,12 +45,21 @@ struct Recognised {
   bool familiar = true;  // false: nothing of it is known
 };
 
-// "module." where every name begins with it (PyTorch's data parallel), else "". `recognise` looks
-// behind it.
-DKDM_API std::string common_prefix(const Shapes& shapes);
+// A tensor's name without the parts that wrappers put into it, wherever they stand: torch.compile
+// (_orig_mod), FSDP (_fsdp_wrapped_module), activation checkpointing (_checkpoint_wrapped_module) and
+// Fabric (_forward_module).
+DKDM_API std::string unwrapped(const std::string& name);
+
+// What stands before the names of a known network's tensors (UNet, DiT, diffusers' UNet2DModel): "" or
+// "model.", "module.", "ema_model.module.", an attribute of Lightning's module…, with '.' at the end. One
+// entry for each network among them, in the order of the names; other tensors may stand beside it.
+DKDM_API std::vector<std::string> network_prefixes(const std::vector<std::string>& names);
+
+// The tensors behind `prefix`, under their unwrapped names without it.
+DKDM_API Shapes behind(const Shapes& shapes, const std::string& prefix);
 
 // Looks at the tensors that tell the network's options; that all others fit is the strict loader's
-// business.
+// business. Of several networks, the first.
 DKDM_API Recognised recognise(const Shapes& shapes);
 
 // What no tensor of a UNet shows.

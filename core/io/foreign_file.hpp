@@ -1,0 +1,23 @@
+// What people have instead of the file that a reader wants: pointers, web pages, archives, other formats.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/input_file.hpp"
+#include "io/zip_reader.hpp"
+
+namespace dkdm::io {
+
+// What `file` is, by its content, and what helps: "a Git LFS pointer (1234567 bytes are elsewhere): run git
+// lfs pull". "" = not recognised. Looks at the first few kB.
+std::string recognised_kind(const ByteSource& file);
+
+// The same for a zip archive with these entries: "an npz (arrays of numpy)", "" = not recognised.
+std::string zip_kind(const std::vector<ZipEntry>& entries);
+
+// Throws DataError: what the file is, or that it is not `expected` ("a checkpoint").
+[[noreturn]] void refuse_foreign(const ByteSource& file, const std::string& expected);
+
+}  // namespace dkdm::io

@@ -1,0 +1,140 @@
+// Teachers from files, through the real program: where a path of an experiment file leads, which of a
+// file's weights are scored and how they are called, and a teacher that does not fit the run.
+#include <ATen/ATen.h>
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "dkdm/checkpoint.hpp"
+#include "dkdm/io.hpp"
+#include "e2e/fixture_experiment.hpp"
+#include "e2e/program.hpp"
+#include "fixtures/teachers.hpp"
+
+namespace {
+
+using Catch::Matchers::Contains;
+using e2e::Output;
+using e2e::Program;
+namespace fs = std::filesystem;
+namespace io = dkdm::io;
+
+const std::map<std::string, dkdm::Value> kDit{{"depth", std::int64_t{1}},
+                                              {"hidden_size", std::int64_t{32}},
+                                              {"num_heads", std::int64_t{1}},
+                                              {"patch_size", std::int64_t{4}}};
+
+// A teacher's row alone: 8 x 8 images of `channels` channels, paths relative to the file.
+std::string experiment(const std::string& teacher) {
+  return R"toml([experiment]
+name = "from-a-file"
+[dataset]
+plugin = "npz"
+file = "images.npz"
+[diffusion]
+schedule = "linear"
+[teacher]
+plugin = "guided-diffusion"
+path = ")toml" + teacher + R"toml("
+[sample]
+count = 8
+respacing = "2"
+[evaluator]
+plugin = "fixture-metric"
+[[row]]
+id = "teacher"
+teacher = true
+)toml";
+}
+
+io::NamedTensors below(const std::string& prefix, io::NamedTensors tensors) {
+  for (auto& [name, tensor] : tensors) name = prefix + name;
+  return tensors;
+}
+
+class Files : public Program {
+ public:
+  explicit Files(std::int64_t channels = 3) {
+    io::write_npz(home() / "images.npz", {{"arr_0", at::zeros({4, 8, 8, channels}, at::kByte)}});
+    raw = dkdm::fixtures::filled_weights(kDit, {3, 8}, "dit");
+    for (const auto& [name, tensor] : raw) average.emplace_back(name, tensor * 0.5);
+  }
+
+  io::NamedTensors raw, average;
+};
+
+std::string weights_of(const Program& program) {
+  const Output said = program.run({"query", "SELECT DISTINCT weights FROM metrics ORDER BY weights",
+                                   "--format", "csv"});
+  INFO(said.err);
+  return said.out;
+}
+
+}  // namespace
+
+TEST_CASE("teachers: paths of an experiment file are relative to it, wherever the program runs",
+          "[e2e][teachers]") {
+  const e2e::WithFixtures fixtures;
+  const Files program;
+  fs::create_directories(program.home() / "weights");
+  io::write_torch(program.home() / "weights/dit.pt", program.raw);
+  const auto file = program.write("t.toml", experiment("weights/dit.pt"));
+  const Output planned = program.run({"plan", file.string()});
+  INFO(planned.err);
+  CHECK(planned.exit_code == 0);
+
+  // The same experiment in another place has the same keys.
+  const fs::path moved = program.home() / "elsewhere";
+  fs::create_directories(moved / "weights");
+  for (const char* name : {"t.toml", "images.npz", "weights/dit.pt"})
+    fs::copy_file(program.home() / name, moved / name);
+  const auto keys = [&](const fs::path& where) {
+    const Output said = program.run({"plan", where.string(), "--format", "json"});
+    INFO(said.err);
+    auto text = said.out;
+    for (auto at = text.find(where.string()); at != std::string::npos; at = text.find(where.string()))
+      text.replace(at, where.string().size(), "t.toml");
+    return text;
+  };
+  CHECK(keys(file) == keys(moved / "t.toml"));
+
+  const Output missing = program.run({"plan", file.string(), "--set", "teacher.path=~/no-such-dit.pt"});
+  CHECK(missing.exit_code == 3);
+  CHECK_THAT(missing.err, Contains(std::string(std::getenv("HOME")) + "/no-such-dit.pt: no such file"));
+}
+
+TEST_CASE("teachers: of a file with raw and EMA weights the EMA weights are scored, and raw ones are "
+          "recorded as raw",
+          "[e2e][teachers]") {
+  const e2e::WithFixtures fixtures;
+  const Files program;
+  auto both = below("model.", program.raw);
+  for (auto& entry : below("ema_model.", program.average)) both.push_back(std::move(entry));
+  io::write_torch(program.home() / "both.pt", both);
+  const auto file = program.write("t.toml", experiment("both.pt"));
+  const Output run = program.run({"run", file.string()});
+  INFO(run.err);
+  CHECK(run.exit_code == 0);
+  CHECK_THAT(run.err, Contains("EMA weights, from 'ema_model'; the raw ones are in 'model'"));
+  CHECK_THAT(weights_of(program), Contains("ema") && !Contains("raw"));
+
+  const Output raw = program.run({"run", file.string(), "--set", "teacher.weights=raw"});
+  INFO(raw.err);
+  CHECK(raw.exit_code == 0);
+  CHECK_THAT(raw.err, Contains("raw weights, from 'model'"));
+  CHECK_THAT(weights_of(program), Contains("raw"));
+}
+
+TEST_CASE("teachers: one whose images are not the run's is found by plan and named", "[e2e][teachers]") {
+  const e2e::WithFixtures fixtures;
+  const Files program(/*channels=*/1);
+  io::write_torch(program.home() / "dit.pt", program.raw);
+  const auto file = program.write("t.toml", experiment("dit.pt"));
+  for (const char* command : {"plan", "run"}) {
+    const Output said = program.run({command, file.string()});
+    CAPTURE(command, said.err);
+    CHECK(said.exit_code == 2);
+    CHECK_THAT(said.err, Contains("[teacher] (guided-diffusion)") &&
+                             Contains("8 pixels and 3 channels, the run's have 8 and 1"));
+  }
+}
