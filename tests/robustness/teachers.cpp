@@ -257,6 +257,35 @@ TEST_CASE("diffusers: a process that is not DDPM's is refused by the key's name"
   CHECK(failed.code == ExitCode::missing);
 }
 
+TEST_CASE("diffusers: a number that makes no sense is refused by key, value and range",
+          "[robustness][teachers]") {
+  const auto key = GENERATE(table<std::string, Json, std::string>({
+      {"layers_per_block", 300000, "layers_per_block is 300000, expected an integer of 1…64"},
+      {"layers_per_block", 2147483648, "layers_per_block is 2147483648"},
+      {"layers_per_block", 18446744073709551615u, "layers_per_block is 18446744073709551615"},
+      {"layers_per_block", 1.5, "layers_per_block is 1.5, expected an integer"},
+      {"layers_per_block", 1e300, "layers_per_block is 1e+300"},
+      {"block_out_channels", Json::array({32, 64, 1 << 30}), "block_out_channels is 1073741824"},
+      {"block_out_channels", Json(std::vector<int>(17, 32)), "a list of at most 16 integers"},
+      {"sample_size", 1000000, "sample_size is 1000000, expected an integer of 1…4096"},
+      {"in_channels", -3, "in_channels is -3, expected an integer of 1…64"},
+      {"norm_num_groups", 0, "norm_num_groups is 0"},
+      {"norm_eps", 1e300, "norm_eps is 1e+300, expected a number of 0…1"},
+      {"attention_head_dim", 4294967296, "attention_head_dim is 4294967296"},
+      {"time_embedding_dim", 1000000, "time_embedding_dim is 1000000"},
+  }));
+  Folder folder;
+  folder.config[std::get<0>(key)] = std::get<1>(key);
+  const Failure failed = folder.load();
+  CHECK_THAT(failed.text, Contains("config.json: " + std::get<2>(key)));
+  CHECK(failed.code == ExitCode::missing);
+
+  Folder process;
+  process.scheduler["num_train_timesteps"] = 2000000000;
+  CHECK_THAT(process.load().text, Contains("scheduler_config.json: num_train_timesteps is 2000000000, "
+                                           "expected an integer of 2…100000"));
+}
+
 TEST_CASE("diffusers: files that are missing or damaged, and weights that do not fit",
           "[robustness][teachers]") {
   Folder folder;

@@ -274,3 +274,45 @@ TEST_CASE("students: a model's description keeps how its v is read; older ones s
   CHECK(read().diffusion == DiffusionConfig{.schedule = "linear", .steps = 500});
   std::filesystem::remove_all(folder);
 }
+
+TEST_CASE("students: a number of a model's description that makes no sense is named with its range",
+          "[unit][students]") {
+  const Case of = cases().front();
+  const auto& info = fixtures::registry().find("student", of.name);
+  const auto folder = std::filesystem::temp_directory_path() /
+                      ("dkdm-numbers-" + std::to_string(getpid()));
+  std::filesystem::create_directory(folder);
+  run::write_model_description(
+      folder, {{info.kind, of.name, info.version, Params(info.params, of.given)}, {3, 16}, {}, 7});
+  const std::string good = io::read_text(folder / "model.json");
+  CHECK_NOTHROW(run::read_model_description(folder, fixtures::registry()));
+
+  const auto wrong = GENERATE(table<std::string, std::string, std::string>({
+      {"\"num_res_blocks\": 1", "\"num_res_blocks\": 100000",
+       "student.params.num_res_blocks: expected range 1…64, got 100000"},
+      {"\"num_res_blocks\": 1", "\"num_res_blocks\": 9223372036854775808", "num_res_blocks is 9223372036854775808"},
+      {"\"num_res_blocks\": 1", "\"num_res_blocks\": 1e300", "num_res_blocks is 1e+300"},
+      {"\"num_res_blocks\": 1", "\"num_res_blocks\": \"one\"", "num_res_blocks is \"one\""},
+      {"\"channels\": 3", "\"channels\": 3000", "image.channels: expected range 1…64, got 3000"},
+      {"\"size\": 16", "\"size\": 1000000", "image.size: expected range 1…4096, got 1000000"},
+      {"\"steps\": 1000", "\"steps\": 100001", "diffusion.steps: expected range 2…100000, got 100001"},
+      {"\"beta_end\": 0.0", "\"beta_end\": 7", "diffusion.beta_end: expected range 0…1"},
+      {"\"trained_steps\": 7", "\"trained_steps\": -7", "trained_steps: expected range 0…1000000000"},
+      {"\"trained_steps\": 7", "\"trained\": 7", "trained_steps"},
+  }));
+  const auto& [from, to, says] = wrong;
+  INFO(to);
+  std::string text = good;
+  const auto at = text.find(from);
+  REQUIRE(at != std::string::npos);
+  io::write_text(folder / "model.json", text.replace(at, from.size(), to));
+  try {
+    run::read_model_description(folder, fixtures::registry());
+    FAIL("accepted");
+  } catch (const DataError& error) {
+    CHECK_THAT(error.what(), Contains((folder / "model.json").string()) && Contains(says));
+    CHECK(std::string(error.what()).find('\n') == std::string::npos);
+    CHECK(std::string(error.what()).find("json.exception") == std::string::npos);
+  }
+  std::filesystem::remove_all(folder);
+}
