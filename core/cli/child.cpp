@@ -18,6 +18,8 @@
 
 #include "cli/signals.hpp"
 #include "dkdm/error.hpp"
+#include "error_text.hpp"
+#include "plugin/call.hpp"
 #include "plugin/trial.hpp"
 
 namespace dkdm::cli {
@@ -25,7 +27,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr char kDiedIn = '\x01';  // opens the line that a crash handler writes
+constexpr char kDiedIn = '\x01';    // opens the line that a crash handler writes
+constexpr char kReturned = '\x02';  // the line that says that the work came to its end
 constexpr std::array kDeadly{SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
 
 // Where a plugin's code lies. Filled before anything can crash: a signal handler may not allocate.
@@ -101,8 +104,9 @@ void hear_stop_signal() {
 
 // Only this process's parent decides when to stop: a terminal or a scheduler signals both, and two
 // signals would mean "at once".
-void listen_to_parent_alone() {
+void listen_to_parent_alone(pid_t parent) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(static_cast<int>(ExitCode::interrupted));  // it was quicker
   signal(SIGINT, SIG_IGN);
   signal(SIGTERM, SIG_IGN);
 }
@@ -130,45 +134,96 @@ int guarded(const std::function<int(const Say&)>& work, const Say& say) {
   } catch (const Error& error) {
     // The parent says itself that it was interrupted.
     if (error.exit_code() == ExitCode::interrupted) return static_cast<int>(error.exit_code());
-    return complain(error.what(), error.exit_code());
-  } catch (const std::exception& error) {
-    return complain(error.what(), ExitCode::run_failed);
+    return complain(error_text(error), error.exit_code());
+  } catch (...) {
+    return complain(current_error_text(), ExitCode::run_failed);
   }
 }
 
-// Passes the child's lines on until it closes the pipe.
+// Passes the child's lines on until it has ended.
 class Reader {
  public:
-  Reader(int pipe, pid_t child, const std::function<void(const std::string&)>& heard)
-      : pipe_(pipe), child_(child), heard_(heard) {}
+  Reader(int pipe, pid_t child, const plugin::CallNotes& notes,
+         const std::function<void(const std::string&)>& heard)
+      : pipe_(pipe), child_(child), notes_(notes), heard_(heard) {}
 
-  fs::path module() const { return module_; }
-
-  void read_all() {
-    std::array<char, 4096> buffer{};
-    while (true) {
+  ChildEnd read_all() {
+    while (!has_ended()) {
       if (stop_requested && !told_) {
         kill(child_, SIGUSR1);
         told_ = true;
       }
-      pollfd waiting{pipe_, POLLIN, 0};
-      constexpr int kLookAgain_ms = 200;  // a signal may come just before poll
-      if (poll(&waiting, 1, kLookAgain_ms) <= 0) continue;
-      const auto count = read(pipe_, buffer.data(), buffer.size());
-      if (count < 0 && errno == EINTR) continue;
-      if (count <= 0) return;
-      text_.append(buffer.data(), static_cast<std::size_t>(count));
-      pass_lines();
+      read_some(wait_ms());
     }
+    // What it wrote at last. Not to the pipe's end: a process that it left behind may hold that open.
+    while (read_some(0)) {
+    }
+    if (WIFSIGNALED(status_)) end_.signal = WTERMSIG(status_);
+    else end_.exit_code = WEXITSTATUS(status_);
+    if (const auto call = notes_.current(); call && !end_.returned) {
+      end_.plugin = call->plugin;
+      end_.stage = call->stage;
+    }
+    return end_;
   }
 
  private:
+  static constexpr int kLookAgain_ms = 200;  // a signal may come just before poll
+
+  // The pipe closes just before the child has ended.
+  int wait_ms() const { return closed_ ? 2 : kLookAgain_ms; }
+
+  bool has_ended() {
+    const pid_t changed = waitpid(child_, &status_, WNOHANG | WUNTRACED | WCONTINUED);
+    if (changed < 0) return errno != EINTR;
+    if (changed == 0) {
+      // Counted in looks: where this process is stopped too, as by a scheduler, no time passes.
+      if (stopped_ && (stopped_ms_ += wait_ms()) > most_stopped_s_ * 1000) {
+        end_.stopped = true;
+        kill(child_, SIGKILL);
+        stopped_ = false;
+      }
+      return false;
+    }
+    if (WIFCONTINUED(status_)) stopped_ = false;
+    else if (WIFSTOPPED(status_)) say_stopped();
+    else return true;
+    return false;
+  }
+
+  void say_stopped() {
+    stopped_ = true;
+    stopped_ms_ = 0;
+    const auto call = notes_.current();
+    std::fprintf(stderr, "dkdm: %s stopped its process %d (signal %d); kill -CONT %d continues it, in "
+                         "%g s it is ended\n",
+                 call ? ("plugin " + call->plugin + " (" + call->stage + ")").c_str() : "something",
+                 int(child_), WSTOPSIG(status_), int(child_), most_stopped_s_);
+  }
+
+  // False when nothing came within `wait_ms`. While nothing can come any more, it only waits.
+  bool read_some(int wait_ms) {
+    pollfd waiting{closed_ ? -1 : pipe_, POLLIN, 0};
+    if (poll(&waiting, 1, wait_ms) <= 0) return false;
+    std::array<char, 4096> buffer{};
+    const auto count = read(pipe_, buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) return true;
+    if (count <= 0) {
+      closed_ = true;
+      return false;
+    }
+    text_.append(buffer.data(), static_cast<std::size_t>(count));
+    pass_lines();
+    return true;
+  }
+
   void pass_lines() {
     std::size_t start = 0;
     for (auto end = text_.find('\n'); end != std::string::npos; end = text_.find('\n', start)) {
       const std::string line = text_.substr(start, end - start);
       start = end + 1;
-      if (line.starts_with(kDiedIn)) module_ = line.substr(1);
+      if (line.starts_with(kDiedIn)) end_.module = line.substr(1);
+      else if (line.starts_with(kReturned)) end_.returned = true;
       else heard_(line);
     }
     text_.erase(0, start);
@@ -176,10 +231,14 @@ class Reader {
 
   int pipe_;
   pid_t child_;
+  const plugin::CallNotes& notes_;
+  const double most_stopped_s_ = plugin::probe_seconds();
   const std::function<void(const std::string&)>& heard_;
   std::string text_;
-  fs::path module_;
-  bool told_ = false;
+  ChildEnd end_;
+  int status_ = 0;
+  double stopped_ms_ = 0;
+  bool told_ = false, closed_ = false, stopped_ = false;
 };
 
 }  // namespace
@@ -189,36 +248,43 @@ std::string crash_text(const ChildEnd& end) {
   return plugin::signal_text(end.signal);
 }
 
+std::string death_text(const ChildEnd& end) {
+  std::string text;
+  if (!end.plugin.empty()) text = "plugin " + end.plugin + " (" + end.stage + "): ";
+  if (end.stopped) return text + "was stopped and not continued";
+  if (end.crashed()) return text + "crashed: " + crash_text(end);
+  return text + "ended the process (exit code " + std::to_string(end.exit_code) +
+         "), which only dkdm does; a plugin throws an exception instead";
+}
+
 ChildEnd in_child(const std::function<int(const Say&)>& work,
                   const std::function<void(const std::string&)>& heard,
                   const std::vector<fs::path>& plugins) {
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) != 0)
     throw std::system_error(errno, std::generic_category(), "cannot make a pipe");
+  plugin::CallNotes notes;
   hear_stop_signal();
   // Or the child writes what this process has not written yet once more.
   std::cout.flush();
   std::fflush(nullptr);
-  const pid_t child = fork();
+  const pid_t parent = getpid(), child = fork();
   if (child < 0) throw std::system_error(errno, std::generic_category(), "cannot start a process");
   if (child == 0) {
     close(ends[0]);
-    listen_to_parent_alone();
+    listen_to_parent_alone(parent);
+    notes.use();
     handle_crashes(ends[1], plugins);
     const int code = guarded(work, [&](const std::string& line) { write_line(ends[1], line); });
     std::cout.flush();
     std::fflush(nullptr);
+    write_line(ends[1], std::string(1, kReturned));
     _exit(code);  // what the parent made is the parent's to take down
   }
   close(ends[1]);
-  Reader reader(ends[0], child, heard);
-  reader.read_all();
+  const ChildEnd end = Reader(ends[0], child, notes, heard).read_all();
   close(ends[0]);
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (WIFSIGNALED(status)) return {0, WTERMSIG(status), reader.module()};
-  return {WEXITSTATUS(status), 0, {}};
+  return end;
 }
 
 }  // namespace dkdm::cli

@@ -14,7 +14,8 @@ struct Command {
   const char* name;
   const char* summary;
   int (*run)(const Arguments& args, Context& context);
-  bool computes = false;  // with LibTorch's worker threads
+  bool computes = false;       // with LibTorch's worker threads
+  bool calls_plugins = false;  // beyond asking for their parameters: runs supervised
 };
 
 // In the order of the program's help.

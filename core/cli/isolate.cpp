@@ -6,6 +6,9 @@
 #include "cli/child.hpp"
 #include "cli/signals.hpp"
 #include "cli/sweep.hpp"
+#include "cli/worker_report.hpp"
+#include "error_text.hpp"
+#include "plugin/host_state.hpp"
 #include "results/report.hpp"
 #include "run/content_key.hpp"
 #include "run/environment.hpp"
@@ -14,49 +17,6 @@ namespace dkdm::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-// Records, and tells the parent process what a run is at: what it needs to know when this one dies.
-class TellingRecorder final : public run::Recorder {
- public:
-  TellingRecorder(run::Recorder& store, const Say& say) : store_(store), say_(say) {}
-
-  std::optional<std::int64_t> finished_run(const run::RunRecord& run) override {
-    return store_.finished_run(run);
-  }
-  std::int64_t begin_run(const run::RunRecord& run, const run::EnvironmentRecord& environment,
-                         const std::vector<run::PluginRecord>& plugins) override {
-    const auto id = store_.begin_run(run, environment, plugins);
-    say_("run\t" + std::to_string(id) + '\t' + run.row);
-    return id;
-  }
-  void begin_stage(std::int64_t run, const std::string& name, const std::string& key,
-                   const std::string& plugin) override {
-    say_("stage\t" + name + '\t' + key + '\t' + plugin);
-    store_.begin_stage(run, name, key, plugin);
-  }
-  void end_run(std::int64_t run, const std::string& status, const std::string& stage,
-               const std::string& message) override {
-    store_.end_run(run, status, stage, message);
-    say_("end\t" + status);
-  }
-  void record_stage(std::int64_t run, const run::StageRecord& stage) override {
-    store_.record_stage(run, stage);
-    if (stage.status == run::StageStatus::failed) say_("failed\t" + stage.key + '\t' + stage.error);
-  }
-  void record_artifact(const run::ArtifactRecord& artifact) override {
-    store_.record_artifact(artifact);
-  }
-  void record_metrics(std::int64_t run, const std::vector<run::MetricRecord>& metrics) override {
-    store_.record_metrics(run, metrics);
-  }
-  void record_curves(const std::string& key, const std::vector<run::CurvePoint>& points) override {
-    store_.record_curves(key, points);
-  }
-
- private:
-  run::Recorder& store_;
-  const Say& say_;
-};
 
 // An experiment file under one set of overrides.
 struct Configuration {
@@ -69,26 +29,6 @@ struct Batch {
   std::vector<std::string> rows;
   std::int64_t seed = 0;
 };
-
-// What a process said of its batch.
-struct Heard {
-  std::optional<std::int64_t> run;  // under way
-  std::string row;
-  run::StageRecord stage;
-  std::string error;  // that it ended with
-  bool over = false;  // it came to its end
-};
-
-std::vector<std::string> fields(const std::string& line) {
-  std::vector<std::string> parts;
-  std::size_t start = 0;
-  for (auto end = line.find('\t'); end != std::string::npos; end = line.find('\t', start)) {
-    parts.push_back(line.substr(start, end - start));
-    start = end + 1;
-  }
-  parts.push_back(line.substr(start));
-  return parts;
-}
 
 class Supervisor {
  public:
@@ -136,8 +76,8 @@ class Supervisor {
   ChildEnd child(const std::function<int(const Say&)>& work,
                  const std::function<void(const std::string&)>& heard) const {
     const ChildEnd end = in_child(work, heard, plugin_files_);
-    if (stop_requested || end.exit_code == static_cast<int>(ExitCode::interrupted))
-      throw Interrupted();
+    const bool interrupted = end.exit_code == static_cast<int>(ExitCode::interrupted);
+    if (stop_requested || (end.returned && interrupted)) throw Interrupted();
     return end;
   }
 
@@ -158,10 +98,10 @@ class Supervisor {
       const auto parts = fields(line);
       if (parts[0] == "request") request_ = std::stoll(parts[1]);
     });
-    if (end.crashed())
-      std::fprintf(stderr, "%s: planning it crashed: %s; its rows are tried one by one\n",
-                   experiment.name.c_str(), crash_message(end, "").c_str());
-    return end.exit_code;
+    if (end.returned) return end.exit_code;
+    std::fprintf(stderr, "%s: planning it ended its process: %s; its rows are tried one by one\n",
+                 experiment.name.c_str(), crash_message(end, "").c_str());
+    return 0;
   }
 
   std::vector<Batch> batches(const config::Experiment& experiment) const {
@@ -186,7 +126,7 @@ class Supervisor {
   // Runs `batch`; what dies in it is recorded and the rest goes on. Returns the exit code of an error
   // that ends the suite (nothing can be recorded), else 0.
   int make(const Configuration& configuration, const Batch& batch) {
-    Heard heard;
+    WorkerReport heard;
     const auto hear = [&](const std::string& line) { take(line, heard); };
     const auto work = [&](const Say& say) { return make_here(configuration, batch, say); };
     const ChildEnd end = child(work, hear);
@@ -198,7 +138,7 @@ class Supervisor {
     const std::string message = crashed ? crash_message(end, heard.stage.plugin) : heard.error;
     std::vector<std::string> rest;
     if (planned) {
-      record_crash(heard, batch.seed, message);
+      record_crash(heard, message);
       rest.assign(std::find(batch.rows.begin(), batch.rows.end(), heard.row) + 1, batch.rows.end());
     } else if (batch.rows.size() == 1) {
       record_unplanned(configuration.experiment, batch.rows[0], batch.seed, message);
@@ -213,13 +153,14 @@ class Supervisor {
 
   // In the child.
   int make_here(const Configuration& configuration, const Batch& batch, const Say& say) const {
+    const plugin::StdoutAside only_the_parent_prints;
     try {
       Session session(context_);
       auto planned = session.plan(configuration.experiment.file, configuration.overrides,
                                   {.rows = batch.rows, .seeds = {batch.seed}});
       session.store().add_to_request(request_, planned.plan.asked);
       session.store().set_force(run_options_.force);
-      TellingRecorder recorder(session.store(), say);
+      ForwardingRecorder recorder(session.store(), say);
       planned.bench.recorder = &recorder;
       const auto summary = run::run_plan(planned.plan, planned.bench, session.host(),
                                          session.artifacts(), session.plugin_records(), run_options_);
@@ -227,25 +168,17 @@ class Supervisor {
         say("file\t" + row + '\t' + file.string());
       say("over");
       return static_cast<int>(summary.interrupted ? ExitCode::interrupted : ExitCode::done);
-    } catch (const std::exception& error) {
-      say(std::string("error\t") + error.what());
+    } catch (...) {
+      say("error\t" + current_error_text());
       throw;
     }
   }
 
-  void take(const std::string& line, Heard& heard) {
+  void take(const std::string& line, WorkerReport& heard) {
     const auto parts = fields(line);
     const std::string& what = parts[0];
-    if (what == "run") {
-      heard = {std::stoll(parts[1]), parts[2], {}, "", false};
-    } else if (what == "stage") {
-      heard.stage = {};
-      heard.stage.name = parts[1];
-      heard.stage.key = parts[2];
-      heard.stage.plugin = parts[3];
-    } else if (what == "end") {
-      heard.run.reset();
-      failed_ += parts[1] == "failed";
+    if (heard.take(line)) {
+      failed_ += what == "end" && parts[1] == "failed";
     } else if (what == "failed") {
       run_options_.failed_stages[parts[1]] = line.substr(what.size() + parts[1].size() + 2);
     } else if (what == "file") {
@@ -265,6 +198,7 @@ class Supervisor {
       name = info.name;
       where = " (" + info.file.string() + ")";
     }
+    if (name.empty()) name = end.plugin;
     if (name.empty()) return "crashed: " + crash_text(end);
     return "plugin " + name + where + ": crashed: " + crash_text(end) + "; dkdm plugins check " + name +
            " may tell why";
@@ -277,17 +211,11 @@ class Supervisor {
                  static_cast<long long>(seed), stage.c_str(), message.c_str());
   }
 
-  void record_crash(const Heard& heard, std::int64_t seed, const std::string& message) {
+  void record_crash(const WorkerReport& heard, const std::string& message) {
     results::Store store(context_.database());
-    if (!heard.stage.name.empty()) {
-      run::StageRecord stage = heard.stage;
-      stage.status = run::StageStatus::failed;
-      stage.error = message;
-      store.record_stage(*heard.run, stage);
-      run_options_.failed_stages[stage.key] = message;
-    }
-    store.end_run(*heard.run, "failed", heard.stage.name, message);
-    say_failed(heard.row, seed, heard.stage.name, message);
+    record_death(store, heard, message);
+    ++failed_;
+    if (!heard.stage.name.empty()) run_options_.failed_stages[heard.stage.key] = message;
   }
 
   // What runs and requests of the experiment have in common.

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -11,8 +12,10 @@
 
 #include "cli/commands.hpp"
 #include "cli/signals.hpp"
+#include "cli/supervise.hpp"
 #include "dkdm/error.hpp"
 #include "dkdm/params.hpp"
+#include "error_text.hpp"
 #include "io/plain_text.hpp"
 #include "log/log.hpp"
 
@@ -32,6 +35,7 @@ void print_help(std::ostream& out) {
          "environment: DKDM_HOME (data, artifacts, database; default ./.dkdm), DKDM_PLUGIN_PATH,\n"
          "             DKDM_INCEPTION_WEIGHTS (file of FID's Inception; else below DKDM_HOME/weights),\n"
          "             DKDM_EXPERIMENTS, DKDM_LOG (trace, debug, info, warn, error, off),\n"
+         "             DKDM_PLUGIN_TIMEOUT (seconds that a plugin may take to load; 30),\n"
          "             COLUMNS (width of text tables; default: the terminal's, no limit in a pipe),\n"
          "             NO_COLOR\n"
          "exit codes:  0 done, 1 a run failed, 2 usage or configuration, 3 missing data or weights,\n"
@@ -72,8 +76,13 @@ int dispatch(std::vector<std::string> args, char** argv) {
   if (args[0] == "help") args = {args[1], "--help"};
   const Command& command = find_command(args[0]);
   if (command.computes) let_waiting_threads_sleep(argv);
-  Context context;
-  return command.run({args.begin() + 1, args.end()}, context);
+  const auto run = [&] {
+    Context context;
+    return command.run({args.begin() + 1, args.end()}, context);
+  };
+  // A debugger is to see the plugin's own process.
+  const bool alone = std::find(args.begin(), args.end(), "--in-process") != args.end();
+  return command.calls_plugins && !alone ? supervised(run) : run();
 }
 
 // A message may hold names out of files: none of it moves a terminal's cursor.
@@ -106,7 +115,9 @@ int finished(int code) {
 }  // namespace
 }  // namespace dkdm::cli
 
-int main(int argc, char** argv) {
+namespace {
+
+int run_program(int argc, char** argv) {
   using namespace dkdm;
   cli::keep_standard_streams_apart();
   try {
@@ -115,8 +126,20 @@ int main(int argc, char** argv) {
     cli::install_signal_handlers();
     return cli::finished(cli::dispatch({argv + 1, argv + argc}, argv));
   } catch (const Error& error) {
-    return cli::complain(error.what(), static_cast<int>(error.exit_code()));
-  } catch (const std::exception& error) {
-    return cli::complain(error.what(), static_cast<int>(ExitCode::run_failed));
+    return cli::complain(error_text(error), static_cast<int>(error.exit_code()));
+  } catch (...) {
+    return cli::complain(current_error_text(), static_cast<int>(ExitCode::run_failed));
   }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int code = run_program(argc, argv);
+  std::cout.flush();
+  std::cerr.flush();
+  std::fflush(nullptr);
+  // Not exit(): modules of plugins stay open, and what they would do at the end (a destructor that waits, an
+  // exit handler that ends the process with 0) is not to happen.
+  _exit(code);
 }

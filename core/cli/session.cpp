@@ -3,17 +3,21 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <optional>
 #include <set>
 #include <tuple>
 
 #include "cli/isolate.hpp"
 #include "cli/signals.hpp"
+#include "cli/supervise.hpp"
 #include "cli/sweep.hpp"
 #include "cli/terminal.hpp"
 #include "config/number.hpp"
+#include "cli/worker_report.hpp"
 #include "dkdm/io.hpp"
 #include "io/plain_text.hpp"
 #include "log/log.hpp"
+#include "plugin/host_state.hpp"
 #include "results/report.hpp"
 #include "results/runs.hpp"
 #include "run/progress.hpp"
@@ -167,6 +171,7 @@ config::Experiment read_experiment(const fs::path& file, const std::vector<std::
 
 Session::Planned Session::plan(const fs::path& file, const std::vector<std::string>& overrides,
                                const run::Selection& selection, Estimate estimate) {
+  const plugin::StdoutAside only_results_are_printed;
   auto experiment = read_experiment(file, overrides, context_);
   run::Bench bench{context_.registry(), host_,
                    context_.registry().dataset(experiment.dataset, host_)};
@@ -315,9 +320,12 @@ int run_experiments(Context& context, const std::vector<fs::path>& files, const 
     const auto asked = asked_cells(planned);
     session.store().add_to_request(session.store().begin_request(asked.front(), options.command()),
                                    asked);
+    run::Recorder* recorder = &session.store();
+    std::optional<ForwardingRecorder> forwarding;
+    if (const Say* say = supervisor()) recorder = &forwarding.emplace(session.store(), *say);
     RowFiles files_of_rows;
     for (auto& configuration : planned) {
-      configuration.bench.recorder = &session.store();
+      configuration.bench.recorder = recorder;
       const auto summary = run::run_plan(configuration.plan, configuration.bench, session.host(),
                                          session.artifacts(), session.plugin_records(), run_options);
       total.failed += summary.failed;

@@ -6,6 +6,7 @@
 
 #include "diffusion/dpm_solver.hpp"
 #include "dkdm/random.hpp"
+#include "plugin/call.hpp"
 
 namespace dkdm {
 namespace {
@@ -77,7 +78,7 @@ at::Tensor walk_chain(Denoiser& network, const GaussianDiffusion& process,
   const bool ancestral = config.sampler == "ancestral";
   for (std::int64_t step = process.num_steps() - 1; step >= 0; --step) {
     const at::Tensor t = at::full({x.size(0)}, step, x.options().dtype(at::kLong));
-    const at::Tensor output = network.forward(x, process.network_time(t));
+    const at::Tensor output = plugin::predict(network, x, process.network_time(t));
     const Distribution p = process.p_mean_variance(output, x, t, config.clip_denoised);
     // The last step adds no noise, and neither does DDIM with eta 0: none is drawn.
     at::Tensor z;
@@ -97,7 +98,7 @@ at::Tensor solve(Denoiser& network, const GaussianDiffusion& process, const Samp
   at::Tensor earlier;
   for (const auto& move : diffusion::solver_steps(process, config.solver_steps)) {
     const at::Tensor t = at::full({x.size(0)}, move.time, x.options());
-    const at::Tensor eps = network.forward(x, t).narrow(1, 0, x.size(1)).to(at::kFloat);
+    const at::Tensor eps = plugin::predict(network, x, t).narrow(1, 0, x.size(1)).to(at::kFloat);
     at::Tensor x0 = (x / move.alpha).sub_(eps, move.sigma / move.alpha);
     if (config.clip_denoised) x0 = diffusion::dynamic_threshold(x0);
     x = (x * move.of_x).add_(x0, move.of_x0);

@@ -5,19 +5,26 @@
 #include <elf.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/dll/shared_library.hpp>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <system_error>
 #include <vector>
+
+#include "error_text.hpp"
 
 namespace dkdm::plugin {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::array<const char*, 6> kKinds{"student",  "teacher",      "dataset",
+                                            "baseline", "distillation", "evaluator"};
 
 constexpr const char* kRebuild = "; rebuild the plugin with this dkdm's headers and compiler";
 
@@ -164,7 +171,30 @@ const DkdmPluginTable& open_module(const fs::path& file) {
       !table->create || !table->destroy) {
     refuse("its table has empty entries");
   }
+  const std::string kind = table->kind;
+  if (std::find(kKinds.begin(), kKinds.end(), kind) == kKinds.end()) {
+    std::string known;
+    for (const char* k : kKinds) known += (known.empty() ? "" : ", ") + std::string(k);
+    refuse("plugin kind \"" + kind + "\", expected one of " + known,
+           "; end the plugin with the DKDM_* macro of its kind");
+  }
   return *table;
+}
+
+ParamTable declared_params(const DkdmPluginTable& table, const fs::path& file) {
+  try {
+    ParamTable params = table.params();
+    std::set<std::string> names;
+    for (const Param& param : params) {
+      if (!names.insert(param.name).second) {
+        throw ConfigError("parameter " + param.name + " is declared twice");
+      }
+      if (!param.required) checked(param, param.fallback, "default");
+    }
+    return params;
+  } catch (...) {
+    throw PluginError(file.string(), "params", current_error_text() + "; correct its params()");
+  }
 }
 
 }  // namespace dkdm::plugin

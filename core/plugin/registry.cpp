@@ -6,11 +6,12 @@
 #include <cstdlib>
 #include <map>
 #include <mutex>
-#include <set>
 #include <sstream>
 #include <system_error>
 
 #include "dkdm/plugin.hpp"
+#include "error_text.hpp"
+#include "plugin/call.hpp"
 #include "plugin/module.hpp"
 #include "plugin/seeded_generator.hpp"
 #include "plugin/trial.hpp"
@@ -20,31 +21,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array<const char*, 6> kKinds{"student",  "teacher",      "dataset",
-                                            "baseline", "distillation", "evaluator"};
-
 bool is_kind(const std::string& wanted, const std::string& kind) {
   return wanted == kind || (wanted == "method" && (kind == "baseline" || kind == "distillation"));
 }
 
-// The declared parameters; throws PluginError when asking for them fails or they contradict
-// themselves.
-ParamTable declared_params(const DkdmPluginTable& table, const fs::path& file) {
-  try {
-    ParamTable params = table.params();
-    std::set<std::string> names;
-    for (const Param& param : params) {
-      if (!names.insert(param.name).second) {
-        throw ConfigError("parameter " + param.name + " is declared twice");
-      }
-      if (!param.required) checked(param, param.fallback, "default");
-    }
-    return params;
-  } catch (const std::exception& e) {
-    throw PluginError(file.string(), "params", std::string(e.what()) + "; correct its params()");
-  } catch (...) {
-    throw PluginError(file.string(), "params",
-                      "threw something that is not a std::exception; correct its params()");
+// Names are unique across kinds: `dkdm plugins describe NAME` names no kind.
+void require_free_name(const std::deque<PluginInfo>& plugins, const std::string& name,
+                       const fs::path& file) {
+  for (const PluginInfo& other : plugins) {
+    if (other.name != name) continue;
+    throw PluginError(file.string(), "handshake",
+                      "plugin name \"" + name + "\" is taken by " + other.file.string() +
+                          "; rename one of them or remove a file");
   }
 }
 
@@ -81,45 +69,34 @@ void Registry::add(const fs::path& path, const std::string& origin) {
     const fs::path real = fs::weakly_canonical(file, error);
     return !error && !seen_.insert(real).second;
   });
-  std::map<fs::path, std::string> deaths;
+  std::map<fs::path, Probe> probes;
   try {
-    deaths = deaths_on_opening(files);
+    probes = probe_modules(files);
   } catch (const std::system_error&) {
     // No process to try them in (a limit, a sandbox): they are opened untried.
   }
   for (const fs::path& file : files) {
     try {
-      if (const auto death = deaths.find(file); death != deaths.end()) {
-        throw PluginError(file.string(), "open",
-                          death->second + "; correct what it does before it is used: its static "
-                                          "objects, its params()");
+      if (const auto probe = probes.find(file); probe != probes.end()) {
+        if (!probe->second.refusal.empty()) {
+          refusals_.push_back({file, probe->second.refusal});
+          continue;
+        }
+        require_free_name(plugins_, probe->second.name, file);
       }
       load(file, origin);
     } catch (const std::exception& e) {
-      refusals_.push_back({file, e.what()});
+      refusals_.push_back({file, error_text(e)});
     }
   }
 }
 
 void Registry::load(const fs::path& file, const std::string& origin) {
+  const CallScope scope(file.string(), "open", Care::opening);
   const DkdmPluginTable& table = open_module(file);
-  const std::string kind = table.kind, name = table.name;
-  if (std::find(kKinds.begin(), kKinds.end(), kind) == kKinds.end()) {
-    std::string known;
-    for (const char* k : kKinds) known += (known.empty() ? "" : ", ") + std::string(k);
-    throw PluginError(file.string(), "handshake",
-                      "plugin kind \"" + kind + "\", expected one of " + known +
-                          "; end the plugin with the DKDM_* macro of its kind");
-  }
-  for (const PluginInfo& other : plugins_) {
-    // Names are unique across kinds: `dkdm plugins describe NAME` names no kind.
-    if (other.name != name) continue;
-    throw PluginError(file.string(), "handshake",
-                      "plugin name \"" + name + "\" is taken by " + other.file.string() +
-                          "; rename one of them or remove a file");
-  }
-  plugins_.push_back({kind, name, table.version, table.summary, declared_params(table, file), file,
-                      origin, &table});
+  require_free_name(plugins_, table.name, file);
+  plugins_.push_back({table.kind, table.name, table.version, table.summary,
+                      declared_params(table, file), file, origin, &table});
 }
 
 const PluginInfo* Registry::lookup(const std::string& kind, const std::string& name) const {
@@ -164,6 +141,7 @@ template <class T, class Context>
 std::shared_ptr<T> Registry::make(const PluginChoice& choice, Context* context) const {
   const PluginInfo& plugin = find(choice.kind, choice.name);
   const DkdmPluginTable& table = *plugin.table;
+  const CallScope scope(choice.name, "create", Care::process);
   std::array<char, 2048> error = {};
   int code = static_cast<int>(ExitCode::run_failed);
   // The macros take back the constness that they put into Context.
@@ -171,10 +149,15 @@ std::shared_ptr<T> Registry::make(const PluginChoice& choice, Context* context) 
                               error.data(), error.size(), &code);
   if (!object) {
     if (code == static_cast<int>(ExitCode::interrupted)) throw Interrupted();
-    throw PluginError(choice.name, "create", error.data(), static_cast<ExitCode>(code));
+    throw PluginError(choice.name, "create", one_line(error.data()), static_cast<ExitCode>(code));
   }
-  return std::shared_ptr<T>(static_cast<T*>(object),
-                            [destroy = table.destroy](T* made) { destroy(made); });
+  T* const made = static_cast<T*>(object);
+  remember_name(made, choice.name);
+  return std::shared_ptr<T>(made, [destroy = table.destroy, name = choice.name](T* gone) {
+    const CallScope ending(name, "destroy", Care::numbers);
+    forget_name(gone);
+    destroy(gone);
+  });
 }
 
 std::shared_ptr<Denoiser> Registry::student(const PluginChoice& choice, const StudentContext& context,

@@ -1,16 +1,20 @@
 #include "run/artifact_store.hpp"
 
-#include <fcntl.h>
-#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include <chrono>
+#include <algorithm>
+#include <array>
+#include <cerrno>
 #include <cstring>
+#include <mutex>
 #include <nlohmann/json.hpp>
-#include <thread>
+#include <set>
 
 #include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
+#include "io/work_file.hpp"
+#include "log/log.hpp"
 
 namespace dkdm::run {
 namespace {
@@ -28,27 +32,43 @@ void create_folders(const fs::path& folder) {
                      "; set DKDM_HOME to a folder that can be written");
 }
 
-Json files_of(const fs::path& folder) {
-  std::vector<fs::path> paths;
-  for (const auto& entry : fs::recursive_directory_iterator(folder))
-    if (entry.is_regular_file() && entry.path().filename() != kManifest)
-      paths.push_back(entry.path());
-  std::sort(paths.begin(), paths.end());
+Json described(const fs::path& folder, const std::vector<std::string>& names) {
   Json files = Json::array();
-  for (const auto& path : paths)
-    files.push_back({{"name", fs::relative(path, folder).string()},
-                     {"bytes", fs::file_size(path)},
-                     {"sha256", io::sha256_file(path)}});
+  for (const auto& name : names)
+    files.push_back({{"name", name},
+                     {"bytes", fs::file_size(folder / name)},
+                     {"sha256", io::sha256_file(folder / name)}});
   return files;
 }
 
-bool is_whole(const fs::path& folder, const Json& json) {
-  for (const auto& file : json.at("files")) {
-    std::error_code error;
-    const auto bytes = fs::file_size(folder / file.at("name").get<std::string>(), error);
-    if (error || bytes != file.at("bytes").get<std::uintmax_t>()) return false;
+// What a plugin left in its folder; names that begin with a dot are temporary files, its own or the file
+// system's. A link would make the artifact depend on what lies outside of it.
+std::vector<std::string> files_left(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    const auto name = fs::relative(entry.path(), folder).string();
+    if (entry.is_symlink()) throw Error(name + " is a link; a stage's output is files of its own");
+    const bool temporary = entry.path().filename().string().starts_with('.') ||
+                           entry.path().extension() == ".damaged";
+    if (entry.is_regular_file() && name != kManifest && !temporary) names.push_back(name);
   }
-  return true;
+  return names;
+}
+
+// Leaves exactly `names` in `folder`.
+void keep_only(const fs::path& folder, const std::vector<std::string>& names) {
+  std::vector<fs::path> strangers;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.is_directory() && !entry.is_symlink()) continue;
+    if (!std::binary_search(names.begin(), names.end(), fs::relative(entry.path(), folder).string()))
+      strangers.push_back(entry.path());
+  }
+  for (const auto& path : strangers) {
+    std::error_code error;
+    if (!fs::remove(path, error) || error)
+      throw StoreError(path.string() + ": is no part of the artifact and cannot be removed: " +
+                       error.message());
+  }
 }
 
 Json to_json(const Manifest& manifest, const Json& files) {
@@ -86,9 +106,39 @@ Manifest from_json(const Json& json) {
   return manifest;
 }
 
+// Why the folder of an artifact is not what was published; "" = it is, as far as sizes show.
+std::string damage_of(const fs::path& folder, const std::string& stage, const std::string& key,
+                      Json& manifest) {
+  std::error_code error;
+  if (!fs::exists(folder / kManifest, error)) return std::string(kManifest) + " is missing";
+  try {
+    manifest = Json::parse(io::read_document(folder / kManifest));
+    if (manifest.at("stage") != stage || manifest.at("key") != key)
+      return std::string(kManifest) + " is of another artifact";
+    for (const auto& file : manifest.at("files")) {
+      const auto name = file.at("name").get<std::string>();
+      const auto bytes = fs::file_size(folder / name, error);
+      if (error) return name + " is missing";
+      if (bytes != file.at("bytes").get<std::uintmax_t>())
+        return name + " has " + std::to_string(bytes) + " bytes, its manifest says " +
+               std::to_string(file.at("bytes").get<std::uintmax_t>());
+    }
+    from_json(manifest);
+  } catch (const Json::exception&) {
+    return std::string(kManifest) + " is not a manifest";
+  }
+  return "";
+}
+
 // Completes `manifest` by what lies in `folder` and puts it there.
 void seal(const fs::path& folder, Manifest& manifest) {
-  const Json files = files_of(folder);
+  if (manifest.files.empty()) manifest.files = files_left(folder);
+  std::sort(manifest.files.begin(), manifest.files.end());
+  for (const auto& name : manifest.files)
+    if (!fs::is_regular_file(fs::symlink_status(folder / name)))
+      throw Error("made no " + name + ", which is part of its output");
+  keep_only(folder, manifest.files);
+  const Json files = described(folder, manifest.files);
   std::string digest;
   manifest.bytes = 0;
   for (const auto& file : files) {
@@ -99,24 +149,51 @@ void seal(const fs::path& folder, Manifest& manifest) {
   io::write_text(folder / kManifest, to_json(manifest, files).dump(2) + "\n");
 }
 
-// Holds an exclusive lock on a file for its lifetime.
-class Lock {
+// Throws unless an artifact can be put at `published`: told before the work, not after days of it.
+void require_room(const fs::path& published) {
+  create_folders(published.parent_path());
+  if (::access(published.parent_path().c_str(), W_OK | X_OK) != 0)
+    throw StoreError(published.parent_path().string() +
+                     ": cannot be written: " + std::strerror(errno) +
+                     "; correct its permissions or set DKDM_HOME to another folder");
+  if (fs::exists(fs::symlink_status(published)))
+    throw StoreError(published.string() +
+                     ": is damaged and cannot be set aside; move it away or remove it");
+}
+
+// The artifact that `folder` is or is a folder of, and the names of `files` in it.
+std::optional<fs::path> artifact_of(const fs::path& folder, std::vector<std::string>& files) {
+  if (fs::exists(folder / kManifest)) return folder;
+  const auto real = fs::absolute(folder).lexically_normal();
+  const auto parent = real.has_filename() ? real.parent_path() : real.parent_path().parent_path();
+  if (!fs::exists(parent / kManifest)) return std::nullopt;
+  for (auto& file : files) file = (fs::relative(real, parent) / file).string();
+  return parent;
+}
+
+// Files that were read and found right, as they were then: device, inode, size, time of the last change.
+class KnownFiles {
  public:
-  Lock(const fs::path& file, const std::function<void()>& waiting) {
-    descriptor_ = ::open(file.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
-    if (descriptor_ < 0)
-      throw StoreError(file.string() + ": cannot open the lock: " + std::strerror(errno));
-    while (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
-      waiting();
-      std::this_thread::sleep_for(std::chrono::milliseconds(500));
-    }
+  bool contains(const fs::path& file) {
+    const std::scoped_lock lock(mutex_);
+    return known_.contains(identity(file));
   }
-  ~Lock() { ::close(descriptor_); }
-  Lock(const Lock&) = delete;
-  Lock& operator=(const Lock&) = delete;
+  void add(const fs::path& file) {
+    const std::scoped_lock lock(mutex_);
+    known_.insert(identity(file));
+  }
 
  private:
-  int descriptor_ = -1;
+  using Identity = std::array<std::int64_t, 5>;
+  static Identity identity(const fs::path& file) {
+    struct stat now{};
+    if (::stat(file.c_str(), &now) != 0) return {};
+    return {std::int64_t(now.st_dev), std::int64_t(now.st_ino), now.st_size, now.st_mtim.tv_sec,
+            now.st_mtim.tv_nsec};
+  }
+
+  std::mutex mutex_;
+  std::set<Identity> known_;
 };
 
 }  // namespace
@@ -146,18 +223,46 @@ fs::path ArtifactStore::path(const std::string& stage, const std::string& key) c
 std::optional<Manifest> ArtifactStore::find(const std::string& stage,
                                             const std::string& key) const {
   const auto folder = path(stage, key);
-  if (!fs::exists(folder / kManifest)) return std::nullopt;
-  try {
-    const auto json = Json::parse(io::read_document(folder / kManifest));
-    if (is_whole(folder, json)) return from_json(json);
-  } catch (const DataError&) {
-  } catch (const Json::exception&) {
-    // An unreadable manifest is a damaged artifact like any other.
-  }
-  std::error_code ignored;
-  fs::remove_all(folder.string() + ".damaged", ignored);
-  fs::rename(folder, folder.string() + ".damaged", ignored);
+  std::error_code error;
+  if (!fs::exists(folder, error)) return std::nullopt;
+  Json json;
+  const auto damage = damage_of(folder, stage, key, json);
+  if (damage.empty()) return from_json(json);
+  const fs::path aside = folder.string() + ".damaged";
+  fs::remove_all(aside, error);
+  fs::rename(folder, aside, error);
+  if (!error)
+    log::warn("store", folder.string() + " is damaged: " + damage + "; set aside as " +
+                           aside.filename().string() + ", to be made again when it is needed");
   return std::nullopt;
+}
+
+void check_contents(const fs::path& folder, const std::vector<std::string>& files) {
+  auto names = files;
+  const auto artifact = artifact_of(folder, names);
+  if (!artifact) return;
+  const auto refuse = [&](const std::string& file, const std::string& why) {
+    throw DataError((*artifact / file).string(),
+                    why + "; restore a copy, or remove the folder " + artifact->string() +
+                        " and the next run makes it again");
+  };
+  static KnownFiles known;
+  try {
+    const auto json = Json::parse(io::read_document(*artifact / kManifest));
+    for (const auto& file : json.at("files")) {
+      const auto name = file.at("name").get<std::string>();
+      if (!names.empty() && std::find(names.begin(), names.end(), name) == names.end()) continue;
+      const auto path = *artifact / name;
+      if (!fs::exists(path)) refuse(name, "is missing, though its manifest names it");
+      if (known.contains(path)) continue;
+      if (io::sha256_file(path) != file.at("sha256").get<std::string>())
+        refuse(name, "is damaged: its content is not the one that was published (SHA-256 differs "
+                     "from the manifest's)");
+      known.add(path);
+    }
+  } catch (const Json::exception&) {
+    refuse(kManifest, "is not a manifest");
+  }
 }
 
 bool ArtifactStore::has_partial_work(const std::string& stage, const std::string& key) const {
@@ -179,21 +284,21 @@ void ArtifactStore::retire(const std::string& stage, const std::string& key) {
 
 Manifest ArtifactStore::make(
     const std::string& stage, const std::string& key, Manifest manifest,
-    const std::function<void(const fs::path&, Manifest&)>& work,
-    const std::function<void()>& waiting) {
+    const std::function<void(const fs::path&, Manifest&)>& work, const Waiting& waiting) {
   const auto working = root_ / "work" / stage / key;
   create_folders(working);
   const fs::path lock_file = working.string() + ".lock";
-  const Lock lock(lock_file, waiting);
+  const WorkLock lock(lock_file, waiting);
   if (auto made = find(stage, key)) return *made;
+  const auto published = path(stage, key);
+  require_room(published);
   create_folders(working);  // the process that held the lock may have published it and failed later
+  io::remove_temporaries(working);
 
-  work(working, manifest);
   manifest.stage = stage;
   manifest.key = key;
+  work(working, manifest);
   seal(working, manifest);
-  const auto published = path(stage, key);
-  create_folders(published.parent_path());
   std::error_code error;
   fs::rename(working, published, error);
   if (error)

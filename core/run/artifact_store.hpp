@@ -2,6 +2,10 @@
 //
 //   <root>/artifacts/<stage>/<key>/   published, with manifest.json; never changed again
 //   <root>/work/<stage>/<key>/        being made; survives a kill, so that the stage can continue
+//
+// An artifact is the files that its stage declares, with the content that they had when it was published:
+// what a killed process or another program left in the folder is no part of it, and what is missing or
+// altered later is found before it is used.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +13,10 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "run/content_key.hpp"
+#include "run/work_lock.hpp"
 
 namespace dkdm::run {
 
@@ -25,12 +31,21 @@ struct Manifest {
   std::int64_t peak_bytes = 0;
   std::int64_t bytes = 0;  // of its files
   std::string sha256;      // over its files' names and hashes
+  // What the stage made, relative to its folder: exactly these are published. Empty where a plugin made
+  // it, which declares nothing: then all that it left, but for temporary files.
+  std::vector<std::string> files;
 };
 
 // The manifest of an output that was used and not kept, as a file of the artifact that used it; nothing when
 // there is none that can be read.
 DKDM_API void write_manifest(const std::filesystem::path& file, const Manifest& manifest);
 DKDM_API std::optional<Manifest> read_manifest(const std::filesystem::path& file);
+
+// Throws DataError naming file and remedy when one of `files` (empty = all) of the artifact that `folder`
+// is, or lies in, has another content than its manifest says. A folder without a manifest (a model that
+// was exported) has nothing to be compared with. A file is read once a process.
+DKDM_API void check_contents(const std::filesystem::path& folder,
+                             const std::vector<std::string>& files = {});
 
 class DKDM_API ArtifactStore {
  public:
@@ -40,21 +55,23 @@ class DKDM_API ArtifactStore {
   const std::filesystem::path& root() const { return root_; }
   std::filesystem::path path(const std::string& stage, const std::string& key) const;
 
-  // The manifest of a whole artifact, nothing when absent. A folder whose files do not have the sizes
-  // of its manifest is damaged: it is set aside (renamed *.damaged) and counts as absent.
+  // The manifest of a whole artifact, nothing when absent. A folder without a manifest that can be read,
+  // or whose files do not have the sizes of its manifest, is damaged: it is set aside (renamed
+  // *.damaged), which the log says once, and counts as absent. Contents: check_contents.
   std::optional<Manifest> find(const std::string& stage, const std::string& key) const;
   bool has_partial_work(const std::string& stage, const std::string& key) const;
 
   // Sets a published artifact aside under <key>.earlier-N, so that it can be made again.
   void retire(const std::string& stage, const std::string& key);
 
-  // Calls `work` with the working folder and publishes what it leaves there together with `manifest`
-  // (elapsed_s, steps and so on filled by `work`; bytes and sha256 by the store). One process at a
-  // time makes a key: a second one waits, calling `waiting` now and then, and finds the artifact.
-  // If `work` throws, the working folder stays for the next attempt.
+  // Calls `work` with the working folder and publishes the files that it declares together with
+  // `manifest` (files, elapsed_s, steps and so on filled by `work`; bytes and sha256 by the store). One
+  // process at a time makes a key: a second one waits and finds the artifact. If `work` throws, the
+  // working folder stays for the next attempt. Throws StoreError before the work where its result could
+  // not be published, Error for a declared file that is not there.
   Manifest make(const std::string& stage, const std::string& key, Manifest manifest,
                 const std::function<void(const std::filesystem::path&, Manifest&)>& work,
-                const std::function<void()>& waiting);
+                const Waiting& waiting);
 
  private:
   std::filesystem::path root_;

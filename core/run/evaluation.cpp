@@ -6,9 +6,14 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
+#include "error_text.hpp"
+#include "io/work_file.hpp"
+#include "plugin/call.hpp"
+#include "run/determinants.hpp"
 #include "run/feed.hpp"
 #include "run/model_folder.hpp"
 #include "run/npz_images.hpp"
@@ -25,6 +30,8 @@ double seconds_since(Clock::time_point start) {
 }
 
 constexpr const char* kMetricsFile = "metrics.json";
+// Tensors of an unfinished evaluation.
+const std::string kFirstImages = "first_images", kState = "evaluator/";
 
 Json to_json(const std::vector<MetricRecord>& metrics) {
   Json json = Json::array();
@@ -63,7 +70,9 @@ std::vector<MetricRecord> metrics_of(const Json& json) {
 std::vector<MetricRecord> finish(Evaluator& evaluator, const Evaluation& evaluation,
                                  std::int64_t count) {
   std::vector<MetricRecord> records;
-  for (const auto& metric : evaluator.finish())
+  const auto metrics =
+      plugin::call(&evaluator, "finish", plugin::Care::process, [&] { return evaluator.finish(); });
+  for (const auto& metric : metrics)
     records.push_back({metric.name, metric.value, metric.higher_is_better, metric.unit,
                        evaluator.protocol(), evaluator.reference_fingerprint(), count,
                        evaluation.step, evaluation.weights});
@@ -73,7 +82,9 @@ std::vector<MetricRecord> finish(Evaluator& evaluator, const Evaluation& evaluat
 std::shared_ptr<Evaluator> open_evaluator(const Bench& bench, const Evaluation& evaluation,
                                           std::int64_t count) {
   auto evaluator = bench.registry.evaluator(evaluation.evaluator, bench.host);
-  evaluator->open(evaluation.prepared);
+  check_contents(evaluation.prepared);
+  plugin::call(evaluator.get(), "open", plugin::Care::process,
+               [&] { evaluator->open(evaluation.prepared); });
   warn_of_few_samples(*evaluator, count, bench.host);
   return evaluator;
 }
@@ -116,7 +127,7 @@ class Passage {
 
   void show(const at::Tensor& images) {
     const auto start = Clock::now();
-    evaluator_.add(images);
+    plugin::call(&evaluator_, "add", plugin::Care::process, [&] { evaluator_.add(images); });
     const auto wanted = kGridImages - (first_images_.defined() ? first_images_.size(0) : 0);
     if (wanted > 0) {
       const at::Tensor more = images.slice(0, 0, wanted);
@@ -134,30 +145,53 @@ class Passage {
 
   void save() {
     const auto start = Clock::now();
-    io::TensorMap all{{"first_images", first_images_}};
-    for (const auto& [name, tensor] : evaluator_.state()) all["evaluator/" + name] = tensor;
-    io::save_tensors(file_, all,
-                     {{"images", std::to_string(seen_)},
-                      {"sampling_s", std::to_string(sampling_s_)},
-                      {"evaluating_s", std::to_string(evaluating_s_)}});
+    io::TensorMap all{{kFirstImages, first_images_}};
+    const auto state = plugin::call(&evaluator_, "state", plugin::Care::process,
+                                    [&] { return evaluator_.state(); });
+    for (const auto& [name, tensor] : state) all[kState + name] = tensor;
+    io::save_work(file_, all,
+                  {{"set", describe(spec_)},
+                   {"images", std::to_string(seen_)},
+                   {"sampling_s", std::to_string(sampling_s_)},
+                   {"evaluating_s", std::to_string(evaluating_s_)}});
     saving_s_ = seconds_since(start);
     saved_ = Clock::now();
   }
 
   void continue_from_file() {
     if (!fs::exists(file_)) return;
-    std::map<std::string, std::string> metadata;
-    io::TensorMap state;
-    const std::string prefix = "evaluator/";
-    for (const auto& [name, tensor] : io::load_tensors(file_, &metadata)) {
-      if (name.starts_with(prefix)) state[name.substr(prefix.size())] = tensor;
-      else first_images_ = tensor;
+    try {
+      take_over(io::load_work(file_));
+      host_.log("evaluate", "continuing from image " + std::to_string(seen_));
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const std::exception& error) {
+      host_.log("evaluate",
+                io::set_aside(file_, error_text(error)) + "; starting from the first image");
+      evaluator_.reset();
+      seen_ = 0;
+      first_images_ = at::Tensor();
+      sampling_s_ = evaluating_s_ = 0;
     }
-    evaluator_.restore(state);
-    seen_ = std::stoll(metadata.at("images"));
-    sampling_s_ = std::stod(metadata.at("sampling_s"));
-    evaluating_s_ = std::stod(metadata.at("evaluating_s"));
-    host_.log("evaluate", "continuing from image " + std::to_string(seen_));
+  }
+
+  void take_over(const io::Work& work) {
+    if (work.fact("set") != describe(spec_))
+      throw DataError(file_.string(), "is of another sample set");
+    seen_ = work.integer("images");
+    if (seen_ < 1 || seen_ > spec_.count)
+      throw DataError(file_.string(), "holds " + std::to_string(seen_) + " of " +
+                                          std::to_string(spec_.count) + " images");
+    const auto& image = model_.spec;
+    first_images_ =
+        work.tensor(kFirstImages, at::kByte,
+                    {std::min(seen_, kGridImages), image.channels, image.size, image.size});
+    sampling_s_ = work.real("sampling_s");
+    evaluating_s_ = work.real("evaluating_s");
+    io::TensorMap state;
+    for (const auto& [name, tensor] : work.tensors)
+      if (name.starts_with(kState)) state[name.substr(kState.size())] = tensor;
+    plugin::call(&evaluator_, "restore", plugin::Care::process, [&] { evaluator_.restore(state); });
   }
 
   Host& host_;
@@ -172,6 +206,37 @@ class Passage {
   double sampling_s_ = 0, evaluating_s_ = 0, saving_s_ = 0;
   Clock::time_point saved_;
 };
+
+// What the evaluation of one step's weights gave, on its way into the metrics of all steps.
+struct StepValues {
+  Json metrics;
+  double elapsed_s = 0, flops = 0;
+};
+
+void write_step(const fs::path& file, const StepValues& values) {
+  Json json = {{"metrics", values.metrics},
+               {"elapsed_s", values.elapsed_s},
+               {"flops", values.flops}};
+  json["checksum"] = io::sha256(json.dump());
+  io::write_text(file, json.dump(2) + "\n");
+}
+
+// Nothing when it is not there or is not what was written: then it is made again.
+std::optional<StepValues> read_step(const fs::path& file, Host& host) {
+  if (!fs::exists(file)) return std::nullopt;
+  try {
+    auto json = Json::parse(io::read_document(file));
+    const auto checksum = json.at("checksum").get<std::string>();
+    json.erase("checksum");
+    if (io::sha256(json.dump()) == checksum)
+      return StepValues{json.at("metrics"), json.at("elapsed_s"), json.at("flops")};
+  } catch (const Json::exception&) {
+    // Damaged as any other.
+  }
+  host.log("evaluate", io::set_aside(file, file.string() + ": is not what was written") +
+                           "; this step is evaluated again");
+  return std::nullopt;
+}
 
 void write_metrics(const fs::path& folder, const Json& metrics) {
   io::write_text(folder / kMetricsFile, metrics.dump(2) + "\n");
@@ -195,11 +260,13 @@ void evaluate_drawn(Bench& bench, const Evaluation& evaluation, const TrainedMod
   samples.elapsed_s = passage.sampling_s();
   samples.flops = sampling_flops(model, spec);
   write_manifest(folder / kSamplesManifest, samples);
+  manifest.files = {kMetricsFile, kGridFile, kSamplesManifest};
   fs::remove(unfinished);
 }
 
 void evaluate_saved(Bench& bench, const Evaluation& evaluation, const fs::path& samples_folder,
                     const fs::path& folder, Manifest& manifest) {
+  check_contents(samples_folder, {kSamplesFile});
   const NpzImages samples(samples_folder / kSamplesFile);
   const auto count = samples.size();
   const auto evaluator = open_evaluator(bench, evaluation, count);
@@ -207,6 +274,7 @@ void evaluate_saved(Bench& bench, const Evaluation& evaluation, const fs::path& 
   write_metrics(folder, to_json(finish(*evaluator, evaluation, count)));
   write_grid(folder, samples.images(at::arange(std::min(count, kGridImages), at::kLong)));
   manifest.steps = count;
+  manifest.files = {kMetricsFile, kGridFile};
 }
 
 void evaluate_course(Bench& bench, const Evaluation& evaluation, const fs::path& trained,
@@ -219,7 +287,8 @@ void evaluate_course(Bench& bench, const Evaluation& evaluation, const fs::path&
   for (const auto step : steps) {
     // Each step's values are kept, so that a kill costs the one under way alone.
     const auto file = folder / ("step-" + std::to_string(step) + ".json");
-    if (!fs::exists(file)) {
+    auto done = read_step(file, bench.host);
+    if (!done) {
       bench.host.log("evaluate", "the weights of step " + std::to_string(step));
       const auto model = bench.host.load_model(step == last ? trained : kept_folder(trained, step),
                                                evaluation.weights);
@@ -228,19 +297,17 @@ void evaluate_course(Bench& bench, const Evaluation& evaluation, const fs::path&
       const auto unfinished = folder / ("step-" + std::to_string(step) + ".safetensors");
       Passage passage(bench.host, *evaluator, model, spec, unfinished);
       passage.run();
-      const Json done = {{"metrics", to_json(finish(*evaluator, of_step, spec.count))},
-                         {"elapsed_s", passage.sampling_s() + passage.evaluating_s()},
-                         {"flops", sampling_flops(model, spec)}};
-      io::write_text(file, done.dump(2) + "\n");
+      done = StepValues{to_json(finish(*evaluator, of_step, spec.count)),
+                        passage.sampling_s() + passage.evaluating_s(), sampling_flops(model, spec)};
+      write_step(file, *done);
       fs::remove(unfinished);
     }
-    const auto done = Json::parse(io::read_document(file));
-    for (const auto& metric : done.at("metrics")) metrics.push_back(metric);
-    elapsed_s += done.at("elapsed_s").get<double>();
-    flops += done.at("flops").get<double>();
+    for (const auto& metric : done->metrics) metrics.push_back(metric);
+    elapsed_s += done->elapsed_s;
+    flops += done->flops;
   }
   write_metrics(folder, metrics);
-  for (const auto step : steps) fs::remove(folder / ("step-" + std::to_string(step) + ".json"));
+  manifest.files = {kMetricsFile};
   manifest.elapsed_s = elapsed_s;
   manifest.flops = flops;
   manifest.steps = std::int64_t(steps.size()) * spec.count;
@@ -251,7 +318,7 @@ std::vector<MetricRecord> read_metrics(const fs::path& folder) {
   try {
     return metrics_of(Json::parse(io::read_document(file)));
   } catch (const Json::exception& error) {
-    throw DataError(file.string(), std::string("not a list of metrics: ") + error.what());
+    throw DataError(file.string(), "not a list of metrics: " + error_text(error));
   }
 }
 

@@ -9,6 +9,8 @@
 #include <mutex>
 #include <thread>
 
+#include "plugin/call.hpp"
+
 namespace dkdm::run {
 namespace {
 
@@ -51,7 +53,7 @@ class Reader {
     try {
       for (; first < last; first += kBatch) {
         at::Tensor batch =
-            images.images(at::arange(first, std::min(first + kBatch, last), at::kLong));
+            plugin::images_of(images, at::arange(first, std::min(first + kBatch, last), at::kLong));
         std::unique_lock lock(mutex_);
         changed_.wait(lock, [this] { return batches_.size() < kAhead || unwanted_; });
         if (unwanted_) break;
@@ -83,7 +85,7 @@ void add_images(Evaluator& evaluator, const Dataset& images, std::int64_t first,
   std::int64_t done = first;
   host.progress("images", done, last);
   for (at::Tensor batch = reader.next(); batch.defined(); batch = reader.next()) {
-    evaluator.add(batch);
+    plugin::call(&evaluator, "add", plugin::Care::process, [&] { evaluator.add(batch); });
     done += batch.size(0);
     host.progress("images", done, last);
   }

@@ -8,6 +8,8 @@
 #include "dkdm/checkpoint.hpp"
 #include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
+#include "error_text.hpp"
+#include "run/artifact_store.hpp"
 #include "run/limits.hpp"
 #include "train/state_dict.hpp"
 
@@ -65,8 +67,6 @@ Value value_of(const Json& json, const Param& param, const std::string& file,
   }
 }
 
-constexpr const char* kFile = "model.json";
-
 }  // namespace
 
 void write_model_description(const std::filesystem::path& folder,
@@ -88,14 +88,14 @@ void write_model_description(const std::filesystem::path& folder,
         {"variance", description.diffusion.variance},
         {"variance_range", description.diffusion.variance_range}}},
       {"trained_steps", description.steps}};
-  io::write_text(folder / kFile, json.dump(2) + "\n");
+  io::write_text(folder / kModelFile, json.dump(2) + "\n");
 }
 
 ModelDescription read_model_description(const std::filesystem::path& folder,
                                         const plugin::Registry& registry) {
-  const auto file = folder / kFile;
+  const auto file = folder / kModelFile;
   if (!std::filesystem::exists(file))
-    throw DataError(folder.string(), "not a trained model: it has no " + std::string(kFile));
+    throw DataError(folder.string(), "not a trained model: it has no " + std::string(kModelFile));
   try {
     const auto json = Json::parse(io::read_document(file));
     const auto& student = json.at("student");
@@ -136,11 +136,7 @@ ModelDescription read_model_description(const std::filesystem::path& folder,
     description.steps = whole(json, integer("trained_steps", 0, "").at_least(0), "");
     return description;
   } catch (const Json::exception& error) {
-    // Without the library's number of its error.
-    const std::string what = error.what();
-    const auto end = what.find("] ");
-    throw DataError(file.string(), "not a model description: " +
-                                       (end == std::string::npos ? what : what.substr(end + 2)));
+    throw DataError(file.string(), "not a model description: " + error_text(error));
   }
 }
 
@@ -155,6 +151,7 @@ TrainedModel load_model(const std::filesystem::path& folder, const std::string& 
     entry.value().set_requires_grad(false);
     target[entry.key()] = entry.value();
   }
+  check_contents(folder, {kModelFile, weights + ".safetensors"});
   const auto file = folder / (weights + ".safetensors");
   const auto tensors = io::load_tensors(file);
   io::check_finite({.path = "", .tensors = {tensors.begin(), tensors.end()}}, file);

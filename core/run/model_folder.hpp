@@ -11,6 +11,8 @@
 
 namespace dkdm::run {
 
+inline constexpr const char* kModelFile = "model.json";
+
 // Everything needed to build the network again.
 struct ModelDescription {
   plugin::PluginChoice student;
@@ -24,7 +26,8 @@ DKDM_API void write_model_description(const std::filesystem::path& folder,
 // Throws DataError naming the file and what is wrong with it.
 DKDM_API ModelDescription read_model_description(const std::filesystem::path& folder,
                                                  const plugin::Registry& registry);
-// The network in evaluation mode, channels-last, without gradients. `weights` "ema" or "raw".
+// The network in evaluation mode, channels-last, without gradients. `weights` "ema" or "raw". Throws
+// DataError where the folder is an artifact's whose files are not what was published (check_contents).
 DKDM_API TrainedModel load_model(const std::filesystem::path& folder, const std::string& weights,
                                  const plugin::Registry& registry);
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "dkdm/io.hpp"
+#include "plugin/call.hpp"
 #include "run/determinants.hpp"
 
 namespace dkdm::run {
@@ -44,11 +45,13 @@ std::string recipe_of(const plugin::PluginChoice& dataset) {
 
 void fill_reference(Evaluator& evaluator, const plugin::PluginChoice& choice,
                     const Reference& reference, const fs::path& folder) {
-  if (reference.statistics)
-    evaluator.prepare_from_statistics(*reference.statistics, reference.images.get(), folder);
-  else
-    evaluator.prepare(*reference.images, derive_seed(0, "evaluator"), folder);
-  evaluator.open(folder);
+  plugin::call(&evaluator, "prepare", plugin::Care::process, [&] {
+    if (reference.statistics)
+      evaluator.prepare_from_statistics(*reference.statistics, reference.images.get(), folder);
+    else
+      evaluator.prepare(*reference.images, derive_seed(0, "evaluator"), folder);
+    evaluator.open(folder);
+  });
   io::write_text(folder / kReferenceText, provenance(evaluator, choice, reference).dump(2) + "\n");
 }
 
@@ -64,9 +67,13 @@ std::string prepare_reference(Evaluator& evaluator, const plugin::PluginChoice& 
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - started;
     filled.elapsed_s = elapsed.count();
   };
-  const auto waiting = [&] { host.progress("waiting for another process", 0, 1); };
+  const auto waiting = [&](const std::string& holder) {
+    host.progress("waiting for " + holder, 0, 1);
+  };
   if (!store.find("evaluator", key)) store.make("evaluator", key, manifest, work, waiting);
-  evaluator.open(store.path("evaluator", key));
+  check_contents(store.path("evaluator", key));
+  plugin::call(&evaluator, "open", plugin::Care::process,
+               [&] { evaluator.open(store.path("evaluator", key)); });
   return key;
 }
 

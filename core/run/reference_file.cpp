@@ -6,6 +6,7 @@
 
 #include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
+#include "error_text.hpp"
 #include "dkdm/statistics_file.hpp"
 #include "run/reference.hpp"
 
@@ -24,7 +25,7 @@ Json parse(const std::string& text, const std::string& where) {
   try {
     return Json::parse(text);
   } catch (const Json::exception& error) {
-    throw DataError(where, std::string("provenance that is no JSON: ") + error.what());
+    throw DataError(where, "provenance that is no JSON: " + error_text(error));
   }
 }
 
@@ -71,7 +72,7 @@ Reference read_reference(const fs::path& file) {
                        json.value("size", std::int64_t{0})};
     reference.recipe = json.at("recipe");
   } catch (const Json::exception& error) {
-    throw DataError(file.string() + ": '" + kArray + "'", error.what());
+    throw DataError(file.string() + ": '" + kArray + "'", error_text(error));
   }
   return reference;
 }
@@ -119,7 +120,7 @@ Provenance folder_provenance(const fs::path& folder) {
       out.emplace_back("key: " + name, text);
     }
   } catch (const Json::exception& error) {
-    throw DataError(file.string(), error.what());
+    throw DataError(file.string(), error_text(error));
   }
   return out;
 }

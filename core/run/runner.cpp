@@ -5,6 +5,8 @@
 #include <map>
 #include <set>
 
+#include "error_text.hpp"
+#include "plugin/call.hpp"
 #include "run/environment.hpp"
 #include "run/evaluation.hpp"
 
@@ -43,12 +45,14 @@ class Runner {
         bench_.recorder->end_run(id, "interrupted", stage, "");
         summary.interrupted = true;
         return summary;
-      } catch (const StoreError&) {
-        throw;  // what cannot be recorded stops the suite
-      } catch (const std::exception& error) {
+      } catch (const StoreError& error) {
+        record_ending(id, stage, error_text(error));
+        throw;  // what cannot be written stops the suite
+      } catch (...) {
+        const std::string message = current_error_text();
         progress_.say("failed: " + planned.record.row + ", seed " +
-                      std::to_string(planned.record.seed) + ", " + stage + ": " + error.what());
-        bench_.recorder->end_run(id, "failed", stage, error.what());
+                      std::to_string(planned.record.seed) + ", " + stage + ": " + message);
+        bench_.recorder->end_run(id, "failed", stage, message);
         ++summary.failed;
         if (options_.fail_fast) return summary;
       }
@@ -62,6 +66,15 @@ class Runner {
     for (const auto index : missing_stages(plan_, store_))
       seconds.push_back(plan_.stages[index].estimated_s);
     return seconds;
+  }
+
+  // So that the run does not stay "running" because of what ended the suite. The database may be what
+  // cannot be written: then the first error is the one to show.
+  void record_ending(std::int64_t id, const std::string& stage, const std::string& message) {
+    try {
+      bench_.recorder->end_run(id, "failed", stage, message);
+    } catch (const std::exception&) {
+    }
   }
 
   const EnvironmentRecord& environment() {
@@ -155,11 +168,20 @@ class Runner {
       manifest.plugin = stage.plugin;
       manifest.parts = stage.parts;
       const auto work = [&](const std::filesystem::path& folder, Manifest& filled) {
+        // What the plugins of one stage left changed is put back before the next, and before anything is
+        // published; and the threads that compute are as this one is.
+        const plugin::CallScope scope(stage.plugin, name.c_str(), plugin::Care::process);
+        plugin::settle_workers();
         stage.work(bench_, folder, filled);
         if (filled.elapsed_s == 0) filled.elapsed_s = unix_time() - started;
         if (filled.peak_bytes == 0) filled.peak_bytes = peak_resident_bytes();
       };
-      const auto waiting = [&] { host_.progress("waiting for another process", 0, 1); };
+      bool said = false;
+      const auto waiting = [&](const std::string& holder) {
+        if (!said) progress_.say("waiting for " + holder + ", which is at: " + stage.label);
+        said = true;
+        host_.progress("waiting", 0, 1);
+      };
       manifest = store_.make(stage.kind, stage.key, manifest, work, waiting);
       progress_.end();
       made_.insert(stage.key);
@@ -168,8 +190,9 @@ class Runner {
       throw;
     } catch (const StoreError&) {
       throw;
-    } catch (const std::exception& error) {
-      failures_[stage.key] = error.what();
+    } catch (...) {
+      const std::string message = current_error_text();
+      failures_[stage.key] = message;
       StageRecord failed;
       failed.name = name;
       failed.key = stage.key;
@@ -177,7 +200,7 @@ class Runner {
       failed.status = StageStatus::failed;
       failed.started = started;
       failed.elapsed_s = unix_time() - started;
-      failed.error = error.what();
+      failed.error = message;
       failed.determined_by = stage.parts;
       bench_.recorder->record_stage(id, failed);
       throw;
@@ -231,6 +254,7 @@ class Runner {
 
 RunSummary run_plan(const Plan& plan, Bench& bench, RunHost& host, ArtifactStore& store,
                     const std::vector<PluginRecord>& plugins, const RunOptions& options) {
+  const plugin::StdoutAside only_results_are_printed;
   return Runner(plan, bench, host, store, plugins, options).run();
 }
 

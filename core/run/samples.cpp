@@ -1,9 +1,12 @@
 // Sample sets: drawn batch by batch, continued after a kill, read back as a dataset.
 #include <algorithm>
+#include <map>
 
 #include "dkdm/io.hpp"
 #include "dkdm/memory.hpp"
+#include "io/work_file.hpp"
 #include "nn/flops.hpp"
+#include "run/determinants.hpp"
 #include "run/stage_work.hpp"
 
 namespace dkdm::run {
@@ -28,9 +31,62 @@ class SampleSet final : public Dataset {
   const std::string fingerprint_;
 };
 
-fs::path part_file(const fs::path& folder, std::int64_t first) {
-  return folder / ("part-" + std::to_string(first) + ".safetensors");
-}
+// What earlier attempts drew of a set, in parts of any sizes: each says of which set it is, which images
+// it holds, and how many. Image i depends on the seed and i alone, so any of them serve whatever the batch
+// is now.
+class DrawnParts {
+ public:
+  DrawnParts(Host& host, const fs::path& folder, const SamplingSpec& spec, const ImageSpec& image)
+      : folder_(folder), set_(describe(spec)) {
+    for (const auto& file : files()) {
+      try {
+        const auto work = io::load_work(file);
+        const auto first = work.integer("first"), count = work.integer("count");
+        if (work.fact("set") != set_ || first < 0 || count < 1 || first + count > spec.count)
+          throw DataError(file.string(), "holds no part of this set");
+        parts_[first] =
+            work.tensor("images", at::kByte, {count, image.channels, image.size, image.size});
+      } catch (const Error& error) {
+        host.log("sample", io::set_aside(file, error.what()) + "; its images are drawn again");
+      }
+    }
+  }
+
+  // The images from `first` on that are there; undefined when that one is not.
+  at::Tensor from(std::int64_t first) const {
+    for (const auto& [begin, images] : parts_)
+      if (begin <= first && first < begin + images.size(0)) return images.slice(0, first - begin);
+    return {};
+  }
+
+  // Images to draw from `first` on, `most` at the most, until there are some again.
+  std::int64_t missing_from(std::int64_t first, std::int64_t most) const {
+    const auto next = parts_.upper_bound(first);
+    return next == parts_.end() ? most : std::min(most, next->first - first);
+  }
+
+  void add(std::int64_t first, const at::Tensor& images) const {
+    io::save_work(folder_ / ("part-" + std::to_string(first) + ".safetensors"), {{"images", images}},
+                  {{"set", set_},
+                   {"first", std::to_string(first)},
+                   {"count", std::to_string(images.size(0))}});
+  }
+
+ private:
+  std::vector<fs::path> files() const {
+    std::vector<fs::path> found;
+    for (const auto& entry : fs::directory_iterator(folder_)) {
+      const auto name = entry.path().filename().string();
+      if (name.starts_with("part-") && entry.path().extension() == ".safetensors")
+        found.push_back(entry.path());
+    }
+    return found;
+  }
+
+  const fs::path folder_;
+  const std::string set_;
+  std::map<std::int64_t, at::Tensor> parts_;  // by their first image
+};
 
 // A set that is kept is put together in memory, from batches of which several copies are alive.
 void require_room(const SamplingSpec& spec, const ImageSpec& image) {
@@ -62,6 +118,7 @@ std::shared_ptr<Dataset> sample_set(at::Tensor images, std::string fingerprint) 
 }
 
 std::shared_ptr<Dataset> open_samples(const fs::path& folder) {
+  check_contents(folder, {kSamplesFile});
   const auto file = folder / kSamplesFile;
   return sample_set(io::read_npz(file, "arr_0").permute({0, 3, 1, 2}).contiguous(),
                     io::sha256_file(file));
@@ -115,17 +172,20 @@ void draw_samples(Bench& bench, const TrainedModel& model, const SamplingSpec& s
                   const fs::path& folder, Manifest& manifest) {
   require_room(spec, model.spec);
   const auto process = sampling_process(model.diffusion, spec);
-  std::vector<fs::path> parts;
+  const DrawnParts parts(bench.host, folder, spec, model.spec);
   std::vector<at::Tensor> batches;
-  for (std::int64_t first = 0; first < spec.count; first += spec.batch) {
-    parts.push_back(part_file(folder, first));
-    if (!fs::exists(parts.back()))
-      io::save_tensors(parts.back(),
-                       {{"images", draw_batch(bench.host, model, process, spec, first)}});
-    batches.push_back(io::load_tensors(parts.back()).at("images"));
+  for (std::int64_t first = 0; first < spec.count; first += batches.back().size(0)) {
+    at::Tensor images = parts.from(first);
+    if (!images.defined()) {
+      SamplingSpec piece = spec;
+      piece.batch = parts.missing_from(first, spec.batch);
+      images = draw_batch(bench.host, model, process, piece, first);
+      parts.add(first, images);
+    }
+    batches.push_back(images);
   }
   write_samples(folder, at::cat(batches));
-  for (const auto& part : parts) fs::remove(part);
+  manifest.files = {kSamplesFile, kGridFile};
   manifest.steps = spec.count;
   manifest.flops = sampling_flops(model, spec);
 }

@@ -2,6 +2,7 @@
 #include "dkdm/io.hpp"
 #include "dkdm/memory.hpp"
 #include "nn/flops.hpp"
+#include "plugin/call.hpp"
 #include "plugin/seeded_generator.hpp"
 #include "run/environment.hpp"
 #include "run/model_folder.hpp"
@@ -20,7 +21,7 @@ class CountedTeacher final : public Denoiser {
   }
   at::Tensor forward(const at::Tensor& x_t, const at::Tensor& t) override {
     images_ += x_t.size(0);
-    return network_->forward(x_t, t);
+    return plugin::predict(*network_, x_t, t);
   }
   std::int64_t images() const { return images_; }
   Denoiser& network() const { return *network_; }
@@ -85,12 +86,19 @@ void compare_with_announced(Host& host, const std::string& method, std::int64_t 
 }  // namespace
 
 TrainedModel TeacherSource::load(const Bench& bench) const {
-  if (folder.empty()) return bench.registry.teacher(choice, bench.host)->load();
+  const auto load = [&](const plugin::PluginChoice& from) {
+    const auto teacher = bench.registry.teacher(from, bench.host);
+    auto model = plugin::call(teacher.get(), "load", plugin::Care::process,
+                              [&] { return teacher->load(); });
+    model.network = plugin::named(std::move(model.network), from.name);
+    return model;
+  };
+  if (folder.empty()) return load(choice);
   auto values = choice.params.values();
   values["path"] = folder.string();
   plugin::PluginChoice at_folder = choice;
   at_folder.params = Params(bench.registry.find("teacher", choice.name).params, values);
-  return bench.registry.teacher(at_folder, bench.host)->load();
+  return load(at_folder);
 }
 
 void prepare_method(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,
@@ -98,7 +106,9 @@ void prepare_method(Bench& bench, const TrainingJob& job, const TrainingInputs& 
   const auto method = bench.registry.method(job.training.method, bench.host);
   const bool fresh = std::filesystem::is_empty(folder);
   LoadedInputs loaded;
-  method->prepare(method_context(bench, job, inputs, method->needs(), loaded), folder);
+  const auto context = method_context(bench, job, inputs, method->needs(), loaded);
+  plugin::call(method.get(), "prepare", plugin::Care::process,
+               [&] { method->prepare(context, folder); });
   const auto announced =
       method->preparation_evaluations(job.diffusion, job.training.train.integer("batch"));
   // Of an attempt that was killed nothing is known but what was announced.
@@ -121,7 +131,9 @@ void train_student(Bench& bench, const TrainingJob& job, const TrainingInputs& i
   context.student = student.get();
   {
     const plugin::SeededGenerator generator(derive_seed(job.seed, "method"));
-    method->start(context, inputs.pool);
+    if (!inputs.pool.empty()) check_contents(inputs.pool);
+    plugin::call(method.get(), "start", plugin::Care::process,
+                 [&] { method->start(context, inputs.pool); });
   }
   auto kept = job.kept;
   kept.keep = [&](std::int64_t step, const TensorMap& weights) {
@@ -137,6 +149,11 @@ void train_student(Bench& bench, const TrainingJob& job, const TrainingInputs& i
       },
       kept, stability_hint(job.training.method.params), [&] { return loaded.evaluations(); });
   write_model_description(folder, {job.training.student, job.spec, job.diffusion, result.steps});
+  manifest.files = {kModelFile, "raw.safetensors", "ema.safetensors"};
+  if (std::filesystem::exists(folder / train::kPartFile)) manifest.files.push_back(train::kPartFile);
+  for (auto step = kept.every; kept.every > 0 && step < result.steps; step += kept.every)
+    for (const auto& name : {kept.weights + ".safetensors", std::string(kModelFile)})
+      manifest.files.push_back(kept_folder("", step) / name);
   manifest.steps = result.steps;
   manifest.elapsed_s = result.elapsed_s;
   manifest.teacher_evaluations = result.teacher_evaluations;

@@ -8,6 +8,9 @@
 #include "dkdm/features.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/nn.hpp"
+#include "error_text.hpp"
+#include "io/work_file.hpp"
+#include "plugin/call.hpp"
 #include "train/optimizer.hpp"
 
 namespace dkdm::train {
@@ -43,7 +46,7 @@ class Loop {
     start_ = mark_ = Clock::now();
     for (; step_ < steps_; ++step_) {
       stop_here_if_asked();
-      const auto [terms, norm] = learn_one_batch();
+      const auto [terms, norm] = learn_one_batch_named();
       if ((step_ + 1) % log_every_ == 0 || step_ == 0) note_curves(terms, norm);
       if (kept_.every > 0 && (step_ + 1) % kept_.every == 0 && step_ + 1 < steps_)
         kept_.keep(step_ + 1, optimizer_.weights(kept_.weights == "ema"));
@@ -55,34 +58,65 @@ class Loop {
   }
 
  private:
+  // The last checkpoint, and the one before it, for when the last is damaged.
   std::filesystem::path checkpoint_file() const { return folder_ / "checkpoint.safetensors"; }
+  std::filesystem::path earlier_file() const { return folder_ / "earlier-checkpoint.safetensors"; }
 
   void continue_from_checkpoint() {
-    const auto file = checkpoint_file();
-    if (!std::filesystem::exists(file)) return;
-    std::map<std::string, std::string> metadata;
-    TensorMap all = io::load_tensors(file, &metadata), weights, method;
+    for (const auto& file : {checkpoint_file(), earlier_file()}) {
+      if (!std::filesystem::exists(file)) continue;
+      try {
+        take_over(io::load_work(file));
+        host_.log("train", "continuing from step " + std::to_string(step_));
+        return;
+      } catch (const DataError& error) {
+        const bool last = file == earlier_file() || !std::filesystem::exists(earlier_file());
+        host_.log("train", io::set_aside(file, error.what()) +
+                               (last ? "; starting from step 0" : "; trying the one before it"));
+      }
+    }
+  }
+
+  // A file that is what was written and does not fit all the same is of another program or plugin: throws
+  // Error that says so. Nothing has been changed where DataError is thrown.
+  void take_over(const io::Work& work) {
+    TensorMap weights, method;
     const std::string prefix = "method/";
-    for (auto& [name, tensor] : all) {
+    for (const auto& [name, tensor] : work.tensors) {
       if (name.starts_with(prefix)) method[name.substr(prefix.size())] = tensor;
       else weights[name] = tensor;
     }
-    optimizer_.restore(weights, file.string());
-    method_.restore(method);
-    step_ = std::stoll(metadata.at("step"));
-    elapsed_before_ = std::stod(metadata.at("elapsed_s"));
-    evaluations_before_ = std::stoll(metadata.at("teacher_evaluations"));
-    host_.log("train", "continuing from step " + std::to_string(step_));
+    const auto step = work.integer("step");
+    if (step < 0 || step > steps_)
+      throw DataError(work.file.string(), "is of step " + std::to_string(step) + ", expected 0 to " +
+                                              std::to_string(steps_));
+    const auto elapsed = work.real("elapsed_s");
+    const auto evaluations = work.integer("teacher_evaluations");
+    try {
+      optimizer_.restore(weights, work.file.string());
+      plugin::call(&method_, "restore", plugin::Care::process, [&] { method_.restore(method); });
+    } catch (const std::exception& error) {
+      throw Error(work.file.string() + ": does not fit this training: " + error_text(error) +
+                  "; remove the file, and the training starts from step 0");
+    }
+    step_ = step;
+    noted_until_ = step;
+    elapsed_before_ = elapsed;
+    evaluations_before_ = evaluations;
   }
 
   void save_checkpoint(std::int64_t next_step) {
     flush_curves();
     TensorMap all = optimizer_.state();
-    for (const auto& [name, tensor] : method_.state()) all["method/" + name] = tensor;
-    io::save_tensors(checkpoint_file(), all,
-                     {{"step", std::to_string(next_step)},
-                      {"elapsed_s", std::to_string(elapsed_s())},
-                      {"teacher_evaluations", std::to_string(evaluations())}});
+    const auto state = plugin::call(&method_, "state", plugin::Care::process,
+                                    [&] { return method_.state(); });
+    for (const auto& [name, tensor] : state) all["method/" + name] = tensor;
+    std::error_code none_yet;
+    std::filesystem::rename(checkpoint_file(), earlier_file(), none_yet);
+    io::save_work(checkpoint_file(), all,
+                  {{"step", std::to_string(next_step)},
+                   {"elapsed_s", std::to_string(elapsed_s())},
+                   {"teacher_evaluations", std::to_string(evaluations())}});
   }
 
   // Between two steps everything is consistent: the only place where the loop may be left.
@@ -95,15 +129,33 @@ class Loop {
     }
   }
 
+  // What a plugin did wrong is known better with the step that it did it at.
+  std::pair<LossTerms, at::Tensor> learn_one_batch_named() {
+    try {
+      return learn_one_batch();
+    } catch (const PluginError& error) {
+      flush_curves();
+      throw Error("step " + std::to_string(step_) + ": " + error.what(), error.exit_code());
+    }
+  }
+
   std::pair<LossTerms, at::Tensor> learn_one_batch() {
-    TrainBatch batch = method_.next(step_);
+    TrainBatch batch =
+        plugin::call(&method_, "next", plugin::Care::numbers, [&] { return method_.next(step_); });
     nn::seed_layers(student_, seed_, step_);
     // Another seed: its layers are numbered from 0 as the student's are.
     if (part_.network) nn::seed_layers(*part_.network, seed_ ^ kPartSeed, step_);
     at::AutoGradMode with_grad(true);
-    const at::Tensor output = student_.forward(batch.x_t, method_.diffusion().network_time(batch.t));
+    const at::Tensor output =
+        plugin::predict(student_, batch.x_t, method_.diffusion().network_time(batch.t));
     if (features_) batch.features = features_->take();
-    const LossTerms terms = method_.loss(batch, output);
+    const LossTerms terms = plugin::call(&method_, "loss", plugin::Care::numbers,
+                                         [&] { return method_.loss(batch, output); });
+    if (!terms.loss.defined() || !terms.loss.requires_grad())
+      throw PluginError(plugin::name_of(&method_), "loss",
+                        "gives no gradient: neither it nor the student's output depends on weights "
+                        "that are trained",
+                        ExitCode::run_failed);
     const at::Tensor loss = terms.loss.mean();
     if (!std::isfinite(loss.item<double>())) fail_on(terms);
     loss.backward();
@@ -150,8 +202,8 @@ class Loop {
   TrainResult finish() {
     io::save_tensors(folder_ / "raw.safetensors", optimizer_.weights(false));
     io::save_tensors(folder_ / "ema.safetensors", optimizer_.weights(true));
-    if (part_.network) io::save_tensors(folder_ / "method.safetensors", optimizer_.part_weights());
-    std::filesystem::remove(checkpoint_file());
+    if (part_.network) io::save_tensors(folder_ / kPartFile, optimizer_.part_weights());
+    for (const auto& file : {checkpoint_file(), earlier_file()}) std::filesystem::remove(file);
     return {steps_, elapsed_s(), evaluations()};
   }
 

@@ -29,13 +29,17 @@ struct Kept {
   std::function<void(std::int64_t step, const TensorMap& weights)> keep;
 };
 
+// The weights of a method's trained part.
+inline constexpr const char* kPartFile = "method.safetensors";
+
 // Trains `student` on the batches of `method` (already started) for settings' `steps`, and writes
-// raw.safetensors and ema.safetensors to `folder`; method.safetensors where the method has a trained part.
+// raw.safetensors and ema.safetensors to `folder`; kPartFile where the method has a trained part.
 // `settings` is [train]; `seed` controls dropout and whatever else the networks draw in training.
 //
 // folder/checkpoint.safetensors holds everything (weights, EMA, optimiser, method state, step): it is
 // written every `checkpoint_every` steps and when the host asks to stop, and a call that finds
 // it continues from it, to the same bits as a run that was never stopped (same machine, same thread count).
+// A damaged one is set aside, which the log says, and the one before it taken, else step 0.
 // Throws Error naming the step when the loss is not finite; the last checkpoint stays.
 // `record` gets the curves, a batch of points at a time (loss, mse, vb, grad_norm, lr, step_seconds).
 // What is kept changes no bit of the training. `hint`: see divergence_advice. `evaluations` counts the teacher's

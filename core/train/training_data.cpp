@@ -10,6 +10,7 @@
 #include "dkdm/numpy_choice.hpp"
 #include "dkdm/params.hpp"
 #include "dkdm/training_data.hpp"
+#include "plugin/call.hpp"
 
 namespace dkdm {
 
@@ -65,7 +66,7 @@ at::Tensor TrainingImages::batch(std::int64_t step) {
     const at::Tensor slots = at::nonzero((wanted >= first) & (wanted < first + count)).squeeze(1);
     if (slots.size(0) > 0) {
       const at::Tensor own = source.index.index_select(0, wanted.index_select(0, slots) - first);
-      const at::Tensor pixels = source.dataset->images(own);
+      const at::Tensor pixels = plugin::images_of(*source.dataset, own);
       if (!images.defined()) {
         std::vector<std::int64_t> sizes = pixels.sizes().vec();
         sizes[0] = batch_;

@@ -114,19 +114,23 @@ TEST_CASE("isolate: Ctrl-C stops the child at a safe point, and the same command
   CHECK(text(states(program)["before"], "status") == "done");
 }
 
-TEST_CASE("isolate: without it, the next start says which stage and plugin a crash was in",
+TEST_CASE("isolate: without it, a crash ends the command, which says and records whose it was",
           "[e2e][isolate]") {
   const WithFixtures fixtures;
   const Program program;
   const auto file = program.write("crashes.toml", kExperiment);
   const auto output =
-      program.run({"run", file, "--rows", "segfault", "--set", "experiment.isolate=false"});
-  CHECK(output.exit_code == 128 + SIGSEGV);
-  program.run({"run", file, "--rows", "before"});
-  const auto crashed = states(program)["segfault"];
-  CHECK(text(crashed, "status") == "crashed");
-  CHECK(text(crashed, "stage") == "train");
-  CHECK(has(text(crashed, "message"), "plugin fixture-crashing-student"));
+      program.run({"run", file, "--rows", "segfault,after", "--set", "experiment.isolate=false"});
+  INFO(output.err);
+  CHECK(output.exit_code == 1);
+  CHECK(has(output.err, "failed: segfault, seed 0, train: plugin fixture-crashing-student (forward): "
+                        "crashed: segmentation fault (signal 11)"));
+  CHECK(has(output.err, "--isolate"));
+  auto runs = states(program);
+  CHECK(text(runs["segfault"], "status") == "failed");
+  CHECK(text(runs["segfault"], "stage") == "train");
+  CHECK(has(text(runs["segfault"], "message"), "plugin fixture-crashing-student"));
+  CHECK_FALSE(runs.contains("after"));
 }
 
 TEST_CASE("plugins check: a checklist, and the exit code says whether all passed", "[e2e][plugins]") {

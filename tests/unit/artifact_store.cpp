@@ -1,6 +1,11 @@
 // Content keys and the artifact store.
+#include <unistd.h>
+
+#include <array>
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <fstream>
+#include <set>
 
 #include "dkdm/io.hpp"
 #include "run/artifact_store.hpp"
@@ -20,6 +25,16 @@ struct TemporaryFolder {
   fs::path path;
 };
 
+const Waiting kAlone = [](const std::string&) { FAIL("there is nobody to wait for"); };
+
+// The regular files of `folder`, relative to it.
+std::set<std::string> files_of(const fs::path& folder) {
+  std::set<std::string> names;
+  for (const auto& entry : fs::recursive_directory_iterator(folder))
+    if (entry.is_regular_file()) names.insert(fs::relative(entry.path(), folder).string());
+  return names;
+}
+
 Manifest make_one(ArtifactStore& store, int& calls) {
   return store.make(
       "train", "k1", Manifest{},
@@ -27,8 +42,9 @@ Manifest make_one(ArtifactStore& store, int& calls) {
         ++calls;
         io::write_text(folder / "a.txt", "hello");
         manifest.steps = 7;
+        manifest.files = {"a.txt"};
       },
-      [] {});
+      kAlone);
 }
 
 }  // namespace
@@ -70,14 +86,14 @@ TEST_CASE("artifact store: work that fails is kept for the next attempt", "[unit
     io::write_text(folder / "half.txt", "half");
     throw Error("stopped");
   };
-  CHECK_THROWS_AS(store.make("pool", "k", Manifest{}, fail, [] {}), Error);
+  CHECK_THROWS_AS(store.make("pool", "k", Manifest{}, fail, kAlone), Error);
   CHECK_FALSE(store.find("pool", "k"));
   CHECK(store.has_partial_work("pool", "k"));
   bool continued = false;
   store.make(
       "pool", "k", Manifest{},
       [&](const fs::path& folder, Manifest&) { continued = fs::exists(folder / "half.txt"); },
-      [] {});
+      kAlone);
   CHECK(continued);
   CHECK_FALSE(store.has_partial_work("pool", "k"));
 }
@@ -92,6 +108,115 @@ TEST_CASE("artifact store: a damaged artifact is set aside and made again", "[un
   make_one(store, calls);
   CHECK(calls == 2);
   CHECK(fs::exists(store.path("train", "k1").string() + ".damaged"));
+}
+
+TEST_CASE("artifact store: without its manifest, or with an empty one, it is made again once",
+          "[unit][run]") {
+  TemporaryFolder home;
+  ArtifactStore store(home.path);
+  int calls = 0;
+  make_one(store, calls);
+  const auto manifest = store.path("train", "k1") / "manifest.json";
+  const auto damage = GENERATE(as<std::string>{}, "deleted", "emptied", "of another artifact", "a file is gone");
+  INFO(damage);
+  if (damage == "deleted") fs::remove(manifest);
+  if (damage == "emptied") std::ofstream(manifest).flush();
+  if (damage == "a file is gone") fs::remove(manifest.parent_path() / "a.txt");
+  if (damage == "of another artifact") {
+    auto text = io::read_text(manifest);
+    text.replace(text.find("\"k1\""), 4, "\"k2\"");
+    io::write_text(manifest, text);
+  }
+  CHECK_FALSE(store.find("train", "k1"));
+  make_one(store, calls);
+  make_one(store, calls);
+  CHECK(calls == 2);
+  CHECK(store.find("train", "k1"));
+  CHECK(fs::exists(store.path("train", "k1").string() + ".damaged"));
+}
+
+TEST_CASE("artifact store: what cannot be published is said before the work", "[unit][run]") {
+  TemporaryFolder home;
+  ArtifactStore store(home.path);
+  // A file stands where the folder would be set aside to and from.
+  fs::create_directories(home.path / "artifacts");
+  std::ofstream(home.path / "artifacts/train") << "not a folder";
+  int calls = 0;
+  CHECK_THROWS_AS(make_one(store, calls), StoreError);
+  CHECK(calls == 0);
+}
+
+TEST_CASE("artifact store: exactly the declared files are published", "[unit][run]") {
+  TemporaryFolder home;
+  ArtifactStore store(home.path);
+  const auto working = home.path / "work/train/k";
+  fs::create_directories(working / "step-1");
+  // What a killed process left, and what somebody else did.
+  for (const char* name : {".a.txt.380-0.tmp", "step-1/.b.txt.380-1.tmp", "core", "part-0.safetensors"})
+    std::ofstream(working / name) << "left";
+  const auto work = [](const fs::path& folder, Manifest& manifest) {
+    CHECK_FALSE(fs::exists(folder / ".a.txt.380-0.tmp"));
+    io::write_text(folder / "a.txt", "a");
+    io::write_text(folder / "step-1/b.txt", "b");
+    manifest.files = {"a.txt", "step-1/b.txt"};
+  };
+  const auto made = store.make("train", "k", Manifest{}, work, kAlone);
+  CHECK(made.bytes == 2);
+  CHECK(files_of(store.path("train", "k")) ==
+        std::set<std::string>{"a.txt", "manifest.json", "step-1/b.txt"});
+
+  // Nothing is declared where a plugin makes it: all but temporary files.
+  const auto plugin = [](const fs::path& folder, Manifest&) {
+    io::write_text(folder / "weights.bin", "w");
+    std::ofstream(folder / ".weights.bin.7-0.tmp") << "half";
+  };
+  store.make("evaluator", "k", Manifest{}, plugin, kAlone);
+  CHECK(files_of(store.path("evaluator", "k")) ==
+        std::set<std::string>{"manifest.json", "weights.bin"});
+}
+
+TEST_CASE("artifact store: a stage that did not make what it declares has failed", "[unit][run]") {
+  TemporaryFolder home;
+  ArtifactStore store(home.path);
+  const auto work = [](const fs::path&, Manifest& manifest) { manifest.files = {"raw.safetensors"}; };
+  CHECK_THROWS_WITH(store.make("train", "k", Manifest{}, work, kAlone),
+                    Catch::Contains("made no raw.safetensors"));
+  CHECK_FALSE(store.find("train", "k"));
+}
+
+TEST_CASE("check_contents: an altered byte is an error that names file and remedy", "[unit][run]") {
+  TemporaryFolder home;
+  ArtifactStore store(home.path);
+  int calls = 0;
+  make_one(store, calls);
+  const auto folder = store.path("train", "k1");
+  check_contents(folder);
+  std::ofstream(folder / "a.txt") << "hellp";  // the size of "hello"
+  // Later than what was read before, however coarse the clock of the file system is.
+  fs::last_write_time(folder / "a.txt", fs::file_time_type::clock::now() + std::chrono::seconds(2));
+  CHECK(store.find("train", "k1"));
+  CHECK_THROWS_WITH(check_contents(folder, {"a.txt"}),
+                    Catch::Contains((folder / "a.txt").string()) &&
+                        Catch::Contains("remove the folder " + folder.string()));
+  CHECK_THROWS_AS(check_contents(folder), DataError);  // and again
+  check_contents(folder, {"another.txt"});             // which was not asked for
+  check_contents(home.path);                           // a folder of its own has nothing to compare with
+}
+
+TEST_CASE("work lock: who waits is told for whom", "[unit][run]") {
+  TemporaryFolder home;
+  const auto file = home.path / "k.lock";
+  const WorkLock held(file, kAlone);
+  std::string said;
+  struct Enough {};
+  const auto once = [&](const std::string& holder) {
+    said = holder;
+    throw Enough();
+  };
+  CHECK_THROWS_AS(WorkLock(file, once), Enough);
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  CHECK(said.starts_with("process " + std::to_string(::getpid()) + " on " + host.data() + ", since "));
 }
 
 TEST_CASE("artifact store: retiring keeps the earlier result", "[unit][run]") {

@@ -1,0 +1,206 @@
+#include "plugin/call.hpp"
+
+#include <sys/mman.h>
+
+#include <ATen/core/Tensor.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <set>
+#include <sstream>
+#include <system_error>
+
+#include "error_text.hpp"
+#include "log/log.hpp"
+
+namespace dkdm::plugin {
+namespace {
+
+struct Names {
+  std::mutex mutex;
+  std::map<const void*, std::string> by_object;
+};
+
+Names& names() {
+  static auto* const kept = new Names;  // objects of plugins may end after every static object here
+  return *kept;
+}
+
+// A thread's innermost call. Threads beyond the number of places share the last one.
+struct Place {
+  std::atomic<bool> inside;
+  std::array<char, 96> plugin;
+  std::array<char, 48> stage;
+};
+constexpr std::size_t kPlaces = 16;
+using Places = std::array<Place, kPlaces>;
+
+Places own_places{};
+Places* places = &own_places;
+std::atomic<std::size_t> taken{0};
+
+Place& own_place() {
+  thread_local const std::size_t kMine = std::min(taken++, kPlaces - 1);
+  return (*places)[kMine];
+}
+
+template <std::size_t n>
+void copy_text(std::array<char, n>& to, const char* from) {
+  std::strncpy(to.data(), from, n - 1);
+  to[n - 1] = '\0';
+}
+
+thread_local const CallScope* innermost = nullptr;
+
+// Once for each plugin and change: a student may do it at every step.
+void say_once(const std::string& plugin, const char* stage, const std::string& changed) {
+  static std::mutex mutex;
+  static std::set<std::string> said;
+  {
+    const std::scoped_lock lock(mutex);
+    if (!said.insert(plugin + '\n' + changed).second) return;
+  }
+  log::warn("plugin", plugin + " changed the process's " + changed + " (" + stage + "); put back");
+}
+
+}  // namespace
+
+std::string name_of(const void* object) {
+  const std::scoped_lock lock(names().mutex);
+  const auto found = names().by_object.find(object);
+  return found == names().by_object.end() ? "" : found->second;
+}
+
+void remember_name(const void* object, const std::string& plugin) {
+  const std::scoped_lock lock(names().mutex);
+  names().by_object[object] = plugin;
+}
+
+void forget_name(const void* object) {
+  const std::scoped_lock lock(names().mutex);
+  names().by_object.erase(object);
+}
+
+std::shared_ptr<Denoiser> named(std::shared_ptr<Denoiser> network, const std::string& plugin) {
+  Denoiser* const plain = network.get();
+  if (!plain || !name_of(plain).empty()) return network;
+  remember_name(plain, plugin);
+  return {plain, [kept = std::move(network)](Denoiser* gone) { forget_name(gone); }};
+}
+
+CallNotes::CallNotes()
+    : memory_(mmap(nullptr, sizeof(Places), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+                   0)) {
+  if (memory_ == MAP_FAILED)
+    throw std::system_error(errno, std::generic_category(), "cannot share memory with a process");
+  new (memory_) Places{};
+}
+
+CallNotes::~CallNotes() {
+  if (places == memory_) places = &own_places;
+  munmap(memory_, sizeof(Places));
+}
+
+void CallNotes::use() { places = static_cast<Places*>(memory_); }
+
+std::optional<CallNotes::Call> CallNotes::current() const {
+  for (const Place& place : *static_cast<const Places*>(memory_))
+    if (place.inside) return Call{place.plugin.data(), place.stage.data()};
+  return std::nullopt;
+}
+
+CallScope::CallScope(std::string plugin, const char* stage, Care care)
+    : plugin_(std::move(plugin)), stage_(stage), care_(care), outer_(innermost) {
+  if (care != Care::numbers) {
+    process_.emplace();
+    output_.emplace();
+  }
+  innermost = this;
+  note();
+}
+
+CallScope::~CallScope() {
+  output_.reset();
+  std::string changed = numbers_.restore();
+  // Threads that the plugin started meanwhile have what it had set.
+  if (!changed.empty() && care_ != Care::opening) settle_workers();
+  const std::string more = process_ ? process_->restore() : restore_umask() ? "umask" : "";
+  if (!more.empty()) changed += (changed.empty() ? "" : ", ") + more;
+  if (!changed.empty()) say_once(plugin_, stage_, changed);
+  innermost = outer_;
+  if (outer_) outer_->note();
+  else own_place().inside = false;
+}
+
+void CallScope::note() const {
+  Place& place = own_place();
+  copy_text(place.plugin, plugin_.c_str());
+  copy_text(place.stage, stage_);
+  place.inside = true;
+}
+
+void CallScope::rethrow() const {
+  try {
+    throw;
+  } catch (const Error&) {
+    throw;
+  } catch (...) {
+    throw PluginError(plugin_.empty() ? "network" : plugin_, stage_, current_error_text(),
+                      ExitCode::run_failed);
+  }
+}
+
+namespace {
+
+[[noreturn]] void refuse(const void* object, const char* otherwise, const char* stage,
+                         const at::Tensor& got, const std::string& expected) {
+  std::ostringstream text;
+  if (got.defined())
+    text << "returned " << got.layout() << ' ' << got.scalar_type() << ' ' << got.sizes() << " on "
+         << got.device();
+  else text << "returned nothing";
+  text << ", expected " << expected;
+  const std::string name = name_of(object);
+  throw PluginError(name.empty() ? otherwise : name, stage, text.str(), ExitCode::run_failed);
+}
+
+}  // namespace
+
+at::Tensor predict(Denoiser& network, const at::Tensor& x_t, const at::Tensor& t) {
+  const at::Tensor output =
+      call(&network, "forward", Care::numbers, [&] { return network.forward(x_t, t); });
+  const auto fits = [&] {
+    if (!output.defined() || output.layout() != at::kStrided || output.scalar_type() != at::kFloat ||
+        output.device() != x_t.device() || output.dim() != 4)
+      return false;
+    const bool channels = output.size(1) == x_t.size(1) || output.size(1) == 2 * x_t.size(1);
+    return channels && output.size(0) == x_t.size(0) && output.size(2) == x_t.size(2) &&
+           output.size(3) == x_t.size(3);
+  };
+  if (fits()) return output;
+  std::ostringstream expected;
+  expected << "float32 [" << x_t.size(0) << ", " << x_t.size(1) << " or " << 2 * x_t.size(1) << ", "
+           << x_t.size(2) << ", " << x_t.size(3) << "] on " << x_t.device();
+  refuse(&network, "network", "forward", output, expected.str());
+}
+
+at::Tensor images_of(const Dataset& dataset, const at::Tensor& index) {
+  const ImageSpec spec = dataset.spec();
+  const at::Tensor images =
+      call(&dataset, "images", Care::numbers, [&] { return dataset.images(index); });
+  const bool fits = images.defined() && images.layout() == at::kStrided &&
+                    images.scalar_type() == at::kByte && images.device().is_cpu() &&
+                    images.sizes() == at::IntArrayRef{index.numel(), spec.channels, spec.size, spec.size};
+  if (fits) return images;
+  std::ostringstream expected;
+  expected << "uint8 [" << index.numel() << ", " << spec.channels << ", " << spec.size << ", "
+           << spec.size << "] on cpu";
+  refuse(&dataset, "dataset", "images", images, expected.str());
+}
+
+}  // namespace dkdm::plugin
