@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 
 #include "cli/commands.hpp"
 #include "cli/datasets.hpp"
@@ -10,6 +11,7 @@
 #include "results/info.hpp"
 #include "run/environment.hpp"
 #include "run/run_host.hpp"
+#include "run/threads.hpp"
 
 namespace dkdm::cli {
 
@@ -43,8 +45,12 @@ void check_machine(Findings& findings) {
   const bool vectors = machine.cpu_features.find("avx2") != std::string::npos;
   findings.add("processor", "ok",
                (machine.cpu.empty() ? "not named by the system" : machine.cpu) + ", " +
-                   std::to_string(machine.cores) + " cores, " + std::to_string(machine.threads) +
-                   " threads used");
+                   std::to_string(machine.cores) + " cores");
+  findings.add("threads", machine.threads > machine.cores ? "note" : "ok",
+               std::to_string(machine.threads) + " for one operation: " +
+                   run::reason_for_threads(machine.threads, machine.cores, [](const char* name) {
+                     return static_cast<const char*>(std::getenv(name));
+                   }));
   findings.add("features", vectors ? "ok" : "note",
                vectors ? machine.cpu_features : "no AVX2: networks will be slow here");
   findings.add("memory", machine.memory_bytes < 4 * kGibibyte ? "note" : "ok",

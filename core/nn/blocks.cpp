@@ -1,4 +1,4 @@
-// The blocks of dkdm/nn.hpp: the reference's time embedding, attention as one fused operator,
+// The blocks of dkdm/nn.hpp but normalisation: the reference's time embedding, attention as one fused operator,
 // dropout from the counter-based generator.
 #include <ATen/ATen.h>
 

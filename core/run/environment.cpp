@@ -4,7 +4,6 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include <ATen/Parallel.h>
 #include <torch/version.h>
 
 #include <array>
@@ -13,6 +12,8 @@
 #include <set>
 #include <sstream>
 #include <thread>
+
+#include "run/threads.hpp"
 
 namespace dkdm::run {
 namespace {
@@ -69,7 +70,7 @@ EnvironmentRecord current_environment() {
   record.git_revision = output_of(git + "rev-parse HEAD");
   record.git_dirty = !output_of(git + "status --porcelain --untracked-files=no").empty();
   record.cores = std::thread::hardware_concurrency();
-  record.threads = at::get_num_threads();
+  record.threads = working_threads();
   record.memory_bytes = std::int64_t(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGE_SIZE);
   return record;
 }

@@ -9,7 +9,6 @@
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
-#include <torch/nn/modules/normalization.h>
 
 #include "adm_unet_config.hpp"
 #include "dkdm/nn.hpp"
@@ -30,8 +29,8 @@ Tensor activated(Tensor x) {
   return at::GradMode::is_enabled() && x.requires_grad() ? at::silu(x) : at::silu_(x);
 }
 
-tnn::GroupNorm norm(std::int64_t channels) {
-  return tnn::GroupNorm(tnn::GroupNormOptions(adm::kGroups, channels));
+std::shared_ptr<nn::GroupNorm> norm(std::int64_t channels) {
+  return std::make_shared<nn::GroupNorm>(adm::kGroups, channels);
 }
 
 tnn::Conv2d conv(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t stride = 1) {
@@ -105,14 +104,14 @@ struct ResBlock final : Layer {
            Resample resample)
       : resample_(resample), scale_shift_(config.scale_shift) {
     auto in_layers = register_module("in_layers", std::make_shared<Layers>());
-    in_norm = numbered(*in_layers, 0, norm(in).ptr());
+    in_norm = numbered(*in_layers, 0, norm(in));
     numbered(*in_layers, 1, std::make_shared<Unnamed>());
     in_conv = numbered(*in_layers, 2, conv(in, out, 3).ptr());
     auto emb_layers = register_module("emb_layers", std::make_shared<Layers>());
     numbered(*emb_layers, 0, std::make_shared<Unnamed>());
     emb_linear = numbered(*emb_layers, 1, tnn::Linear(emb, scale_shift_ ? 2 * out : out).ptr());
     auto out_layers = register_module("out_layers", std::make_shared<Layers>());
-    out_norm = numbered(*out_layers, 0, norm(out).ptr());
+    out_norm = numbered(*out_layers, 0, norm(out));
     numbered(*out_layers, 1, std::make_shared<Unnamed>());
     out_dropout = numbered(*out_layers, 2, std::make_shared<nn::Dropout>(config.dropout));
     out_conv = numbered(*out_layers, 3, zero_conv(out, out).ptr());
@@ -137,7 +136,7 @@ struct ResBlock final : Layer {
  private:
   Resample resample_;
   bool scale_shift_;
-  std::shared_ptr<tnn::GroupNormImpl> in_norm, out_norm;
+  std::shared_ptr<nn::GroupNorm> in_norm, out_norm;
   std::shared_ptr<tnn::Conv2dImpl> in_conv, out_conv;
   std::shared_ptr<tnn::LinearImpl> emb_linear;
   std::shared_ptr<nn::Dropout> out_dropout;
@@ -171,7 +170,7 @@ struct Attention final : Layer {
  private:
   std::int64_t heads_;
   nn::QkvOrder order_;
-  tnn::GroupNorm norm_{nullptr};
+  std::shared_ptr<nn::GroupNorm> norm_;
   tnn::Conv1d qkv{nullptr}, proj_out{nullptr};
 };
 
@@ -258,7 +257,7 @@ class AdmUnet final : public Denoiser {
       }
     }
     auto out = register_module("out", std::make_shared<Layers>());
-    out_norm = numbered(*out, 0, norm(width).ptr());
+    out_norm = numbered(*out, 0, norm(width));
     numbered(*out, 1, std::make_shared<Unnamed>());
     out_conv = numbered(
         *out, 2, zero_conv(width, spec.channels * (params.flag("learn_sigma") ? 2 : 1)).ptr());
@@ -289,7 +288,7 @@ class AdmUnet final : public Denoiser {
   std::shared_ptr<tnn::LinearImpl> time_in, time_out;
   std::vector<std::shared_ptr<Block>> input_, output_;
   std::shared_ptr<Block> middle_;
-  std::shared_ptr<tnn::GroupNormImpl> out_norm;
+  std::shared_ptr<nn::GroupNorm> out_norm;
   std::shared_ptr<tnn::Conv2dImpl> out_conv;
 };
 

@@ -17,7 +17,6 @@
 // Activations are [N,C,H,W] in channels-last memory.
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
-#include <torch/nn/modules/normalization.h>
 
 #include <algorithm>
 #include <cmath>
@@ -53,9 +52,9 @@ tnn::Conv2d conv(std::int64_t in, std::int64_t out, std::int64_t kernel, double 
 }
 
 // At most 32 groups of at least 4 channels.
-tnn::GroupNorm norm(std::int64_t channels) {
+std::shared_ptr<nn::GroupNorm> norm(std::int64_t channels) {
   const std::int64_t groups = std::min<std::int64_t>(32, channels / 4);
-  return tnn::GroupNorm(tnn::GroupNormOptions(groups, channels).eps(1e-6));
+  return std::make_shared<nn::GroupNorm>(groups, channels, 1e-6);
 }
 
 enum class Resample { none, down, up };
@@ -118,7 +117,7 @@ struct Block final : tnn::Module {
   }
 
   Resample resample_;
-  tnn::GroupNorm norm0{nullptr}, norm1{nullptr}, norm2{nullptr};
+  std::shared_ptr<nn::GroupNorm> norm0, norm1, norm2;
   tnn::Conv2d conv0{nullptr}, conv1{nullptr}, skip{nullptr}, qkv{nullptr}, proj{nullptr};
   tnn::Linear affine{nullptr};
   std::shared_ptr<nn::Dropout> dropout;
@@ -320,7 +319,7 @@ class EdmUnet final : public Denoiser {
   Tensor log_sigma_;  // f64 [T], defined where preconditioned
   tnn::Linear map_layer0_{nullptr}, map_layer1_{nullptr};
   tnn::Conv2d stem_{nullptr}, out_conv_{nullptr};
-  tnn::GroupNorm out_norm_{nullptr};
+  std::shared_ptr<nn::GroupNorm> out_norm_;
   std::vector<std::shared_ptr<Block>> encoder_, decoder_;
 };
 

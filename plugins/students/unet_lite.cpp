@@ -10,7 +10,6 @@
 // Activations are [N,C,H,W] in channels-last memory.
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
-#include <torch/nn/modules/normalization.h>
 
 #include "dkdm/nn.hpp"
 #include "dkdm/plugin.hpp"
@@ -23,8 +22,8 @@ namespace tnn = torch::nn;
 
 constexpr std::int64_t kGroups = 8;
 
-tnn::GroupNorm norm(std::int64_t channels) {
-  return tnn::GroupNorm(tnn::GroupNormOptions(kGroups, channels));
+std::shared_ptr<nn::GroupNorm> norm(std::int64_t channels) {
+  return std::make_shared<nn::GroupNorm>(kGroups, channels);
 }
 
 tnn::Conv2d conv(std::int64_t in, std::int64_t out, std::int64_t kernel) {
@@ -51,7 +50,7 @@ struct Separable final : tnn::Module {
   }
 
   tnn::Conv2d depthwise{nullptr}, pointwise{nullptr};
-  tnn::GroupNorm norm_{nullptr};
+  std::shared_ptr<nn::GroupNorm> norm_;
 };
 
 // Softmax attention over the pixels, added to them; starts as the identity.
@@ -69,7 +68,7 @@ struct Attention final : tnn::Module {
 
  private:
   std::int64_t heads_;
-  tnn::GroupNorm norm_{nullptr};
+  std::shared_ptr<nn::GroupNorm> norm_;
   tnn::Linear qkv{nullptr}, proj{nullptr};
 };
 
@@ -103,7 +102,7 @@ struct Block final : tnn::Module {
  private:
   std::shared_ptr<Separable> first, second;
   tnn::Linear time{nullptr};
-  tnn::GroupNorm norm_{nullptr};
+  std::shared_ptr<nn::GroupNorm> norm_;
   std::shared_ptr<nn::Dropout> dropout;
   tnn::Conv2d skip{nullptr};
   std::shared_ptr<Attention> attention;
@@ -232,7 +231,7 @@ class UnetLite final : public Denoiser {
   Config config_;
   tnn::Linear time_in_{nullptr}, time_out_{nullptr};
   tnn::Conv2d stem_{nullptr}, out_{nullptr};
-  tnn::GroupNorm norm_{nullptr};
+  std::shared_ptr<nn::GroupNorm> norm_;
   std::vector<std::shared_ptr<Separable>> halve_, double_;
   std::vector<std::shared_ptr<Block>> down_, middle_, up_;
 };

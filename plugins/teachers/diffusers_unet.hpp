@@ -5,7 +5,6 @@
 #include <ATen/ATen.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
-#include <torch/nn/modules/normalization.h>
 
 #include <cmath>
 
@@ -25,8 +24,8 @@ inline tnn::Conv2d conv(std::int64_t in, std::int64_t out, std::int64_t kernel,
   return tnn::Conv2d(tnn::Conv2dOptions(in, out, kernel).stride(stride).padding(padding));
 }
 
-inline tnn::GroupNorm norm(std::int64_t groups, std::int64_t channels, double eps) {
-  return tnn::GroupNorm(tnn::GroupNormOptions(groups, channels).eps(eps));
+inline std::shared_ptr<nn::GroupNorm> norm(std::int64_t groups, std::int64_t channels, double eps) {
+  return std::make_shared<nn::GroupNorm>(groups, channels, eps);
 }
 
 // ResnetBlock2D. `factor` divides its result.
@@ -59,7 +58,7 @@ struct Resnet final : tnn::Module {
  private:
   bool scale_shift_;
   double factor_;
-  tnn::GroupNorm norm1{nullptr}, norm2{nullptr};
+  std::shared_ptr<nn::GroupNorm> norm1, norm2;
   tnn::Conv2d conv1{nullptr}, conv2{nullptr}, shortcut{nullptr};
   tnn::Linear time{nullptr};
 };
@@ -88,7 +87,7 @@ struct Attention final : tnn::Module {
  private:
   std::int64_t heads_;
   double factor_;
-  tnn::GroupNorm norm_{nullptr};
+  std::shared_ptr<nn::GroupNorm> norm_;
   tnn::Linear q{nullptr}, k{nullptr}, v{nullptr}, out{nullptr};
 };
 
@@ -222,7 +221,7 @@ class Unet2d final : public Denoiser {
   UnetConfig config_;
   tnn::Conv2d conv_in_{nullptr}, conv_out_{nullptr};
   tnn::Linear time_in_{nullptr}, time_out_{nullptr};
-  tnn::GroupNorm norm_out_{nullptr};
+  std::shared_ptr<nn::GroupNorm> norm_out_;
   std::vector<std::shared_ptr<Block>> down_, up_;
   std::shared_ptr<Block> mid_;
 };

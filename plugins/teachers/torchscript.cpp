@@ -31,16 +31,20 @@ class Scripted final : public dkdm::Denoiser {
  public:
   Scripted(torch::jit::Module module, std::string file)
       : module_(std::move(module)), file_(std::move(file)) {
-    // Plain names: a network's parameters are looked at for their number and their device.
+    // Plain names: a network's parameters are looked at for their number and their device. Contiguous,
+    // as the images of forward(): the graph's layers follow their memory, and of channels-last images
+    // LibTorch's group normalisation takes the variance as E[x^2] - E[x]^2 (dkdm/nn.hpp).
     std::int64_t i = 0;
-    for (const auto& parameter : module_.parameters())
+    for (auto parameter : module_.parameters()) {
+      parameter.set_data(parameter.detach().contiguous());
       register_parameter("parameter" + std::to_string(i++), parameter, parameter.requires_grad());
+    }
   }
 
   at::Tensor forward(const at::Tensor& x_t, const at::Tensor& t) override {
     c10::IValue out;
     try {
-      out = module_.forward({x_t, t});
+      out = module_.forward({x_t.contiguous(), t});
     } catch (const std::exception& error) {
       throw DataError(file_, "its forward(x, t) failed for x " + c10::str(x_t.sizes()) + ", t " +
                                  c10::str(t.sizes()) + ": " + reason(error.what()));
@@ -195,4 +199,4 @@ class TorchScript final : public dkdm::Teacher {
 
 }  // namespace
 
-DKDM_TEACHER("torchscript", "1", "a traced or scripted module: forward(x, t)", TorchScript)
+DKDM_TEACHER("torchscript", "2", "a traced or scripted module: forward(x, t)", TorchScript)

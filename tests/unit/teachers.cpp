@@ -168,6 +168,22 @@ TEST_CASE("as_eps: eps of the predicted image and of v, in closed form", "[unit]
   CHECK(at::equal(echo->time, at::tensor({0.75, 249.5}, at::kFloat)));
 }
 
+TEST_CASE("torchscript: a graph's group normalisation gets contiguous memory", "[unit][teachers]") {
+  // Of channels-last images LibTorch takes the variance as E[x^2] - E[x]^2: at a mean of a hundred
+  // deviations that is off by thousandths, where contiguous ones are right to millionths.
+  ScratchFolder scratch;
+  const auto file = scratch.path / "module.pt";
+  write_module(file, "    return torch.group_norm(x + 100 * (1 + 0 * self.scale), 1)\n");
+  CountingHost host;
+  const auto model = teacher("torchscript", scripted(file), host)->load();
+  const at::NoGradGuard no_grad;
+  const at::Tensor x = golden::u_fill(1, {2, 3, 8, 8}, 1.7);
+  const at::Tensor out = model.network->forward(x.contiguous(at::MemoryFormat::ChannelsLast),
+                                                at::tensor({1, 2}, at::kLong));
+  const at::Tensor wanted = at::group_norm((x + 100).to(at::kDouble), 1);
+  CHECK((out - wanted).abs().max().item<double>() < 1e-4);
+}
+
 TEST_CASE("torchscript: a module is loaded, tried and called", "[unit][teachers]") {
   ScratchFolder scratch;
   const auto file = scratch.path / "module.pt";

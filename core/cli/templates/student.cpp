@@ -3,7 +3,6 @@
 #include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
-#include <torch/nn/modules/normalization.h>
 
 #include "dkdm/boundary.hpp"
 #include "dkdm/denoiser.hpp"
@@ -20,7 +19,7 @@ tnn::Conv2d convolution(std::int64_t in, std::int64_t out) {
 
 struct ResidualBlock final : tnn::Module {
   explicit ResidualBlock(std::int64_t width) {
-    norm = register_module("norm", tnn::GroupNorm(tnn::GroupNormOptions(8, width)));
+    norm = register_module("norm", std::make_shared<dkdm::nn::GroupNorm>(8, width));
     first = register_module("first", convolution(width, width));
     shift = register_module("shift", tnn::Linear(width, width));
     second = register_module("second", convolution(width, width));
@@ -28,11 +27,11 @@ struct ResidualBlock final : tnn::Module {
 
   // x [N,W,S,S], time [N,W] -> [N,W,S,S].
   Tensor forward(const Tensor& x, const Tensor& time) {
-    const Tensor h = first(at::silu(norm(x))) + shift(time).unsqueeze(2).unsqueeze(3);
+    const Tensor h = first(at::silu(norm->forward(x))) + shift(time).unsqueeze(2).unsqueeze(3);
     return x + second(at::silu(h));
   }
 
-  tnn::GroupNorm norm{nullptr};
+  std::shared_ptr<dkdm::nn::GroupNorm> norm;
   tnn::Conv2d first{nullptr}, second{nullptr};
   tnn::Linear shift{nullptr};
 };

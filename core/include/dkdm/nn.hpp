@@ -22,6 +22,28 @@ DKDM_API Sinusoid sinusoid(const torch::Tensor& t, std::int64_t count, double sp
 // Sinusoid of t [N] -> f32 [N, dim]: all cosines, then all sines, of span dim/2. dim must be even.
 DKDM_API torch::Tensor timestep_embedding(const torch::Tensor& t, std::int64_t dim);
 
+// Group normalisation of x [N,C,…]: (x - mean) / sqrt(variance + eps) * weight + bias, mean and biased
+// variance over each sample's C/groups neighbouring channels and all that follows them; weight and
+// bias [C] or undefined. The result has x's dtype, and channels-last memory where x has it.
+// Exact to the rounding of x wherever a group's mean lies: at::group_norm loses the variance of
+// channels-last images as E[x^2] - E[x]^2 on the CPU. An operator of LibTorch's dispatcher
+// (dkdm::group_norm), with a gradient. Throws ConfigError unless C is a multiple of groups.
+DKDM_API torch::Tensor group_norm(const torch::Tensor& x, std::int64_t groups,
+                                  const torch::Tensor& weight = {}, const torch::Tensor& bias = {},
+                                  double eps = 1e-5);
+
+// torch::nn::GroupNorm on `group_norm`: the same names, order and initial values of its parameters.
+class DKDM_API GroupNorm : public torch::nn::Module {
+ public:
+  GroupNorm(std::int64_t groups, std::int64_t channels, double eps = 1e-5);
+  torch::Tensor forward(const torch::Tensor& x);  // [N,channels,…]
+  torch::Tensor weight, bias;                     // [channels], at first 1 and 0
+
+ private:
+  std::int64_t groups_;
+  double eps_;
+};
+
 // A layer with random numbers in training that are counter-based: those of sample i at a step depend on
 // (seed, step, layer, i) alone, whatever the batch, the threads and what was drawn before. Nothing of
 // them needs saving: a continued run sees the same ones.
