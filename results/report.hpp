@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/run/records.hpp"
@@ -23,6 +24,10 @@ struct ReportChoice {
   // Variants (the beginning of their names, or what `dkdm report` calls them) that take the place of
   // what was asked for in their rows; "all" shows every one on record.
   std::vector<std::string> variants;
+  // Keys as --set takes them, with their values: in each row that has such a setting, the configuration on
+  // record that has these values and otherwise differs least from what was asked for takes its place; a row
+  // without one is shown as not run. A key that no row has is a ConfigError.
+  std::vector<std::pair<std::string, std::string>> settings;
 };
 
 struct ReportOptions {

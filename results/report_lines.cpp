@@ -2,6 +2,7 @@
 #include "results/report_lines.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <iterator>
 #include <set>
 #include <tuple>
@@ -45,6 +46,14 @@ run::RunRecord cell_of(const Run& run, const std::string& experiment) {
   return cell;
 }
 
+// "0.10" is 0.1.
+bool same_value(const std::string& a, const std::string& b) {
+  char *end_a = nullptr, *end_b = nullptr;
+  const double number_a = std::strtod(a.c_str(), &end_a), number_b = std::strtod(b.c_str(), &end_b);
+  const bool numbers = !a.empty() && !b.empty() && *end_a == 0 && *end_b == 0;
+  return a == b || (numbers && number_a == number_b);
+}
+
 // "train.lr = 0.001 instead of 0.002": what `theirs` has otherwise than `ours`. How samples were
 // evaluated is no difference of the samples.
 std::string differences(const Texts& ours, const Texts& theirs) {
@@ -82,6 +91,7 @@ class Chooser {
   Lines choose() {
     auto cells = asked();
     apply_variants(cells);
+    apply_settings(cells);
     if (cells.empty()) {
       throw ConfigError("report", "no runs of experiment '" + experiment_ +
                                       "' are on record; `dkdm runs` lists those that are");
@@ -208,6 +218,79 @@ class Chooser {
                                                    "' begins so; the view `variants` has them all");
       }
     }
+  }
+
+  Texts settings_of_cell(const run::RunRecord& cell) const {
+    const Run* newest = nullptr;
+    for (const auto* run : by_row_.at(cell.row)) {
+      if (run->variant == cell.variant && begun_later(run, newest)) newest = run;
+    }
+    if (newest != nullptr) return load_settings(db_, newest->id);
+    Texts texts;
+    for (const auto& [key, value] : settings_of(cell.config, cell.row)) texts[key] = to_text(value);
+    return texts;
+  }
+
+  void apply_settings(std::vector<run::RunRecord>& cells) const {
+    std::set<std::string> unknown;
+    for (const auto& [key, value] : choice_.settings) unknown.insert(key);
+    for (const auto& [row, runs] : by_row_) {
+      const auto asked = std::find_if(cells.begin(), cells.end(),
+                                      [&](const auto& cell) { return cell.row == row; });
+      if (choice_.settings.empty() || asked == cells.end()) continue;
+      const auto ours = settings_of_cell(*asked);
+      Texts wanted;
+      for (const auto& [key, value] : choice_.settings) {
+        const auto own = "row." + row + ".";
+        const auto name = key.starts_with(own) ? key.substr(own.size()) : key;
+        if (ours.count(name) == 0) continue;  // another row's, or one that this row does not have
+        wanted[name] = value;
+        unknown.erase(key);
+      }
+      if (wanted.empty()) continue;
+      const auto chosen = nearest_variant(runs, ours, wanted);
+      if (!chosen.empty()) {
+        replace(cells, row, {chosen});
+        continue;
+      }
+      // Not another's number: a key that no run has.
+      for (auto& cell : cells) {
+        if (cell.row == row) cell.key = cell.samples = cell.variant = "";
+      }
+    }
+    if (!unknown.empty()) {
+      throw ConfigError("--set " + *unknown.begin(),
+                        "no row of experiment '" + experiment_ + "' on record has this setting");
+    }
+  }
+
+  // The variant whose settings are `wanted` and otherwise differ least from `ours`; of equals the newest.
+  std::string nearest_variant(const std::vector<const Run*>& runs, const Texts& ours,
+                              const Texts& wanted) const {
+    std::map<std::string, const Run*> variants;  // their newest runs
+    for (const auto* run : runs) {
+      auto& newest = variants[run->variant];
+      if (begun_later(run, newest)) newest = run;
+    }
+    const Run* best = nullptr;
+    std::size_t fewest = 0;
+    for (const auto& [variant, run] : variants) {
+      const auto theirs = load_settings(db_, run->id);
+      const bool fits = std::all_of(wanted.begin(), wanted.end(), [&](const auto& setting) {
+        const auto found = theirs.find(setting.first);
+        return found != theirs.end() && same_value(found->second, setting.second);
+      });
+      if (!fits) continue;
+      std::size_t other = 0;
+      for (const auto& [key, value] : theirs) {
+        const auto here = ours.find(key);
+        other += wanted.count(key) == 0 && (here == ours.end() || here->second != value);
+      }
+      if (best != nullptr && (other > fewest || (other == fewest && !begun_later(run, best)))) continue;
+      best = run;
+      fewest = other;
+    }
+    return best == nullptr ? "" : best->variant;
   }
 
   // Puts the cell into its line, with the runs that are on record of it.

@@ -59,11 +59,15 @@ void select(const std::string& word, const Options& options, Context& context, S
                                  : known.empty() ? std::string("; none is")
                                                  : "; on record are " + known));
   }
-  for (const char* option : {"set", "rows", "seeds"}) {
+  for (const char* option : {"rows", "seeds"}) {
     if (options.has(option)) {
-      options.misuse("report " + word + ": --" + option + " needs the experiment's file, as for dkdm "
-                     "run; --variant chooses among what is on record");
+      options.misuse("report " + word + ": --" + option + " needs the experiment's file, as for dkdm run");
     }
+  }
+  for (const auto& text : overrides_of(options)) {
+    const auto equals = text.find('=');
+    if (equals == std::string::npos || equals == 0) options.misuse("--set " + text + ": expected KEY=VALUE");
+    subject.report.choice.settings.emplace_back(text.substr(0, equals), text.substr(equals + 1));
   }
   subject.experiments.push_back(word);
 }
@@ -123,7 +127,8 @@ int cmd_report(const Arguments& args, Context& context) {
   Options options("report [FILE|NAME…] [-o OUT] [--format F] | --against OTHER | --plots DIR",
                   "Prints the tables of experiments with the published values beside and the spread\n"
                   "over seeds: of a FILE as it is now, with --set, --rows and --seeds as for run; of\n"
-                  "a NAME, or of all on record, as the last command of each asked for. Or compares\n"
+                  "a NAME, or of all on record, as the last command of each asked for (--set then\n"
+                  "chooses among the configurations on record). Or compares\n"
                   "them with another database or an earlier JSON report (exit code 1 when a value\n"
                   "got worse by more than its spread), or draws figures for papers.");
   add_cell_selection(options);

@@ -122,6 +122,12 @@ TEST_CASE("variants: after --set of any key, the plain command shows its own val
   CHECK(shown(lab.report({"t", "--variant", found[1]}), "teacher") == five);
   CHECK(shown(lab.report({"t", "--variant", found[1]}), "student") == student);
   CHECK(lab.program.run({"report", "t", "--variant", "xyz"}).exit_code == 2);
+  CHECK(shown(lab.report({"t", "--set", "sample.respacing=5"}), "teacher") == five);
+  CHECK(shown(lab.report({"t", "--set", "row.student.train.steps=40"}), "teacher") == teacher);
+  const auto none = lab.report({"t", "--set", "sample.respacing=7"});
+  CHECK(shown(none, "teacher").empty());
+  CHECK(contains(none, "teacher: not run yet."));
+  CHECK(lab.program.run({"report", "t", "--set", "sample.spacing=5"}).exit_code == 2);
 }
 
 TEST_CASE("variants: an edit that is taken back shows the first values; a removed row is gone",
