@@ -126,7 +126,7 @@ std::string json_kind(std::string_view text) {
 
 // ONNX is a protobuf without a magic: ir_version, then the producer's name.
 bool is_onnx(std::string_view begin) {
-  return begin.size() > 16 && begin[0] == '\x08' && begin[1] > 0 && begin[1] < 32 && begin[2] == '\x12' &&
+  return begin.size() > 12 && begin[0] == '\x08' && begin[1] > 0 && begin[1] < 32 && begin[2] == '\x12' &&
          (begin.substr(0, 64).find("torch") != std::string_view::npos ||
           begin.substr(0, 64).find("onnx") != std::string_view::npos ||
           begin.substr(0, 64).find("keras") != std::string_view::npos);

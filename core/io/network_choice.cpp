@@ -131,11 +131,21 @@ std::vector<Candidate> candidates_of(const CheckpointFile& file) {
   return known.empty() ? others : known;
 }
 
+// The candidate's tensors under the network's own names: not those of another network whose names go on
+// from its prefix, and not the counters beside a known network, which has no tensor of no dimension.
 NamedTensors tensors_of(const Candidate& chosen) {
+  std::vector<std::string> others = arch::network_prefixes(names_of(*chosen.state));
+  std::erase_if(others, [&](const std::string& prefix) {
+    return prefix.size() <= chosen.prefix.size() || !prefix.starts_with(chosen.prefix);
+  });
   NamedTensors tensors;
   for (const auto& [wrapped, tensor] : chosen.state->tensors) {
     const std::string name = arch::unwrapped(wrapped);
-    if (name.starts_with(chosen.prefix)) tensors.emplace_back(name.substr(chosen.prefix.size()), tensor);
+    const auto begins_name = [&](const std::string& prefix) { return name.starts_with(prefix); };
+    if (!begins_name(chosen.prefix) || std::any_of(others.begin(), others.end(), begins_name)) continue;
+    const std::string own = name.substr(chosen.prefix.size());
+    const bool counter = chosen.known && tensor.dim() == 0 && own.find('.') == std::string::npos;
+    if (!counter) tensors.emplace_back(own, tensor);
   }
   return tensors;
 }

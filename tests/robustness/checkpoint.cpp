@@ -182,7 +182,7 @@ TEST_CASE("hostile pickle: counts that no file holds ask for no memory",
   CHECK_THAT(shaped(0, {kHuge, 4}, {kHuge, 1}), Contains("dimension 4611686018427387904 is impossible"));
   CHECK_THAT(shaped(2, {3}, {kHuge}), Contains("does not lie in its storage"));
   CHECK_THAT(shaped(kHuge, {2, 2}, {kHuge, kHuge}), Contains("does not lie in its storage"));
-  CHECK_THAT(shaped(0, {2}, {-1}), Contains("is not an integer from 0"));
+  CHECK_THAT(shaped(0, {2}, {-1}), Contains("is not a short list of integers from 0"));
   CHECK_THAT(shaped(-1, {2}, {1}), Contains("is not an integer from 0"));
   CHECK_THAT(shaped(0, {2}, {1, 1}), Contains("not one stride a dimension"));
   CHECK_THAT(shaped(0, {1 << 20, 1 << 20}, {0, 0}), Contains("more often than is read"));

@@ -96,11 +96,17 @@ TEST_CASE("architecture: label table and data parallel prefix are seen", "[unit]
   shapes.insert(shapes.begin() + 4, {"label_emb.weight", {10, 128}});
   CHECK(unet_of(shapes).classes == 10);
   CHECK_THAT(recognise(shapes).text, Contains("conditional on 10 classes"));
-  CHECK(common_prefix(shapes).empty());
+  const auto prefixes = [&] {
+    std::vector<std::string> names;
+    for (const auto& [name, shape] : shapes) names.push_back(name);
+    return network_prefixes(names);
+  };
+  CHECK(prefixes() == std::vector<std::string>{""});
   for (auto& [name, shape] : shapes) name = "module." + name;
-  CHECK(common_prefix(shapes) == "module.");
+  CHECK(prefixes() == std::vector<std::string>{"module."});
   CHECK(unet_of(shapes).classes == 10);
-  CHECK(common_prefix({}).empty());
+  shapes.clear();
+  CHECK(prefixes().empty());
 }
 
 TEST_CASE("architecture: DiT is read off its tensors", "[unit][architecture]") {
@@ -205,7 +211,8 @@ TEST_CASE("architecture: what is not known is said with what was recognised",
   Shapes conditioned = unet;
   conditioned.emplace_back("input_blocks.4.1.transformer_blocks.0.attn1.to_q.weight", Integers{64, 64});
   CHECK_THAT(text(conditioned), Contains("attends to a text"));
-  CHECK_THAT(text({{"model.diffusion_model.time_embed.0.weight", {1280, 320}}}),
+  CHECK_THAT(text({{"model.diffusion_model.time_embed.0.weight", {1280, 320}},
+                   {"first_stage_model.encoder.conv_in.weight", {128, 3, 3, 3}}}),
              Contains("latent diffusion"));
   CHECK_THAT(text({{"conv_in.weight", {32, 3, 3, 3}}, {"down_blocks.0.resnets.0.norm1.bias", {32}}}),
              Contains("diffusers"));

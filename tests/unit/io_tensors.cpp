@@ -267,8 +267,10 @@ TEST_CASE("npz: every header that numpy reads without pickle is read", "[unit][i
              at::tensor({1, 3, 5, 2, 4, 6}, at::kByte).view({2, 3})));
   CHECK(same(read_array("{'descr': '>i2', 'fortran_order': False, 'shape': (3,), }", six),
              at::tensor({0x0102, 0x0304, 0x0506}, at::kShort)));
-  CHECK(same(read_array("{'descr': '<u2', 'fortran_order': False, 'shape': (3,), }", six),
-             at::tensor({0x0201, 0x0403, 0x0605}, at::kInt).to(at::kUInt16)));
+  const at::Tensor unsigned_short =
+      read_array("{'descr': '<u2', 'fortran_order': False, 'shape': (3,), }", six);
+  CHECK(unsigned_short.scalar_type() == at::kUInt16);
+  CHECK(same(unsigned_short.to(at::kInt), at::tensor({0x0201, 0x0403, 0x0605}, at::kInt)));
   CHECK(same(read_array("{'descr': '>f4', 'fortran_order': False, 'shape': (), }",
                         std::string("\x3f\xc0\0\0", 4)),
              at::scalar_tensor(1.5)));

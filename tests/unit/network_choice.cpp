@@ -34,7 +34,8 @@ NamedTensors joined(NamedTensors a, const NamedTensors& b) {
   return a;
 }
 
-const NamedTensors kCounters{{"num_batches", at::tensor(3)}, {"n_averaged", at::tensor(5)}};
+const NamedTensors kCounters{{"num_batches", at::scalar_tensor(3)},
+                             {"global_step", at::scalar_tensor(5)}};
 
 io::ChosenNetwork choose(std::vector<StateDict> states, const std::string& state = "",
                          WeightsKind preferred = WeightsKind::ema) {
@@ -95,9 +96,11 @@ TEST_CASE("network choice: the moving average is taken wherever it stands, and s
       {"ema.ema_model",
        {{"model", network(1)},
         {"ema", joined(joined(network(1, "online_model.module."), network(2, "ema_model.module.")),
-                       {{"initted", at::tensor(1)}, {"step", at::tensor(9)}})}}},
+                       {{"initted", at::scalar_tensor(1)}, {"step", at::scalar_tensor(9)}})}}},
+      // The average stands below what it is of.
+      {"ema", {{"", joined(network(1), network(2, "ema."))}}},
       {"module",
-       {{"", joined(network(2, "module."), {{"n_averaged", at::tensor(5)}})}}},
+       {{"", joined(network(2, "module."), {{"n_averaged", at::scalar_tensor(5)}})}}},
   };
   for (const auto& [where, states] : files) {
     CAPTURE(where);
@@ -118,6 +121,7 @@ TEST_CASE("network choice: raw weights are taken when they are asked for, and ca
     CHECK_THAT(chosen.said, Contains("raw weights, from 'model'") && Contains("in 'ema'"));
   }
   CHECK(value_of(choose(states, "ema")) == 2);
+  CHECK(value_of(choose({{"", joined(network(1), network(2, "ema."))}}, "", WeightsKind::raw)) == 1);
   const auto one = choose({{"model", network(1)}});
   CHECK(one.kind == WeightsKind::given);
   // Averaged and raw side by side in one dictionary: `state` names what stands before the names, too.
@@ -157,7 +161,7 @@ TEST_CASE("network choice: what is ambiguous is refused with the choices", "[uni
   CHECK_THROWS_WITH(choose({{"first", network(1)}, {"second", network(2)}}),
                     Contains("name one of 'first', 'second' by state"));
   CHECK_THROWS_WITH(choose({{"model", network(1)}}, "ema"), Contains("no dictionary of tensors 'ema'"));
-  const StateDict adam{"state.0", {{"step", at::tensor(1)}, {"exp_avg", at::ones({2})}}};
+  const StateDict adam{"state.0", {{"step", at::scalar_tensor(1)}, {"exp_avg", at::ones({2})}}};
   CHECK_THROWS_WITH(choose({adam}), Contains("the state of an optimizer") && Contains("beside it"));
   CHECK(value_of(choose({adam, {"net_g", network(3)}})) == 3);
   CHECK_THROWS_WITH(choose({{"model", network(1), {{"t_embedder.mlp.0.weight", "a sparse tensor"}}}}),
