@@ -16,7 +16,7 @@ bool turns_direction(char32_t code) {
          within(code, 0x2066, 0x2069);
 }
 
-std::string escaped(const char* form, char32_t code) {
+std::string code_text(const char* form, char32_t code) {
   std::array<char, 16> text{};
   std::snprintf(text.data(), text.size(), form, static_cast<unsigned>(code));
   return text.data();
@@ -51,9 +51,9 @@ std::string printable(std::string_view text) {
     if (code == '\n' || code == '\t' || line_end) {
       out += static_cast<char>(code);
     } else if (code < 0x20 || within(code, 0x7f, 0x9f)) {
-      out += escaped("\\x%02x", code);
+      out += code_text("\\x%02x", code);
     } else if (turns_direction(code)) {
-      out += escaped("\\u%04x", code);
+      out += code_text("\\u%04x", code);
     } else if (code == 0xfffd) {
       out += "\xef\xbf\xbd";
     } else {
@@ -95,19 +95,9 @@ namespace {
 
 // Bytes of the well-formed character that `text` begins with, 0 for none.
 std::size_t character_bytes(std::string_view text) {
-  const auto lead = static_cast<unsigned char>(text[0]);
-  const std::size_t length = lead < 0x80 ? 1 : lead >> 5 == 6 ? 2 : lead >> 4 == 14 ? 3
-                             : lead >> 3 == 30 ? 4 : 0;
-  if (length == 0 || length > text.size()) return 0;
-  std::uint32_t point = length == 1 ? lead : lead & (0x7fu >> length);
-  for (std::size_t i = 1; i < length; ++i) {
-    const auto next = static_cast<unsigned char>(text[i]);
-    if (next >> 6 != 2) return 0;
-    point = point << 6 | (next & 0x3f);
-  }
-  constexpr std::uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-  const bool surrogate = point >= 0xd800 && point < 0xe000;
-  return point < least[length] || point > 0x10ffff || surrogate ? 0 : length;
+  std::size_t bytes = 0;
+  const char32_t code = next_code_point(text, bytes);
+  return code == 0xfffd && bytes == 1 ? 0 : bytes;  // U+FFFD itself has three bytes
 }
 
 }  // namespace
@@ -127,20 +117,22 @@ bool has_control(std::string_view text) {
 }
 
 std::string escaped(std::string_view text, std::size_t limit) {
-  constexpr char digits[] = "0123456789abcdef";
   std::string out;
   std::size_t at = 0;
   while (at < text.size()) {
-    const std::size_t length = character_bytes(text.substr(at));
-    if (at + std::max<std::size_t>(length, 1) > limit) break;
-    const auto byte = static_cast<unsigned char>(text[at]);
-    if (length == 0 || byte < 0x20 || byte == 0x7f) {
-      out += std::string("\\x") + digits[byte >> 4] + digits[byte & 15];
-      ++at;
+    std::size_t next = at;
+    const char32_t code = next_code_point(text, next);
+    if (next > limit) break;
+    if (code < 0x20 || within(code, 0x7f, 0x9f)) {
+      out += code_text("\\x%02x", code);
+    } else if (turns_direction(code)) {
+      out += code_text("\\u%04x", code);
+    } else if (code == 0xfffd && next == at + 1) {  // no character: U+FFFD itself has three bytes
+      out += code_text("\\x%02x", static_cast<unsigned char>(text[at]));
     } else {
-      out += text.substr(at, length);
-      at += length;
+      out += text.substr(at, next - at);
     }
+    at = next;
   }
   if (at < text.size()) out += "… (" + std::to_string(text.size()) + " bytes)";
   return out;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "dkdm/checkpoint.hpp"
+#include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
 
 namespace dkdm::diffusers {
@@ -38,7 +39,7 @@ namespace fs = std::filesystem;
 inline std::vector<fs::path> shards_of(const fs::path& index) {
   std::vector<fs::path> shards;
   try {
-    const auto json = nlohmann::json::parse(io::read_text(index));
+    const auto json = nlohmann::json::parse(io::read_document(index));
     for (const auto& [tensor, shard] : json.at("weight_map").items()) {
       const std::string name = shard.get<std::string>();
       if (name.empty() || name != fs::path(name).filename().string())
