@@ -63,7 +63,6 @@ std::string printable(std::string_view text) {
   return out;
 }
 
-
 std::string shell_quoted(std::string_view text) {
   constexpr std::string_view kPlain =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+=:,./@%";
@@ -91,22 +90,10 @@ std::vector<std::string> shell_words(std::string_view line) {
   return words;
 }
 
-namespace {
-
-// Bytes of the well-formed character that `text` begins with, 0 for none.
-std::size_t character_bytes(std::string_view text) {
-  std::size_t bytes = 0;
-  const char32_t code = next_code_point(text, bytes);
-  return code == 0xfffd && bytes == 1 ? 0 : bytes;  // U+FFFD itself has three bytes
-}
-
-}  // namespace
-
 bool is_utf8(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
-    const std::size_t length = character_bytes(text.substr(at));
-    if (length == 0) return false;
-    at += length;
+    const std::size_t begin = at;
+    if (next_code_point(text, at) == 0xfffd && at == begin + 1) return false;  // U+FFFD itself has three bytes
   }
   return true;
 }
