@@ -122,8 +122,10 @@ Determinants determinants_of(SQLite::Database& db) {
 }
 
 // All that determines a stage's output but the run's seed. Parts end with the key of another stage, or
-// hold it alone; a sampling ends with "seed N" (core/run/determinants.cpp).
-std::string without_seed(const Determinants& all, const std::string& key, int depth = 0) {
+// hold it alone; a sampling ends with "seed N" (core/run/determinants.cpp). `bytes_left` is of the whole
+// file: keys that name each other many times would make a text without end, and stand for themselves.
+std::string without_seed(const Determinants& all, const std::string& key, std::size_t& bytes_left,
+                         int depth = 0) {
   constexpr int kDeepest = 8;  // teacher, synthetic, pool, train, sample, and some to spare
   const auto found = all.find(key);
   if (found == all.end() || depth > kDeepest) return key;
@@ -132,10 +134,17 @@ std::string without_seed(const Determinants& all, const std::string& key, int de
     auto kept = value;
     if (part == "seed") kept.clear();
     if (part == "sampling") kept.resize(std::min(kept.size(), kept.rfind(" seed ")));
+    const auto bytes = part.size() + kept.size() + 2;
+    if (bytes > bytes_left) {
+      bytes_left = 0;
+      return key;
+    }
+    bytes_left -= bytes;
     const auto line = kept.rfind('\n');
     const auto input = line == std::string::npos ? kept : kept.substr(line + 1);
     if (all.count(input) > 0) {
-      kept = kept.substr(0, kept.size() - input.size()) + without_seed(all, input, depth + 1);
+      kept = kept.substr(0, kept.size() - input.size()) +
+             without_seed(all, input, bytes_left, depth + 1);
     }
     text += part + "\n" + kept + "\n";
   }
@@ -153,6 +162,7 @@ void name_variants(SQLite::Database& db) {
   };
   std::vector<Old> runs;
   std::map<std::string, std::string> names;
+  std::size_t bytes_left = std::size_t{256} << 20;  // ten thousand runs have a fifth
   SQLite::Statement rows(
       db, "SELECT r.id, r.seed, r.config, r.row, (SELECT key FROM stages WHERE run = r.id AND "
           "name = 'sample' AND status <> 'failed') FROM runs r ORDER BY r.id");
@@ -161,7 +171,7 @@ void name_variants(SQLite::Database& db) {
     const bool known = determinants.count(samples) > 0;
     Old old{rows.getColumn(0).getInt64(), ""};
     if (known) {
-      old.text = without_seed(determinants, samples);
+      old.text = without_seed(determinants, samples, bytes_left);
       if (rows.getColumn(1).getInt64() == 0) names[old.text] = samples;
       names.emplace(old.text, variant_of_text(old.text));
     } else {

@@ -173,6 +173,21 @@ TEST_CASE("foreign: a table that is not what it is called is refused before anyt
   CHECK(fs::is_empty(ours.root / "work"));
 }
 
+TEST_CASE("foreign: keys of an earlier file that name each other again and again come to an end",
+          "[robustness][results]") {
+  TempFolder folder;
+  // 40 parts at each of 8 levels: 40^8 texts, were each followed.
+  const auto file = earlier(
+      folder, "3",
+      "WITH RECURSIVE level(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM level WHERE i < 8), "
+      "part(j) AS (SELECT 0 UNION ALL SELECT j + 1 FROM part WHERE j < 39) "
+      "INSERT INTO determinants SELECT 'k' || i, 'part' || j, j, 'k' || (i + 1) FROM level, part;"
+      "UPDATE stages SET key = 'k0' WHERE name = 'sample'");
+  Home ours(0);
+  merge_database(ours.database, ours.root, file);
+  CHECK(value(ours.database, "SELECT count(*) FROM runs") == "7");
+}
+
 TEST_CASE("foreign: a pipe in the place of a database or archive is refused", "[robustness][results]") {
   Home ours(0);
   for (const char* name : {"x.sqlite", "x.tar"}) {
