@@ -13,12 +13,14 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <system_error>
 
 #include "cli/signals.hpp"
 #include "dkdm/error.hpp"
 #include "error_text.hpp"
+#include "io/plain_text.hpp"
 #include "plugin/call.hpp"
 #include "plugin/trial.hpp"
 
@@ -126,7 +128,7 @@ void write_line(int pipe, std::string line) {
 int guarded(const std::function<int(const Say&)>& work, const Say& say) {
   const auto complain = [](const std::string& message, ExitCode code) {
     std::cout.flush();
-    std::cerr << "dkdm: " << message << '\n';
+    std::cerr << "dkdm: " << io::printable(message) << '\n';
     return static_cast<int>(code);
   };
   try {
@@ -158,7 +160,8 @@ class Reader {
     // What it wrote at last. Not to the pipe's end: a process that it left behind may hold that open.
     while (read_some(0)) {
     }
-    if (WIFSIGNALED(status_)) end_.signal = WTERMSIG(status_);
+    if (end_.returned) end_.exit_code = returned_;
+    else if (WIFSIGNALED(status_)) end_.signal = WTERMSIG(status_);
     else end_.exit_code = WEXITSTATUS(status_);
     if (const auto call = notes_.current(); call && !end_.returned) {
       end_.plugin = call->plugin;
@@ -223,10 +226,16 @@ class Reader {
       const std::string line = text_.substr(start, end - start);
       start = end + 1;
       if (line.starts_with(kDiedIn)) end_.module = line.substr(1);
-      else if (line.starts_with(kReturned)) end_.returned = true;
+      else if (line.starts_with(kReturned)) take_return(line);
       else heard_(line);
     }
     text_.erase(0, start);
+  }
+
+  // The exit code as it was meant: where this process was started with SIGCHLD ignored, waitpid has none.
+  void take_return(const std::string& line) {
+    end_.returned = true;
+    returned_ = std::atoi(line.c_str() + 1);
   }
 
   int pipe_;
@@ -236,7 +245,7 @@ class Reader {
   const std::function<void(const std::string&)>& heard_;
   std::string text_;
   ChildEnd end_;
-  int status_ = 0;
+  int status_ = 0, returned_ = 0;
   double stopped_ms_ = 0;
   bool told_ = false, closed_ = false, stopped_ = false;
 };
@@ -278,7 +287,7 @@ ChildEnd in_child(const std::function<int(const Say&)>& work,
     const int code = guarded(work, [&](const std::string& line) { write_line(ends[1], line); });
     std::cout.flush();
     std::fflush(nullptr);
-    write_line(ends[1], std::string(1, kReturned));
+    write_line(ends[1], kReturned + std::to_string(code));
     _exit(code);  // what the parent made is the parent's to take down
   }
   close(ends[1]);

@@ -64,6 +64,24 @@ void let_waiting_threads_sleep(char** argv) {
   if (!error) ::execv(program.c_str(), argv);
 }
 
+// A message may hold names out of files: none of it moves a terminal's cursor.
+int complain(const std::string& message, int code) {
+  std::cout.flush();
+  std::cerr << "dkdm: " << io::printable(message) << '\n';
+  return code;
+}
+
+// `code`, unless what the command printed has not arrived.
+int finished(int code) {
+  errno = 0;
+  std::cout.flush();
+  std::fflush(stdout);
+  if (std::cout && !std::ferror(stdout)) return code;
+  const std::string reason = errno != 0 ? std::strerror(errno) : "the disk may be full";
+  return complain("standard output: cannot be written: " + reason + "; what was printed is incomplete",
+                  code != 0 ? code : static_cast<int>(ExitCode::run_failed));
+}
+
 int dispatch(std::vector<std::string> args, char** argv) {
   if (args.empty() || args[0] == "--help" || args[0] == "-h" || args == Arguments{"help"}) {
     print_help(std::cout);
@@ -82,14 +100,8 @@ int dispatch(std::vector<std::string> args, char** argv) {
   };
   // A debugger is to see the plugin's own process.
   const bool alone = std::find(args.begin(), args.end(), "--in-process") != args.end();
-  return command.calls_plugins && !alone ? supervised(run) : run();
-}
-
-// A message may hold names out of files: none of it moves a terminal's cursor.
-int complain(const std::string& message, int code) {
-  std::cout.flush();
-  std::cerr << "dkdm: " << io::printable(message) << '\n';
-  return code;
+  if (!command.calls_plugins || alone) return run();
+  return supervised([&] { return finished(run()); });  // where it was printed
 }
 
 // A file that is opened takes the lowest free number: with a closed stdout that would be its number, and
@@ -99,17 +111,6 @@ void keep_standard_streams_apart() {
   for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (::fcntl(stream, F_GETFD) < 0) [[maybe_unused]] const int taken = ::open("/dev/null", O_RDONLY);
   }
-}
-
-// `code`, unless what the command printed has not arrived.
-int finished(int code) {
-  errno = 0;
-  std::cout.flush();
-  std::fflush(stdout);
-  if (std::cout && !std::ferror(stdout)) return code;
-  const std::string reason = errno != 0 ? std::strerror(errno) : "the disk may be full";
-  return complain("standard output: cannot be written: " + reason + "; what was printed is incomplete",
-                  code != 0 ? code : static_cast<int>(ExitCode::run_failed));
 }
 
 }  // namespace

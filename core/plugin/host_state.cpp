@@ -52,6 +52,11 @@ void set_floating_point(std::uint64_t state) {
 #endif
 }
 
+bool is_main_thread() {
+  thread_local const bool kMain = ::gettid() == ::getpid();
+  return kMain;
+}
+
 // Precision of float32 matrix products, -1 where LibTorch finds its settings to contradict each other.
 int matmul_precision() {
   try {
@@ -136,10 +141,6 @@ std::string NumericState::restore() const {
     changes.add("floating-point mode (rounding, denormals)");
     set_floating_point(floating_point_);
   }
-  if (now.dtype_ != dtype_) {
-    changes.add("default dtype");
-    c10::set_default_dtype(c10::scalarTypeToTypeMeta(dtype_));
-  }
   if (now.gradients_ != gradients_) {
     changes.add("gradient mode");
     c10::GradMode::set_enabled(gradients_);
@@ -147,6 +148,11 @@ std::string NumericState::restore() const {
   if (now.autocast_ != autocast_) {
     changes.add("autocast");
     at::autocast::set_autocast_enabled(at::kCPU, autocast_);
+  }
+  if (!is_main_thread()) return changes.text();
+  if (now.dtype_ != dtype_) {
+    changes.add("default dtype");
+    c10::set_default_dtype(c10::scalarTypeToTypeMeta(dtype_));
   }
   if (now.deterministic_ != deterministic_ || now.warn_only_ != warn_only_) {
     changes.add("deterministic algorithms");

@@ -20,7 +20,8 @@ namespace dkdm::plugin {
 
 // What decides the bits of a computation, of this thread and of LibTorch: rounding mode, denormals and
 // precision of the processor, default dtype, gradients, autocast, worker threads, determinism, precision of
-// matrix products. Some tens of nanoseconds: read around every call.
+// matrix products. Some tens of nanoseconds: read around every call. What all threads share is the main
+// thread's to put back: another one could see what the main thread's call has set for a moment, and keep it.
 class DKDM_API NumericState {
  public:
   NumericState();

@@ -126,6 +126,9 @@ std::string damage_of(const fs::path& folder, const std::string& stage, const st
     from_json(manifest);
   } catch (const Json::exception&) {
     return std::string(kManifest) + " is not a manifest";
+  } catch (const DataError&) {
+    if (::access((folder / kManifest).c_str(), R_OK) != 0) throw;  // somebody else's, as it seems
+    return std::string(kManifest) + " is not a manifest";
   }
   return "";
 }

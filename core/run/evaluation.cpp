@@ -232,6 +232,7 @@ std::optional<StepValues> read_step(const fs::path& file, Host& host) {
       return StepValues{json.at("metrics"), json.at("elapsed_s"), json.at("flops")};
   } catch (const Json::exception&) {
     // Damaged as any other.
+  } catch (const DataError&) {
   }
   host.log("evaluate", io::set_aside(file, file.string() + ": is not what was written") +
                            "; this step is evaluated again");
