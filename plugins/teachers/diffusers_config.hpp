@@ -275,7 +275,7 @@ inline std::vector<std::string> sampling_differences(Keys& keys, const std::stri
   const bool plain = scheduler == "DDPMScheduler" || scheduler == "DDIMScheduler";
   const bool strides = plain || scheduler == "PNDMScheduler";
   const auto spacing = keys.get<std::string>("timestep_spacing", strides ? "leading" : "linspace");
-  const auto offset = keys.get<std::int64_t>("steps_offset", 0);
+  const auto offset = keys.whole("steps_offset", 0, 0, 100000);
   if (spacing == "leading") {
     differences.push_back("timestep_spacing leading: respacing \"ddimN\" keeps its steps where N divides "
                           "the steps, \"N\" does not");
@@ -290,7 +290,7 @@ inline std::vector<std::string> sampling_differences(Keys& keys, const std::stri
   }
   if (!keys.get("clip_sample", plain)) {
     differences.push_back("clip_sample off: [sample] clip_denoised is on unless it is set to false");
-  } else if (const double range = keys.get("clip_sample_range", 1.0); range != 1) {
+  } else if (const double range = keys.number("clip_sample_range", 1, 0, 1e6); range != 1) {
     differences.push_back("clip_sample_range " + to_text(Value(range)) + ": here images are clipped at 1");
   }
   if (keys.get("thresholding", false))
