@@ -195,11 +195,8 @@ std::string tick_text(double value) {
 }
 
 std::size_t MethodColours::of(const ReportTable& table, std::size_t index) {
-  const auto& row = table.lines[index].row;
-  const auto earlier =
-      std::count_if(table.lines.begin(), table.lines.begin() + static_cast<std::ptrdiff_t>(index),
-                    [&](const ReportLine& line) { return line.row == row; });
-  return colours_.emplace(row + "\n" + std::to_string(earlier), colours_.size()).first->second;
+  const auto& line = table.lines[index];
+  return colours_.emplace(line.row + "\n" + line.setting, colours_.size()).first->second;
 }
 
 std::vector<Chart> charts_of(const ReportTable& table, MethodColours& colours) {

@@ -26,7 +26,7 @@ Estimate estimate(const std::vector<double>& values) {
 std::string reason_of(const Run& run) {
   const auto where = run.stage.empty() ? "" : " in stage " + run.stage;
   const auto what = run.message.empty() ? "" : ": " + run.message;
-  if (run.status == "interrupted") return "interrupted" + where + "; the same command continues";
+  if (run.status == "interrupted") return "interrupted" + where + "; rerun the same command to resume";
   if (run.status == "running") return "running";
   return run.status + where + what;
 }

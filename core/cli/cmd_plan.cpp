@@ -1,9 +1,11 @@
 // dkdm plan: the stages of experiments, what is done, why the rest is not, what it costs.
+#include <algorithm>
 #include <set>
 
 #include "cli/commands.hpp"
 #include "cli/evaluator_splits.hpp"
 #include "cli/session.hpp"
+#include "cli/sweep.hpp"
 #include "results/runs.hpp"
 #include "run/explain.hpp"
 #include "run/progress.hpp"
@@ -46,7 +48,24 @@ std::set<std::string> earlier_keys(const std::vector<User>& users,
   return keys;
 }
 
-results::Table plan_table(const Session::Planned& planned, const run::ArtifactStore& artifacts,
+// What sets each of several configurations of a file apart: "row.dynamic.method.rho=0.1"; "" for one alone.
+std::vector<std::string> titles_of(const std::vector<std::vector<std::string>>& overrides) {
+  std::vector<std::string> titles;
+  for (const auto& own : overrides) {
+    std::string title;
+    for (const auto& text : own) {
+      const bool common = std::all_of(overrides.begin(), overrides.end(), [&](const auto& other) {
+        return std::find(other.begin(), other.end(), text) != other.end();
+      });
+      if (!common) title += (title.empty() ? "" : ", ") + text;
+    }
+    titles.push_back(std::move(title));
+  }
+  return titles;
+}
+
+results::Table plan_table(const Session::Planned& planned, const std::string& configuration,
+                          const run::ArtifactStore& artifacts,
                           const std::vector<results::RecordedStage>& recorded) {
   const auto missing = run::missing_stages(planned.plan, artifacts);
   const std::set<std::size_t> to_run(missing.begin(), missing.end());
@@ -58,9 +77,10 @@ results::Table plan_table(const Session::Planned& planned, const run::ArtifactSt
     const auto& stage = planned.plan.stages[i];
     const bool run = to_run.contains(i);
     const bool there = artifacts.find(stage.kind, stage.key).has_value();
-    // Samples that go straight into the evaluator are no work of their own.
-    if (stage.streamed && !run && !there) continue;
     const auto users = users_of(i, planned.plan);
+    // Samples that go straight into the evaluator are no work of their own; what only cells of an earlier
+    // configuration need stands there.
+    if (users.empty() || (stage.streamed && !run && !there)) continue;
     results::Cell estimate;
     if (run) {
       seconds += stage.estimated_s;
@@ -72,8 +92,9 @@ results::Table plan_table(const Session::Planned& planned, const run::ArtifactSt
                           run ? run::why_missing(stage, artifacts, earlier_keys(users, recorded)) : "",
                           stage.key});
   }
-  table.title = planned.experiment.name + ": " + counted(planned.plan.runs.size(), "run") + ", " +
-                counted(missing.size(), "stage") + " to run";
+  table.title = planned.experiment.name + (configuration.empty() ? "" : ", " + configuration) + ": " +
+                counted(planned.plan.runs.size(), "run") + ", " + counted(missing.size(), "stage") +
+                " to run";
   if (!missing.empty()) table.title += ", about " + run::duration_text(seconds);
   return table;
 }
@@ -92,29 +113,30 @@ int cmd_plan(const Arguments& args, Context& context) {
   Session session(context);
   results::Table all;  // for programs: one table, whatever the number of experiments
   for (const auto& file : experiment_files(options, context)) {
-    const auto configurations =
-        session.plan_all(file, overrides_of(options), selection_of(options));
-    const auto& name = configurations.front().experiment.name;
+    const auto planned = session.plan_all(file, overrides_of(options), selection_of(options));
+    const auto& name = planned.front().experiment.name;
     std::vector<results::RecordedStage> recorded;
     std::error_code absent;
     if (std::filesystem::exists(context.database(), absent))
       recorded = results::recorded_stages(context.database(), name);
-    for (const auto& planned : configurations) {
-      auto table = plan_table(planned, session.artifacts(), recorded);
+    const auto titles = titles_of(cli::configurations(file, overrides_of(options), context));
+    for (std::size_t i = 0; i < planned.size(); ++i) {
+      auto table = plan_table(planned[i], titles[i], session.artifacts(), recorded);
       if (options.format() == results::Format::text) {
         options.print(table);
         continue;
       }
       all.columns = table.columns;
       for (auto& row : table.rows) {
-        row.insert(row.begin(), name);
+        row.insert(row.begin(), {name, titles[i]});
         all.rows.push_back(std::move(row));
       }
     }
     say_evaluator_splits(context, name);
   }
   if (options.format() == results::Format::text) return 0;
-  all.columns.insert(all.columns.begin(), results::Column{"experiment"});
+  all.columns.insert(all.columns.begin(),
+                     {results::Column{"experiment"}, results::Column{"configuration"}});
   options.print(all);
   return 0;
 }
