@@ -6,6 +6,7 @@
 #include "cli/terminal.hpp"
 #include "config/number.hpp"
 #include "dkdm/params.hpp"
+#include "io/plain_text.hpp"
 
 namespace dkdm::cli {
 
@@ -63,7 +64,7 @@ void Options::misuse(const std::string& message) const {
 
 std::string Options::command() const {
   std::string text = "dkdm " + usage_.substr(0, usage_.find(' '));
-  for (const auto& arg : args_) text += " " + shell_quoted(arg);
+  for (const auto& arg : args_) text += " " + io::shell_quoted(arg);
   return text;
 }
 

@@ -351,7 +351,7 @@ class Classifier final : public Evaluator {
   }
 
   void take(const Tensor& images) {
-    const Features features = network_->features(images);
+    const classifier::Features features = network_->features(images);
     samples_.add(features);
     score_.add(features.probabilities,
                metrics::consecutive_splits(next_, images.size(0), kSplit));
