@@ -274,7 +274,7 @@ class Classifier final : public Evaluator {
     require(reference.size(), least, "reference dataset");
     Network network(spec, about.width, about.features, classes);
     initialise(network, seed);
-    const Images images(reference);
+    const Images images(reference, host_);
     const Split split(reference.size(), seed);
     learn(network, images, split.trained,
           {params_.integer("epochs"), params_.integer("batch"), params_.real("lr")}, seed, host_);

@@ -37,12 +37,13 @@ struct Recipe {
 // which files and archives are slow at.
 class Images {
  public:
-  explicit Images(const Dataset& data) : data_(data) {
+  Images(const Dataset& data, Host& host) : data_(data) {
     const auto spec = data.spec();
     const auto bytes = data.size() * spec.channels * spec.size * spec.size;
     if (bytes > kCachedBytes) return;
     at::Tensor all = at::empty({data.size(), spec.channels, spec.size, spec.size}, at::kByte);
     for (std::int64_t first = 0; first < data.size(); first += kBatch) {
+      host.progress("images to train on", first, data.size());
       const auto last = std::min(first + kBatch, data.size());
       all.slice(0, first, last).copy_(data.images(at::arange(first, last, at::kLong)));
     }
@@ -53,7 +54,10 @@ class Images {
     return cached_.defined() ? cached_.index_select(0, index) : data_.images(index);
   }
   Tensor labels(const Tensor& index) const { return data_.labels(index); }
-  std::int64_t size() const { return data_.size(); }
+  // A batch in the order that its dataset is quickest at.
+  Tensor in_order(const Tensor& index) const {
+    return cached_.defined() ? index : std::get<0>(index.sort());
+  }
 
  private:
   const Dataset& data_;
@@ -92,7 +96,7 @@ inline void learn(Network& network, const Images& data, const Tensor& which, con
     if (step % per_epoch == 0)
       permutation = which.index_select(
           0, order.choice(static_cast<std::uint32_t>(step / per_epoch), count, count));
-    const Tensor index = permutation.narrow(0, step % per_epoch * batch, batch);
+    const Tensor index = data.in_order(permutation.narrow(0, step % per_epoch * batch, batch));
     at::cross_entropy_loss(network.logits(data.images(index)), data.labels(index)).backward();
     for (std::size_t i = 0; i < parameters.size(); ++i) gradients[i] = parameters[i].grad();
     for (auto& steps_done : step_count) steps_done.fill_(double(step + 1));

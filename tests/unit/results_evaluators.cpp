@@ -31,66 +31,62 @@ std::int64_t add_run(Store& store, const std::filesystem::path& root, const std:
   return id;
 }
 
+struct Measured {
+  const char *row, *weights, *machine;
+};
+
+// A store with these runs, numbered from 1.
+struct Merged {
+  TempFolder folder;
+  std::filesystem::path file = folder / "results.sqlite";
+  explicit Merged(const std::vector<Measured>& runs) {
+    Store store(file);
+    for (const auto& run : runs) add_run(store, folder.path(), run.row, run.weights, run.machine);
+  }
+  std::vector<EvaluatorSplit> splits(const std::string& experiment = "") const {
+    return evaluator_splits(file, folder.path(), experiment);
+  }
+};
+
 }  // namespace
 
 TEST_CASE("evaluators: values under one protocol have nothing to say", "[unit][results]") {
-  const TempFolder folder;
-  const auto file = folder / "results.sqlite";
-  {
-    Store store(file);
-    add_run(store, folder.path(), "teacher", "a", "1");
-    add_run(store, folder.path(), "dynamic", "a", "1");
-  }
-  CHECK(evaluator_splits(file, folder.path()).empty());
+  CHECK(Merged({{"teacher", "a", "1"}, {"dynamic", "a", "1"}}).splits().empty());
 }
 
 TEST_CASE("evaluators: runs of two rulers are named with the command that measures them alike",
           "[unit][results]") {
-  const TempFolder folder;
-  const auto file = folder / "results.sqlite";
-  {
-    Store store(file);
-    add_run(store, folder.path(), "teacher", "a", "1");
-    add_run(store, folder.path(), "dynamic", "a", "1");
-    add_run(store, folder.path(), "data_free", "b", "2");
-  }
-  const auto splits = evaluator_splits(file, folder.path());
+  const Merged merged({{"teacher", "a", "1"}, {"dynamic", "a", "1"}, {"data_free", "b", "2"}});
+  const auto splits = merged.splits();
   REQUIRE(splits.size() == 1);
   CHECK(splits[0].experiment == "desk");
   CHECK(splits[0].protocol == "classifier-2-trained-" + sha256("a").substr(0, 8));
   CHECK(splits[0].with == std::vector<std::int64_t>{1, 2});
   CHECK(splits[0].without == std::vector<std::int64_t>{3});
-  const auto weights = folder.path() / "artifacts/evaluator/evaluator1/weights.safetensors";
+  const auto weights = merged.folder.path() / "artifacts/evaluator/evaluator1/weights.safetensors";
   CHECK(splits[0].command == std::vector<std::string>{
             "eval", "3", "fashion-mnist:root=/a folder,size=16", "--evaluator", "classifier", "--set",
             "weights=" + weights.string(), "--record"});
   CHECK(contains(splits[0].text(), "2 runs"));
   CHECK(contains(splits[0].text(), sha256("b").substr(0, 8)));
-  CHECK(evaluator_splits(file, folder.path(), "another").empty());
+  CHECK(merged.splits("another").empty());
   {
     INFO("measured with the other's ruler as well, all compare");
-    Store store(file);
+    Store store(merged.file);
     store.record_metrics(3, {a_metric("fid", 8, splits[0].protocol)});
   }
-  CHECK(evaluator_splits(file, folder.path()).empty());
+  CHECK(merged.splits().empty());
 }
 
 TEST_CASE("evaluators: only weights that are here are offered", "[unit][results]") {
-  const TempFolder folder;
-  const auto file = folder / "results.sqlite";
-  {
-    Store store(file);
-    // Two runs of another machine came with a merge; the evaluator of the same key here is another.
-    add_run(store, folder.path(), "dynamic", "b", "1");
-    add_run(store, folder.path(), "data_free", "b", "1");
-    add_run(store, folder.path(), "teacher", "a", "1");
-  }
-  const auto splits = evaluator_splits(file, folder.path());
+  // Two runs of another machine came with a merge; the evaluator of the same key here is another.
+  const Merged merged({{"dynamic", "b", "1"}, {"data_free", "b", "1"}, {"teacher", "a", "1"}});
+  const auto splits = merged.splits();
   REQUIRE(splits.size() == 1);
   CHECK(splits[0].protocol == "classifier-2-trained-" + sha256("a").substr(0, 8));
   CHECK(splits[0].without == std::vector<std::int64_t>{1, 2});
-  std::filesystem::remove_all(folder.path() / "artifacts");
-  const auto without = evaluator_splits(file, folder.path());
+  std::filesystem::remove_all(merged.folder.path() / "artifacts");
+  const auto without = merged.splits();
   REQUIRE(without.size() == 1);
   CHECK(without[0].protocol == "classifier-2-trained-" + sha256("b").substr(0, 8));
   CHECK(without[0].command.empty());
