@@ -14,6 +14,7 @@
 #include <fstream>
 #include <mutex>
 #include <set>
+#include <unordered_map>
 
 #include "nn/memory_limit.hpp"
 
@@ -49,7 +50,7 @@ thread_local Counting* counting = nullptr;
 
 class CountingAllocator final : public c10::Allocator {
  public:
-  explicit CountingAllocator(c10::Allocator* usual) : usual_(usual) {}
+  explicit CountingAllocator(c10::Allocator* usual) : usual_(usual) { usual_raw_ = usual->raw_deleter(); }
 
   c10::DataPtr allocate(std::size_t bytes) override {
     if (!counting || bytes < kLargeBytes) return usual_->allocate(bytes);
@@ -58,11 +59,19 @@ class CountingAllocator final : public c10::Allocator {
       counting->refused = counting->refusal(all);
       throw ConfigError(counting->refused);
     }
-    auto* block = new Block{usual_->allocate(bytes), bytes};
+    auto memory = usual_->allocate(bytes);
+    void* const data = memory.get();
+    {
+      const std::scoped_lock lock(mutex_);
+      auto& block = blocks()[data];
+      block.memory.release_context();  // given back behind our back: its address was used again
+      block = {std::move(memory), bytes};
+    }
     counting->bytes = all;
-    return {block->memory.get(), block, &release, c10::Device(c10::kCPU)};
+    // Data and context are one pointer: what LibTorch asks of memory that it gives back raw (oneDNN's).
+    return {data, data, &release, c10::Device(c10::kCPU)};
   }
-  c10::DeleterFnPtr raw_deleter() const override { return usual_->raw_deleter(); }
+  c10::DeleterFnPtr raw_deleter() const override { return &release; }
   void copy_data(void* to, const void* from, std::size_t bytes) const override {
     default_copy_data(to, from, bytes);
   }
@@ -70,13 +79,29 @@ class CountingAllocator final : public c10::Allocator {
  private:
   struct Block {
     c10::DataPtr memory;
-    std::size_t bytes;
+    std::size_t bytes = 0;
   };
-  static void release(void* block) {
-    const std::unique_ptr<Block> owned(static_cast<Block*>(block));
-    if (counting) counting->bytes -= static_cast<double>(owned->bytes);
+  static void release(void* data) {
+    Block block;
+    {
+      const std::scoped_lock lock(mutex_);
+      const auto found = blocks().find(data);
+      if (found != blocks().end()) {
+        block = std::move(found->second);
+        blocks().erase(found);
+      }
+    }
+    if (!block.memory) usual_raw_(data);  // a small one
+    else if (counting) counting->bytes -= static_cast<double>(block.bytes);
   }
 
+  static inline std::mutex mutex_;
+  // Large ones that are alive; never destroyed, since a tensor may outlive what is.
+  static std::unordered_map<void*, Block>& blocks() {
+    static auto* alive = new std::unordered_map<void*, Block>;
+    return *alive;
+  }
+  static inline c10::DeleterFnPtr usual_raw_ = nullptr;
   c10::Allocator* usual_;
 };
 
