@@ -54,6 +54,15 @@ bool is_path(const std::string& kind, const Param& param) {
          std::holds_alternative<std::string>(param.fallback) && param.choices.empty();
 }
 
+// A weight file's parameter may hold a bare name instead, which its plugin knows ("fashion-mnist-16",
+// "train"): what has no folder in it and is no file.
+bool is_name(const Param& param, const std::string& text, const std::filesystem::path& folder) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  return param.name == "weights" && text.find('/') == std::string::npos && !text.starts_with('~') &&
+         !fs::is_regular_file(folder / text, error) && !fs::is_regular_file(text, error);
+}
+
 // Where a path leads: one of the file is relative to the file's folder, one of an override to the working
 // folder. A file whose path only fits the working folder keeps working, and the log says so.
 std::string resolved_path(const std::string& text, const Entry& entry,
@@ -227,8 +236,9 @@ class Reader {
     auto values = read.values();
     for (const Param& param : table) {
       const Entry* entry = section.find(param.name);
-      if (entry && is_path(kind, param))
-        values[param.name] = resolved_path(read.text(param.name), *entry, folder_);
+      if (!entry || !is_path(kind, param)) continue;
+      const std::string& text = read.text(param.name);
+      if (!is_name(param, text, folder_)) values[param.name] = resolved_path(text, *entry, folder_);
     }
     return Params(table, values);
   }

@@ -306,6 +306,16 @@ TEST_CASE("experiment: a plugin's paths are relative to the file, an override's 
   CHECK(path(load(text, {"teacher.path=~/y"})) == fs::path(home) / "y");
   CHECK(path(load(text, {"teacher.path=~other/y"})) == fs::current_path() / "~other/y");
   CHECK(load(kSmall).teacher.params.text("path").empty());
+  // A network that its evaluator knows by name is no file, unless there is one.
+  const auto weights = [](const Experiment& e) { return e.evaluator.params.text("weights"); };
+  const std::string named = edited("[evaluator]\nplugin = \"fixture-metric\"",
+                                   "[evaluator]\nplugin = \"classifier\"\nweights = \"fashion-mnist-16\"");
+  CHECK(weights(load(named)) == "fashion-mnist-16");
+  CHECK(weights(load(named, {"evaluator.weights=train"})) == "train");
+  CHECK(fs::path(weights(load(named, {"evaluator.weights=w/train"}))).is_absolute());
+  std::ofstream(folder / "fashion-mnist-16") << "a weight file";
+  CHECK(weights(load(named)) == folder / "fashion-mnist-16");
+  fs::remove(folder / "fashion-mnist-16");
   // Keys do not know where a file lies.
   CHECK(run::describe(load(text).teacher) == run::describe(load(kSmall).teacher));
 }
