@@ -280,7 +280,9 @@ bool asks_for_isolation(Context& context, const std::vector<fs::path>& files,
                         const Options& options) {
   if (options.has("isolate")) return true;
   return std::any_of(files.begin(), files.end(), [&](const fs::path& file) {
-    const auto experiment = read_experiment(file, overrides_of(options), context);
+    // Sweeps are of values, and all configurations have the same rows.
+    const auto first = configurations(file, overrides_of(options), context).front();
+    const auto experiment = read_experiment(file, first, context);
     return std::any_of(experiment.rows.begin(), experiment.rows.end(),
                        [](const config::Row& row) { return row.isolate; });
   });
