@@ -77,6 +77,8 @@ int finished(int code) {
   std::cout.flush();
   std::fflush(stdout);
   if (std::cout && !std::ferror(stdout)) return code;
+  // Where an earlier write failed, its reason is gone. A closed stdout has it still.
+  if (errno == 0) [[maybe_unused]] const auto asked = ::write(STDOUT_FILENO, "", 0);
   const std::string reason = errno != 0 ? std::strerror(errno) : "the disk may be full";
   return complain("standard output: cannot be written: " + reason + "; what was printed is incomplete",
                   code != 0 ? code : static_cast<int>(ExitCode::run_failed));
