@@ -82,7 +82,7 @@ TEST_CASE("plugin checks: a student's faults are found", "[robustness][plugin]")
                 {"memory", "evaluation mode", "from call to call"},
                 {"dropout", "training mode", "dkdm/nn.hpp"},
                 {"batch statistics", "batch neighbours", "no batch normalisation"},
-                {"random", "random numbers", "dkdm::Random"},
+                {"random", "random numbers", "dkdm::nn::RandomLayer"},
                 {"unregistered", "save and load", "register everything"}});
 }
 

@@ -277,7 +277,7 @@ TEST_CASE("diffusers: a number that makes no sense is refused by key, value and 
   Folder folder;
   folder.config[std::get<0>(key)] = std::get<1>(key);
   const Failure failed = folder.load();
-  CHECK_THAT(failed.text, Contains("config.json: " + std::get<2>(key)));
+  CHECK_THAT(failed.text, Contains("config.json: " + std::get<0>(key) + " is ") && Contains(std::get<2>(key)));
   CHECK(failed.code == ExitCode::missing);
 
   Folder process;

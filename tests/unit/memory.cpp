@@ -6,6 +6,7 @@
 
 #include "dkdm/memory.hpp"
 #include "fixtures/students.hpp"
+#include "run/cost.hpp"
 #include "run/environment.hpp"
 #include "run/model_folder.hpp"
 
@@ -67,6 +68,12 @@ TEST_CASE("memory: what does not fit is refused by its size, with the copies tha
                         {{3, 32}, {}}, 0),
                     Contains("adm-unet") && Contains("does not fit"));
   CHECK(run::peak_resident_bytes() - before < machine_memory() / 50);
+}
+
+TEST_CASE("memory: a forward is timed under the limit, raw memory of its kernels included", "[unit][nn]") {
+  const auto name = GENERATE(as<std::string>{}, "adm-unet", "dit", "unet-lite");
+  run::CostModel cost(fixtures::registry());
+  CHECK(cost.forward_s(choice(name, {}), {{1, 16}, {}}) > 0);
 }
 
 TEST_CASE("memory: what a constructor refuses is its own message", "[unit][nn]") {

@@ -27,14 +27,12 @@ class DKDM_API Evaluator {
  public:
   virtual ~Evaluator();
 
-  // Fewer samples than this say little (twice the largest feature dimension): the host warns, and
-  // refuses them in an experiment of scale "paper". Known from the parameters alone, so that this
-  // shows before anything is trained.
+  // Fewer samples than this are too biased to compare (twice the largest feature dimension): the host
+  // warns, and refuses them at scale "paper". Known from the parameters, before anything is trained.
   virtual std::int64_t least_samples() const = 0;
 
-  // What decides, besides the plugin's name and version, what `prepare` makes of a reference: the
-  // parameters that enter it, the hash of a weight file. Input of content keys; "" = all parameters.
-  // Throws DataError where a file is missing, saying how to get it: this too before anything is trained.
+  // What decides, besides name and version, what `prepare` makes of a reference: parameters, a weight
+  // file's hash. Input of content keys; "" = all parameters. DataError where a file is missing says how to get it.
   virtual std::string identity() const { return ""; }
 
   // Makes weights and reference statistics for `reference` in `dir`, once (cached by the host).
@@ -60,26 +58,21 @@ class DKDM_API Evaluator {
   virtual std::string protocol() const = 0;
   virtual std::string reference_fingerprint() const = 0;
   virtual std::int64_t reference_count() const = 0;  // images behind the reference, 0 = unknown
-  // The reference's mu, sigma, … as `prepare_from_statistics` takes them. Throws ConfigError unless
-  // overridden.
+  // mu, sigma, … as `prepare_from_statistics` takes them. Throws ConfigError unless overridden.
   virtual io::TensorMap reference_statistics() const;
 
-  // uint8 [n,C,S,S] in sample order, any batch sizes: no value depends on them. Throws DataError for
-  // images that are none or not of the reference's shape.
+  // uint8 [n,C,S,S] in sample order, in batches of any size. DataError for another type or shape.
   virtual void add(const at::Tensor& images) = 0;
   // The metrics of what was added; forgets it. Throws DataError when that is too little for any value.
   virtual std::vector<Metric> finish() = 0;
 
-  // What was added since `open` or `finish`, all of it computed. Tensors of its own: later calls leave
-  // it as it is.
+  // What was added since `open` or `finish`, computed, in tensors that later calls leave as they are.
   virtual io::TensorMap state() = 0;
-  // Takes in the samples of another evaluator's state, the next shard's or an earlier one's: the value
-  // is that of the whole set to rounding (1e-12 relative, and the feature network's own dependence on
-  // how images are batched). What is added afterwards follows the last of them. Throws DataError when
-  // `state` is no state of this protocol.
+  // Takes in the samples of another evaluator's state, another shard's: the value is that of the whole set
+  // to rounding (1e-12 relative, and what the feature network makes of other batches). What is added
+  // afterwards follows the last of them. Throws DataError for a state of another protocol.
   virtual void merge(const io::TensorMap& state) = 0;
-  // Forgets what was added. The next image is number `first` of the sample set, of which this
-  // evaluator sees a shard.
+  // Forgets what was added. The next image is number `first` of the sample set (a shard begins there).
   virtual void reset(std::int64_t first = 0) = 0;
   // Forgets what was added, and goes on from `state` as its evaluator would have, to the bit.
   void restore(const io::TensorMap& state);
