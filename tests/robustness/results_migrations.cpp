@@ -65,7 +65,8 @@ TEST_CASE("migration: a database of an earlier version becomes what a new one is
       "SELECT host || cpu_features || memory_bytes FROM environments",
       "SELECT p.name || u.attempt FROM plugins p JOIN attempt_plugins u ON u.plugin = p.id"};
   if (version != "1") {
-    facts.emplace_back("SELECT run || key || value FROM settings");
+    // A rate of 1e-05 is spelled as TOML has it from then on: see below.
+    facts.emplace_back("SELECT run || key || value FROM settings WHERE key <> 'train.lr'");
     facts.emplace_back("SELECT stage_key || part || value FROM determinants");
     facts.emplace_back("SELECT uid FROM runs");
     facts.emplace_back("SELECT metric FROM latest_values");
