@@ -156,7 +156,7 @@ TEST_CASE("writers: a missing folder and a folder in the way are named", "[robus
              Contains("no/x: cannot create: No such file or directory"));
   std::filesystem::create_directory(scratch.path / "dir");
   CHECK_THAT(store_error([&] { io::write_text(scratch.path / "dir", ""); }),
-             Contains("dir: cannot put in place: Is a directory"));
+             Contains("dir: cannot write: Is a directory"));
   CHECK(files_in(scratch.path) == 1);
 }
 
