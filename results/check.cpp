@@ -146,8 +146,6 @@ void inspect_unrecorded(SQLite::Database& db, const fs::path& root, Inspection& 
   for (const auto& artifact : list_artifacts(root)) {
     if (artifact.set_aside()) continue;
     ++count;
-    // A prepared reference may be of `dkdm eval` or `dkdm ref`, which need no database.
-    if (artifact.kind == "evaluator") continue;
     known.reset();
     known.bind(1, artifact.path);
     if (known.executeStep() || !damage_of(root, artifact, false).empty()) continue;

@@ -184,7 +184,7 @@ TEST_CASE("ref: what cannot be inspected or made is said", "[robustness][eval]")
     CHECK_THAT(said.err, Contains(what));
   };
   refuses({"ref"}, "expected make or inspect", 2);
-  refuses({"ref", "mak"}, "not 'mak'", 2);
+  refuses({"ref", "mak"}, "no 'mak'; did you mean make?", 2);
   refuses({"ref", "make"}, "name a dataset", 2);
   refuses({"ref", "make", bench.good.string(), "-o", "x.txt"}, "ending in .npz", 2);
   refuses({"ref", "inspect", "abcdef"}, "nor the key", 3);
