@@ -44,7 +44,12 @@ class Planner {
   Plan plan(const Selection& selection) {
     check_sample_counts();
     const auto seeds = selection.seeds.empty() ? experiment_.seeds : selection.seeds;
-    check_limits(experiment_, bench_, cost_, seeds.size());
+    auto chosen = experiment_;  // a row that was left out may be one that cannot be constructed
+    if (!selection.rows.empty())
+      std::erase_if(chosen.rows, [&](const config::Row& row) {
+        return std::find(selection.rows.begin(), selection.rows.end(), row.id) == selection.rows.end();
+      });
+    check_limits(chosen, bench_, cost_, seeds.size());
     std::int64_t number = 0;
     for (const auto& id : selection.rows)
       if (std::none_of(experiment_.rows.begin(), experiment_.rows.end(),
