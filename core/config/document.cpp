@@ -111,6 +111,7 @@ Entry read_value(const std::string& name, const std::string& text, const Source&
   Entry entry;
   entry.name = name;
   entry.key_where = entry.where = source.name;
+  entry.raw = text;
   entry.content = Value(text);
   return entry;
 }
