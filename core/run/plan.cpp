@@ -97,9 +97,9 @@ class Planner {
   }
 
   // A teacher from elsewhere that does not fit would show only when it is used, or, where its row is sampled
-  // and scored alone, not at all. Nothing is loaded where all is done.
+  // and scored alone, not at all. Nothing is loaded where all is done, or where a plan only gives keys.
   void check_teacher() const {
-    if (!external_teacher_ || missing_stages(plan_, store_).empty()) return;
+    if (!estimate_ || !external_teacher_ || missing_stages(plan_, store_).empty()) return;
     const auto model = bench_.registry.teacher(experiment_.teacher, bench_.host)->load();
     for (const std::string& misfit :
          {image_misfit(model, spec_),
@@ -111,7 +111,7 @@ class Planner {
 
   // Once a row, whatever its seeds.
   void warn_of_short_average(const config::Row& row) {
-    if (row.sample.text("weights") != "ema") return;
+    if (!estimate_ || row.sample.text("weights") != "ema") return;
     const auto warn = [&](const std::string& name, const config::Training& training) {
       const std::string warning = train::ema_warning(training.train);
       if (!warning.empty() && warned_.insert(name).second) bench_.host.log(name, warning);
