@@ -85,7 +85,13 @@ void put_tensor(PickleWriter& out, const at::Tensor& tensor, const ItemInfo& ite
   out.code(kTuple).code(kReduce);
 }
 
-at::Tensor plain(const at::Tensor& tensor) { return tensor.detach().to(at::kCPU).contiguous(); }
+// The bytes of a tensor in logical order. LibTorch has no kernel that copies 4-bit floats; their bytes it
+// copies.
+at::Tensor plain(const at::Tensor& tensor) {
+  const at::Tensor data = tensor.detach();
+  const bool packed = data.scalar_type() == at::kFloat4_e2m1fn_x2;
+  return (packed ? data.view(at::kByte) : data).to(at::kCPU).contiguous();
+}
 
 std::string_view bytes_of(const at::Tensor& tensor) {
   return {static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes()};

@@ -160,6 +160,9 @@ TEST_CASE("diffusers: unet_ema/ goes before unet/, and the variant non_ema is ra
       std::filesystem::copy(saved.file(file), pipeline / name / file);
   }
   // Its scheduler is the pipeline's, a folder above; EMAModel writes keys of its own.
+  std::filesystem::create_directories(saved.scratch.path / "scheduler");
+  std::filesystem::rename(saved.file("scheduler_config.json"),
+                          saved.scratch.path / "scheduler/scheduler_config.json");
   Json config = saved.golden.at("config");
   config["decay"] = 0.9999;
   io::write_text(pipeline / "unet_ema/config.json", config.dump());
