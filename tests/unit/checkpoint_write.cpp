@@ -40,6 +40,12 @@ io::NamedTensors tensors_of(const fs::path& file, const std::string& state = "")
   return io::select_state(io::read_checkpoint(file), state, file).tensors;
 }
 
+// [2,3]. Nothing converts to the 4-bit floats: two of them are a byte as it is.
+at::Tensor one_to_six(at::ScalarType type) {
+  const at::Tensor values = at::arange(1, 7).view({2, 3});
+  return type == at::kFloat4_e2m1fn_x2 ? values.to(at::kByte).view(type) : values.to(at::kFloat).to(type);
+}
+
 }  // namespace
 
 TEST_CASE("write_torch: every type, strides, an empty tensor and a scalar come back in order",
@@ -48,11 +54,7 @@ TEST_CASE("write_torch: every type, strides, an empty tensor and a scalar come b
   const auto file = scratch.path / "w.pt";
   io::NamedTensors tensors;
   for (const at::ScalarType type : io::kScalarTypes) {
-    // Nothing converts to the 4-bit floats: two of them are a byte as it is.
-    const at::Tensor values = type == at::kFloat4_e2m1fn_x2
-                                  ? at::arange(1, 7).view({2, 3}).to(at::kByte).view(type)
-                                  : at::arange(1, 7).view({2, 3}).to(at::kFloat).to(type);
-    tensors.emplace_back("z." + std::string(c10::toString(type)), values);
+    tensors.emplace_back("z." + std::string(c10::toString(type)), one_to_six(type));
   }
   const at::Tensor image = at::arange(120, at::kFloat).view({2, 3, 4, 5});
   tensors.emplace_back("last", image.contiguous(at::MemoryFormat::ChannelsLast));
@@ -131,8 +133,7 @@ TEST_CASE("safetensors: every type that the format names comes back", "[unit][ch
   io::NamedTensors tensors;
   for (const auto& item : io::kItems) {
     if (item.safetensors.empty()) continue;
-    tensors.emplace_back(item.safetensors,
-                         at::arange(1, 7).view({2, 3}).to(at::kFloat).to(io::scalar_type(item.type)));
+    tensors.emplace_back(item.safetensors, one_to_six(io::scalar_type(item.type)));
   }
   REQUIRE(tensors.size() == 16);
   io::write_safetensors(file, tensors);
