@@ -135,7 +135,7 @@ TEST_CASE("safetensors: every type that the format names comes back", "[unit][ch
     if (item.safetensors.empty()) continue;
     tensors.emplace_back(item.safetensors, one_to_six(io::scalar_type(item.type)));
   }
-  REQUIRE(tensors.size() == 16);
+  REQUIRE(tensors.size() == 20);  // of safetensors 0.7; the rest of its list no tensor can hold
   io::write_safetensors(file, tensors);
   for (const auto& [name, tensor] : tensors_of(file)) {
     const auto written = std::find_if(tensors.begin(), tensors.end(),
