@@ -143,10 +143,17 @@ TEST_CASE("plugins new: every kind builds against the package, passes its check 
       INFO(row.dump());
       CHECK(row.at("status") == "done");
       CHECK(row.at("metrics") >= 1);
-      // A recorded run knows which files its plugins were.
-      if (row.at("row") == "dynamic" && kind == "student")
-        done("export DKDM_HOME=" + (kRoot / "home").string() + "\n" + dkdm() + " sample " +
-             row.at("run").dump() + " -n 2 --respacing 2 -o two.png");
+      // A recorded run says which files its plugins were; they are opened where a person names them.
+      if (row.at("row") == "dynamic" && kind == "student") {
+        const std::string home = "export DKDM_HOME=" + (kRoot / "home").string() + "\n";
+        const std::string sample =
+            dkdm() + " sample " + row.at("run").dump() + " -n 2 --respacing 2 -o two.png";
+        const Output refused = shell(home + sample);
+        CHECK(refused.exit_code == 2);
+        CHECK_THAT(refused.err, Contains("DKDM_PLUGIN_PATH="));
+        const auto module = kRoot / "kinds" / name / "build" / (name + ".so");
+        done(home + "export DKDM_PLUGIN_PATH=" + module.string() + "\n" + sample);
+      }
     }
   }
 }
