@@ -413,8 +413,9 @@ TEST_CASE("experiment: too few samples at paper scale are refused before anythin
   const Output output = program.run(
       {"run", file, "--set", "sample.count=100", "--set", "experiment.scale=paper",
        "--set", "experiment.samples=100"});
+  INFO(output.err);
   CHECK(output.exit_code == 2);
-  CHECK(output.err.find("needs at least 224 samples") != std::string::npos);
+  CHECK(output.err.find("needs at least 128 samples") != std::string::npos);
   CHECK_FALSE(fs::exists(program.home() / "artifacts" / "train"));
 }
 
@@ -427,6 +428,7 @@ TEST_CASE("experiment: a failing row is recorded and the others are made", "[e2e
                                      "--set", "row.data_free.train.lr=1000",
                                      "--set", "row.data_free.train.weight_decay=1000",
                                      "--set", "row.data_free.train.checkpoint_every=100"});
+  INFO(output.err);
   CHECK(output.exit_code == 1);
   CHECK(output.err.find("not finite at step") != std::string::npos);
   CHECK(output.err.find("no checkpoint was made yet") != std::string::npos);
