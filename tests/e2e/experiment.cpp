@@ -321,7 +321,7 @@ TEST_CASE("experiment: a killed evaluation continues to the same values", "[e2e]
   const Program whole, killed;
   const auto command = [](const fs::path& file) {
     return std::vector<std::string>{"run", file, "--rows", "teacher", "--set", "teacher.train.steps=3",
-                                    "--set", "sample.count=4000", "--set", "sample.respacing=2"};
+                                    "--set", "sample.count=20000", "--set", "sample.respacing=2"};
   };
   const Output uninterrupted = whole.run(command(whole.write("tiny.toml", teacher_network())));
   INFO(uninterrupted.err);
