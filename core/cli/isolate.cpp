@@ -141,7 +141,8 @@ class Supervisor {
       record_crash(heard, message);
       rest.assign(std::find(batch.rows.begin(), batch.rows.end(), heard.row) + 1, batch.rows.end());
     } else if (batch.rows.size() == 1) {
-      record_unplanned(configuration.experiment, batch.rows[0], batch.seed, message);
+      if (const int code = record_unplanned(configuration.experiment, batch.rows[0], batch.seed, message))
+        return code;
     } else {
       rest = batch.rows;
     }
@@ -231,8 +232,8 @@ class Supervisor {
   }
 
   // A run that died while it was planned (a network's constructor, as a rule) has no content key: its
-  // configuration stands for it.
-  void record_unplanned(const config::Experiment& experiment, const std::string& id,
+  // configuration stands for it. Returns the exit code of recording it.
+  int record_unplanned(const config::Experiment& experiment, const std::string& id,
                         std::int64_t seed, const std::string& message) {
     const auto row = std::find_if(experiment.rows.begin(), experiment.rows.end(),
                                   [&](const config::Row& other) { return other.id == id; });
@@ -254,11 +255,17 @@ class Supervisor {
     record.dataset = experiment.dataset.name;
     record.evaluator = experiment.evaluator.name;
     record.config = experiment.resolved;
-    results::Store store(context_.database());
-    store.add_to_request(request_, {record});
-    const auto run = store.begin_run(record, run::current_environment(), {});
-    store.end_run(run, "failed", "plan", message);
-    say_failed(id, seed, "plan", message);
+    // In a child too: looking at the environment starts threads, which no later fork would have.
+    const auto record_it = [&](const Say&) {
+      results::Store store(context_.database());
+      store.add_to_request(request_, {record});
+      const auto run = store.begin_run(record, run::current_environment(), {});
+      store.end_run(run, "failed", "plan", message);
+      return 0;
+    };
+    const int code = child(record_it, [](const std::string&) {}).exit_code;
+    if (code == 0) say_failed(id, seed, "plan", message);
+    return code;
   }
 
   Context& context_;

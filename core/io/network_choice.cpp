@@ -206,7 +206,7 @@ std::optional<NamedTensors> named_by(const NamelessAverage& average, const Candi
     for (const auto& [name, tensor] : names) {
       const auto found = std::find_if(
           average.tensors.begin(), average.tensors.end(),
-          [&](const auto& entry) { return entry.first == below + without_dots(name); });
+          [&, &name = name](const auto& entry) { return entry.first == below + without_dots(name); });
       if (found == average.tensors.end() || !fits(tensor, found->second)) break;
       named.emplace_back(name, found->second);
     }

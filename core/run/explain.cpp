@@ -36,7 +36,7 @@ std::vector<std::string> differences(const KeyParts& now, const KeyParts& before
   std::vector<std::string> result;
   for (const auto& [name, value] : now) {
     const auto old = std::find_if(before.begin(), before.end(),
-                                  [&](const auto& part) { return part.first == name; });
+                                  [&, &name = name](const auto& part) { return part.first == name; });
     if (old == before.end()) result.push_back(name);
     else if (old->second != value) {
       const bool readable = value.size() < 400 && value.find('=') != std::string::npos;

@@ -117,7 +117,7 @@ std::vector<std::pair<std::string, std::vector<at::Tensor>>> Optimizer::slots() 
 std::map<std::string, at::Tensor> Optimizer::state() const {
   std::map<std::string, at::Tensor> state;
   for (const auto& [prefix, tensors] : slots()) {
-    const auto index = [&](std::size_t i) {
+    const auto index = [&, &prefix = prefix](std::size_t i) {
       return prefix == "param/" ? i : prefix == "ema/" ? averaged_[i] : trained_[i];
     };
     for (std::size_t i = 0; i < tensors.size(); ++i) state[prefix + names_[index(i)]] = tensors[i];
