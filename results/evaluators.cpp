@@ -130,7 +130,7 @@ std::vector<EvaluatorSplit> evaluator_splits(const fs::path& file, const fs::pat
       if (found.runs.size() < 2) continue;
       std::vector<std::string> by_use;
       for (const auto& [protocol, runs] : found.runs) by_use.push_back(protocol);
-      const auto use = [&](const std::string& protocol) {
+      const auto use = [&, &found = found](const std::string& protocol) {
         const auto& runs = found.runs.at(protocol);
         return std::pair(runs.size(), runs.back());
       };

@@ -87,7 +87,7 @@ Chart by_rho(const ReportTable& table, const std::string& metric, MethodColours&
                    [](const auto& a, const auto& b) { return *a.first->rho < *b.first->rho; });
   for (const auto& [line, colour] : lines) {
     // Two rows of one rho differ in something else, which their labels say.
-    const bool alone = std::count_if(lines.begin(), lines.end(), [&](const auto& other) {
+    const bool alone = std::count_if(lines.begin(), lines.end(), [&, &line = line](const auto& other) {
                          return other.first->rho == line->rho;
                        }) == 1;
     const auto label = "ρ = " + shortest(*line->rho) + (alone ? "" : " (" + line->label + ")");

@@ -203,7 +203,7 @@ class Chooser {
       }
       if (variants.empty()) continue;
       const bool listed = std::any_of(cells.begin(), cells.end(),
-                                      [&](const auto& cell) { return cell.row == row; });
+                                      [&, &row = row](const auto& cell) { return cell.row == row; });
       if (listed) {
         replace(cells, row, variants);
       } else {
@@ -236,7 +236,7 @@ class Chooser {
     for (const auto& [key, value] : choice_.settings) unknown.insert(key);
     for (const auto& [row, runs] : by_row_) {
       const auto asked = std::find_if(cells.begin(), cells.end(),
-                                      [&](const auto& cell) { return cell.row == row; });
+                                      [&, &row = row](const auto& cell) { return cell.row == row; });
       if (choice_.settings.empty() || asked == cells.end()) continue;
       const auto ours = settings_of_cell(*asked);
       Texts wanted;

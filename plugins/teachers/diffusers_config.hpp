@@ -83,7 +83,7 @@ class Keys {
   std::int64_t whole(const std::string& key, std::int64_t fallback, std::int64_t low,
                      std::int64_t high) {
     known_.insert(key);
-    return is_null(key) ? fallback : whole(key, json_.at(key), low, high);
+    return is_null(key) ? fallback : checked_whole(key, json_.at(key), low, high);
   }
   double number(const std::string& key, double fallback, double low, double high) {
     known_.insert(key);
@@ -101,7 +101,7 @@ class Keys {
     if (!value.is_array() || value.size() > most)
       refuse(key, value, "a list of at most " + std::to_string(most) + " integers");
     std::vector<std::int64_t> list;
-    for (const Json& each : value) list.push_back(whole(key, each, low, high));
+    for (const Json& each : value) list.push_back(checked_whole(key, each, low, high));
     return list;
   }
 
@@ -148,8 +148,8 @@ class Keys {
     throw DataError(file_, key + " is " + shortened(value) + ", expected " + expected);
   }
 
-  std::int64_t whole(const std::string& key, const Json& value, std::int64_t low,
-                     std::int64_t high) const {
+  std::int64_t checked_whole(const std::string& key, const Json& value, std::int64_t low,
+                             std::int64_t high) const {
     // JSON writes 2^63 as an unsigned number and 1e300 as a real one: neither is read as an integer.
     const bool fits = value.is_number_integer() && (!value.is_number_unsigned() ||
                                                     value.get<std::uint64_t>() <= std::uint64_t(high));

@@ -1,5 +1,6 @@
 // Arrays, images, labels and reference statistics of an npz. Form 0 is the archive itself; form 1 is
 // one npy in a sound archive, since no mutation keeps a checksum right.
+#include <ATen/ops/full.h>
 #include <zlib.h>
 
 #include "dkdm/io.hpp"
@@ -64,7 +65,7 @@ DKDM_FUZZ_TARGET(npz) {
     const dkdm::run::NpzImages images(file);
     const auto last = images.size() - 1;
     dkdm::fuzz::require(last >= 0, "a set of no images");
-    const auto image = images.images(at::tensor({last}, at::kLong));
+    const auto image = images.images(at::full({1}, last, at::kLong));
     dkdm::fuzz::require(image.size(0) == 1 && image.size(1) == images.spec().channels, "another shape");
   });
 }
