@@ -65,9 +65,9 @@ Sections sections_of(const std::string& text) {
 std::string experiment(const std::string& kind) {
   Sections sections = sections_of(template_text("experiment.toml"));
   for (const auto& [header, text] : sections_of(template_text(kind + ".toml"))) {
-    const auto found = std::find_if(sections.begin(), sections.end(),
-                                    [&](const auto& section) { return section.first == header; });
     if (header.empty()) continue;
+    const auto is_same = [&, &header = header](const auto& section) { return section.first == header; };
+    const auto found = std::find_if(sections.begin(), sections.end(), is_same);
     if (header == "[[row]]\n" || found == sections.end()) sections.emplace_back(header, "\n" + text);
     else if (text == header) sections.erase(found);
     else found->second = text + (text.ends_with("\n\n") ? "" : "\n");
