@@ -4,13 +4,13 @@
 #include <map>
 #include <set>
 
+#include "dkdm/optimizer.hpp"
 #include "dkdm/weights_kind.hpp"
 #include "run/determinants.hpp"
 #include "run/evaluation.hpp"
 #include "run/limits.hpp"
 #include "run/reference.hpp"
 #include "run/runner.hpp"
-#include "train/optimizer.hpp"
 #include "train/teacher_fit.hpp"
 
 namespace dkdm::run {

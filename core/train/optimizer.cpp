@@ -1,4 +1,4 @@
-#include "train/optimizer.hpp"
+#include "dkdm/optimizer.hpp"
 
 #include <cmath>
 #include <cstdio>

@@ -8,10 +8,10 @@
 #include "dkdm/features.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/nn.hpp"
+#include "dkdm/optimizer.hpp"
 #include "error_text.hpp"
 #include "io/work_file.hpp"
 #include "plugin/call.hpp"
-#include "train/optimizer.hpp"
 
 namespace dkdm::train {
 namespace {

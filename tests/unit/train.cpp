@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "config/experiment.hpp"
-#include "train/optimizer.hpp"
+#include "dkdm/optimizer.hpp"
 #include "train/state_dict.hpp"
 #include "train/trainer.hpp"
 
