@@ -66,5 +66,32 @@ printf '#!/bin/sh\nexit 1\n' >"$work/none/apt-get"
 chmod +x "$work"/none/*
 expect 8 'without chromium: the tests that need them are skipped' env PATH="$work/none:$PATH" ./dkdm test e2e
 expect 0 '100% tests passed' env PATH="$work/none:$PATH" ./dkdm test unit
+
+# Presets: another build in a folder of its own, configured and tested as CMakePresets.json says.
+cp "$1/CMakePresets.json" .
+cat >>CMakeLists.txt <<'CMAKE'
+set(DKDM_SANITIZE "" CACHE STRING "")
+if(DKDM_SANITIZE)
+  add_test(NAME sanitized COMMAND sh -c "echo ${DKDM_SANITIZE} $ASAN_OPTIONS; exit 1")
+  set_tests_properties(sanitized PROPERTIES LABELS robustness)
+endif()
+CMAKE
+expect 8 '^address,undefined detect_leaks=0:detect_container_overflow=0$' ./dkdm test --preset asan-ubsan
+expect 0 '100% tests passed, 0 tests failed out of 1' ./dkdm test --preset asan-ubsan unit
+expect 8 '1 tests failed out of 2' ./dkdm test --preset asan-ubsan  # unit and robustness
+expect 8 '2 tests failed out of 2' ./dkdm test --preset asan-ubsan robustness e2e
+grep -q '^CMAKE_BUILD_TYPE:[A-Z]*=Release$' build-asan-ubsan/CMakeCache.txt
+grep -q '^DKDM_SANITIZE:[A-Z]*=$' build/CMakeCache.txt || expect 0 '100% tests passed' ./dkdm test unit
+expect 0 '100% tests passed' ./dkdm test --preset debug unit
+grep -q '^CMAKE_BUILD_TYPE:[A-Z]*=Debug$' build-debug/CMakeCache.txt
+expect 0 '100% tests passed' ./dkdm test --preset release unit  # the launcher's own folder
+[[ ! -e build-release ]]
+expect 2 "no preset 'asan'; there are: release debug asan-ubsan tsan coverage fuzz" ./dkdm test --preset asan
+expect 2 "no preset ''; there are: release" ./dkdm test --preset
+expect 2 "no group 'units'" ./dkdm test --preset tsan units
+# The launcher knows those that there are.
+listed=$(cmake --list-presets | sed -n 's/^  "\([a-z-]*\)".*/\1/p' | paste -sd' ')
+expect 2 "there are: $listed\$" ./dkdm test --preset none
+
 LIBTORCH_ROOT=$work/nowhere expect 3 'no such folder' ./dkdm
 echo "launcher: all as expected"
