@@ -8,12 +8,12 @@
 #include <cstdio>
 #include <limits>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "core/io/atomic_file.hpp"
 #include "core/io/input_file.hpp"
 #include "dkdm/documents.hpp"
 #include "dkdm/error.hpp"
+#include "dkdm/json.hpp"
 
 namespace dkdm::results {
 namespace {
@@ -57,19 +57,20 @@ void read_manifest(const fs::path& file, ArtifactFolder& artifact) {
   try {
     // Ordered: the parts of a key stand in the order of its hash.
     const auto json = nlohmann::ordered_json::parse(io::read_document(file));
-    artifact.plugin = json.at("plugin");
-    artifact.sha256 = json.at("sha256");
-    artifact.bytes = json.at("bytes");
-    artifact.steps = json.at("steps");
-    artifact.teacher_evaluations = json.at("teacher_evaluations");
-    artifact.peak_bytes = json.at("peak_bytes");
-    artifact.elapsed_s = json.at("elapsed_s");
-    if (json.contains("flops") && !json.at("flops").is_null()) artifact.flops = json.at("flops");
+    io::read_field(json, "plugin", artifact.plugin);
+    io::read_field(json, "sha256", artifact.sha256);
+    io::read_field(json, "bytes", artifact.bytes);
+    io::read_field(json, "steps", artifact.steps);
+    io::read_field(json, "teacher_evaluations", artifact.teacher_evaluations);
+    io::read_field(json, "peak_bytes", artifact.peak_bytes);
+    io::read_field(json, "elapsed_s", artifact.elapsed_s);
+    io::read_field(json, "flops", artifact.flops);
     for (const auto& [part, value] : json.at("determined_by").items()) {
-      artifact.determined_by.emplace_back(part, value.get<std::string>());
+      artifact.determined_by.emplace_back(part, io::as<std::string>(value));
     }
     for (const auto& file : json.at("files")) {
-      artifact.files.push_back({file.at("name"), file.at("bytes"), file.at("sha256")});
+      artifact.files.push_back({io::as<std::string>(file.at("name")), io::as<std::int64_t>(file.at("bytes")),
+                                io::as<std::string>(file.at("sha256"))});
       if (!stays_below(artifact.files.back().name)) return;
     }
     artifact.whole = true;
@@ -214,16 +215,16 @@ std::vector<run::MetricRecord> read_metrics(const fs::path& root, const Artifact
   try {
     for (const auto& json : Json::parse(io::read_document(root / artifact.path / "metrics.json"))) {
       auto& metric = metrics.emplace_back();
-      metric.name = json.at("name");
+      io::read_field(json, "name", metric.name);
       const auto& value = json.at("value");
-      metric.value = value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
-      metric.higher_is_better = json.at("higher_is_better");
-      metric.unit = json.at("unit");
-      metric.protocol = json.at("protocol");
-      metric.reference = json.at("reference");
-      metric.sample_count = json.at("sample_count");
-      metric.step = json.at("step");
-      metric.weights = json.at("weights");
+      metric.value = value.is_null() ? std::numeric_limits<double>::quiet_NaN() : io::as<double>(value);
+      io::read_field(json, "higher_is_better", metric.higher_is_better);
+      io::read_field(json, "unit", metric.unit);
+      io::read_field(json, "protocol", metric.protocol);
+      io::read_field(json, "reference", metric.reference);
+      io::read_field(json, "sample_count", metric.sample_count);
+      io::read_field(json, "step", metric.step);
+      io::read_field(json, "weights", metric.weights);
     }
   } catch (const DataError&) {
   } catch (const Json::exception&) {

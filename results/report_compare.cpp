@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <tuple>
 
 #include "dkdm/documents.hpp"
 #include "dkdm/error.hpp"
+#include "dkdm/json.hpp"
 #include "results/import.hpp"
 #include "results/report_data.hpp"
 #include "results/scratch.hpp"
@@ -22,28 +22,28 @@ using Json = nlohmann::json;
 
 // Numbers that JSON cannot hold were written as null.
 double number_or_nan(const Json& value) {
-  return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+  return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : io::as<double>(value);
 }
 
 ReportTable table_from(const Json& json) {
   ReportTable table;
-  table.experiment = json.at("experiment");
-  table.protocol = json.at("protocol");
-  table.reference = json.at("reference");
-  table.weights = json.at("weights");
-  table.sample_count = json.at("sample_count");
+  io::read_field(json, "experiment", table.experiment);
+  io::read_field(json, "protocol", table.protocol);
+  io::read_field(json, "reference", table.reference);
+  io::read_field(json, "weights", table.weights);
+  io::read_field(json, "sample_count", table.sample_count);
   for (const auto& row : json.at("rows")) {
     auto& line = table.lines.emplace_back();
-    line.row = row.at("row");
+    io::read_field(row, "row", line.row);
     line.variant = row.value("variant", "");
     line.setting = row.value("setting", "");
-    line.status = row.at("status");
+    io::read_field(row, "status", line.status);
     for (const auto& [name, value] : row.at("metrics").items()) {
       auto& estimate = line.metrics[name];
       estimate.mean = number_or_nan(value.at("mean"));
-      if (!value.at("std").is_null()) estimate.std = value.at("std").get<double>();
-      estimate.count = value.at("seeds");
-      table.higher_is_better[name] = value.at("higher_is_better");
+      if (!value.at("std").is_null()) estimate.std = io::as<double>(value.at("std"));
+      io::read_field(value, "seeds", estimate.count);
+      io::read_field(value, "higher_is_better", table.higher_is_better[name]);
     }
   }
   return table;

@@ -8,11 +8,11 @@
 #include <cerrno>
 #include <cstring>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
+#include "dkdm/json.hpp"
 #include "io/work_file.hpp"
 #include "log/log.hpp"
 
@@ -90,19 +90,19 @@ Json to_json(const Manifest& manifest, const Json& files) {
 
 Manifest from_json(const Json& json) {
   Manifest manifest;
-  manifest.stage = json.at("stage");
-  manifest.key = json.at("key");
-  manifest.plugin = json.at("plugin");
+  io::read_field(json, "stage", manifest.stage);
+  io::read_field(json, "key", manifest.key);
+  io::read_field(json, "plugin", manifest.plugin);
   for (const auto& [name, value] : json.at("determined_by").items())
-    manifest.parts.emplace_back(name, value.get<std::string>());
-  manifest.elapsed_s = json.at("elapsed_s");
-  manifest.steps = json.at("steps");
-  manifest.teacher_evaluations = json.at("teacher_evaluations");
+    manifest.parts.emplace_back(name, io::as<std::string>(value));
+  io::read_field(json, "elapsed_s", manifest.elapsed_s);
+  io::read_field(json, "steps", manifest.steps);
+  io::read_field(json, "teacher_evaluations", manifest.teacher_evaluations);
   // Artifacts of before FLOPs were counted do not have it.
-  if (json.contains("flops") && !json.at("flops").is_null()) manifest.flops = json.at("flops");
-  manifest.peak_bytes = json.at("peak_bytes");
-  manifest.bytes = json.at("bytes");
-  manifest.sha256 = json.at("sha256");
+  io::read_field(json, "flops", manifest.flops);
+  io::read_field(json, "peak_bytes", manifest.peak_bytes);
+  io::read_field(json, "bytes", manifest.bytes);
+  io::read_field(json, "sha256", manifest.sha256);
   return manifest;
 }
 
@@ -116,12 +116,12 @@ std::string damage_of(const fs::path& folder, const std::string& stage, const st
     if (manifest.at("stage") != stage || manifest.at("key") != key)
       return std::string(kManifest) + " is of another artifact";
     for (const auto& file : manifest.at("files")) {
-      const auto name = file.at("name").get<std::string>();
+      const auto name = io::as<std::string>(file.at("name"));
       const auto bytes = fs::file_size(folder / name, error);
       if (error) return name + " is missing";
-      if (bytes != file.at("bytes").get<std::uintmax_t>())
+      if (bytes != io::as<std::uintmax_t>(file.at("bytes")))
         return name + " has " + std::to_string(bytes) + " bytes, its manifest says " +
-               std::to_string(file.at("bytes").get<std::uintmax_t>());
+               std::to_string(io::as<std::uintmax_t>(file.at("bytes")));
     }
     from_json(manifest);
   } catch (const Json::exception&) {
@@ -145,8 +145,8 @@ void seal(const fs::path& folder, Manifest& manifest) {
   std::string digest;
   manifest.bytes = 0;
   for (const auto& file : files) {
-    manifest.bytes += file.at("bytes").get<std::int64_t>();
-    digest += file.at("name").get<std::string>() + ' ' + file.at("sha256").get<std::string>() + '\n';
+    manifest.bytes += io::as<std::int64_t>(file.at("bytes"));
+    digest += io::as<std::string>(file.at("name")) + ' ' + io::as<std::string>(file.at("sha256")) + '\n';
   }
   manifest.sha256 = io::sha256(digest);
   io::write_text(folder / kManifest, to_json(manifest, files).dump(2) + "\n");
@@ -253,12 +253,12 @@ void check_contents(const fs::path& folder, const std::vector<std::string>& file
   try {
     const auto json = Json::parse(io::read_document(*artifact / kManifest));
     for (const auto& file : json.at("files")) {
-      const auto name = file.at("name").get<std::string>();
+      const auto name = io::as<std::string>(file.at("name"));
       if (!names.empty() && std::find(names.begin(), names.end(), name) == names.end()) continue;
       const auto path = *artifact / name;
       if (!fs::exists(path)) refuse(name, "is missing, though its manifest names it");
       if (known.contains(path)) continue;
-      if (io::sha256_file(path) != file.at("sha256").get<std::string>())
+      if (io::sha256_file(path) != io::as<std::string>(file.at("sha256")))
         refuse(name, "is damaged: its content is not the one that was published (SHA-256 differs "
                      "from the manifest's)");
       known.add(path);

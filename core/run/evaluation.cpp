@@ -5,11 +5,11 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
+#include "dkdm/json.hpp"
 #include "error_text.hpp"
 #include "io/work_file.hpp"
 #include "plugin/call.hpp"
@@ -52,17 +52,17 @@ std::vector<MetricRecord> metrics_of(const Json& json) {
   std::vector<MetricRecord> metrics;
   for (const auto& entry : json) {
     auto& metric = metrics.emplace_back();
-    metric.name = entry.at("name");
+    io::read_field(entry, "name", metric.name);
     // JSON has no word for what is not a number.
     metric.value = entry.at("value").is_null() ? std::numeric_limits<double>::quiet_NaN()
-                                               : entry.at("value").get<double>();
-    metric.higher_is_better = entry.at("higher_is_better");
-    metric.unit = entry.at("unit");
-    metric.protocol = entry.at("protocol");
-    metric.reference = entry.at("reference");
-    metric.sample_count = entry.at("sample_count");
-    metric.step = entry.at("step");
-    metric.weights = entry.at("weights");
+                                               : io::as<double>(entry.at("value"));
+    io::read_field(entry, "higher_is_better", metric.higher_is_better);
+    io::read_field(entry, "unit", metric.unit);
+    io::read_field(entry, "protocol", metric.protocol);
+    io::read_field(entry, "reference", metric.reference);
+    io::read_field(entry, "sample_count", metric.sample_count);
+    io::read_field(entry, "step", metric.step);
+    io::read_field(entry, "weights", metric.weights);
   }
   return metrics;
 }
@@ -226,10 +226,11 @@ std::optional<StepValues> read_step(const fs::path& file, Host& host) {
   if (!fs::exists(file)) return std::nullopt;
   try {
     auto json = Json::parse(io::read_document(file));
-    const auto checksum = json.at("checksum").get<std::string>();
+    const auto checksum = io::as<std::string>(json.at("checksum"));
     json.erase("checksum");
     if (io::sha256(json.dump()) == checksum)
-      return StepValues{json.at("metrics"), json.at("elapsed_s"), json.at("flops")};
+      return StepValues{json.at("metrics"), io::as<double>(json.at("elapsed_s")),
+                        io::as<double>(json.at("flops"))};
   } catch (const Json::exception&) {
     // Damaged as any other.
   } catch (const DataError&) {

@@ -1,6 +1,5 @@
 #include "run/model_folder.hpp"
 
-#include <nlohmann/json.hpp>
 
 #include <type_traits>
 
@@ -8,6 +7,7 @@
 #include "dkdm/checkpoint.hpp"
 #include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
+#include "dkdm/json.hpp"
 #include "error_text.hpp"
 #include "run/artifact_store.hpp"
 #include "run/limits.hpp"
@@ -22,30 +22,16 @@ Json to_json(const Value& value) {
   return std::visit([](const auto& held) { return Json(held); }, value);
 }
 
-// JSON does not tell 1 from 1.0 in a list that is empty, so the declared type decides; a number of
-// another type, or an integer that is none here (1e300, 2^63), throws.
-template <class T>
-T element(const Json& json) {
-  bool fits = true;
-  if constexpr (std::is_same_v<T, bool>) fits = json.is_boolean();
-  else if constexpr (std::is_same_v<T, std::int64_t>)
-    fits = json.is_number_integer() &&
-           (!json.is_number_unsigned() || json.get<std::uint64_t>() <= std::uint64_t{INT64_MAX});
-  else if constexpr (std::is_same_v<T, double>) fits = json.is_number();
-  else fits = json.is_string();
-  if (!fits) throw ConfigError("is " + json.dump());
-  return json.get<T>();
-}
-
+// JSON does not tell 1 from 1.0 in a list that is empty, so the declared type decides; a value of another
+// one throws Json::exception.
 template <class T>
 Value converted(const Json& json, const T&) {
-  return element<T>(json);
+  return io::as<T>(json);
 }
 template <class T>
 Value converted(const Json& json, const std::vector<T>&) {
-  if (!json.is_array()) throw ConfigError("is " + json.dump());
   std::vector<T> list;
-  for (const Json& each : json) list.push_back(element<T>(each));
+  for (const Json& each : json.get_ref<const Json::array_t&>()) list.push_back(io::as<T>(each));
   return list;
 }
 
@@ -55,9 +41,9 @@ Value value_of(const Json& json, const Param& param, const std::string& file,
   Value value;
   try {
     value = std::visit([&](const auto& held) { return converted(json, held); }, param.fallback);
-  } catch (const ConfigError& error) {
+  } catch (const Json::exception&) {
     const std::string range = range_text(param);
-    throw DataError(file, section + param.name + " " + error.what() + ", expected " +
+    throw DataError(file, section + param.name + " is " + json.dump() + ", expected " +
                               type_name(param.fallback) + (range.empty() ? "" : ", " + range));
   }
   try {
@@ -99,7 +85,7 @@ ModelDescription read_model_description(const std::filesystem::path& folder,
   try {
     const auto json = Json::parse(io::read_document(file));
     const auto& student = json.at("student");
-    const auto& info = registry.find("student", student.at("plugin"), file.string());
+    const auto& info = registry.find("student", io::as<std::string>(student.at("plugin")), file.string());
     std::map<std::string, Value> given;
     for (const auto& param : info.params)
       if (student.at("params").contains(param.name))

@@ -4,9 +4,9 @@
 #include <cstdio>
 #include <fstream>
 #include <iterator>
-#include <nlohmann/json.hpp>
 #include <optional>
 
+#include "dkdm/json.hpp"
 #include "run/process.hpp"
 
 namespace dkdm::run {
@@ -39,22 +39,22 @@ std::optional<ProgressRecord> read_one(const fs::path& file) {
   try {
     const Json json = Json::parse(text);
     ProgressRecord r;
-    r.host = json.at("host");
-    r.process = json.at("process");
-    r.pid = json.at("pid");
-    r.command = json.at("command");
-    r.label = json.at("label");
-    r.key = json.at("key");
-    r.stage = json.at("stage");
-    r.stages = json.at("stages");
-    r.unit = json.at("unit");
-    r.done = json.at("done");
-    r.total = json.at("total");
-    r.each_s = json.at("each_s");
-    r.stage_left_s = json.at("stage_left_s");
-    r.left_s = json.at("left_s");
-    r.stage_started = json.at("stage_started");
-    r.written = json.at("written");
+    io::read_field(json, "host", r.host);
+    io::read_field(json, "process", r.process);
+    io::read_field(json, "pid", r.pid);
+    io::read_field(json, "command", r.command);
+    io::read_field(json, "label", r.label);
+    io::read_field(json, "key", r.key);
+    io::read_field(json, "stage", r.stage);
+    io::read_field(json, "stages", r.stages);
+    io::read_field(json, "unit", r.unit);
+    io::read_field(json, "done", r.done);
+    io::read_field(json, "total", r.total);
+    io::read_field(json, "each_s", r.each_s);
+    io::read_field(json, "stage_left_s", r.stage_left_s);
+    io::read_field(json, "left_s", r.left_s);
+    io::read_field(json, "stage_started", r.stage_started);
+    io::read_field(json, "written", r.written);
     return r;
   } catch (const Json::exception&) {
     return std::nullopt;

@@ -2,11 +2,11 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
 #include "error_text.hpp"
+#include "dkdm/json.hpp"
 #include "dkdm/statistics_file.hpp"
 #include "run/reference.hpp"
 
@@ -66,11 +66,11 @@ Reference read_reference(const fs::path& file) {
   const Json json = provenance_of(file);
   if (json.is_null()) return reference;
   try {
-    statistics.protocol = json.at("protocol");
-    statistics.count = json.at("images");
+    io::read_field(json, "protocol", statistics.protocol);
+    io::read_field(json, "images", statistics.count);
     statistics.spec = {json.value("channels", std::int64_t{0}),
                        json.value("size", std::int64_t{0})};
-    reference.recipe = json.at("recipe");
+    io::read_field(json, "recipe", reference.recipe);
   } catch (const Json::exception& error) {
     throw DataError(file.string() + ": '" + kArray + "'", error_text(error));
   }

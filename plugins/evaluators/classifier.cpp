@@ -8,7 +8,6 @@
 //         numbers of a 4 x 4 map (ADM takes the first 7 channels of Mixed_6d's first branch)
 //   IS    of the class probabilities, splits of 5000 consecutive samples, a short last one
 //         counted fully, as ADM
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
 
@@ -16,6 +15,7 @@
 #include "classifier_weights.hpp"
 #include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
+#include "dkdm/json.hpp"
 #include "dkdm/plugin.hpp"
 #include "metrics/frechet.hpp"
 #include "metrics/inception_score.hpp"
@@ -117,10 +117,10 @@ class Classifier final : public Evaluator {
   void open(const fs::path& dir) override {
     try {
       const auto about = nlohmann::json::parse(io::read_document(dir / kAbout));
-      fingerprint_ = about.at("reference_fingerprint");
-      count_ = about.at("reference_images");
-      require_hash(dir / kWeights, about.at("weights_sha256"));
-      require_hash(dir / kReference, about.at("reference_sha256"));
+      io::read_field(about, "reference_fingerprint", fingerprint_);
+      io::read_field(about, "reference_images", count_);
+      require_hash(dir / kWeights, io::as<std::string>(about.at("weights_sha256")));
+      require_hash(dir / kReference, io::as<std::string>(about.at("reference_sha256")));
     } catch (const nlohmann::json::exception& e) {
       throw DataError((dir / kAbout).string(), e.what());
     }

@@ -8,13 +8,13 @@
 //   fid_inf            FID extrapolated to infinitely many samples (Chong & Forsyth 2020)
 #include <ATen/ATen.h>
 
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
 
 #include "ahead.hpp"
 #include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
+#include "dkdm/json.hpp"
 #include "dkdm/plugin.hpp"
 #include "inception_metrics.hpp"
 #include "inception_protocol.hpp"
@@ -121,9 +121,9 @@ class InceptionEvaluator final : public Evaluator {
       if (about.at("features") != features_id())
         throw DataError((dir / kAbout).string(), "of features " + about.at("features").dump() +
                                                      ", expected " + features_id());
-      fingerprint_ = about.at("fingerprint");
-      count_ = about.at("images");
-      size_ = about.at("size");
+      io::read_field(about, "fingerprint", fingerprint_);
+      io::read_field(about, "images", count_);
+      io::read_field(about, "size", size_);
     } catch (const nlohmann::json::exception& e) {
       throw DataError((dir / kAbout).string(), e.what());
     }

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "dkdm/documents.hpp"
 #include "dkdm/image.hpp"
 #include "dkdm/io.hpp"
+#include "dkdm/json.hpp"
 #include "dkdm/params.hpp"
 
 namespace dkdm::diffusers {
@@ -72,7 +72,7 @@ class Keys {
     known_.insert(key);
     if (is_null(key)) return fallback;
     try {
-      return json_.at(key).get<T>();
+      return io::as<T>(json_.at(key));
     } catch (const Json::exception&) {
       throw DataError(file_, key + " is " + json_.at(key).dump() + ", expected something like " +
                                  Json(fallback).dump());
@@ -103,6 +103,15 @@ class Keys {
     std::vector<std::int64_t> list;
     for (const Json& each : value) list.push_back(checked_whole(key, each, low, high));
     return list;
+  }
+
+  std::vector<std::string> texts(const std::string& key, const std::vector<std::string>& fallback) {
+    known_.insert(key);
+    if (is_null(key)) return fallback;
+    const Json& value = json_.at(key);
+    if (!value.is_array() || !std::all_of(value.begin(), value.end(), io::holds<std::string, Json>))
+      refuse(key, value, "a list of strings");
+    return value.get<std::vector<std::string>>();
   }
 
   // `key` must be absent or one of `allowed`.
@@ -150,10 +159,7 @@ class Keys {
 
   std::int64_t checked_whole(const std::string& key, const Json& value, std::int64_t low,
                              std::int64_t high) const {
-    // JSON writes 2^63 as an unsigned number and 1e300 as a real one: neither is read as an integer.
-    const bool fits = value.is_number_integer() && (!value.is_number_unsigned() ||
-                                                    value.get<std::uint64_t>() <= std::uint64_t(high));
-    if (!fits || value.get<std::int64_t>() < low || value.get<std::int64_t>() > high)
+    if (!io::holds<std::int64_t>(value) || value.get<std::int64_t>() < low || value.get<std::int64_t>() > high)
       refuse(key, value, "an integer of " + range(double(low), double(high)));
     return value.get<std::int64_t>();
   }
@@ -175,7 +181,7 @@ class Keys {
 inline std::vector<bool> with_attention(Keys& keys, const std::string& key, const std::string& plain,
                                         const std::vector<std::string>& fallback) {
   std::vector<bool> attention;
-  for (const std::string& type : keys.get(key, fallback)) {
+  for (const std::string& type : keys.texts(key, fallback)) {
     if (type != plain && type != "Attn" + plain) {
       throw DataError(keys.file(), key + " has \"" + type + "\", which is not supported; expected \"" +
                                        plain + "\" or \"Attn" + plain + "\"");

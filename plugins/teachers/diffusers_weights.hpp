@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <regex>
 #include <string>
@@ -14,6 +13,7 @@
 #include "dkdm/checkpoint.hpp"
 #include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
+#include "dkdm/json.hpp"
 
 namespace dkdm::diffusers {
 

@@ -112,7 +112,7 @@ TEST_CASE("full disk: every writer says so, keeps the old file and leaves no oth
     write_plain(file, "old");
     for (const std::int64_t room : {0, 1, 50}) {
       bytes_until_full = room;
-      const std::string message = store_error([&] { writer(file); });
+      const std::string message = store_error([&, &writer = writer] { writer(file); });
       bytes_until_full = -1;
       CAPTURE(name, room);
       CHECK(message == file.string() + ": cannot write: No space left on device");

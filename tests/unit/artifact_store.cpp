@@ -117,7 +117,8 @@ TEST_CASE("artifact store: without its manifest, or with an empty one, it is mad
   int calls = 0;
   make_one(store, calls);
   const auto manifest = store.path("train", "k1") / "manifest.json";
-  const auto damage = GENERATE(as<std::string>{}, "deleted", "emptied", "of another artifact", "a file is gone");
+  const auto damage = GENERATE(as<std::string>{}, "deleted", "emptied", "of another artifact", "a file is gone",
+                               "1e300 steps");
   INFO(damage);
   if (damage == "deleted") fs::remove(manifest);
   if (damage == "emptied") std::ofstream(manifest).flush();
@@ -126,6 +127,11 @@ TEST_CASE("artifact store: without its manifest, or with an empty one, it is mad
     auto text = io::read_text(manifest);
     text.replace(text.find("\"k1\""), 4, "\"k2\"");
     io::write_text(manifest, text);
+  }
+  if (damage == "1e300 steps") {
+    auto text = io::read_text(manifest);
+    const auto value = text.find("\"steps\": ") + 9;
+    io::write_text(manifest, text.replace(value, text.find(',', value) - value, "1e300"));
   }
   CHECK_FALSE(store.find("train", "k1"));
   make_one(store, calls);

@@ -139,7 +139,7 @@ TEST_CASE("safetensors: every type that the format names comes back", "[unit][ch
   io::write_safetensors(file, tensors);
   for (const auto& [name, tensor] : tensors_of(file)) {
     const auto written = std::find_if(tensors.begin(), tensors.end(),
-                                      [&](const auto& one) { return one.first == name; });
+                                      [&, &name = name](const auto& one) { return one.first == name; });
     CAPTURE(name);
     CHECK(tensor.scalar_type() == written->second.scalar_type());
     CHECK(bytes_of(tensor) == bytes_of(written->second));
