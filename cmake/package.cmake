@@ -41,3 +41,5 @@ install(FILES "${package_dir}/installed/dkdmConfig.cmake" "${package_dir}/dkdmCo
               cmake/FindLibTorch.cmake cmake/dkdm_add_plugin.cmake DESTINATION lib/cmake/dkdm)
 install(DIRECTORY experiments/ DESTINATION share/dkdm/experiments)
 install(FILES plugins/README.md DESTINATION share/doc/dkdm RENAME plugins.md)
+install(FILES CHANGELOG.md CITATION.cff LICENSE DESTINATION share/doc/dkdm)
+install(DIRECTORY docs/examples DESTINATION share/doc/dkdm)

@@ -30,13 +30,14 @@ Output done(const std::string& command) {
   return output;
 }
 
-// The example as a reader of the documentation builds it: a copy of its folder beside an installed package.
+// The example as a reader builds it: a copy of the installed folder, beside a package without a source tree.
 const fs::path& distill() {
   static const fs::path program = [] {
     fs::remove_all(kRoot);
     fs::create_directories(kRoot);
     done("cmake --install " DKDM_BUILD_DIR " --prefix " + (kRoot / "package").string());
-    done("cp -r " DKDM_SOURCE_DIR "/docs/examples " + (kRoot / "example").string() +
+    done("cp -r " + (kRoot / "package/share/doc/dkdm/examples").string() + " " +
+         (kRoot / "example").string() +
          "\ncommand -v ccache >/dev/null && export CMAKE_CXX_COMPILER_LAUNCHER=ccache\n"
          "cd " + (kRoot / "example").string() +
          "\ncmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH=" +
