@@ -1,7 +1,7 @@
 // Checkpoint files of other programs: PyTorch's .pt, .pth and .ckpt (zip and legacy) and safetensors.
 // Read without Python and without running anything that a file asks for. The file is mapped, not
 // read: a tensor is a view of the mapping, which lives as long as one of its tensors, and a write to
-// a tensor never reaches the file. Do not shorten a file while its tensors are in use.
+// a tensor never reaches the file. Do not shorten a file while its tensors are in use. Threads: any.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,4 +1,4 @@
-// Images by index.
+// Images by index. Threads: `images` may be called by a reader of its own, one call at a time.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// A student or teacher network.
+// A student or teacher network. Threads: one at a time calls a network, two networks may run at once.
 #pragma once
 
 #include <torch/nn/module.h>

@@ -1,7 +1,7 @@
 // The Gaussian diffusion process: schedules, respacing, posterior, model distribution, losses.
 // Reference: guided-diffusion's gaussian_diffusion.py and respace.py as the paper's code uses them
 // (Eq. 1-14). Steps count t = 0 … T-1; the paper's t is this t + 1. Tables are float64; a per-sample
-// coefficient is the table's entry cast to f32. Symbols: core/notation.md.
+// coefficient is the table's entry cast to f32. Symbols: core/notation.md. Threads: any.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,4 +1,4 @@
-// Named metrics of samples against a reference.
+// Named metrics of samples against a reference. Threads: the host calls an evaluator from one.
 //
 // An evaluator's life: prepare (once a reference, cached by the host) -> open -> add … add -> finish,
 // and add again for the next sample set. What has been added so far is its state, a few tensors: saved,

@@ -1,4 +1,4 @@
-// What the host offers to a plugin.
+// What the host offers to a plugin. Threads: that in which the host called the plugin.
 #pragma once
 
 #include <cstdint>

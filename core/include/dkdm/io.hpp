@@ -1,4 +1,4 @@
-// Files. Whatever is written appears whole or not at all (temporary name, fsync, rename).
+// Files. Whatever is written appears whole or not at all (temporary name, fsync, rename). Threads: any.
 #pragma once
 
 #include <ATen/core/Tensor.h>

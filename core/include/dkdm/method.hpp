@@ -1,5 +1,5 @@
-// A training method: baseline (needs data) or distillation (needs the teacher). It produces each
-// training batch with its targets; the loop, optimiser, EMA, checkpoints and logs are the host's.
+// A training method: baseline (needs data) or distillation (needs the teacher). It produces each training
+// batch with its targets; loop, optimiser, EMA, checkpoints and logs are the host's. Threads: called by one.
 #pragma once
 
 #include <filesystem>

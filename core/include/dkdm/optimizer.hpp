@@ -1,4 +1,4 @@
-// AdamW with an exponential moving average of the weights, over all parameters at once.
+// AdamW with an exponential moving average of the weights, over all parameters at once. Threads: one at a time.
 #pragma once
 
 #include <torch/nn/module.h>

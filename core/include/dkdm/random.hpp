@@ -1,6 +1,6 @@
 // Counter-based random numbers (Philox4x32-10; Salmon et al., SC 2011). A number is a pure function
 // of (seed, stream, step, sample, element), so what sample i of a run sees never depends on batch
-// size, thread count, rank or on what was drawn before; and there is no state to save.
+// size, thread count, rank or on what was drawn before; and there is no state to save. Threads: any.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,4 +1,4 @@
-// Drawing images from a network.
+// Drawing images from a network. Threads: one at a time for each network.
 #pragma once
 
 #include <cstdint>

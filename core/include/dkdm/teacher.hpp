@@ -1,4 +1,4 @@
-// A trained network that students learn from.
+// A trained network that students learn from. Threads: the host calls a teacher from one.
 #pragma once
 
 #include "dkdm/host.hpp"
