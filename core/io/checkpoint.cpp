@@ -5,7 +5,6 @@
 #include <zlib.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "dkdm/io.hpp"
 #include "io/tensor_file.hpp"
@@ -93,7 +92,8 @@ class Storages {
 
   at::Storage copied(const StoredBytes& part) const {
     const at::Tensor bytes = at::empty({static_cast<std::int64_t>(part.bytes)}, at::kByte);
-    std::memcpy(bytes.mutable_data_ptr(), file_->data() + part.offset, part.bytes);
+    // Not memcpy: a storage may be empty, and its pointer null.
+    std::copy_n(file_->data() + part.offset, part.bytes, static_cast<char*>(bytes.mutable_data_ptr()));
     return bytes.storage();
   }
 
