@@ -188,7 +188,9 @@ EvaluatedSamples evaluated_samples(const std::filesystem::path& file, std::int64
         db,
         "SELECT s.artifact, s.key, coalesce((SELECT steps FROM stages WHERE run = s.run AND name IN "
         "('train', 'teacher') ORDER BY name = 'train' DESC LIMIT 1), 0), r.seed, "
-        "coalesce((SELECT value FROM settings WHERE run = s.run AND key = 'sample.weights'), 'ema') "
+        // As the samples' own key has it; an earlier dkdm kept no parts of keys.
+        "coalesce((SELECT value FROM determinants WHERE stage_key = s.key AND part = 'weights'), "
+        "(SELECT value FROM settings WHERE run = s.run AND key = 'sample.weights'), 'unlabelled') "
         "FROM stages s JOIN runs r ON r.id = s.run "
         "WHERE s.run = ? AND s.name = 'sample' AND s.status <> 'failed'");
     bind_all(statement, run);

@@ -56,7 +56,7 @@ struct EvaluatedSamples {
   std::string key;        // content key of the set
   std::int64_t step = 0;  // training step of the weights
   std::int64_t seed = 0;  // of the run
-  std::string weights;    // "ema" or "raw"
+  std::string weights;    // "ema", "raw" or "unlabelled"
   std::vector<std::string> settings;  // of [sample], as "count=2048"
 };
 // Throws StoreError when the run does not exist, DataError when it drew no samples.

@@ -1,4 +1,4 @@
--- The results database of dkdm, schema version 4. Times are Unix seconds, and the same in
+-- The results database of dkdm, schema version 5. Times are Unix seconds, and the same in
 -- ISO 8601 (UTC) beside, in a column NAME_iso; seconds, bytes and counts are what they say; '' means
 -- "none". Facts are added, never changed: a repeat is a new run, the state of a run is the state of
 -- its last attempt. Views are standard SQL with a type for every column, so that other programs read
@@ -204,7 +204,8 @@ CREATE TABLE metrics (
   sample_count     INTEGER NOT NULL CHECK (sample_count >= 0),
   step             INTEGER NOT NULL CHECK (step >= 0),  -- training step of the evaluated weights
   seed             INTEGER NOT NULL,     -- of the run, from which the samples' seed derives
-  weights          TEXT NOT NULL CHECK (weights IN ('ema', 'raw')),
+  weights          TEXT NOT NULL          -- 'unlabelled' = nothing says which
+                   CHECK (weights IN ('ema', 'raw', 'unlabelled')),
   recorded         REAL NOT NULL,
   recorded_iso     TEXT NOT NULL
 ) STRICT;

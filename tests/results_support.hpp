@@ -70,6 +70,7 @@ inline run::MetricRecord a_metric(const std::string& name, double value,
   metric.protocol = protocol;
   metric.reference = "reference-7";
   metric.sample_count = sample_count;
+  metric.weights = "ema";
   return metric;
 }
 

@@ -13,7 +13,7 @@ namespace dkdm::run {
 struct Evaluation {
   plugin::PluginChoice evaluator;
   std::filesystem::path prepared;  // folder of the evaluator's stage
-  std::string weights;             // "ema" or "raw": which the network has
+  std::string weights;             // as values are recorded: "ema", "raw" or kUnlabelled
   std::int64_t step = 0;           // training step of the network's weights
 };
 

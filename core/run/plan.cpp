@@ -189,12 +189,13 @@ class Planner {
     return teacher_fingerprint_;
   }
 
-  // What an external teacher's weights are: as its file says, else as [sample] asks.
-  std::string teacher_weights(const std::string& asked) const {
+  // What an external teacher's weights are. [sample] weights chooses among those of networks trained here
+  // and says nothing of a file's.
+  std::string teacher_weights() const {
     const auto teacher = bench_.registry.teacher(experiment_.teacher, bench_.host);
     const auto* states = dynamic_cast<const StatesWeights*>(teacher.get());
     const std::string own = states ? states->weights() : "";
-    return own.empty() ? asked : own;
+    return own.empty() ? kUnlabelled : own;
   }
 
   static void add_to(Chain& chain, const std::string& name, std::size_t stage) {
@@ -336,7 +337,7 @@ class Planner {
     std::vector<std::size_t> inputs;  // stages that make it
     double forward_s = 0;
     std::int64_t steps = 0;
-    std::string weights;  // as values are recorded: "ema" or "raw"
+    std::string weights;  // as values are recorded: "ema", "raw" or kUnlabelled
 
     TrainedModel load(Bench& bench, const std::string& weights) const {
       return source.folder.empty() ? source.load(bench)
@@ -363,7 +364,7 @@ class Planner {
       if (experiment_.teacher_training) {
         network.steps = experiment_.teacher_training->train.integer("steps");
       } else {
-        network.weights = teacher_weights(network.weights);
+        network.weights = teacher_weights();
       }
     }
     return network;

@@ -55,6 +55,9 @@ struct StageRecord {
   std::vector<std::pair<std::string, std::string>> determined_by;  // what the key is the hash of
 };
 
+// The kind of a network's weights, or of what drew a set of images, where nothing says "ema" or "raw".
+inline constexpr const char* kUnlabelled = "unlabelled";
+
 struct MetricRecord {
   std::string name;  // "fid"
   double value = 0;
@@ -62,7 +65,7 @@ struct MetricRecord {
   std::string unit, protocol, reference;  // protocol id; reference fingerprint
   std::int64_t sample_count = 0;
   std::int64_t step = 0;                  // training step of the evaluated weights
-  std::string weights = "ema";
+  std::string weights = kUnlabelled;      // "ema", "raw"
 };
 
 struct CurvePoint {

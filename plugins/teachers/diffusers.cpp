@@ -48,7 +48,7 @@ class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
                                 "plain ones, else the only variant)"),
             text("weights", "", "raw takes unet/ where there is a unet_ema/, and the variant non_ema; "
                                 "else it says what the weights are (empty = the EMA weights where "
-                                "there are some; recorded as [sample] weights where nothing says)")
+                                "there are some; recorded as unlabelled where nothing says)")
                 .one_of({"", "ema", "raw"}),
             integer("image_size", 0, "pixels (0 = the model's sample_size)").between(0, 4096)};
   }
@@ -186,7 +186,7 @@ class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
               files.weights.index.filename().string();
     if (!read.said.empty()) line += "; " + read.said;
     const std::string which = this->weights();
-    line += which.empty() ? "; nothing says whether these are EMA weights: weights = \"ema\" or \"raw\" says it"
+    line += which.empty() ? "; nothing says whether these are EMA weights (recorded as unlabelled): weights = \"ema\" or \"raw\" says it"
                           : "; recorded as " + which + " weights";
     host_.log(kName, line);
     if (!config.ignored.empty())

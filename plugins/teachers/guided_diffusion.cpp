@@ -53,7 +53,7 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
                           "one, else state_dict, model_state_dict or model)"),
         text("weights", "", "raw takes the raw weights of a file that has EMA weights too; of a file "
                             "with one network it says what they are (empty = EMA weights where "
-                            "there are some; recorded as [sample] weights where the file does not "
+                            "there are some; recorded as unlabelled where the file does not "
                             "say)")
             .one_of({"", "ema", "raw"}),
         integer("label", -1, "class to distil of a class-conditional network (-1 = refuse such a "
@@ -344,7 +344,7 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
       line += "; shown by no tensor, assumed as in " + plan.assumed_from + ": " + joined(plan.assumed);
     if (!plan.set.empty()) line += "; by parameters: " + joined(plan.set);
     if (const std::string which = kind(chosen, file); which.empty()) {
-      line += "; the file does not say whether these are EMA weights: weights = \"ema\" or \"raw\" says it";
+      line += "; the file does not say whether these are EMA weights (recorded as unlabelled): weights = \"ema\" or \"raw\" says it";
     } else if (chosen.kind == dkdm::io::WeightsKind::given) {
       line += "; recorded as " + which + " weights";
     }

@@ -9,6 +9,7 @@
 #include "as_eps.hpp"
 #include "dkdm/checkpoint.hpp"
 #include "dkdm/plugin.hpp"
+#include "dkdm/weights_kind.hpp"
 #include "weights_file.hpp"
 
 namespace {
@@ -66,7 +67,7 @@ class Scripted final : public dkdm::Denoiser {
   std::string file_;
 };
 
-class TorchScript final : public dkdm::Teacher {
+class TorchScript final : public dkdm::Teacher, public dkdm::StatesWeights {
  public:
   TorchScript(const Params& params, dkdm::Host& host) : params_(params), host_(host) {}
 
@@ -88,6 +89,8 @@ class TorchScript final : public dkdm::Teacher {
         text("variance", "fixed_large", "where it returns C channels: beta (fixed_large) or the "
                                         "posterior's (fixed_small)")
             .one_of({"fixed_large", "fixed_small"}),
+        text("weights", "", "what its weights are, which no module says (empty = recorded as unlabelled)")
+            .one_of({"", "ema", "raw"}),
     };
   }
 
@@ -124,6 +127,8 @@ class TorchScript final : public dkdm::Teacher {
   std::string fingerprint() const override {
     return dkdm::teachers::fingerprint(params_, {path()});
   }
+
+  std::string weights() const override { return params_.text("weights"); }
 
  private:
   fs::path path() const {

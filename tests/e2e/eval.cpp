@@ -128,7 +128,7 @@ TEST_CASE("eval: several sample sets give mean and deviation; --record keeps eac
 
   const Output kept = bench.dkdm.run(
       {"query",
-       "SELECT r.row, m.name, m.value, m.sample_count FROM metrics m JOIN runs r ON r.id = m.run "
+       "SELECT r.row, m.name, m.value, m.sample_count, m.weights FROM metrics m JOIN runs r ON r.id = m.run "
        "ORDER BY m.id",
        "--format", "json"});
   INFO(kept.err);
@@ -137,6 +137,7 @@ TEST_CASE("eval: several sample sets give mean and deviation; --record keeps eac
   CHECK(records[0].at("row") == bench.first.string());
   CHECK(records[0].at("value").get<double>() == Approx(a));
   CHECK(records[1].at("value").get<double>() == Approx(b));
+  CHECK(records[0].at("weights") == "unlabelled");  // nobody says what drew them
   CHECK_THAT(bench.dkdm.run({"runs", "show", "1"}).out,
              Contains("dkdm eval " + bench.first.string()));
   const Output checked = bench.dkdm.run({"db", "check", "--format", "json"});

@@ -50,7 +50,7 @@ const char* const kSchemaSql =
 
 TEST_CASE("migration: a database of an earlier version becomes what a new one is, with every fact",
           "[robustness][results]") {
-  const std::string version = GENERATE("1", "2", "3");
+  const std::string version = GENERATE("1", "2", "3", "4");
   TempFolder folder;
   const auto file = fixture(folder, "v" + version + ".sqlite");
   std::vector<std::string> facts = {
@@ -89,7 +89,7 @@ TEST_CASE("migration: a database of an earlier version becomes what a new one is
   CHECK(rows_of(store.migration()->backup, "PRAGMA application_id")[0] == "1684759661");  // "dkdm"
   { Store fresh(folder / "fresh.sqlite"); }
   CHECK(rows_of(file, kSchemaSql) == rows_of(folder / "fresh.sqlite", kSchemaSql));
-  CHECK(rows_of(file, "PRAGMA user_version")[0] == "4");
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "5");
   CHECK(rows_of(file, "PRAGMA integrity_check")[0] == "ok");
   CHECK(rows_of(file, "PRAGMA foreign_key_check").empty());
 }
@@ -140,6 +140,33 @@ TEST_CASE("migration: seeds of one configuration are one variant, another learni
   CHECK(rows_of(file, "SELECT mean || '/' || seeds FROM leaderboard WHERE metric = 'fid' "
                       "ORDER BY place") ==
         std::vector<std::string>{"6.5/1", "8.75/2"});
+}
+
+TEST_CASE("migration: what version 4 kept of commands, variants and pins stays, and weights may be unlabelled",
+          "[robustness][results]") {
+  TempFolder folder;
+  const auto file = fixture(folder, "v4.sqlite");
+  const std::vector<std::string> facts{
+      "SELECT variant || samples || teacher_key || created_iso FROM runs ORDER BY id",
+      "SELECT experiment || row || seed || key || command || recorded_iso FROM asked ORDER BY row",
+      "SELECT run || note || pinned_iso FROM pins",
+      "SELECT run || name || value || weights || recorded_iso FROM latest_metrics "
+      "JOIN (SELECT id AS metric, recorded_iso FROM metrics) ON metric = id ORDER BY id",
+      "SELECT run || key || value || coalesce(number, '-') FROM settings ORDER BY run, key"};
+  std::map<std::string, std::vector<std::string>> before;
+  for (const auto& sql : facts) before[sql] = rows_of(file, sql);
+  Store store(file);
+  for (const auto& sql : facts) {
+    CAPTURE(sql);
+    CHECK(!before[sql].empty());
+    CHECK(rows_of(file, sql) == before[sql]);
+  }
+  auto run = a_run("teacher", 7);
+  run.experiment = "old";
+  auto metric = a_metric("fid", 3.25);
+  metric.weights = dkdm::run::kUnlabelled;
+  add_finished(store, run, {metric});
+  CHECK(rows_of(file, "SELECT weights FROM metrics WHERE value = 3.25")[0] == "unlabelled");
 }
 
 TEST_CASE("migration: copies of a file agree on the identity of its runs",
@@ -206,7 +233,7 @@ TEST_CASE("migration: a killed one leaves the old file, and the next one succeed
   CHECK(unfinished > 0);
   Store store(file);
   CHECK(rows_of(file, "SELECT count(*) FROM runs")[0] == "5");
-  CHECK(rows_of(file, "PRAGMA user_version")[0] == "4");
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "5");
 }
 
 TEST_CASE("migration: a file that cannot be copied stays as it is", "[robustness][results]") {

@@ -8,11 +8,11 @@
 namespace dkdm {
 
 // A Teacher that also derives from this says which weights its load() gives, without loading them; values of
-// them are recorded under it. One that does not is recorded as the run asks ([sample] weights).
+// them are recorded under it. Those of one that does not are recorded as "unlabelled".
 class DKDM_API StatesWeights {
  public:
   virtual ~StatesWeights();
-  // "ema" (a moving average), "raw" (those of training themselves), or "" where what it reads does not say.
+  // "ema" (a moving average), "raw" (those of training themselves), or "" where what it reads does not say: then they are unlabelled.
   virtual std::string weights() const = 0;
 };
 
