@@ -1,4 +1,5 @@
 // dkdm sample: images from a trained network.
+#include <algorithm>
 #include <cstdio>
 
 #include "cli/commands.hpp"
@@ -36,8 +37,14 @@ TrainedModel named_model(const std::string& word, const std::string& weights, co
   const std::string reader =
       chosen ? options.get<std::string>("teacher") : folder ? kFolderReader : kFileReader;
   const auto& info = context.registry().find("teacher", reader, chosen ? "--teacher" : word);
+  std::map<std::string, Value> given{{"path", word}};
+  if (options.has("weights")) {
+    if (std::none_of(info.params.begin(), info.params.end(), [](const Param& p) { return p.name == "weights"; }))
+      throw ConfigError("--weights", "the teacher " + reader + " has one kind of weights");
+    given["weights"] = weights;
+  }
   try {
-    const auto choice = choose_plugin(info, overrides_of(options), {{"path", word}});
+    const auto choice = choose_plugin(info, overrides_of(options), given);
     return context.registry().teacher(choice, host)->load();
   } catch (const Interrupted&) {
     throw;
@@ -69,8 +76,8 @@ int cmd_sample(const Arguments& args, Context& context) {
       .add_real("eta", "X", 0, 0, 1, "DDIM's stochasticity, 0 = deterministic")
       .add_integer("seed", "N", 0, 0, config::kLargestId, "image i depends on (seed, i) alone")
       .add_integer("batch", "N", 64, 1, kMostAtOnce, "images at a time");
-  options.add()("weights", po::value<std::string>()->default_value("ema"),
-                "ema or raw, of a run or folder that has both")(
+  options.add()("weights", po::value<std::string>()->value_name("KIND"),
+                "ema or raw, of a run, folder or file that has both (default: ema)")(
       "teacher", po::value<std::string>()->value_name("NAME"),
       "the teacher plugin that reads the model (dkdm plugins)")(
       "set", po::value<std::vector<std::string>>()->composing()->value_name("NAME=VALUE"),
@@ -89,7 +96,7 @@ int cmd_sample(const Arguments& args, Context& context) {
                                           {"solver_steps", options.integer("solver-steps")},
                                           {"eta", options.real("eta")},
                                           {"batch", options.integer("batch")},
-                                          {"weights", options.get<std::string>("weights")}},
+                                          {"weights", options.has("weights") ? options.get<std::string>("weights") : "ema"}},
                  "sample");
   Session session(context);
   const auto model = named_model(options.words().front(), section.text("weights"), options, context,

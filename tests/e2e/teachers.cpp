@@ -127,6 +127,33 @@ TEST_CASE("teachers: of a file with raw and EMA weights the EMA weights are scor
   CHECK(raw.exit_code == 0);
   CHECK_THAT(raw.err, Contains("raw weights, from 'model'"));
   CHECK_THAT(weights_of(program), Contains("raw"));
+
+  const Output drawn = program.run({"sample", (program.home() / "both.pt").string(), "-n", "1", "--respacing", "2",
+                                    "--weights", "raw", "-o", (program.home() / "one.png").string()});
+  CHECK(drawn.exit_code == 0);
+  CHECK_THAT(drawn.err, Contains("raw weights, from 'model'"));
+}
+
+TEST_CASE("teachers: weights that nothing names are recorded, reported and exported as unlabelled",
+          "[e2e][teachers]") {
+  const e2e::WithFixtures fixtures;
+  const Files program;
+  io::write_torch(program.home() / "dit.pt", program.raw);
+  const auto file = program.write("t.toml", experiment("dit.pt"));
+  const Output run = program.run({"run", file.string()});
+  INFO(run.err);
+  REQUIRE(run.exit_code == 0);
+  CHECK_THAT(run.err, Contains("recorded as unlabelled") && Contains("weights = \"ema\" or \"raw\""));
+  CHECK_THAT(run.out, Contains("unlabelled weights") && !Contains("ema weights"));
+  CHECK_THAT(weights_of(program), Contains("unlabelled") && !Contains("ema") && !Contains("raw"));
+  const Output report = program.run({"report", "from-a-file", "--format", "json"});
+  CHECK(nlohmann::json::parse(report.out).at(0).at("weights") == "unlabelled");
+
+  // What [sample] asks of networks trained here says nothing of a file.
+  const Output asked = program.run({"run", file.string(), "--set", "sample.weights=ema"});
+  CHECK_THAT(asked.out, Contains("unlabelled weights"));
+  const Output named = program.run({"run", file.string(), "--set", "teacher.weights=ema"});
+  CHECK_THAT(named.out, Contains("ema weights") && !Contains("unlabelled weights"));
 }
 
 TEST_CASE("teachers: one whose images are not the run's is found by plan and named", "[e2e][teachers]") {
