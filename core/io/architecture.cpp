@@ -35,6 +35,11 @@ class Tensors {
     return found != shapes_.end() && found->first.starts_with(prefix);
   }
 
+  bool has_end(const std::string& ending) const {
+    return std::any_of(shapes_.begin(), shapes_.end(),
+                       [&](const auto& shape) { return shape.first.ends_with(ending); });
+  }
+
   // Length `dim` of tensor `name` with `rank` dimensions, or 0: absent or of another rank. What the
   // caller was after is then remembered as the reason.
   std::int64_t length(const std::string& name, std::size_t rank, std::size_t dim) {
@@ -214,6 +219,10 @@ std::string other_network(const Tensors& tensors) {
   }
   if (tensors.has_below("input_blocks.") && !tensors.has_below("output_blocks.")) {
     return "the encoder half of guided-diffusion's UNet (a classifier): it has no output_blocks";
+  }
+  if (tensors.has_end("flat_param")) {
+    return "the flat parameters of FSDP, which lost names and shapes of the weights: save a full state dict "
+           "(StateDictType.FULL_STATE_DICT, or get_model_state_dict with full_state_dict=True)";
   }
   return "";
 }

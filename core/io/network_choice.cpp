@@ -70,9 +70,17 @@ std::set<std::string> words_of(const std::string& name) {
 bool says_average(const std::string& name) {
   const auto words = words_of(name);
   if (words.contains("online")) return false;  // ema_pytorch's name for what it averages
-  return std::any_of(words.begin(), words.end(), [](const std::string& word) {
-    return word == "ema" || word == "swa" || word == "averaged" || word == "shadow" || word == "polyak";
-  });
+  static const std::set<std::string> kAverage{"average", "averaged", "avg",     "ema", "ewa",
+                                              "ewma",    "polyak",   "shadow", "smoothed", "swa"};
+  return std::any_of(words.begin(), words.end(),
+                     [](const std::string& word) { return kAverage.contains(word); });
+}
+
+// Lightning's WeightAveraging puts the average into state_dict and the trained weights beside it.
+bool is_lightning_average(const CheckpointFile& file, const StateDict& state) {
+  return state.path == "state_dict" &&
+         std::any_of(file.states.begin(), file.states.end(),
+                     [](const StateDict& other) { return other.path == "current_model_state"; });
 }
 
 // Of an optimizer: what it keeps for a parameter, or the list of them.
@@ -121,11 +129,13 @@ std::vector<Candidate> candidates_of(const CheckpointFile& file) {
   for (const StateDict& state : file.states) {
     for (const std::string& prefix : arch::network_prefixes(names_of(state))) {
       Candidate one{&state, prefix, false, true};
-      one.ema = is_averaged_model(state, prefix) || says_average(one.path());
+      one.ema = is_averaged_model(state, prefix) || is_lightning_average(file, state) ||
+                says_average(one.path());
       known.push_back(std::move(one));
     }
     if (!is_optimizer(state) && !is_nameless(state)) {
-      others.push_back({&state, "", says_average(state.path), false});
+      others.push_back(
+          {&state, "", is_lightning_average(file, state) || says_average(state.path), false});
     }
   }
   return known.empty() ? others : known;
@@ -148,6 +158,19 @@ NamedTensors tensors_of(const Candidate& chosen) {
     if (!counter) tensors.emplace_back(own, tensor);
   }
   return tensors;
+}
+
+// Whether two candidates are one network with other weights: one may be the other's average.
+bool is_twin(const Candidate& a, const Candidate& b) {
+  const NamedTensors left = tensors_of(a), right = tensors_of(b);
+  if (left.size() != right.size()) return false;
+  bool same = true;
+  for (std::size_t i = 0; i < left.size(); ++i) {
+    if (left[i].first != right[i].first || left[i].second.sizes() != right[i].second.sizes()) return false;
+    same = same && left[i].second.scalar_type() == right[i].second.scalar_type() &&
+           left[i].second.equal(right[i].second);
+  }
+  return !same;
 }
 
 // A moving average that is no network by its names.
@@ -315,11 +338,22 @@ class Chooser {
       for (const Candidate& one : others) {
         if (one.path() == usual || one.state->path == usual) named.push_back(one);
       }
-      if (named.size() == 1) return named.front();
+      if (named.size() == 1) return alone(named.front(), others);
       if (named.size() > 1) fail("holds several networks, " + paths_of(named) + "; name one by state");
     }
     fail("holds several dictionaries of tensors, none under a usual name; name one of " +
          (others.front().known ? paths_of(others) : described(file_)) + " by state");
+  }
+
+  // `chosen` by its usual name, unless another may be its average under a name that does not say so.
+  Candidate alone(const Candidate& chosen, const std::vector<Candidate>& others) const {
+    if (preferred_ == WeightsKind::raw || !chosen.known) return chosen;
+    for (const Candidate& other : others) {
+      if (!is_twin(chosen, other)) continue;
+      fail("holds one network with two sets of weights, " + paths_of({chosen, other}) +
+           ", and no name says which is the moving average; name one by state");
+    }
+    return chosen;
   }
 
   [[noreturn]] void refuse_file() const {

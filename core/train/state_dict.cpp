@@ -3,9 +3,11 @@
 #include <torch/nn/module.h>
 
 #include <algorithm>
+#include <map>
 #include <sstream>
 
 #include "dkdm/checkpoint.hpp"
+#include "io/tensor_types.hpp"
 
 namespace dkdm::train {
 
@@ -78,6 +80,14 @@ void load_strictly(const NamedTensors& tensors, torch::nn::Module& network,
     }
   }
   const NamedTensors target = state_of(network);
+  const std::map<std::string, at::Tensor> given(tensors.begin(), tensors.end());
+  for (const auto& [name, tensor] : target) {
+    const auto found = given.find(name);
+    if (found == given.end() || !tensor.is_floating_point() || found->second.is_floating_point()) continue;
+    // Integers are a quantised network's codes, whose scales are not here.
+    throw DataError(where, "tensor '" + name + "' holds " + std::string(item_of(found->second, where).torch) +
+                               " where the network has real numbers (a quantised file?): save it as float32");
+  }
   train::copy_strictly({tensors.begin(), tensors.end()}, {target.begin(), target.end()}, where);
 }
 

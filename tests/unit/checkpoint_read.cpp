@@ -249,6 +249,12 @@ TEST_CASE("checkpoint: a network is loaded whole or the tensors that do not fit 
   CHECK(net.named_parameters()["inner.weight"].sum().item<float>() == 6);
   CHECK(net.named_buffers()["count"].item<std::int64_t>() == 1);
 
+  // Codes of a quantised network are no weights.
+  tensors[0].second = at::ones({2, 3}, at::kChar);
+  CHECK_THROWS_WITH(io::load_strictly(tensors, net, "net.pt"),
+                    Contains("net.pt: tensor 'inner.weight' holds int8") && Contains("save it as float32"));
+  tensors[0].second = at::ones({2, 3}, at::kHalf);
+
   tensors[1].second = at::ones({3});
   tensors.pop_back();
   for (int i = 0; i < 12; ++i) tensors.emplace_back("extra." + std::to_string(i), at::ones({1}));

@@ -97,6 +97,10 @@ TEST_CASE("network choice: the moving average is taken wherever it stands, and s
        {{"model", network(1)},
         {"ema", joined(joined(network(1, "online_model.module."), network(2, "ema_model.module.")),
                        {{"initted", at::scalar_tensor(1)}, {"step", at::scalar_tensor(9)}})}}},
+      {"model_avg", {{"model", network(1)}, {"model_avg", network(2)}}},
+      {"moving_average", {{"model", network(1)}, {"moving_average", network(2)}}},
+      {"model_ewa", {{"model", network(1)}, {"model_ewa", network(2)}}},
+      {"smoothed_model", {{"smoothed_model", network(2)}, {"model", network(1)}}},
       // The average stands below what it is of.
       {"ema", {{"", joined(network(1), network(2, "ema."))}}},
       {"module",
@@ -153,6 +157,30 @@ TEST_CASE("network choice: an average without the network's names is mapped or r
   CHECK_THROWS_WITH(choose(unfit), Contains("net.pt: ") && Contains("'ema.shadow_params' (3 tensors)") &&
                                        Contains("state = \"model\" takes the raw weights"));
   CHECK(choose(unfit, "model").kind == WeightsKind::raw);
+}
+
+TEST_CASE("network choice: Lightning's WeightAveraging has the average in state_dict", "[unit][checkpoint]") {
+  const std::vector<StateDict> states{{"state_dict", network(2, "model.")},
+                                      {"current_model_state", network(1, "model.")}};
+  const auto average = choose(states);
+  CHECK(value_of(average) == 2);
+  CHECK(average.kind == WeightsKind::ema);
+  const auto raw = choose(states, "", WeightsKind::raw);
+  CHECK(value_of(raw) == 1);
+  CHECK(raw.kind == WeightsKind::raw);
+}
+
+TEST_CASE("network choice: a second set of weights that may be the average is not passed over",
+          "[unit][checkpoint]") {
+  const std::vector<StateDict> states{{"model", network(1)}, {"target_model", network(2)}};
+  CHECK_THROWS_WITH(choose(states), Contains("one network with two sets of weights, 'model', 'target_model'") &&
+                                        Contains("name one by state"));
+  CHECK(value_of(choose(states, "target_model")) == 2);
+  CHECK(value_of(choose(states, "", WeightsKind::raw)) == 1);
+  CHECK(value_of(choose({{"model", network(1)}, {"target_model", network(1)}})) == 1);  // the same
+  auto other = network(2);
+  other.back().second = at::full({12, 9}, 2);
+  CHECK(value_of(choose({{"model", network(1)}, {"critic", other}})) == 1);
 }
 
 TEST_CASE("network choice: what is ambiguous is refused with the choices", "[unit][checkpoint]") {
