@@ -156,6 +156,16 @@ std::vector<run::MetricRecord> records_of(const Measured& measured, const Evalua
   return records;
 }
 
+// Grey samples may be measured by colour images: evaluators that want three channels repeat the one. It is
+// rarely what was meant.
+void warn_of_other_channels(const ImageSet& set, const ImageSet& reference, Host& host) {
+  if (!reference.source.images) return;  // statistics do not say what they are of
+  const auto ours = set.images().spec().channels, theirs = reference.source.images->spec().channels;
+  if (ours == theirs) return;
+  host.log(set.name, "WARNING: its images have " + std::to_string(ours) + (ours == 1 ? " channel" : " channels") +
+                         ", the reference's " + std::to_string(theirs));
+}
+
 // Samples that are no run's get a run of their own, of the experiment "eval".
 run::RunRecord run_of(const Measured& measured, const ImageSet& reference,
                       const plugin::PluginChoice& choice, const std::string& reference_key) {
@@ -213,7 +223,7 @@ int cmd_eval(const Arguments& args, Context& context) {
       "eval SAMPLES… REFERENCE [options]",
       "FID, sFID, IS, precision and recall of sample sets. Each of SAMPLES, and REFERENCE, is an\n"
       "npz (images in arr_0; as REFERENCE also statistics: mu, sigma, mu_s, sigma_s), a folder of\n"
-      "PNG or JPEG images, the number of a run, or a dataset (dkdm data list), as in\n"
+      "PNG, JPEG, WebP or GIF images, the number of a run, or a dataset (dkdm data list), as in\n"
       "npz:file=a.npz,images=x. Several SAMPLES give mean and standard deviation too.");
   options.add()("evaluator", po::value<std::string>()->default_value("inception"),
                 "evaluator plugin")("metrics", po::value<std::string>()->value_name("A,B"),
@@ -238,6 +248,7 @@ int cmd_eval(const Arguments& args, Context& context) {
     samples.push_back(open_images(*word, context, session.host(), progress));
   const ImageSet reference = open_images(words.back(), context, session.host(), progress);
   for (const auto& set : samples) {
+    warn_of_other_channels(set, reference, session.host());
     const auto count = set.images().size();
     if (count >= evaluator->least_samples()) continue;
     if (options.has("strict"))

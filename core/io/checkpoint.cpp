@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "dkdm/io.hpp"
+#include "io/foreign_file.hpp"
 #include "io/tensor_file.hpp"
 #include "io/tensor_types.hpp"
 
@@ -143,6 +144,7 @@ std::vector<StateDict> states_of(const std::shared_ptr<const MappedFile>& file,
 }  // namespace
 
 CheckpointFile read_checkpoint(const std::filesystem::path& file) {
+  if (const std::string kind = folder_kind(file); !kind.empty()) throw DataError(file.string(), "is " + kind);
   const auto mapped = std::make_shared<const MappedFile>(file);
   TensorFile parsed = parse_tensor_file(*mapped);
   auto checksums = std::make_shared<const Checksums>(mapped, parsed.storages);

@@ -14,6 +14,11 @@ namespace {
 constexpr std::uint64_t kLooked = 4096;    // bytes
 constexpr std::size_t kShownText = 60;
 
+const std::string kDistributed =
+    "a distributed checkpoint of PyTorch: join its folder with python3 -m "
+    "torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER joined.pt";
+const char* const kArray = "a numpy array (.npy)";
+
 struct Magic {
   std::size_t at;
   std::string_view bytes;
@@ -34,8 +39,7 @@ const std::vector<Magic>& magics() {
       {0, "Rar!\x1a\x07"sv, "a RAR archive: unpack it first (unrar x)"},
       {257, "ustar"sv, "a tar archive: unpack it first (tar -xf)"},
       {0, "\x93NUMPY"sv,
-       "a numpy array (.npy): put it in an npz as arr_0, with numpy.savez(\"x.npz\", "
-       "arr_0=numpy.load(\"x.npy\"))"},
+       kArray},
       {0, "\x89HDF\r\n\x1a\n"sv, "an HDF5 file (Keras and others); it is not read here"},
       {0, "GGUF"sv, "a GGUF file (llama.cpp); it is not read here"},
       {0, "ggml"sv, "a GGML file; it is not read here"},
@@ -132,10 +136,38 @@ bool is_onnx(std::string_view begin) {
           begin.substr(0, 64).find("keras") != std::string_view::npos);
 }
 
+// UTF-8 without control characters. The end may be cut.
 bool is_text(std::string_view begin) {
-  return std::none_of(begin.begin(), begin.end(), [](unsigned char c) {
-    return (c < 0x20 && c != '\n' && c != '\r' && c != '\t') || c == 0x7f;
-  });
+  int following = 0;
+  for (const char c : begin) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool follows = (byte & 0xc0) == 0x80;
+    if (follows != (following > 0)) return false;
+    if (follows) {
+      --following;
+    } else if (byte >= 0xc2 && byte <= 0xf4) {
+      following = byte < 0xe0 ? 1 : byte < 0xf0 ? 2 : 3;
+    } else if (byte > 0x7e || (byte < 0x20 && byte != '\n' && byte != '\r' && byte != '\t')) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// TensorFlow's table of a checkpoint's tensors ends with LevelDB's number.
+bool is_tensorflow_index(const ByteSource& file) {
+  constexpr std::string_view kEnd = "\x57\xfb\x80\x8b\x24\x75\x47\xdb";
+  return file.size() >= 48 && file.read(file.size() - kEnd.size(), kEnd.size()) == kEnd;
+}
+
+bool is_idx(std::string_view begin) {
+  return begin.size() > 4 && begin[0] == 0 && begin[1] == 0 && begin[2] >= 8 && begin[2] <= 0x0e &&
+         begin[3] >= 1 && begin[3] <= 4;
+}
+
+// A part of a distributed checkpoint is zips behind each other, or their pickled plan.
+bool is_distributed_part(const std::filesystem::path& file) {
+  return file.extension() == ".distcp" || file.filename() == ".metadata";
 }
 
 std::string text_kind(std::string_view begin) {
@@ -172,7 +204,7 @@ std::string zip_kind(const std::vector<ZipEntry>& entries) {
     return "an npz (arrays of numpy)";
   }
   if (any([](std::string_view name) { return name.ends_with(".distcp") || name.ends_with("/.metadata"); })) {
-    return "a distributed checkpoint of PyTorch: join it with torch.distributed.checkpoint.format_utils";
+    return kDistributed;
   }
   if (ends(".pt") || ends(".pth") || ends(".ckpt") || ends(".safetensors") || ends(".npz")) {
     return "a zip archive around other files: unpack it first (unzip)";
@@ -182,6 +214,7 @@ std::string zip_kind(const std::vector<ZipEntry>& entries) {
 
 std::string recognised_kind(const ByteSource& file) {
   if (file.size() == 0) return "the file is empty (a download that failed?)";
+  if (is_distributed_part(file.path())) return "a part of " + kDistributed;
   const std::string begin = file.read(0, std::min(file.size(), kLooked));
   if (const std::string kind = pointer_kind(begin); !kind.empty()) return kind;
   for (const Magic& magic : magics()) {
@@ -208,11 +241,30 @@ std::string recognised_kind(const ByteSource& file) {
   }
   if (begin[0] == '\x80' && begin.size() > 1 && begin[1] >= 2 && begin[1] <= 5) return "a pickle of Python";
   if (is_onnx(begin)) return "an ONNX model; it is not read here";
+  if (is_tensorflow_index(file)) return "the index of a TensorFlow checkpoint; it is not read here";
+  if (is_idx(begin)) return "an IDX file (MNIST's format)";
   return is_text(begin) ? text_kind(begin) : "";
 }
 
+std::string folder_kind(const std::filesystem::path& folder) {
+  const auto has = [&](const char* name) {
+    std::error_code ignored;
+    return std::filesystem::exists(folder / name, ignored);
+  };
+  if (has(".metadata")) return kDistributed;
+  if (has("model_index.json")) return "a pipeline of diffusers: the teacher diffusers reads it";
+  if (has("config.json")) return "a model of diffusers or transformers: the teacher diffusers reads a UNet2DModel";
+  if (has("model.json")) return "a model that dkdm trained: the teacher checkpoint reads it";
+  if (has("latest") || has("zero_to_fp32.py"))
+    return "a checkpoint of DeepSpeed: join it with the zero_to_fp32.py beside it";
+  return "";
+}
+
 void refuse_foreign(const ByteSource& file, const std::string& expected) {
-  const std::string kind = recognised_kind(file);
+  std::string kind = recognised_kind(file);
+  if (kind == kArray && expected.find(".npz") != std::string::npos) {
+    kind += ": put it in an npz as arr_0, with numpy.savez(\"x.npz\", arr_0=numpy.load(\"x.npy\"))";
+  }
   if (kind.empty()) throw DataError(at_byte(file.path(), 0), "is not " + expected);
   throw DataError(at_byte(file.path(), 0), kind.find(':') == std::string::npos ? kind + ", not " + expected : kind);
 }

@@ -1,6 +1,7 @@
 // What people have instead of the file that a reader wants: pointers, web pages, archives, other formats.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,10 @@ std::string recognised_kind(const ByteSource& file);
 
 // The same for a zip archive with these entries: "an npz (arrays of numpy)", "" = not recognised.
 std::string zip_kind(const std::vector<ZipEntry>& entries);
+
+// The same for what a program keeps as a folder where a reader wants one file: "a distributed checkpoint of
+// PyTorch …", "" = not recognised or no folder. By the names in it.
+std::string folder_kind(const std::filesystem::path& folder);
 
 // Throws DataError: what the file is, or that it is not `expected` ("a checkpoint").
 [[noreturn]] void refuse_foreign(const ByteSource& file, const std::string& expected);

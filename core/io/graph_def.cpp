@@ -8,6 +8,7 @@
 #include <cstring>
 #include <protozero/pbf_reader.hpp>
 
+#include "io/foreign_file.hpp"
 #include "io/input_file.hpp"
 
 namespace dkdm::io {
@@ -196,9 +197,7 @@ TensorMap read_graph_constants(const std::filesystem::path& path) {
       throw DataError(path.string() + ": after node '" + last + "'",
                       std::string("the graph is truncated or damaged (") + error.what() + ")");
   }
-  if (last.empty())
-    throw DataError(path.string(),
-                    "is no TensorFlow graph (a binary GraphDef, as in a frozen .pb)");
+  if (last.empty()) refuse_foreign(file, "a TensorFlow graph (a binary GraphDef, as in a frozen .pb)");
   return constants;
 }
 

@@ -8,6 +8,7 @@
 #include <cstdio>
 
 #include "dkdm/io.hpp"
+#include "io/foreign_file.hpp"
 #include "io/input_file.hpp"
 
 namespace dkdm::io {
@@ -86,6 +87,22 @@ class Bytes {
   std::uint64_t offset_ = 0, taken_ = 0;  // bytes given out; bytes of the file used
 };
 
+// Says what the file is that does not begin as an IDX file, by its unpacked bytes.
+[[noreturn]] void refuse(const std::filesystem::path& file, const std::array<unsigned char, 4>& magic) {
+  Bytes again(file);
+  std::string begin(std::size_t{4096}, '\0');
+  begin.resize(again.read(begin.data(), begin.size()));
+  const std::string kind = recognised_kind(MappedFile(file, begin));
+  const std::string expected = "an IDX file of unsigned bytes (magic number 000008nn)";
+  if (!kind.empty() && !kind.starts_with("an IDX file")) {
+    throw DataError(at_byte(file, 0), kind.find(':') == std::string::npos ? kind + ", not " + expected : kind);
+  }
+  char text[16];
+  std::snprintf(text, sizeof text, "%02x%02x%02x%02x", magic[0], magic[1], magic[2], magic[3]);
+  throw DataError(at_byte(file, 0), "magic number " + std::string(text) + " is not that of an IDX file of unsigned "
+                                    "bytes (000008nn)");
+}
+
 }  // namespace
 
 at::Tensor read_idx(const std::filesystem::path& file) {
@@ -96,11 +113,7 @@ at::Tensor read_idx(const std::filesystem::path& file) {
     throw DataError(input.where(), "truncated: an IDX file begins with 4 bytes");
   }
   if (magic[0] != 0 || magic[1] != 0 || magic[2] != kUnsignedByte || magic[3] == 0) {
-    char text[16];
-    std::snprintf(text, sizeof text, "%02x%02x%02x%02x", magic[0], magic[1], magic[2], magic[3]);
-    throw DataError(at_byte(file, 0),
-                    std::string("magic number ") + text +
-                        " is not that of an IDX file of unsigned bytes (000008nn)");
+    refuse(file, magic);
   }
   std::vector<std::int64_t> shape;
   for (int i = 0; i < magic[3]; ++i) {

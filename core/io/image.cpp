@@ -42,8 +42,10 @@ at::Tensor read_image(const std::filesystem::path& file, std::int64_t channels) 
     pixels = decode_jpeg(bytes, file.string());
   } else if (view.starts_with("RIFF") && view.substr(0, 12).ends_with("WEBP")) {
     pixels = decode_webp(bytes, file.string());
+  } else if (view.starts_with("GIF87a") || view.starts_with("GIF89a")) {
+    pixels = decode_gif(bytes, file.string());
   } else {
-    refuse_foreign(InputFile(file), "a PNG, JPEG or WebP image");
+    refuse_foreign(InputFile(file), "a PNG, JPEG, WebP or GIF image");
   }
   at::Tensor image = at::empty({channels, pixels.height, pixels.width}, at::kByte);
   std::uint8_t* out = image.mutable_data_ptr<std::uint8_t>();

@@ -1,4 +1,4 @@
-// PNG, JPEG and WebP between files' bytes and interleaved 8-bit pixels.
+// PNG, JPEG, WebP and GIF between files' bytes and interleaved 8-bit pixels.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +27,8 @@ Pixels decode_png(const std::string& bytes, const std::string& file);
 // CMYK and YCCK are taken as inverted, whatever their markers say. 12 bits are refused (Pillow, too).
 Pixels decode_jpeg(const std::string& bytes, const std::string& file);
 Pixels decode_webp(const std::string& bytes, const std::string& file);
+// On its screen: what the frame leaves free has the transparent colour, or the first of the palette.
+Pixels decode_gif(const std::string& bytes, const std::string& file);
 
 std::string encode_png(const Pixels& pixels);
 

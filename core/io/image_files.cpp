@@ -15,10 +15,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::set<std::string> kRead{".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"};
+const std::set<std::string> kRead{".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif"};
 // Images that others would read, and raw photographs.
 const std::set<std::string> kNotRead{
-    ".avif", ".avifs", ".bmp", ".cr2", ".cr3", ".dds", ".dib", ".dng", ".exr",  ".gif", ".heic",
+    ".avif", ".avifs", ".bmp", ".cr2", ".cr3", ".dds", ".dib", ".dng", ".exr",  ".heic",
     ".heif", ".j2c",   ".j2k", ".jp2", ".jpc", ".jpf", ".jpx", ".jxl", ".nef",  ".pbm", ".pcx",
     ".pfm",  ".pgm",   ".pnm", ".ppm", ".psd", ".qoi", ".ras", ".sgi", ".tga",  ".tif", ".tiff"};
 // Kept by macOS's archiver, Synology's thumbnailer, ext4 and Windows.
@@ -136,7 +136,7 @@ class Walk {
         counts += (counts.empty() ? "" : ", ") + group.text(ending + " file");
       throw DataError(root_.string(),
                       counts + " (" + not_read_.begin()->second.example +
-                          ") would be left out: PNG, JPEG and WebP are read; convert them or move them "
+                          ") would be left out: PNG, JPEG, WebP and GIF are read; convert them or move them "
                           "out of the folder");
     }
     if (found_.files.empty()) {
@@ -145,7 +145,7 @@ class Walk {
         instead += "; left out " + std::to_string(hidden_.count) + " hidden: " + hidden_.example;
       if (others_.count) instead += "; it has " + others_.text("other file") + ": " + others_.example;
       throw DataError(root_.string(),
-                      "no .png, .jpg, .jpeg or .webp in it or below it" + instead);
+                      "no .png, .jpg, .jpeg, .webp or .gif in it or below it" + instead);
     }
     auto& remarks = found_.remarks;
     if (hidden_.count)

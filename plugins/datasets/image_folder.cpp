@@ -237,5 +237,5 @@ class ImageFolder final : public dkdm::Dataset {
 }  // namespace
 
 DKDM_DATASET("image-folder", "2",
-             "PNG, JPEG and WebP files, resized and cropped as ADM's loader does",
+             "PNG, JPEG, WebP and GIF files, resized and cropped as ADM's loader does",
              ImageFolder)

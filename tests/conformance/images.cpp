@@ -1,4 +1,4 @@
-// PNG, JPEG and WebP files of every kind against Pillow: the pixels that ADM's loader sees. Exact: all of it
+// PNG, JPEG, WebP and GIF files of every kind against Pillow: the pixels that ADM's loader sees. Exact: all of it
 // is integer arithmetic, libjpeg-turbo's accurate transform and "fancy" upsampling included.
 #include <ATen/ATen.h>
 
@@ -28,7 +28,7 @@ std::int64_t off_by(const at::Tensor& a, const at::Tensor& b) {
 
 }  // namespace
 
-TEST_CASE("images: every kind of PNG, JPEG and WebP has the pixels that Pillow opens",
+TEST_CASE("images: every kind of PNG, JPEG, WebP and GIF has the pixels that Pillow opens",
           "[conformance][io]") {
   const auto golden = golden::read_json("images.json");
   fixtures::ScratchFolder scratch;
@@ -69,5 +69,9 @@ TEST_CASE("images: what Pillow refuses or libjpeg only warns of is refused with 
   CHECK_THAT(refusal("jpeg 4:4:4", [](std::string& b) { b.resize(b.size() - 40); }), Contains("JPEG"));
   CHECK_THAT(refusal("webp lossy RGB", [](std::string& b) { b.resize(b.size() - 40); }),
              Contains("WebP"));
+  CHECK_THAT(refusal("gif 256 colours", [](std::string& b) { b.resize(b.size() - 40); }), Contains("GIF"));
+  CHECK_THAT(refusal("gif 256 colours", [](std::string& b) { b.resize(20); }), Contains("GIF"));
+  CHECK_THAT(refusal("gif frame beyond its screen", [](std::string& b) { b.replace(6, 4, 4, '\xff'); }),
+             Contains("more than 2^27 pixels"));
   CHECK_THAT(refusal("png rgb 8", [](std::string& b) { b[60] ^= 1; }), Contains("PNG"));
 }

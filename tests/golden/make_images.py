@@ -1,8 +1,8 @@
-"""Writes images.json: small PNG, JPEG and WebP files of every kind, and the RGB pixels that Pillow opens.
+"""Writes images.json: small PNG, JPEG, WebP and GIF files of every kind, and the RGB pixels that Pillow opens.
 
 python3 make_images.py
-Needs Pillow, numpy and simplejpeg (the versions that the file names). PNG files are written here by the
-specification, since Pillow writes few of its kinds. What ADM's loader does: Image.open(file).convert("RGB").
+Needs Pillow, numpy and simplejpeg (the versions that the file names). PNG and GIF files are written here by the
+specification, since Pillow writes few of their kinds. What ADM's loader does: Image.open(file).convert("RGB").
 """
 import base64
 import importlib.metadata
@@ -170,9 +170,68 @@ def webp_files():
     yield "webp animated", out.getvalue()
 
 
+# GIF ---------------------------------------------------------------------------------------------------
+
+def gif_palette(colours, seed):
+    return samples(3, 8, seed).tobytes()[:3 * colours].ljust(3 * colours, b"\x5a")
+
+
+def gif_image(indices, left=0, top=0, palette=b"", interlace=False, transparent=None):
+    """One frame; its LZW stream clears its table before it would grow, so each code has nine bits."""
+    height, width = indices.shape
+    out = b""
+    if transparent is not None:
+        out += b"\x21\xf9\x04\x01\0\0" + bytes([transparent]) + b"\0"
+    flags = interlace << 6 | (0x80 | len(palette).bit_length() - 3 if palette else 0)
+    out += b"," + struct.pack("<HHHHB", left, top, width, height, flags) + palette + b"\x08"
+    order = [y for first, step in ((0, 8), (4, 8), (2, 4), (1, 2)) for y in range(first, height, step)]
+    rows = indices[order] if interlace else indices
+    codes = []
+    for place, value in enumerate(rows.flatten()):
+        codes += [256, int(value)] if place % 200 == 0 else [int(value)]
+    number = sum(code << 9 * place for place, code in enumerate(codes + [257]))
+    data = number.to_bytes((9 * len(codes) + 9 + 7) // 8, "little")
+    blocks = (data[at:at + 255] for at in range(0, len(data), 255))
+    return out + b"".join(bytes([len(block)]) + block for block in blocks) + b"\0"
+
+
+def gif(*images, palette=b"", size=(WIDTH, HEIGHT), version=b"89a"):
+    flags = 0x80 | len(palette).bit_length() - 3 if palette else 0
+    return b"GIF" + version + struct.pack("<HHBBB", *size, flags, 0, 0) + palette + b"".join(images) + b";"
+
+
+def gif_files():
+    wide, four = samples(1, 8, 5).squeeze(), samples(1, 2, 5).squeeze()
+    colours, few = gif_palette(256, 1), gif_palette(4, 2)
+    yield "gif 256 colours", gif(gif_image(wide), palette=colours)
+    yield "gif 87a", gif(gif_image(wide), palette=colours, version=b"87a")
+    yield "gif 4 colours", gif(gif_image(four), palette=few)
+    yield "gif index behind the palette", gif(gif_image(wide), palette=few)
+    yield "gif interlaced", gif(gif_image(wide, interlace=True), palette=colours)
+    yield "gif local palette", gif(gif_image(four, palette=few))
+    yield "gif local over global palette", gif(gif_image(four, palette=few), palette=colours)
+    yield "gif without palette", gif(gif_image(wide))
+    greys = bytes(value for index in range(256) for value in (index, index, index))
+    yield "gif palette of greys", gif(gif_image(wide), palette=greys)
+    # Not: local greys over a global palette, by which Pillow 13 colours them.
+    yield "gif inverted greys", gif(gif_image(wide), palette=greys[::-1])
+    yield "gif transparent", gif(gif_image(wide, transparent=7), palette=colours)
+    yield "gif frame within its screen", gif(gif_image(wide, 2, 3), palette=colours, size=(20, 17))
+    yield "gif transparent frame within its screen", gif(gif_image(wide, 2, 3, transparent=9), palette=colours,
+                                                          size=(20, 17))
+    yield "gif frame beyond its screen", gif(gif_image(wide, 2, 3), palette=colours, size=(5, 4))
+    yield "gif animated", gif(gif_image(wide), gif_image(255 - wide), palette=colours)
+    comment = b"\x21\xfe\x03abc\0\x21\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
+    yield "gif comment, application block", gif(comment + gif_image(wide), palette=colours)
+    yield "gif without a trailer", gif(gif_image(wide), palette=colours)[:-1]
+    saved_gif = io.BytesIO()
+    Image.fromarray(smooth(3)).quantize(200).save(saved_gif, "GIF")
+    yield "gif by Pillow", saved_gif.getvalue()
+
+
 def main():
     cases = []
-    for files in (png_files, jpeg_files, webp_files):
+    for files in (png_files, jpeg_files, webp_files, gif_files):
         for name, data in files():
             image = Image.open(io.BytesIO(data))
             # uint8 [H,W,3], and [H,W] as convert("L") gives it.

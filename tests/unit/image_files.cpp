@@ -42,13 +42,13 @@ const std::string kPng = "\x89PNG\r\n\x1a\n and more";
 TEST_CASE("image files: sorted within each folder, endings in any case, links followed",
           "[unit][io]") {
   const Folder folder;
-  for (const char* name : {"b.PNG", "a.jpeg", "c/z.JPG", "c/a.webp", "d.jfif", "B/x.png", "notes.txt"})
+  for (const char* name : {"b.PNG", "a.jpeg", "c/z.JPG", "c/a.webp", "d.jfif", "B/x.png", "g.GIF", "notes.txt"})
     folder.add(name);
   fs::create_symlink(folder.root / "c", folder.root / "e");
   fs::create_symlink("a.jpeg", folder.root / "f.jpg");
   // Upper case first, as Python sorts names.
   CHECK(folder.files() == std::vector<std::string>{"B/x.png", "a.jpeg", "b.PNG", "c/a.webp", "c/z.JPG",
-                                                   "d.jfif", "e/a.webp", "e/z.JPG", "f.jpg"});
+                                                   "d.jfif", "e/a.webp", "e/z.JPG", "f.jpg", "g.GIF"});
   CHECK(folder.remarks() == "");
 }
 
@@ -104,7 +104,7 @@ TEST_CASE("image files: images under other names and names with two endings are 
 
 TEST_CASE("image files: what can be no sample where one is promised is refused", "[unit][io]") {
   const Folder folder;
-  CHECK_THROWS_WITH(folder.files(), Contains("no .png, .jpg, .jpeg or .webp in it or below it"));
+  CHECK_THROWS_WITH(folder.files(), Contains("no .png, .jpg, .jpeg, .webp or .gif in it or below it"));
   folder.add("notes.txt");
   CHECK_THROWS_WITH(folder.files(), Contains("it has 1 other file: notes.txt"));
   folder.add("0.png");

@@ -1,4 +1,4 @@
-// PNG and JPEG, whatever the bytes begin with.
+// PNG, JPEG, WebP and GIF, whatever the bytes begin with.
 #include "dkdm/io.hpp"
 #include "fuzz_target.hpp"
 

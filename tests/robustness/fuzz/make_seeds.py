@@ -74,6 +74,11 @@ def pictures():
     }
     for name, image in forms.items():
         put("image", "png-" + name, b"\0" + encoded(image, "PNG"))
+    put("image", "webp", b"\0" + encoded(colour, "WEBP", lossless=True))
+    put("image", "gif", b"\0" + encoded(colour.quantize(4), "GIF"))
+    put("image", "gif-interlaced-grey", b"\1" + encoded(colour.convert("L"), "GIF", interlace=True))
+    put("image", "gif-animated", b"\0" + encoded(colour.quantize(4), "GIF", save_all=True, transparency=1,
+                                                 append_images=[colour.rotate(180).quantize(4)]))
     put("image", "jpeg-rgb", b"\0" + encoded(colour, "JPEG"))
     put("image", "jpeg-grey", b"\1" + encoded(colour.convert("L"), "JPEG"))
     put("image", "jpeg-progressive", b"\0" + encoded(colour, "JPEG", progressive=True))
