@@ -1,5 +1,5 @@
 // Read from the runs' own records: metrics, the stage "evaluator", and the configuration of a run that has
-// the protocol. A prepared evaluator whose folder holds weights.safetensors takes them elsewhere as its
+// the protocol. Runs that evaluate the same samples are one: what another evaluator gave one of them is there. A prepared evaluator whose folder holds weights.safetensors takes them elsewhere as its
 // parameter `weights` (plugins/README.md).
 #include "results/evaluators.hpp"
 
@@ -16,20 +16,28 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Samples stand for themselves by the newest run that evaluates them.
 struct Found {
-  std::map<std::string, std::vector<std::int64_t>> runs;  // by protocol, ascending
+  // By protocol: those that have it, and the newest run that gave it.
+  std::map<std::string, std::map<std::int64_t, std::int64_t>> runs;
 };
 
+// Of the samples that the last command of each experiment asked for; of all where none is on record.
 std::map<std::string, Found> protocols(SQLite::Database& db, const std::string& experiment) {
   SQLite::Statement rows(
-      db, "SELECT DISTINCT e.name, m.protocol, m.run FROM metrics m JOIN runs r ON r.id = m.run "
-          "JOIN experiments e ON e.id = r.experiment WHERE e.name <> 'eval' AND (?1 = '' OR e.name = ?1) "
-          "ORDER BY m.run");
+      db, "WITH wanted AS MATERIALIZED (SELECT DISTINCT experiment, samples FROM asked), "
+          "measured AS MATERIALIZED (SELECT DISTINCT e.name AS experiment, r.samples, r.id AS run, m.protocol "
+          "FROM metrics m JOIN runs r ON r.id = m.run JOIN experiments e ON e.id = r.experiment "
+          "WHERE e.name <> 'eval' AND (?1 = '' OR e.name = ?1)) "
+          "SELECT experiment, protocol, max(max(run)) OVER (PARTITION BY experiment, samples) AS cell, max(run) "
+          "FROM measured f WHERE EXISTS (SELECT 1 FROM wanted w WHERE w.experiment = f.experiment AND "
+          "w.samples = f.samples) OR NOT EXISTS (SELECT 1 FROM wanted w WHERE w.experiment = f.experiment) "
+          "GROUP BY experiment, samples, protocol");
   rows.bind(1, experiment);
   std::map<std::string, Found> found;
   while (rows.executeStep())
-    found[rows.getColumn(0).getString()].runs[rows.getColumn(1).getString()].push_back(
-        rows.getColumn(2).getInt64());
+    found[rows.getColumn(0).getString()].runs[rows.getColumn(1).getString()][rows.getColumn(2).getInt64()] =
+        rows.getColumn(3).getInt64();
   return found;
 }
 
@@ -96,17 +104,19 @@ std::vector<std::string> command_for(SQLite::Database& db, const fs::path& root,
 
 EvaluatorSplit split_at(SQLite::Database& db, const fs::path& root, const std::string& experiment,
                         const Found& found, const std::string& protocol) {
-  EvaluatorSplit split{experiment, protocol, found.runs.at(protocol), {}, {}, {}};
+  EvaluatorSplit split{experiment, protocol, {}, {}, {}, {}};
+  const auto& with = found.runs.at(protocol);
+  for (const auto& [run, by] : with) split.with.push_back(run);
   std::set<std::int64_t> without;
   for (const auto& [other, runs] : found.runs)
-    for (const auto run : runs)
-      if (!std::binary_search(split.with.begin(), split.with.end(), run)) {
+    for (const auto& [run, by] : runs)
+      if (!with.contains(run)) {
         without.insert(run);
         if (split.others.empty() || split.others.back() != other) split.others.push_back(other);
       }
   split.without.assign(without.begin(), without.end());
-  for (auto run = split.with.rbegin(); run != split.with.rend() && split.command.empty(); ++run)
-    split.command = command_for(db, root, *run, protocol, split.without);
+  for (auto run = with.rbegin(); run != with.rend() && split.command.empty(); ++run)
+    split.command = command_for(db, root, run->second, protocol, split.without);
   return split;
 }
 
@@ -132,7 +142,7 @@ std::vector<EvaluatorSplit> evaluator_splits(const fs::path& file, const fs::pat
       for (const auto& [protocol, runs] : found.runs) by_use.push_back(protocol);
       const auto use = [&, &found = found](const std::string& protocol) {
         const auto& runs = found.runs.at(protocol);
-        return std::pair(runs.size(), runs.back());
+        return std::pair(runs.size(), runs.rbegin()->first);
       };
       std::sort(by_use.begin(), by_use.end(),
                 [&](const auto& a, const auto& b) { return use(a) > use(b); });

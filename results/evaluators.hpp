@@ -8,7 +8,9 @@
 
 namespace dkdm::results {
 
-// Values of one experiment's runs stand under several protocols, and some runs have none under `protocol`.
+// Values of one experiment's runs stand under several protocols, and some runs have none under `protocol`. Only
+// what the experiment's last command asked for counts (everything, where none is on record), and runs that
+// evaluate the same samples are one: the newest stands for them.
 struct EvaluatorSplit {
   std::string experiment;
   // Where there is a command for one, the one that most runs have; of equals the newest.

@@ -78,6 +78,39 @@ TEST_CASE("evaluators: runs of two rulers are named with the command that measur
   CHECK(merged.splits().empty());
 }
 
+TEST_CASE("evaluators: runs of the same samples are one, and only what was asked for last counts",
+          "[unit][results]") {
+  const TempFolder folder;
+  const auto file = folder / "results.sqlite";
+  const auto splits = [&] { return evaluator_splits(file, folder.path()); };
+  Store store(file);
+  auto run = a_run("teacher");
+  run.samples = "samples-1";
+  run.config = "[dataset]\nplugin = \"cifar10\"\n\n[evaluator]\nplugin = \"inception\"\n";
+  add_finished(store, run, {a_metric("fid", 4, "old-1")});
+  auto other = a_run("dynamic");
+  other.samples = "samples-2";
+  other.config = run.config;
+  add_finished(store, other, {a_metric("fid", 5, "new-1")});
+  REQUIRE(splits().size() == 1);
+  run.key += "-new";  // the same samples by the new evaluator
+  add_finished(store, run, {a_metric("fid", 6, "new-1")});
+  CHECK(splits().empty());
+
+  // An old configuration under the old evaluator alone: a split only while its samples are asked for.
+  auto old = a_run("data_free");
+  old.samples = "samples-3";
+  old.config = run.config;
+  add_finished(store, old, {a_metric("fid", 7, "old-1")});
+  CHECK(splits().size() == 1);
+  store.add_to_request(store.begin_request(run, "dkdm run desk.toml"), {run, other});
+  CHECK(splits().empty());
+  store.add_to_request(store.begin_request(run, "dkdm run desk.toml"), {run, other, old});
+  REQUIRE(splits().size() == 1);
+  CHECK(splits()[0].with == std::vector<std::int64_t>{3, 4});  // of each ruler two; the newest run's
+  CHECK(splits()[0].without == std::vector<std::int64_t>{2});
+}
+
 TEST_CASE("evaluators: only weights that are here are offered", "[unit][results]") {
   // Two runs of another machine came with a merge; the evaluator of the same key here is another.
   const Merged merged({{"dynamic", "b", "1"}, {"data_free", "b", "1"}, {"teacher", "a", "1"}});
