@@ -11,8 +11,11 @@
 #include "dkdm/documents.hpp"
 #include "dkdm/error.hpp"
 #include "dkdm/json.hpp"
+#include "results/database.hpp"
 #include "results/import.hpp"
 #include "results/report_data.hpp"
+#include "results/report_lines.hpp"
+#include "results/report_source.hpp"
 #include "results/scratch.hpp"
 
 namespace dkdm::results {
@@ -49,7 +52,27 @@ ReportTable table_from(const Json& json) {
   return table;
 }
 
-std::vector<ReportTable> load_other(const std::filesystem::path& file) {
+using Texts = std::map<std::string, std::string>;
+
+// What is compared, with the settings of the runs behind it where a database has them.
+struct Side {
+  std::vector<ReportTable> tables;
+  std::map<std::int64_t, Texts> settings{};  // by run
+};
+
+Side load_side(const std::filesystem::path& file, const std::vector<std::string>& experiments,
+               const ReportChoice& choice) {
+  Side side{gather(file, experiments, choice, Depth::table)};
+  Database(file, OpenMode::read).read([&](SQLite::Database& db) {
+    for (const auto& table : side.tables)
+      for (const auto& line : table.lines)
+        if (!line.runs.empty()) side.settings[line.runs.front()] = load_settings(db, line.runs.front());
+    return 0;
+  });
+  return side;
+}
+
+Side load_other(const std::filesystem::path& file) {
   std::error_code absent;
   if (!std::filesystem::exists(file, absent)) {
     throw DataError(file.string(), "no such file; expected a database or a JSON report");
@@ -58,16 +81,16 @@ std::vector<ReportTable> load_other(const std::filesystem::path& file) {
     const Scratch scratch(std::filesystem::temp_directory_path());
     const auto copy = scratch.path() / "other.sqlite";
     import_database(file, copy);
-    return gather(copy, {}, {}, Depth::table);
+    return load_side(copy, {}, {});
   }
-  std::vector<ReportTable> tables;
+  Side side;
   try {
-    for (const auto& table : Json::parse(io::read_document(file))) tables.push_back(table_from(table));
+    for (const auto& table : Json::parse(io::read_document(file))) side.tables.push_back(table_from(table));
   } catch (const Json::exception&) {  // whose words are about its own code
     throw ConfigError(file.string(), "neither a results database nor a report that `dkdm report "
                                      "--format json` wrote");
   }
-  return tables;
+  return side;
 }
 
 // One value with what it was measured under.
@@ -102,8 +125,7 @@ std::string obstacle(const ReportTable& here, const ReportTable& there) {
 
 class Comparer {
  public:
-  Comparer(const std::vector<ReportTable>& here, const std::vector<ReportTable>& there,
-           const Tolerance& tolerance)
+  Comparer(const Side& here, const Side& there, const Tolerance& tolerance)
       : here_(here), there_(there), tolerance_(tolerance) {
     auto& columns = out_.table.columns;
     for (const char* title : {"experiment", "row", "metric"}) columns.push_back({title});
@@ -116,7 +138,7 @@ class Comparer {
   Comparison run() {
     std::vector<Name> names;
     for (const auto* side : {&here_, &there_}) {
-      for (const auto& table : *side) {
+      for (const auto& table : side->tables) {
         for (const auto& line : table.lines) {
           for (const auto& [metric, value] : line.metrics) {
             const Name name{table.experiment, name_of(line), metric};
@@ -145,7 +167,7 @@ class Comparer {
   }
 
   void compare(const Name& name) {
-    const auto ours = find(here_, name), theirs = find(there_, name);
+    const auto ours = find(here_.tables, name), theirs = find(there_.tables, name);
     std::string why;
     bool matched = false;
     for (const auto& mine : ours) {
@@ -155,6 +177,7 @@ class Comparer {
         if (difference.empty()) {
           judge(name, *mine.value, *other.value, other.table->higher_is_better.at(std::get<2>(name)));
           matched = true;
+          note_configurations(name, *mine.line, *other.line);
         } else if (why.empty()) {
           why = "not comparable: " + difference;
         }
@@ -178,6 +201,29 @@ class Comparer {
       out_.regressions += lost;
       out_.compared += lost;
     }
+  }
+
+  // Once a row: values of two configurations compare, but what made them differ may not be the code.
+  void note_configurations(const Name& name, const ReportLine& ours, const ReportLine& theirs) {
+    if (ours.variant.empty() || theirs.variant.empty() || ours.variant == theirs.variant) return;
+    const auto& [experiment, row, metric] = name;
+    if (!noted_.insert(experiment + "\n" + row).second) return;
+    constexpr std::size_t kShortName = 8;
+    std::string note = experiment + ", " + row + ": two configurations, variant " +
+                       ours.variant.substr(0, kShortName) + " here and " +
+                       theirs.variant.substr(0, kShortName) + " there";
+    const Texts *here = settings_of(here_, ours), *there = settings_of(there_, theirs);
+    if (here && there) {
+      const std::string differences = setting_differences(*here, *there);
+      note += differences.empty() ? ": the settings agree, a plugin's version or what a file holds does not"
+                                  : ": there " + differences;
+    }
+    out_.notes.push_back(note);
+  }
+
+  static const Texts* settings_of(const Side& side, const ReportLine& line) {
+    const auto found = line.runs.empty() ? side.settings.end() : side.settings.find(line.runs.front());
+    return found == side.settings.end() ? nullptr : &found->second;
   }
 
   void judge(const Name& name, const Estimate& ours, const Estimate& theirs, bool higher_is_better) {
@@ -234,10 +280,11 @@ class Comparer {
                                judgement});
   }
 
-  const std::vector<ReportTable>& here_;
-  const std::vector<ReportTable>& there_;
+  const Side& here_;
+  const Side& there_;
   Tolerance tolerance_;
   std::set<Name> seen_;
+  std::set<std::string> noted_;  // experiment and row
   Comparison out_;
 };
 
@@ -252,9 +299,9 @@ Comparison compare_reports(const std::filesystem::path& file,
     const auto unasked = [&](const ReportTable& table) {
       return std::find(experiments.begin(), experiments.end(), table.experiment) == experiments.end();
     };
-    there.erase(std::remove_if(there.begin(), there.end(), unasked), there.end());
+    std::erase_if(there.tables, unasked);
   }
-  const auto here = gather(file, experiments, choice, Depth::table);
+  const auto here = load_side(file, experiments, choice);
   return Comparer(here, there, tolerance).run();
 }
 

@@ -24,6 +24,8 @@ struct Comparison {
   // "within", "REGRESSION"; "not comparable: …" with what differs; "only here", "only there".
   Table table;
   std::size_t compared = 0, regressions = 0;
+  // Rows whose two values are of different configurations, and in what they differ; for a person.
+  std::vector<std::string> notes;
 };
 
 // `other` is a results database or a report written by --format json. Values compare when experiment,

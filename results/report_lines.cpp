@@ -54,32 +54,6 @@ bool same_value(const std::string& a, const std::string& b) {
   return a == b || (numbers && number_a == number_b);
 }
 
-// "train.lr = 0.001 instead of 0.002": what `theirs` has otherwise than `ours`. How samples were
-// evaluated is no difference of the samples.
-std::string differences(const Texts& ours, const Texts& theirs) {
-  constexpr int kNamed = 3;
-  std::string text;
-  int count = 0;
-  const auto add = [&](const std::string& part) {
-    if (++count <= kNamed) text += (text.empty() ? "" : ", ") + part;
-  };
-  const auto skipped = [](const std::string& key) {
-    return key.starts_with("evaluator.") || key.starts_with("experiment.") ||
-           key.starts_with("evaluation.");
-  };
-  for (const auto& [key, value] : theirs) {
-    if (skipped(key)) continue;
-    const auto here = ours.find(key);
-    if (here == ours.end()) add(key + " = " + value);
-    else if (here->second != value) add(key + " = " + value + " instead of " + here->second);
-  }
-  for (const auto& [key, value] : ours) {
-    if (!skipped(key) && theirs.count(key) == 0) add("no " + key);
-  }
-  if (count > kNamed) text += " and " + std::to_string(count - kNamed) + " more";
-  return text;
-}
-
 class Chooser {
  public:
   Chooser(SQLite::Database& db, const std::vector<Run>& runs, const std::string& experiment,
@@ -488,7 +462,7 @@ class Chooser {
     if (others.empty()) return;
     const auto ours = settings_of_line(line);
     for (const auto& [variant, other] : others) {
-      const auto what = differences(ours, load_settings(db_, other.newest->id));
+      const auto what = setting_differences(ours, load_settings(db_, other.newest->id));
       if (what.empty() && !other.done) continue;  // an attempt at this very configuration
       auto text = shown_label(line.row) + ": another configuration on record, variant " +
                   short_name(variant) + ": " +
@@ -511,6 +485,30 @@ class Chooser {
 };
 
 }  // namespace
+
+std::string setting_differences(const Texts& ours, const Texts& theirs) {
+  constexpr int kNamed = 3;
+  std::string text;
+  int count = 0;
+  const auto add = [&](const std::string& part) {
+    if (++count <= kNamed) text += (text.empty() ? "" : ", ") + part;
+  };
+  const auto skipped = [](const std::string& key) {
+    return key.starts_with("evaluator.") || key.starts_with("experiment.") ||
+           key.starts_with("evaluation.");
+  };
+  for (const auto& [key, value] : theirs) {
+    if (skipped(key)) continue;
+    const auto here = ours.find(key);
+    if (here == ours.end()) add(key + " = " + value);
+    else if (here->second != value) add(key + " = " + value + " instead of " + here->second);
+  }
+  for (const auto& [key, value] : ours) {
+    if (!skipped(key) && theirs.count(key) == 0) add("no " + key);
+  }
+  if (count > kNamed) text += " and " + std::to_string(count - kNamed) + " more";
+  return text;
+}
 
 Lines choose_lines(SQLite::Database& db, const std::vector<Run>& runs, const std::string& experiment,
                    const ReportChoice& choice) {

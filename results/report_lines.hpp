@@ -47,4 +47,9 @@ struct Lines {
 Lines choose_lines(SQLite::Database& db, const std::vector<Run>& runs, const std::string& experiment,
                    const ReportChoice& choice);
 
+// "train.lr = 0.001 instead of 0.002": what `theirs` has otherwise than `ours`. How samples were evaluated is
+// no difference of the samples. "" = nothing.
+std::string setting_differences(const std::map<std::string, std::string>& ours,
+                                const std::map<std::string, std::string>& theirs);
+
 }  // namespace dkdm::results

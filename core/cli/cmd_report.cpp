@@ -8,6 +8,7 @@
 #include "cli/session.hpp"
 #include "cli/terminal.hpp"
 #include "dkdm/io.hpp"
+#include "io/plain_text.hpp"
 #include "results/report.hpp"
 #include "results/report_compare.hpp"
 #include "results/report_plots.hpp"
@@ -101,6 +102,7 @@ int print_comparison(const fs::path& file, const Subject& subject, const Options
   const auto comparison = results::compare_reports(file, subject.experiments, subject.report.choice,
                                                    other, tolerance);
   std::cout << comparison.table.render(format, stdout_has_colour(), stdout_columns());
+  for (const auto& note : comparison.notes) std::cerr << "dkdm: " << io::printable(note) << '\n';
   if (comparison.compared == 0) {
     throw ConfigError("--against " + other.string(),
                       "no value compares; the table says what differs");

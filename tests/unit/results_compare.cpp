@@ -90,6 +90,30 @@ TEST_CASE("compare: other conditions do not compare, and the table says which", 
         "not comparable: protocol classifier-1a2b here, inception-ffff there");
 }
 
+TEST_CASE("compare: two configurations of a row are said, with what differs", "[unit][results]") {
+  TempFolder folder;
+  Store now(folder / "a.sqlite"), then(folder / "b.sqlite");
+  auto run = a_run("dynamic");
+  run.variant = "11111111aaaa";
+  add_finished(now, run, {a_metric("fid", 10), a_metric("sfid", 5)});
+  run.variant = "22222222bbbb";
+  run.config = "[train]\nsteps = 200\nlr = 0.001\n";
+  add_finished(then, run, {a_metric("fid", 10), a_metric("sfid", 5)});
+  const auto comparison = compare_reports(folder / "a.sqlite", {}, {}, folder / "b.sqlite");
+  CHECK(comparison.notes == std::vector<std::string>{
+            "desk, dynamic: two configurations, variant 11111111 here and 22222222 there: there "
+            "train.steps = 200 instead of 100"});
+  CHECK(comparison.compared == 2);
+
+  ReportOptions options;
+  options.format = ReportFormat::json;
+  write_file(folder / "then.json", report(folder / "b.sqlite", {}, options));
+  CHECK(compare_reports(folder / "a.sqlite", {}, {}, folder / "then.json").notes ==
+        std::vector<std::string>{
+            "desk, dynamic: two configurations, variant 11111111 here and 22222222 there"});
+  CHECK(compare_reports(folder / "a.sqlite", {}, {}, folder / "a.sqlite").notes.empty());
+}
+
 TEST_CASE("compare: a row that failed since is a regression, one not run is not", "[unit][results]") {
   TempFolder folder;
   const Recorded then(folder, "b.sqlite", {10});
