@@ -22,6 +22,7 @@
 #include <thread>
 
 #include "error_text.hpp"
+#include "plugin/host_state.hpp"
 #include "plugin/module.hpp"
 
 namespace dkdm::plugin {
@@ -109,7 +110,9 @@ void report(const MemoryFile& verdicts, std::size_t number, const std::string& n
 
 [[noreturn]] void open_all(const std::vector<fs::path>& files, const SharedProgress& progress,
                            const MemoryFile& verdicts) {
+  const ProcessState ours;  // or a module's working folder would be where the next ones' paths begin
   for (; progress->file < files.size(); ++progress->file) {
+    ours.restore();
     progress->opened = false;
     try {
       const fs::path& file = files[progress->file];

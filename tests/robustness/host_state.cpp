@@ -101,6 +101,15 @@ TEST_CASE("host state: opening a module changes nothing here, and a refused one 
   CHECK_THAT(opened, !Contains("meddling-initialiser.so"));
 }
 
+TEST_CASE("host state: relative paths of modules hold behind one that changes the working folder",
+          "[robustness][plugin]") {
+  const fs::path folder = fs::relative(fs::path(DKDM_BUILD_DIR) / "tests/fixtures/plugins");
+  const plugin::Registry registry(std::vector<fs::path>{folder / "meddling-student.so",
+                                                        folder / "good-student.so"});
+  CHECK(registry.lookup("student", "fixture-student"));
+  CHECK(registry.refusals().empty());
+}
+
 TEST_CASE("calls: what is no std::exception is named with plugin, stage and type", "[robustness][plugin]") {
   Broken network;
   plugin::remember_name(&network, "broken-net");
