@@ -51,7 +51,7 @@ Panel factor_panel(const at::Tensor& left, double tolerance) {
     const auto pivot = variance.masked_fill(panel.kept.logical_not(), -1).argmax().item<std::int64_t>();
     const double largest = variance[pivot].item<double>();
     if (least < -kRoundedVariance)
-      throw std::invalid_argument("a matrix is no covariance: given the other features, a variance "
+      throw std::invalid_argument("not a valid covariance matrix: given the other features, a variance "
                                   "is " + std::to_string(least) + " of its feature's");
     if (largest <= std::max(tolerance, -4 * least)) {
       panel.last = true;
@@ -113,7 +113,7 @@ at::Tensor covariance_factor(const at::Tensor& covariance) {
     throw std::invalid_argument("a covariance is not finite");
   const auto full = covariance.to(at::kCPU, at::kDouble, /*non_blocking=*/false, /*copy=*/true);
   if (const auto fault = variance_fault(full.diagonal()); !fault.empty())
-    throw std::invalid_argument("a matrix is no covariance: " + fault);
+    throw std::invalid_argument("not a valid covariance matrix: " + fault);
   full.diagonal().clamp_min_(0);
   const auto size = full.size(0);
   const auto scale = scales(full.diagonal());

@@ -194,7 +194,7 @@ std::string run_gnuplot(const fs::path& folder, const std::string& script) {
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return "";
-  return said.empty() ? "ended without a word" : terminal_text(said);
+  return said.empty() ? "ended without a message" : terminal_text(said);
 }
 
 }  // namespace

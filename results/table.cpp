@@ -135,7 +135,7 @@ std::string without_columns(const Table& table, std::size_t shown, int columns) 
     names += (names.empty() ? "" : ", ") + terminal_text(table.columns[c].title);
   }
   std::string out;
-  for (const auto& line : wrapped("Not shown for want of room: " + names +
+  for (const auto& line : wrapped("No room for: " + names +
                                       " (a wider terminal or --format csv, markdown or json has all)",
                                   columns)) {
     out += line + "\n";

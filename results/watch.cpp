@@ -215,7 +215,7 @@ class Screen {
     // The clock runs on while nothing is heard.
     const auto left = [&](double seconds) { return duration_text(std::max(0.0, seconds - silent)); };
     text += std::string(dot()) + "ETA " + left(record.stage_left_s);
-    if (record.stages > record.stage) text += ", of all " + left(record.left_s);
+    if (record.stages > record.stage) text += " (all stages " + left(record.left_s) + ")";
     line(text);
     if (silent > kSilent_s)
       paragraph("No word from process " + std::to_string(record.pid) + " for " +

@@ -129,6 +129,8 @@ int run_program(int argc, char** argv) {
     cli::install_signal_handlers();
     return cli::finished(cli::dispatch({argv + 1, argv + argc}, argv));
   } catch (const Error& error) {
+    if (error.exit_code() == ExitCode::interrupted)
+      return cli::complain("interrupted; rerun the same command to resume", static_cast<int>(error.exit_code()));
     return cli::complain(error_text(error), static_cast<int>(error.exit_code()));
   } catch (...) {
     return cli::complain(current_error_text(), static_cast<int>(ExitCode::run_failed));

@@ -166,7 +166,7 @@ bool read_dit(Tensors& tensors, Dit& dit) {
   if (grid * grid != tokens || area == 0 || outputs % area != 0 || dit.hidden_size == 0) {
     tensors.problem = "pos_embed has " + std::to_string(tokens) +
                       " tokens and final_layer.linear.weight " + std::to_string(outputs) +
-                      " rows, which are no square of patches of " +
+                      " rows, which is not a square of patches of " +
                       std::to_string(dit.patch_size) + " pixels";
     return false;
   }

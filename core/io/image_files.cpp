@@ -108,7 +108,7 @@ class Walk {
     if (kRead.contains(ending)) {
       if (!there || !S_ISREG(status.st_mode))
         throw DataError((root_ / name).string(),
-                        there ? "is named like an image and is no regular file" : "is a link to nothing");
+                        there ? "is named like an image but is not a regular file" : "is a link to nothing");
       found_.files.push_back(name);
     } else if (kNotRead.contains(ending)) {
       not_read_[ending].add(name.string());

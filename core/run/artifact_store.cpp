@@ -66,7 +66,7 @@ void keep_only(const fs::path& folder, const std::vector<std::string>& names) {
   for (const auto& path : strangers) {
     std::error_code error;
     if (!fs::remove(path, error) || error)
-      throw StoreError(path.string() + ": is no part of the artifact and cannot be removed: " +
+      throw StoreError(path.string() + ": does not belong to the artifact and cannot be removed: " +
                        error.message());
   }
 }

@@ -25,7 +25,7 @@ Json parse(const std::string& text, const std::string& where) {
   try {
     return Json::parse(text);
   } catch (const Json::exception& error) {
-    throw DataError(where, "provenance that is no JSON: " + error_text(error));
+    throw DataError(where, "provenance is not JSON: " + error_text(error));
   }
 }
 

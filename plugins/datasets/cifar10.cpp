@@ -57,8 +57,8 @@ class Cifar10 final : public dkdm::datasets::InMemory {
     if (!std::filesystem::exists(file)) {
       throw DataError(file.string(),
                       "absent; unpack CIFAR-10's binary version (cifar-10-binary.tar.gz, "
-                      "https://www.cs.toronto.edu/~kriz) and let `root` name its folder, or "
-                      "$DKDM_DATA the folder around that");
+                      "https://www.cs.toronto.edu/~kriz) and set `root` to that folder, or "
+                      "$DKDM_DATA to its parent");
     }
     std::string bytes = dkdm::io::read_text(file);
     const std::int64_t expected = kRecords * (1 + kPixels);

@@ -66,7 +66,7 @@ struct About {
     const auto text = [&](const char* key) {
       const auto found = metadata.find(key);
       if (found == metadata.end())
-        throw DataError(file.string(), std::string("is no weight file of the evaluator classifier: its "
+        throw DataError(file.string(), std::string("is not a weight file of the evaluator classifier: its "
                                                    "metadata have no ") + key);
       return found->second;
     };

@@ -341,7 +341,7 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
     std::string line = file.filename().string() +
                        (chosen.said.empty() ? "" : " (" + chosen.said + ")") + ": " + network + "; " + std::to_string(weights) + " weights";
     if (!plan.assumed.empty())
-      line += "; shown by no tensor, assumed as in " + plan.assumed_from + ": " + joined(plan.assumed);
+      line += "; not stored in the checkpoint, assuming those of " + plan.assumed_from + ": " + joined(plan.assumed);
     if (!plan.set.empty()) line += "; by parameters: " + joined(plan.set);
     if (const std::string which = kind(chosen, file); which.empty()) {
       line += "; the file does not say whether these are EMA weights (recorded as unlabelled): weights = \"ema\" or \"raw\" says it";

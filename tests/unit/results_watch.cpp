@@ -84,7 +84,7 @@ TEST_CASE("watch: a running stage has its bar, rate, time left and curves", "[un
   CHECK(contains(text, "desk / dynamic, seed 0 · run " + std::to_string(id)));
   CHECK(contains(text, "[2/3] train dynamic"));
   CHECK(contains(text, "████████▏░░░░░░░░░░░ 412/1000 steps · 0.25 s/it · ETA 2:2"));  // 8 1/8 of 20 cells
-  CHECK(contains(text, "of all 3:2"));
+  CHECK(contains(text, "(all stages 3:2"));
   CHECK(contains(text, "loss 0.1 at step 400 · lowest 0.1, highest 40, logarithmic"));
   CHECK(contains(text, "grad_norm 1.5 at step 400"));
   CHECK(contains(text, "1 running"));

@@ -70,7 +70,7 @@ TEST_CASE("guided-diffusion: the log says what was inferred and what was assumed
   CHECK_THAT(host.said,
              Contains("guided-diffusion: tiny.safetensors: guided-diffusion UNet") &&
                  Contains("levels of 32, 64 channels, 1 residual block each, attention at 1/2") &&
-                 Contains("assumed as in guided-diffusion's defaults: 4 heads, legacy attention "
+                 Contains("assuming those of guided-diffusion's defaults: 4 heads, legacy attention "
                           "order, linear schedule, time not rescaled") &&
                  Contains("by parameters: 8 pixels, 100 steps"));
   CHECK(model.diffusion == DiffusionConfig{"linear", 100, ""});
