@@ -51,7 +51,7 @@ std::string describe(int code, int system_error, const std::string& message) {
   const auto reason = system_error != 0 ? std::string(std::strerror(system_error)) : message;
   switch (code & 0xff) {
     case SQLITE_FULL:
-      return "the disk is full; free some space and give the same command again (everything "
+      return "the disk is full; free some space and rerun the same command (everything "
              "recorded before is kept)";
     case SQLITE_READONLY:
       return "cannot be written: " + message + "; make the file and its folder writable, or set "
@@ -104,8 +104,8 @@ void mark_crashed(SQLite::Database& db) {
   for (const auto id : gone) {
     execute(db,
             "UPDATE attempts SET status = 'crashed', message = iif(message = '', '', message || ': ') "
-            "|| 'its process ended without a word (killed, out of memory, power lost, or a crash of "
-            "the plugin: --isolate tells); rerun the same command to resume' WHERE id = ?",
+            "|| 'its process ended without a message (killed, out of memory or power lost); rerun the "
+            "same command to resume' WHERE id = ?",
             id);
   }
 }
@@ -159,10 +159,9 @@ void throw_store_error(const std::filesystem::path& file, SQLite::Database* sqli
                                     const SQLite::Exception& error) {
   const int code = error.getExtendedErrorCode() > 0 ? error.getExtendedErrorCode()
                                                     : error.getErrorCode();
-  int system_error = 0;
-  if (sqlite != nullptr) {
-    system_error = sqlite3_system_errno(sqlite->getHandle());
-  } else {  // ask the system why
+  int system_error = sqlite != nullptr ? sqlite3_system_errno(sqlite->getHandle()) : 0;
+  // SQLite tries several ways to open a file and keeps the reason of the last one: the system knows better.
+  if (sqlite == nullptr || (code & 0xff) == SQLITE_CANTOPEN) {
     std::error_code ignored;
     const auto target = std::filesystem::exists(file, ignored) ? file : file.parent_path();
     if (access(target.empty() ? "." : target.c_str(), R_OK | W_OK) != 0) system_error = errno;
@@ -238,8 +237,9 @@ void Database::open(OpenMode mode) {
 
 void Database::open_for_reading() {
   sqlite_ = open_read_only(file_, patience_);
-  // The views of ten thousand runs read some fifty MiB, again and again.
-  sqlite_->exec("PRAGMA query_only = ON; PRAGMA cache_size = -65536");
+  // The views of ten thousand runs read some fifty MiB, again and again. What a statement sorts stays in
+  // memory, where it can be limited: files in /tmp would grow until the disk is full.
+  sqlite_->exec("PRAGMA query_only = ON; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY");
   const auto version = schema_version();
   if (version == 0) {
     throw StoreError(file_.string() + ": empty; the first `dkdm run` or `dkdm quickstart` "

@@ -200,6 +200,11 @@ class Watch {
     throw ConfigError("query", "the answer takes more than " + std::to_string(limits_.bytes >> 20) +
                                    " MiB of memory; add a LIMIT, or ask for fewer columns");
   }
+  [[noreturn]] void fail_for_memory() const {
+    throw ConfigError("query", "sorting or joining takes more than " +
+                                   std::to_string(limits_.bytes >> 20) +
+                                   " MiB of memory; add a WHERE, or join on equal columns");
+  }
   [[noreturn]] void fail() const {
     if (stopped()) throw Interrupted();
     throw ConfigError("query", "stopped after " + shortest(limits_.seconds) +
@@ -212,6 +217,19 @@ class Watch {
   const QueryLimits& limits_;
   std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
   std::uint64_t bytes_ = 0;
+};
+
+// All memory of SQLite in this process, while it lives.
+class HeapLimit {
+ public:
+  explicit HeapLimit(std::uint64_t bytes)
+      : before_(sqlite3_hard_heap_limit64(sqlite3_memory_used() + static_cast<sqlite3_int64>(bytes))) {}
+  ~HeapLimit() { sqlite3_hard_heap_limit64(before_); }
+  HeapLimit(const HeapLimit&) = delete;
+  HeapLimit& operator=(const HeapLimit&) = delete;
+
+ private:
+  const sqlite3_int64 before_;
 };
 
 Table fetch(SQLite::Database& db, const std::string& sql, Watch& watch) {
@@ -237,6 +255,7 @@ Table fetch(SQLite::Database& db, const std::string& sql, Watch& watch) {
     }
   }
   if (code == SQLITE_INTERRUPT) watch.fail();
+  if (code == SQLITE_NOMEM) watch.fail_for_memory();
   if (code == SQLITE_ERROR) throw ConfigError("query", sqlite3_errmsg(db.getHandle()));
   if (code != SQLITE_DONE) throw SQLite::Exception(db.getHandle(), code);
   return table;
@@ -256,6 +275,7 @@ Table query(const std::filesystem::path& file, const std::string& sql, const Que
           return sqlite3_set_authorizer(handle, nullptr, nullptr);
         });
     Watch watch(limits);
+    const HeapLimit heap(limits.bytes);
     constexpr int kOperations = 10'000;  // well below a millisecond
     sqlite3_progress_handler(
         db.getHandle(), kOperations,

@@ -13,7 +13,7 @@ namespace dkdm::results {
 // A query without end, or with an answer that no memory holds, is stopped.
 struct QueryLimits {
   double seconds = 60;                             // 0 = no limit
-  std::uint64_t bytes = std::uint64_t{2} << 30;    // of the answer in memory
+  std::uint64_t bytes = std::uint64_t{2} << 30;    // of the answer in memory; of what SQLite sorts
   const std::atomic<bool>* stop = nullptr;         // set by somebody else: throws Interrupted
 };
 

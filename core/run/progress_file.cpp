@@ -3,9 +3,9 @@
 #include <chrono>
 #include <cstdio>
 #include <fstream>
-#include <iterator>
 #include <optional>
 
+#include "dkdm/documents.hpp"
 #include "dkdm/json.hpp"
 #include "run/process.hpp"
 
@@ -34,10 +34,8 @@ std::optional<ProgressRecord> read_one(const fs::path& file) {
   std::error_code error;
   if (!fs::is_regular_file(file, error) || fs::file_size(file, error) > kLargest || error)
     return std::nullopt;
-  std::ifstream stream(file, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
   try {
-    const Json json = Json::parse(text);
+    const Json json = Json::parse(io::read_document(file));  // anybody may have put it there
     ProgressRecord r;
     io::read_field(json, "host", r.host);
     io::read_field(json, "process", r.process);
@@ -57,6 +55,8 @@ std::optional<ProgressRecord> read_one(const fs::path& file) {
     io::read_field(json, "written", r.written);
     return r;
   } catch (const Json::exception&) {
+    return std::nullopt;
+  } catch (const DataError&) {
     return std::nullopt;
   }
 }

@@ -185,7 +185,8 @@ TEST_CASE("faults: a read-only store refuses to run and still answers", "[e2e][f
     fs::rename(program.home() / part, store / part);
   const Mount frozen(store, nullptr, MS_BIND | MS_RDONLY, nullptr);
   if (!frozen.mounted()) return;
-  check_complaint(program.run({"run", file}, store), 1, {store.string(), "DKDM_HOME"});
+  check_complaint(program.run({"run", file}, store), 1,
+                  {store.string(), "cannot be opened: Read-only file system", "DKDM_HOME"});
   const auto answer = program.run({"query", "SELECT row FROM run_status", "--format", "csv"}, store);
   INFO(answer.err);
   CHECK(answer.exit_code == 0);

@@ -229,6 +229,55 @@ TEST_CASE("query: one without end is stopped by time, by a signal, and by the si
   CHECK(value(home.database, "SELECT 1") == "1");
 }
 
+TEST_CASE("query: what is sorted or joined is limited too, and leaves no files", "[robustness][results]") {
+  Home home(0);
+  const std::string rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) ";
+  CHECK_THROWS_WITH(query(home.database, rows + "SELECT max(i) FROM (SELECT i, printf('%0500d', i) AS t FROM n "
+                                                "ORDER BY t DESC LIMIT 200000) WHERE t <> ''",
+                          {.bytes = 8 << 20}),
+                    Contains("sorting or joining takes more than 8 MiB"));
+  CHECK(value(home.database, rows + "SELECT count(DISTINCT i) FROM n") == "300000");
+}
+
+// Of a table's only row, whose text is long, seven more with the same text: pages that are linked to often.
+void multiply_long_row(const fs::path& file, const std::string& table) {
+  const auto root = std::stoul(value(file, "SELECT rootpage FROM sqlite_schema WHERE name = '" + table + "'"));
+  auto bytes = read_file(file);
+  constexpr std::size_t kPage = 4096, kLocal = 489, kCell = 3 + 1 + kLocal + 4;
+  REQUIRE(bytes.substr(16, 2) == std::string("\x10\0", 2));  // the page size, in the file's header
+  auto* const page = reinterpret_cast<unsigned char*>(bytes.data()) + (root - 1) * kPage;
+  REQUIRE(page[0] == 0x0d);  // a leaf
+  REQUIRE((page[3] << 8 | page[4]) == 1);
+  const std::string cell(reinterpret_cast<char*>(page) + (page[8] << 8 | page[9]), kCell);
+  constexpr int kCopies = 8;
+  for (int i = 0; i < kCopies; ++i) {
+    const auto at = kPage - kCell * static_cast<std::size_t>(i + 1);
+    std::copy(cell.begin(), cell.end(), page + at);
+    page[at + 3] = static_cast<unsigned char>(kCopies - i);  // its rowid; cells are in the order of them
+    const auto slot = 8 + 2 * static_cast<std::size_t>(kCopies - 1 - i);
+    page[slot] = static_cast<unsigned char>(at >> 8);
+    page[slot + 1] = static_cast<unsigned char>(at & 0xff);
+    page[5] = page[slot];  // where cells begin
+    page[6] = page[slot + 1];
+  }
+  page[4] = kCopies;
+  write_file(file, bytes);
+}
+
+TEST_CASE("foreign: a file whose rows share their pages is refused where it gives more than it has",
+          "[robustness][results]") {
+  Home theirs(1);
+  // A record of 489 + 250 * 4092 bytes, of which a page holds 489 (https://sqlite.org/fileformat2.html, 1.6).
+  change(theirs.database, "PRAGMA journal_mode = DELETE; INSERT INTO pins VALUES (1, "
+                          "replace(hex(zeroblob(511737)), '0', 'n'), 1.5, '')");
+  multiply_long_row(theirs.database, "pins");
+  REQUIRE(fs::file_size(theirs.database) < 4'000'000);
+  Home ours(0);
+  CHECK_THROWS_WITH(merge_database(ours.database, ours.root, theirs.database),
+                    Contains("damaged: table pins holds more than the file has bytes for"));
+  CHECK(value(ours.database, "SELECT count(*) FROM runs") == "1");
+}
+
 TEST_CASE("archive: what `runs export` would not write is refused", "[robustness][results]") {
   const auto link = [](archive_entry* entry) {
     archive_entry_set_filetype(entry, AE_IFLNK);

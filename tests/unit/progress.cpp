@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -64,6 +65,16 @@ TEST_CASE("progress: what a killed process left goes with the next one",
   CHECK(read_progress(folder.path).size() == 1);
   std::ofstream(folder.path / "damaged.json") << "{\"host\": 7";
   const ProgressFile next(folder.path);
+  CHECK(read_progress(folder.path).empty());
+}
+
+TEST_CASE("progress: a file that somebody else put there is passed over, however deep it is nested",
+          "[unit][run]") {
+  const Folder folder;
+  { std::ofstream(folder.path / "deep.json") << "{\"host\":" << std::string(30'000, '['); }
+  { std::ofstream(folder.path / "large.json") << std::string(100'000, ' '); }
+  REQUIRE(::mkfifo((folder.path / "pipe.json").c_str(), 0600) == 0);
+  fs::create_symlink("loop.json", folder.path / "loop.json");
   CHECK(read_progress(folder.path).empty());
 }
 
