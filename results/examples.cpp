@@ -64,6 +64,8 @@ const std::vector<QueryExample>& query_examples() {
        "sum(flops) FILTER (WHERE stage IN ('synthetic', 'pool')) / 1e15 AS prepared, "
        "sum(flops) FILTER (WHERE stage = 'train') / 1e15 AS train, "
        "sum(flops) FILTER (WHERE stage = 'sample') / 1e15 AS sampled FROM costs GROUP BY run"},
+      {"run_machines", "On how many threads the runs computed, and why:",
+       "SELECT run, host, cpu, cores, threads, threads_reason FROM run_machines"},
       {"settings", "FID by learning rate, whatever experiment it was set in:",
        "SELECT s.number AS lr, c.experiment, c.row, c.seed, c.fid FROM settings s "
        "JOIN cells c ON c.run = s.run WHERE s.key = 'train.lr' ORDER BY c.protocol, lr"},

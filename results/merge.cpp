@@ -77,9 +77,9 @@ const std::vector<Step>& steps() {
        "FROM other.settings JOIN taken ON theirs = run WHERE true ON CONFLICT DO NOTHING"},
       {"environments",
        "INSERT INTO environments (host, os, cpu, cpu_features, gpu, libtorch, compiler, "
-       "dkdm_version, git_revision, git_dirty, cores, threads, memory_bytes) "
+       "dkdm_version, git_revision, git_dirty, cores, threads, threads_reason, memory_bytes) "
        "SELECT host, os, cpu, cpu_features, gpu, libtorch, compiler, dkdm_version, git_revision, "
-       "git_dirty, cores, threads, memory_bytes FROM other.environments "
+       "git_dirty, cores, threads, threads_reason, memory_bytes FROM other.environments "
        "WHERE id IN (SELECT environment FROM other.attempts JOIN taken ON theirs = run) "
        "ORDER BY id ON CONFLICT DO NOTHING"},
       // An attempt that was under way, or given up for dead, when this file was copied has since ended.
@@ -99,7 +99,7 @@ const std::vector<Step>& steps() {
        "e.cpu_features = o.cpu_features AND e.gpu = o.gpu AND e.libtorch = o.libtorch AND "
        "e.compiler = o.compiler AND e.dkdm_version = o.dkdm_version AND "
        "e.git_revision = o.git_revision AND e.git_dirty = o.git_dirty AND e.cores = o.cores AND "
-       "e.threads = o.threads AND e.memory_bytes = o.memory_bytes "
+       "e.threads = o.threads AND e.threads_reason = o.threads_reason AND e.memory_bytes = o.memory_bytes "
        "WHERE NOT EXISTS (SELECT 1 FROM main.attempts m WHERE m.run = t.ours AND "
        "m.host = a.host AND m.pid = a.pid AND m.started = a.started) ORDER BY a.id"},
       {"plugins",

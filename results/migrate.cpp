@@ -58,6 +58,7 @@ const std::map<std::pair<std::string, std::string>, std::string>& new_columns() 
       {{"runs", "variant"}, "(SELECT v.variant FROM variants_of_old v WHERE v.run = id)"},
       {{"runs", "teacher_key"},
        "coalesce((SELECT s.key FROM old_stages s WHERE s.run = id AND s.name = 'teacher'), '')"},
+      {{"environments", "threads_reason"}, "''"},
       {{"runs", "created_iso"}, iso_of("created")},
       {{"attempts", "started_iso"}, iso_of("started")},
       {{"attempts", "ended_iso"}, "strftime('%Y-%m-%dT%H:%M:%fZ', ended, 'unixepoch')"},

@@ -270,6 +270,8 @@ void fill(ReportTable& table, SQLite::Database& db, const std::vector<LineRecord
   }
   mark_best(table);
   add_notes(table);
+  const auto processors = processor_notes(db, table);
+  table.notes.insert(table.notes.end(), processors.begin(), processors.end());
 }
 
 // How the cells were evaluated: first as their own runs did, the newest run's way first.

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "results/database.hpp"
 #include "results/report.hpp"
 #include "results/table.hpp"
 
@@ -88,6 +89,10 @@ std::vector<std::vector<const ReportLine*>> lines_of(const TableGroup& group);
 bool compares_with_paper(const ReportTable& table);
 // The notes of all tables of the group, each once.
 std::vector<std::string> notes_of(const TableGroup& group);
+
+// Sentences on values of several kinds of processor: which they are, and how far apart they put one
+// configuration where that is on record.
+std::vector<std::string> processor_notes(SQLite::Database& db, const ReportTable& table);
 
 // Metrics with a published value in the table, in the columns' order.
 std::vector<std::string> published_metrics(const ReportTable& table);

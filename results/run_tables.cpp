@@ -76,7 +76,7 @@ const char* const kRunSql =
     "WHERE r.id = ?";
 const char* const kEnvironmentSql =
     "SELECT host, os, cpu, cpu_features, gpu, libtorch, compiler, dkdm_version, git_revision, "
-    "git_dirty, cores, threads, memory_bytes AS memory FROM environments "
+    "git_dirty, cores, threads, threads_reason AS \"threads because\", memory_bytes AS memory FROM environments "
     "WHERE id = (SELECT environment FROM attempts WHERE run = ? ORDER BY id DESC LIMIT 1)";
 
 }  // namespace dkdm::results

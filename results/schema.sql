@@ -1,4 +1,4 @@
--- The results database of dkdm, schema version 5. Times are Unix seconds, and the same in
+-- The results database of dkdm, schema version 6. Times are Unix seconds, and the same in
 -- ISO 8601 (UTC) beside, in a column NAME_iso; seconds, bytes and counts are what they say; '' means
 -- "none". Facts are added, never changed: a repeat is a new run, the state of a run is the state of
 -- its last attempt. Views are standard SQL with a type for every column, so that other programs read
@@ -115,10 +115,11 @@ CREATE TABLE environments (
   git_revision TEXT NOT NULL,
   git_dirty    INTEGER NOT NULL CHECK (git_dirty IN (0, 1)),  -- 1: built from a changed working tree
   cores        INTEGER NOT NULL,
-  threads      INTEGER NOT NULL,   -- of one operation
+  threads      INTEGER NOT NULL,   -- of one operation: counted, not asked for
+  threads_reason TEXT NOT NULL,    -- what made it so many: 'OMP_NUM_THREADS=8; …'; '' = of schema 5 or before
   memory_bytes INTEGER NOT NULL,
   UNIQUE (host, os, cpu, cpu_features, gpu, libtorch, compiler, dkdm_version, git_revision,
-          git_dirty, cores, threads, memory_bytes)
+          git_dirty, cores, threads, threads_reason, memory_bytes)
 ) STRICT;
 
 -- One start of a run: the first, and one for each time it was continued.
@@ -508,6 +509,17 @@ SELECT DISTINCT a.run, p.kind, p.name, p.version, p.summary, p.file
 FROM attempts a
 JOIN attempt_plugins u ON u.attempt = a.id
 JOIN plugins p ON p.id = u.plugin;
+
+-- The machine of each run's last attempt. Runs of one configuration on several processors differ in their
+-- last digits: float32 sums are rounded in another order there.
+CREATE VIEW run_machines AS
+SELECT r.id AS run, e.name AS experiment, r.row, r.seed, r.variant, m.host, m.cpu, m.cpu_features,
+       m.gpu, m.cores, m.threads, m.threads_reason, m.memory_bytes, m.os, m.libtorch, m.dkdm_version,
+       m.git_revision
+FROM runs r
+JOIN experiments e ON e.id = r.experiment
+JOIN attempts a ON a.id = (SELECT max(l.id) FROM attempts l WHERE l.run = r.id)
+JOIN environments m ON m.id = a.environment;
 
 -- What each stage of each run cost. A stage shared by several runs was paid for once: add up
 -- elapsed_s / shared_by. flops: a multiply-add is two; of teacher evaluations, of images drawn, and

@@ -123,16 +123,16 @@ std::int64_t Store::begin_run(const run::RunRecord& run,
     const auto id = unfinished ? *unfinished : insert_run(db, run);
     execute(db,
             "UPDATE attempts SET status = 'crashed', message = "
-            "iif(message = '', '', message || ': ') || 'ended without a word' "
+            "iif(message = '', '', message || ': ') || 'ended without a message' "
             "WHERE run = ? AND status = 'running'",
             id);
     const auto& e = environment;
     const auto environment_id = intern(
         db, "environments",
         {"host", "os", "cpu", "cpu_features", "gpu", "libtorch", "compiler", "dkdm_version",
-         "git_revision", "git_dirty", "cores", "threads", "memory_bytes"},
+         "git_revision", "git_dirty", "cores", "threads", "threads_reason", "memory_bytes"},
         e.host, e.os, e.cpu, e.cpu_features, e.gpu, e.libtorch, e.compiler, e.dkdm_version,
-        e.git_revision, static_cast<int>(e.git_dirty), e.cores, e.threads, e.memory_bytes);
+        e.git_revision, static_cast<int>(e.git_dirty), e.cores, e.threads, e.threads_reason, e.memory_bytes);
     const std::int64_t pid = getpid();
     const double now = unix_seconds();
     execute(db,

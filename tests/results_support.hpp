@@ -57,6 +57,8 @@ inline run::EnvironmentRecord an_environment() {
   environment.host = "desk";
   environment.cpu = "two slow cores";
   environment.cores = 2;
+  environment.threads = 2;
+  environment.threads_reason = "OMP_NUM_THREADS=2";
   return environment;
 }
 

@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 
 #include "cli/commands.hpp"
 #include "cli/datasets.hpp"
@@ -11,7 +10,6 @@
 #include "results/info.hpp"
 #include "run/environment.hpp"
 #include "run/run_host.hpp"
-#include "run/threads.hpp"
 
 namespace dkdm::cli {
 
@@ -48,9 +46,7 @@ void check_machine(Findings& findings) {
                    std::to_string(machine.cores) + " cores");
   findings.add("threads", machine.threads > machine.cores ? "note" : "ok",
                std::to_string(machine.threads) + " for one operation: " +
-                   run::reason_for_threads(machine.threads, machine.cores, [](const char* name) {
-                     return static_cast<const char*>(std::getenv(name));
-                   }));
+                   machine.threads_reason);
   findings.add("features", vectors ? "ok" : "note",
                vectors ? machine.cpu_features : "no AVX2: networks will be slow here");
   findings.add("memory", machine.memory_bytes < 4 * kGibibyte ? "note" : "ok",
@@ -136,6 +132,8 @@ int cmd_doctor(const Arguments& args, Context& context) {
   options.with_format();
   if (!options.parse(args)) return 0;
 
+  // First: modules are tried in a child process, which has none of the threads that counting them starts.
+  context.registry();
   Findings findings;
   check_machine(findings);
   check_plugins(findings, context);

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -71,6 +72,8 @@ EnvironmentRecord current_environment() {
   record.git_dirty = !output_of(git + "status --porcelain --untracked-files=no").empty();
   record.cores = std::thread::hardware_concurrency();
   record.threads = working_threads();
+  record.threads_reason = reason_for_threads(record.threads, record.cores,
+                                             [](const char* name) { return std::getenv(name); });
   record.memory_bytes = std::int64_t(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGE_SIZE);
   return record;
 }

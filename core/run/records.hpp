@@ -15,6 +15,7 @@ struct EnvironmentRecord {
   std::string host, os, cpu, cpu_features, gpu, libtorch, compiler, dkdm_version, git_revision;
   bool git_dirty = false;
   std::int64_t cores = 0, threads = 0, memory_bytes = 0;
+  std::string threads_reason;  // run/threads.hpp
 };
 
 struct PluginRecord {

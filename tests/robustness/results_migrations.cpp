@@ -50,7 +50,7 @@ const char* const kSchemaSql =
 
 TEST_CASE("migration: a database of an earlier version becomes what a new one is, with every fact",
           "[robustness][results]") {
-  const std::string version = GENERATE("1", "2", "3", "4");
+  const std::string version = GENERATE("1", "2", "3", "4", "5");
   TempFolder folder;
   const auto file = fixture(folder, "v" + version + ".sqlite");
   std::vector<std::string> facts = {
@@ -67,6 +67,13 @@ TEST_CASE("migration: a database of an earlier version becomes what a new one is
   if (version != "1") {
     // A rate of 1e-05 is spelled as TOML has it from then on: see below.
     facts.emplace_back("SELECT run || key || value FROM settings WHERE key <> 'train.lr'");
+    if (version >= "4") {
+      facts.emplace_back("SELECT run || key || value || coalesce(number, '') FROM settings");
+      facts.emplace_back("SELECT id || samples || variant || teacher_key || created_iso FROM runs");
+      facts.emplace_back("SELECT run || note FROM pins");
+      facts.emplace_back("SELECT uid || command || host || recorded FROM requests");
+      facts.emplace_back("SELECT request || position || row || seed || key || variant FROM request_cells");
+    }
     facts.emplace_back("SELECT stage_key || part || value FROM determinants");
     facts.emplace_back("SELECT uid FROM runs");
     facts.emplace_back("SELECT metric FROM latest_values");
@@ -89,7 +96,7 @@ TEST_CASE("migration: a database of an earlier version becomes what a new one is
   CHECK(rows_of(store.migration()->backup, "PRAGMA application_id")[0] == "1684759661");  // "dkdm"
   { Store fresh(folder / "fresh.sqlite"); }
   CHECK(rows_of(file, kSchemaSql) == rows_of(folder / "fresh.sqlite", kSchemaSql));
-  CHECK(rows_of(file, "PRAGMA user_version")[0] == "5");
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "6");
   CHECK(rows_of(file, "PRAGMA integrity_check")[0] == "ok");
   CHECK(rows_of(file, "PRAGMA foreign_key_check").empty());
 }
@@ -169,6 +176,16 @@ TEST_CASE("migration: what version 4 kept of commands, variants and pins stays, 
   CHECK(rows_of(file, "SELECT weights FROM metrics WHERE value = 3.25")[0] == "unlabelled");
 }
 
+TEST_CASE("migration: version 5 did not say why so many threads", "[robustness][results]") {
+  TempFolder folder;
+  const auto file = fixture(folder, "v5.sqlite");
+  Store store(file);
+  CHECK(rows_of(file, "SELECT DISTINCT threads || threads_reason FROM run_machines")[0] == "2");
+  // The same machine is another environment from now on, since that is known.
+  add_finished(store, a_run("dynamic", 100), {a_metric("fid", 1)});
+  CHECK(rows_of(file, "SELECT count(*) FROM environments")[0] == "2");
+}
+
 TEST_CASE("migration: copies of a file agree on the identity of its runs",
           "[robustness][results]") {
   TempFolder here, there;
@@ -232,8 +249,8 @@ TEST_CASE("migration: a killed one leaves the old file, and the next one succeed
   }
   CHECK(unfinished > 0);
   Store store(file);
-  CHECK(rows_of(file, "SELECT count(*) FROM runs")[0] == "5");
-  CHECK(rows_of(file, "PRAGMA user_version")[0] == "5");
+  CHECK(rows_of(file, "SELECT count(*) FROM runs")[0] == "6");
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "6");
 }
 
 TEST_CASE("migration: a file that cannot be copied stays as it is", "[robustness][results]") {

@@ -359,3 +359,29 @@ TEST_CASE("report: several evaluations of the same samples share a line", "[unit
   CHECK(contains(text, "90.00"));
   CHECK_FALSE(contains(text, "70.00"));  // not of these samples
 }
+
+TEST_CASE("report: values of several kinds of processor say which digits are the machine's",
+          "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  fill(store);
+  CHECK_FALSE(contains(rendered(file, ReportFormat::text), "processor"));
+  auto environment = an_environment();
+  environment.host = "laptop";
+  environment.cpu = "eight fast cores";
+  const auto add = [&](const run::RunRecord& run, double fid) {
+    const auto id = store.begin_run(run, environment, {});
+    store.record_metrics(id, scores(fid));
+    store.end_run(id, "done", "", "");
+  };
+  add(a_run("iterative"), 12);
+  auto text = rendered(file, ReportFormat::text);
+  CHECK(contains(text, "2 kinds of processor: eight fast cores (laptop), two slow cores (desk)"));
+  CHECK_FALSE(contains(text, "The same configuration gave"));
+  add(a_run("dynamic", 0), 10.2);  // 10 on the desk
+  text = rendered(file, ReportFormat::text);
+  INFO(text);
+  CHECK(contains(text, "The same configuration gave FID 10.20 and 10.00 on two kinds of processor"));
+  CHECK(contains(text, "differences up to 0.20"));
+}

@@ -49,6 +49,8 @@ TEST_CASE("store: every record comes back as it was given", "[unit][results]") {
   CHECK(value(file, "SELECT config FROM runs") == run.config);
   CHECK(value(file, "SELECT seed FROM runs") == "3");
   CHECK(value(file, "SELECT cpu FROM environments") == "two slow cores");
+  CHECK(value(file, "SELECT threads || ' ' || threads_reason FROM run_machines") ==
+        "2 OMP_NUM_THREADS=2");
   CHECK(value(file, "SELECT name || version FROM plugins JOIN attempt_plugins ON plugin = id") ==
         "dit2");
   CHECK(query(file, "SELECT * FROM stages").render(Format::csv) ==
