@@ -253,17 +253,27 @@ class Reader {
 }  // namespace
 
 std::string crash_text(const ChildEnd& end) {
+  if (end.stopped) return "it was stopped and not continued";
   if (!end.crashed()) return "it ended its process (exit code " + std::to_string(end.exit_code) + ")";
   return plugin::signal_text(end.signal);
 }
 
 std::string death_text(const ChildEnd& end) {
   std::string text;
-  if (!end.plugin.empty()) text = "plugin " + end.plugin + " (" + end.stage + "): ";
-  if (end.stopped) return text + "was stopped and not continued";
-  if (end.crashed()) return text + "crashed: " + crash_text(end);
-  return text + "ended the process (exit code " + std::to_string(end.exit_code) +
-         "), which only dkdm does; a plugin throws an exception instead";
+  if (!end.plugin.empty()) {
+    text = "plugin " + end.plugin;
+    if (!end.stage.empty()) text += " (" + end.stage + ")";
+    if (!end.module.empty()) text += ", " + end.module.string();
+    text += ": ";
+  }
+  if (end.stopped) text += "was stopped and not continued";
+  else if (end.crashed()) text += "crashed: " + crash_text(end);
+  else if (end.plugin.empty())
+    text = "the process ended before its work was done (exit code " + std::to_string(end.exit_code) + ")";
+  else
+    return text + "ended the process (exit code " + std::to_string(end.exit_code) +
+           "), which only dkdm does; a plugin throws an exception instead";
+  return end.plugin.empty() ? text : text + "; dkdm plugins check " + end.plugin + " may tell why";
 }
 
 ChildEnd in_child(const std::function<int(const Say&)>& work,

@@ -23,7 +23,7 @@ struct ChildEnd {
 // itself and should not have, "it ended its process (exit code 0)".
 std::string crash_text(const ChildEnd& end);
 
-// One line for a child that did not return: the plugin that was called and where, and how it ended.
+// One line for a child that did not return: the plugin that was called and where, how it ended, and what helps.
 std::string death_text(const ChildEnd& end);
 
 using Say = std::function<void(const std::string& line)>;

@@ -10,7 +10,6 @@
 #include "cli/session.hpp"
 #include "io/plain_text.hpp"
 #include "log/log.hpp"
-#include "plugin/call.hpp"
 #include "run/environment.hpp"
 #include "run/feed.hpp"
 #include "run/progress.hpp"
@@ -73,9 +72,7 @@ Measured measure(Evaluator& evaluator, const ImageSet& set, Host& host) {
   const Dataset& images = set.images();
   evaluator.reset();
   run::add_images(evaluator, images, 0, images.size(), host);
-  Measured measured{&set, images.size(), 0,
-                    plugin::call(&evaluator, "finish", plugin::Care::process,
-                                 [&] { return evaluator.finish(); })};
+  Measured measured{&set, images.size(), 0, evaluator.finish()};
   measured.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   for (const auto& metric : measured.metrics)

@@ -112,7 +112,12 @@ int cmd_plan(const Arguments& args, Context& context) {
   if (!options.parse(args)) return 0;
   Session session(context);
   results::Table all;  // for programs: one table, whatever the number of experiments
-  for (const auto& file : experiment_files(options, context)) {
+  const auto files = experiment_files(options, context);
+  // All plugins first: modules are tried in a child process, which has none of the threads that measuring
+  // what the first file costs starts.
+  for (const auto& file : files)
+    read_experiment(file, cli::configurations(file, overrides_of(options), context).front(), context);
+  for (const auto& file : files) {
     const auto planned = session.plan_all(file, overrides_of(options), selection_of(options));
     const auto& name = planned.front().experiment.name;
     std::vector<results::RecordedStage> recorded;

@@ -11,6 +11,7 @@
 #include "cli/signals.hpp"
 #include "cli/terminal.hpp"
 #include "config/document.hpp"
+#include "error_text.hpp"
 #include "plugin/check.hpp"
 #include "run/run_host.hpp"
 
@@ -87,7 +88,7 @@ Found find_plugin(const std::string& word, Context& context, const Options& opti
   const bool is_file = word.ends_with(".so") || word.find('/') != std::string::npos;
   if (is_file) {
     if (!word.ends_with(".so"))
-      options.misuse("plugins check: " + word + " is no plugin, expected a file that ends with .so");
+      options.misuse("plugins check: " + word + " is not a plugin, expected a file that ends with .so");
     if (!fs::exists(fs::symlink_status(word)))
       options.misuse("plugins check: there is no file " + word);
     // First, so that of two plugins with one name this is the one that is taken.
@@ -167,7 +168,6 @@ std::string debugger_command(const Arguments& args) {
 int run_checks(const Found& found, const Params& params, bool in_process, const Arguments& args,
                Report& report) {
   std::string under_way = "loading";
-  bool over = false;
   std::set<std::string> reported, deadly;  // checks: whose findings are out, that ended their process
   const auto work = [&](const Say& say) {
     run::RunHost host(*found.registry, stop_requested, nullptr);
@@ -182,13 +182,10 @@ int run_checks(const Found& found, const Params& params, bool in_process, const 
                            deadly);
     plugin::check_description(*found.info, list);
     plugin::check_behaviour({*found.registry, *found.info, params, host}, list);
-    say("over");
     return 0;
   };
   const auto heard = [&](const std::string& line) {
-    if (line == "over") {
-      over = true;
-    } else if (line.starts_with("begun\t")) {
+    if (line.starts_with("begun\t")) {
       under_way = fields(line, 2)[1];
     } else {
       const auto parts = fields(line, 4);
@@ -200,7 +197,7 @@ int run_checks(const Found& found, const Params& params, bool in_process, const 
   while (true) {
     under_way = "loading";
     const ChildEnd end = in_child(work, heard, {found.info->file});
-    if (!end.crashed() && (over || end.exit_code != 0)) return end.exit_code;
+    if (end.returned) return end.exit_code;
     const std::string debugger = "; a debugger shows where: " + debugger_command(args);
     report.add({under_way, Outcome::failed, crashed(end) + (deadly.empty() ? debugger : "")});
     // Before the first check, or again in the same one: nothing else to be learnt.
@@ -216,7 +213,16 @@ std::string cost_text(const plugin::Registry& registry, const plugin::PluginChoi
   std::string text;
   const auto work = [&](const Say& say) {
     const ImageSpec used = spec ? *spec : plugin::usual_spec(registry, student);
-    const auto cost = plugin::student_cost(registry, student, used, kBatch);
+    plugin::StudentCost cost;
+    try {
+      cost = plugin::student_cost(registry, student, used, kBatch);
+    } catch (const Interrupted&) {
+      throw;
+    } catch (...) {
+      say("\t\tno training step of " + std::to_string(used.channels) + "x" + std::to_string(used.size) +
+          " images could be made: " + current_error_text() + "; the checks above say what to do");
+      return 0;
+    }
     std::ostringstream line;
     line.precision(3);
     line << cost.step_s << " s and " << cost.peak_bytes / (1024 * 1024) << " MiB a training step of "
@@ -228,7 +234,7 @@ std::string cost_text(const plugin::Registry& registry, const plugin::PluginChoi
   };
   const auto heard = [&](const std::string& line) {
     const auto parts = fields(line, 3);
-    spec = ImageSpec{std::stoll(parts[0]), std::stoll(parts[1])};
+    if (!parts[0].empty()) spec = ImageSpec{std::stoll(parts[0]), std::stoll(parts[1])};
     text = parts[2];
   };
   end = in_child(work, heard, {});
@@ -242,7 +248,7 @@ void add_costs(const Found& found, const Params& params, Report& report) {
   ChildEnd end;
   std::string text =
       cost_text(*found.registry, {info.kind, info.name, info.version, params}, spec, end);
-  if (end.crashed()) text = crashed(end);
+  if (!end.returned) text = crashed(end);
   if (text.empty()) text = "no training step could be made; the checks above say why";
   const bool measured = spec.has_value();
   if (const auto* other = found.registry->lookup("student", kYardstick);

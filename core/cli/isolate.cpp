@@ -45,9 +45,12 @@ class Supervisor {
     }
     for (const auto& info : context_.registry().plugins()) plugin_files_.push_back(info.file);
     std::vector<std::int64_t> requests;
+    std::vector<bool> looked;
     for (const auto& experiment : experiments) {
       request_ = 0;
+      looked_ = false;
       if (const int code = look_ahead(experiment.front().experiment)) return code;
+      looked.push_back(looked_);
       if (request_ == 0)  // its cells are added as they are planned
         request_ = results::Store(context_.database())
                        .begin_request(record_of(experiment.front().experiment), command_);
@@ -55,6 +58,7 @@ class Supervisor {
     }
     for (std::size_t i = 0; i < experiments.size(); ++i) {
       request_ = requests[i];
+      looked_ = looked[i];
       several_ = experiments[i].size() > 1;
       row_files_.clear();
       for (const auto& configuration : experiments[i]) {
@@ -98,8 +102,9 @@ class Supervisor {
       const auto parts = fields(line);
       if (parts[0] == "request") request_ = std::stoll(parts[1]);
     });
+    looked_ = end.returned;
     if (end.returned) return end.exit_code;
-    std::fprintf(stderr, "%s: planning it ended its process: %s; its rows are tried one by one\n",
+    std::fprintf(stderr, "%s: cannot be planned as a whole: %s; its rows are tried one by one\n",
                  experiment.name.c_str(), crash_message(end, "").c_str());
     return 0;
   }
@@ -158,7 +163,8 @@ class Supervisor {
     try {
       Session session(context_);
       auto planned = session.plan(configuration.experiment.file, configuration.overrides,
-                                  {.rows = batch.rows, .seeds = {batch.seed}});
+                                  {.rows = batch.rows, .seeds = {batch.seed}},
+                                  looked_ ? Session::Estimate::again : Session::Estimate::measured);
       session.store().add_to_request(request_, planned.plan.asked);
       session.store().set_force(run_options_.force);
       ForwardingRecorder recorder(session.store(), say);
@@ -191,18 +197,15 @@ class Supervisor {
     }
   }
 
-  // Names the plugin whose code it was, else the one that the stage is of.
-  std::string crash_message(const ChildEnd& end, const std::string& stage_plugin) const {
-    std::string name = stage_plugin, where;
+  // Names the plugin whose code it was, else the one that was called, else the one that the stage is of.
+  std::string crash_message(ChildEnd end, const std::string& stage_plugin) const {
     for (const auto& info : context_.registry().plugins()) {
       if (end.module.empty() || info.file != end.module) continue;
-      name = info.name;
-      where = " (" + info.file.string() + ")";
+      if (end.plugin != info.name) end.stage.clear();
+      end.plugin = info.name;
     }
-    if (name.empty()) name = end.plugin;
-    if (name.empty()) return "crashed: " + crash_text(end);
-    return "plugin " + name + where + ": crashed: " + crash_text(end) + "; dkdm plugins check " + name +
-           " may tell why";
+    if (end.plugin.empty()) end.plugin = stage_plugin;
+    return death_text(end);
   }
 
   void say_failed(const std::string& row, std::int64_t seed, const std::string& stage,
@@ -277,6 +280,7 @@ class Supervisor {
   std::vector<fs::path> plugin_files_;
   RowFiles row_files_;
   std::int64_t request_ = 0;  // of the experiment at hand, in the database; 0 = none yet
+  bool looked_ = false;       // its whole plan was made, and everything said about it
   bool several_ = false;      // configurations of the experiment at hand
   std::int64_t failed_ = 0;
 };

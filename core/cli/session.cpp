@@ -15,6 +15,7 @@
 #include "config/number.hpp"
 #include "cli/worker_report.hpp"
 #include "dkdm/io.hpp"
+#include "io/input_file.hpp"
 #include "io/plain_text.hpp"
 #include "log/log.hpp"
 #include "plugin/host_state.hpp"
@@ -176,9 +177,10 @@ Session::Planned Session::plan(const fs::path& file, const std::vector<std::stri
   run::Bench bench{context_.registry(), host_,
                    context_.registry().dataset(experiment.dataset, host_)};
   // Measuring what stages cost is only worth its seconds when some are to be made.
-  auto plan = run::make_plan(experiment, selection, bench, artifacts_, cost_, /*estimate=*/false);
-  if (estimate == Estimate::measured && !run::missing_stages(plan, artifacts_).empty())
-    plan = run::make_plan(experiment, selection, bench, artifacts_, cost_, /*estimate=*/true);
+  auto plan = run::make_plan(experiment, selection, bench, artifacts_, cost_, {});
+  if (estimate != Estimate::none && !run::missing_stages(plan, artifacts_).empty())
+    plan = run::make_plan(experiment, selection, bench, artifacts_, cost_,
+                          {.estimate = true, .look = estimate == Estimate::measured});
   return {std::move(experiment), std::move(bench), std::move(plan)};
 }
 
@@ -264,6 +266,8 @@ std::vector<fs::path> experiment_files(const Options& options, Context& context)
   for (const auto& word : options.words()) {
     const auto file = experiment_file(word, context);
     if (!file) {
+      std::error_code absent;
+      if (fs::exists(word, absent)) io::Descriptor refused(word);  // a folder or pipe: says so
       // A path is a person's own file, a name is meant to be one of ours.
       const auto names = shipped_experiments(context);
       const auto near = nearest_experiment(word, names);

@@ -32,8 +32,9 @@ class Session {
     run::Bench bench;
     run::Plan plan;
   };
-  // What stages cost is only measured for somebody who is to wait for them.
-  enum class Estimate { measured, none };
+  // What stages cost is only measured for somebody who is to wait for them. again: this command has made the
+  // plan before, and has said what there is to say about it.
+  enum class Estimate { measured, again, none };
   // Reads, checks and plans one experiment file.
   Planned plan(const std::filesystem::path& file, const std::vector<std::string>& overrides,
                const run::Selection& selection, Estimate estimate = Estimate::measured);

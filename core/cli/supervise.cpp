@@ -29,8 +29,6 @@ bool is_traced() {
 // Says how the child ended, and records the run that it was at.
 int report_death(const ChildEnd& end, const WorkerReport& report) {
   std::string message = death_text(end);
-  if (end.crashed() && !end.plugin.empty())
-    message += "; dkdm plugins check " + end.plugin + " may tell why";
   if (report.run) {
     message += "; with --isolate the other rows go on";
     try {

@@ -4,6 +4,9 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <mutex>
+#include <set>
+
 #include "io/plain_text.hpp"
 
 namespace dkdm::log {
@@ -25,6 +28,16 @@ void info(const std::string& component, const std::string& line) {
 
 void warn(const std::string& component, const std::string& line) {
   spdlog::warn("{}: {}", component, io::printable(line));
+}
+
+void info_once(const std::string& component, const std::string& line) {
+  static std::mutex mutex;
+  static std::set<std::string> said;
+  {
+    const std::scoped_lock lock(mutex);
+    if (!said.insert(component + '\n' + line).second) return;
+  }
+  info(component, line);
 }
 
 }  // namespace dkdm::log

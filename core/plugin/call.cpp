@@ -57,8 +57,10 @@ void copy_text(std::array<char, n>& to, const char* from) {
 
 thread_local const CallScope* innermost = nullptr;
 
+}  // namespace
+
 // Once for each plugin and change: a student may do it at every step.
-void say_once(const std::string& plugin, const char* stage, const std::string& changed) {
+void say_changed(const std::string& plugin, const char* stage, const std::string& changed) {
   static std::mutex mutex;
   static std::set<std::string> said;
   {
@@ -67,8 +69,6 @@ void say_once(const std::string& plugin, const char* stage, const std::string& c
   }
   log::warn("plugin", plugin + " changed the process's " + changed + " (" + stage + "); put back");
 }
-
-}  // namespace
 
 std::string name_of(const void* object) {
   const std::scoped_lock lock(names().mutex);
@@ -114,8 +114,8 @@ std::optional<CallNotes::Call> CallNotes::current() const {
   return std::nullopt;
 }
 
-CallScope::CallScope(std::string plugin, const char* stage, Care care)
-    : plugin_(std::move(plugin)), stage_(stage), care_(care), outer_(innermost) {
+CallScope::CallScope(std::string plugin, const char* stage, Care care, std::string* changed)
+    : plugin_(std::move(plugin)), stage_(stage), care_(care), changed_(changed), outer_(innermost) {
   if (care != Care::numbers) {
     process_.emplace();
     output_.emplace();
@@ -131,7 +131,8 @@ CallScope::~CallScope() {
   if (!changed.empty() && care_ != Care::opening) settle_workers();
   const std::string more = process_ ? process_->restore() : restore_umask() ? "umask" : "";
   if (!more.empty()) changed += (changed.empty() ? "" : ", ") + more;
-  if (!changed.empty()) say_once(plugin_, stage_, changed);
+  if (changed_) *changed_ = changed;
+  else if (!changed.empty()) say_changed(plugin_, stage_, changed);
   innermost = outer_;
   if (outer_) outer_->note();
   else own_place().inside = false;
@@ -157,6 +158,22 @@ void CallScope::rethrow() const {
 
 namespace {
 
+std::string name_or(const void* object, const char* otherwise) {
+  const std::string name = name_of(object);
+  return name.empty() ? otherwise : name;
+}
+
+// Counts what is written into `tensor` by LibTorch's operations; 0 where nothing counts it.
+std::int64_t version_of(const at::Tensor& tensor) {
+  return tensor.is_inference() ? 0 : static_cast<std::int64_t>(tensor._version());
+}
+
+// Elements that share memory (an expanded tensor) or lie apart are copied: what comes after may write in
+// place, and must not be slow or differ by how a plugin came to its result. Channels-last stays.
+at::Tensor simply_laid_out(const at::Tensor& tensor) {
+  return tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
+}
+
 [[noreturn]] void refuse(const void* object, const char* otherwise, const char* stage,
                          const at::Tensor& got, const std::string& expected) {
   std::ostringstream text;
@@ -165,15 +182,19 @@ namespace {
          << got.device();
   else text << "returned nothing";
   text << ", expected " << expected;
-  const std::string name = name_of(object);
-  throw PluginError(name.empty() ? otherwise : name, stage, text.str(), ExitCode::run_failed);
+  throw PluginError(name_or(object, otherwise), stage, text.str(), ExitCode::run_failed);
 }
 
 }  // namespace
 
 at::Tensor predict(Denoiser& network, const at::Tensor& x_t, const at::Tensor& t) {
+  const std::int64_t version = version_of(x_t);
   const at::Tensor output =
       call(&network, "forward", Care::numbers, [&] { return network.forward(x_t, t); });
+  if (version_of(x_t) != version)
+    throw PluginError(name_or(&network, "network"), "forward",
+                      "changed its input x_t in place, which others still read; work on a copy",
+                      ExitCode::run_failed);
   const auto fits = [&] {
     if (!output.defined() || output.layout() != at::kStrided || output.scalar_type() != at::kFloat ||
         output.device() != x_t.device() || output.dim() != 4)
@@ -182,7 +203,7 @@ at::Tensor predict(Denoiser& network, const at::Tensor& x_t, const at::Tensor& t
     return channels && output.size(0) == x_t.size(0) && output.size(2) == x_t.size(2) &&
            output.size(3) == x_t.size(3);
   };
-  if (fits()) return output;
+  if (fits()) return simply_laid_out(output);
   std::ostringstream expected;
   expected << "float32 [" << x_t.size(0) << ", " << x_t.size(1) << " or " << 2 * x_t.size(1) << ", "
            << x_t.size(2) << ", " << x_t.size(3) << "] on " << x_t.device();
@@ -196,7 +217,7 @@ at::Tensor images_of(const Dataset& dataset, const at::Tensor& index) {
   const bool fits = images.defined() && images.layout() == at::kStrided &&
                     images.scalar_type() == at::kByte && images.device().is_cpu() &&
                     images.sizes() == at::IntArrayRef{index.numel(), spec.channels, spec.size, spec.size};
-  if (fits) return images;
+  if (fits) return images.contiguous();
   std::ostringstream expected;
   expected << "uint8 [" << index.numel() << ", " << spec.channels << ", " << spec.size << ", "
            << spec.size << "] on cpu";

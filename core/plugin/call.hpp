@@ -46,9 +46,13 @@ class DKDM_API CallNotes {
 // opening: as process, in a process that may still fork, which it must not after starting worker threads.
 enum class Care { numbers, process, opening };
 
+// Warns, once a process, that `plugin` changed in `stage` what is the host's and was put back.
+DKDM_API void say_changed(const std::string& plugin, const char* stage, const std::string& changed);
+
 class DKDM_API CallScope {
  public:
-  CallScope(std::string plugin, const char* stage, Care care);
+  // What the call changed goes to `changed` where that is given, and is not said.
+  CallScope(std::string plugin, const char* stage, Care care, std::string* changed = nullptr);
   ~CallScope();
   CallScope(const CallScope&) = delete;
   CallScope& operator=(const CallScope&) = delete;
@@ -62,13 +66,15 @@ class DKDM_API CallScope {
   const std::string plugin_;
   const char* const stage_;
   const Care care_;
+  std::string* const changed_;
   const CallScope* const outer_;  // a plugin may call the host, and that another plugin
   const NumericState numbers_;
   std::optional<ProcessState> process_;
   std::optional<StdoutAside> output_;
 };
 
-// The result of `function`, called in the name of the plugin that made `object`.
+// The result of `function`, called in the name of the plugin that made `object`. Calls of interfaces that the
+// registry hands out are so by themselves (plugin/guarded.hpp); a network's go through `predict`.
 template <class Function>
 decltype(auto) call(const void* object, const char* stage, Care care, const Function& function) {
   const CallScope scope(name_of(object), stage, care);
@@ -79,11 +85,12 @@ decltype(auto) call(const void* object, const char* stage, Care care, const Func
   }
 }
 
-// network.forward(x_t, t), checked: float32 [N,C,S,S] or [N,2C,S,S] where x_t is, else PluginError with what
-// it is instead. Whatever calls a network for its result calls it by this.
+// network.forward(x_t, t), checked: float32 [N,C,S,S] or [N,2C,S,S] where x_t is, x_t as it was, else
+// PluginError with what it is instead. Of any memory layout; without holes or shared elements afterwards.
+// Whatever calls a network for its result calls it by this.
 DKDM_API at::Tensor predict(Denoiser& network, const at::Tensor& x_t, const at::Tensor& t);
 
-// dataset.images(index), checked: uint8 [n,C,S,S] of its own spec.
+// dataset.images(index), checked: uint8 [n,C,S,S] of its own spec; contiguous afterwards.
 DKDM_API at::Tensor images_of(const Dataset& dataset, const at::Tensor& index);
 
 }  // namespace dkdm::plugin

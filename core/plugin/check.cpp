@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "dkdm/plugin.hpp"
+#include "error_text.hpp"
 #include "plugin/check_support.hpp"
 
 namespace dkdm::plugin {
@@ -70,11 +71,9 @@ bool Checklist::run(const std::string& check, const std::function<std::string()>
     if (error.exit_code() == ExitCode::missing || error.exit_code() == ExitCode::interrupted) throw;
     finding = {check, Outcome::failed, error.what()};
   } catch (const std::exception& error) {
-    // LibTorch's messages bring a stack of their own; the first line says it.
-    const std::string what = error.what();
-    finding = {check, Outcome::failed, "it threw: " + what.substr(0, what.find('\n'))};
+    finding = {check, Outcome::failed, "it threw: " + error_text(error)};
   } catch (...) {
-    finding = {check, Outcome::failed, "it threw something that is not a std::exception"};
+    finding = {check, Outcome::failed, "it " + current_error_text()};
   }
   failed_ += finding.outcome == Outcome::failed;
   found_(finding);

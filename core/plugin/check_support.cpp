@@ -9,6 +9,7 @@
 #include <set>
 
 #include "dkdm/random.hpp"
+#include "error_text.hpp"
 
 namespace dkdm::plugin {
 namespace {
@@ -126,11 +127,9 @@ std::string located(const std::string& where, const std::string& remedy,
     if (error.exit_code() == ExitCode::missing || error.exit_code() == ExitCode::interrupted) throw;
     throw Error(where + error.what(), error.exit_code());
   } catch (const std::exception& error) {
-    // LibTorch's messages bring a stack of their own; the first line says it.
-    const std::string what = error.what();
-    fail(where + "it threw: " + what.substr(0, what.find('\n')), remedy);
+    fail(where + "it threw: " + error_text(error), remedy);
   } catch (...) {
-    fail(where + "it threw something that is not a std::exception", remedy);
+    fail(where + "it " + current_error_text(), remedy);
   }
 }
 

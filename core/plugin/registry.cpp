@@ -12,6 +12,7 @@
 #include "dkdm/plugin.hpp"
 #include "error_text.hpp"
 #include "plugin/call.hpp"
+#include "plugin/guarded.hpp"
 #include "plugin/module.hpp"
 #include "plugin/seeded_generator.hpp"
 #include "plugin/trial.hpp"
@@ -92,11 +93,15 @@ void Registry::add(const fs::path& path, const std::string& origin) {
 }
 
 void Registry::load(const fs::path& file, const std::string& origin) {
-  const CallScope scope(file.string(), "open", Care::opening);
-  const DkdmPluginTable& table = open_module(file);
-  require_free_name(plugins_, table.name, file);
-  plugins_.push_back({table.kind, table.name, table.version, table.summary,
-                      declared_params(table, file), file, origin, &table});
+  std::string changed;
+  {
+    const CallScope scope(file.string(), "open", Care::opening, &changed);
+    const DkdmPluginTable& table = open_module(file);
+    require_free_name(plugins_, table.name, file);
+    plugins_.push_back({table.kind, table.name, table.version, table.summary,
+                        declared_params(table, file), file, origin, &table, {}});
+  }
+  plugins_.back().changed = changed;
 }
 
 const PluginInfo* Registry::lookup(const std::string& kind, const std::string& name) const {
@@ -141,6 +146,7 @@ template <class T, class Context>
 std::shared_ptr<T> Registry::make(const PluginChoice& choice, Context* context) const {
   const PluginInfo& plugin = find(choice.kind, choice.name);
   const DkdmPluginTable& table = *plugin.table;
+  if (!plugin.changed.empty()) say_changed(choice.name, "open", plugin.changed);
   const CallScope scope(choice.name, "create", Care::process);
   std::array<char, 2048> error = {};
   int code = static_cast<int>(ExitCode::run_failed);
@@ -188,19 +194,19 @@ NetworkSize Registry::check_size(const PluginChoice& choice, const StudentContex
 }
 
 std::shared_ptr<Teacher> Registry::teacher(const PluginChoice& choice, Host& host) const {
-  return make<Teacher>(choice, &host);
+  return guarded(make<Teacher>(choice, &host), choice.name);
 }
 
 std::shared_ptr<Dataset> Registry::dataset(const PluginChoice& choice, Host& host) const {
-  return make<Dataset>(choice, &host);
+  return guarded(make<Dataset>(choice, &host), choice.name);
 }
 
 std::shared_ptr<Method> Registry::method(const PluginChoice& choice, Host& host) const {
-  return make<Method>(choice, &host);
+  return guarded(make<Method>(choice, &host), choice.name);
 }
 
 std::shared_ptr<Evaluator> Registry::evaluator(const PluginChoice& choice, Host& host) const {
-  return make<Evaluator>(choice, &host);
+  return guarded(make<Evaluator>(choice, &host), choice.name);
 }
 
 }  // namespace dkdm::plugin

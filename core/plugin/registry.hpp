@@ -31,6 +31,8 @@ struct PluginInfo {
   std::filesystem::path file;
   std::string origin;  // who named it: "shipped", "DKDM_PLUGIN_PATH", an experiment's file
   const DkdmPluginTable* table = nullptr;
+  // What of the host's opening it changed, "" = nothing. It was put back: said when the plugin is used.
+  std::string changed;
 };
 
 // A module that was found but not taken, and why (one line that names file, values and remedy).

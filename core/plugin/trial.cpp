@@ -197,6 +197,8 @@ std::string signal_text(int signal) {
   std::string name = strsignal(signal);
   if (name.size() > 1 && name[0] >= 'A' && name[0] <= 'Z' && name[1] >= 'a')
     name[0] = static_cast<char>(name[0] - 'A' + 'a');
+  // "stopped (signal)" of the C library.
+  if (const auto bracket = name.find(" ("); bracket != std::string::npos) name.resize(bracket);
   name += " (signal " + std::to_string(signal) + ")";
   if (signal == SIGKILL) name += ", most likely because memory ran out";
   return name;

@@ -12,7 +12,6 @@
 #include "dkdm/json.hpp"
 #include "error_text.hpp"
 #include "io/work_file.hpp"
-#include "plugin/call.hpp"
 #include "run/determinants.hpp"
 #include "run/feed.hpp"
 #include "run/model_folder.hpp"
@@ -70,9 +69,7 @@ std::vector<MetricRecord> metrics_of(const Json& json) {
 std::vector<MetricRecord> finish(Evaluator& evaluator, const Evaluation& evaluation,
                                  std::int64_t count) {
   std::vector<MetricRecord> records;
-  const auto metrics =
-      plugin::call(&evaluator, "finish", plugin::Care::process, [&] { return evaluator.finish(); });
-  for (const auto& metric : metrics)
+  for (const auto& metric : evaluator.finish())
     records.push_back({metric.name, metric.value, metric.higher_is_better, metric.unit,
                        evaluator.protocol(), evaluator.reference_fingerprint(), count,
                        evaluation.step, evaluation.weights});
@@ -83,8 +80,7 @@ std::shared_ptr<Evaluator> open_evaluator(const Bench& bench, const Evaluation& 
                                           std::int64_t count) {
   auto evaluator = bench.registry.evaluator(evaluation.evaluator, bench.host);
   check_contents(evaluation.prepared);
-  plugin::call(evaluator.get(), "open", plugin::Care::process,
-               [&] { evaluator->open(evaluation.prepared); });
+  evaluator->open(evaluation.prepared);
   warn_of_few_samples(*evaluator, count, bench.host);
   return evaluator;
 }
@@ -127,7 +123,7 @@ class Passage {
 
   void show(const at::Tensor& images) {
     const auto start = Clock::now();
-    plugin::call(&evaluator_, "add", plugin::Care::process, [&] { evaluator_.add(images); });
+    evaluator_.add(images);
     const auto wanted = kGridImages - (first_images_.defined() ? first_images_.size(0) : 0);
     if (wanted > 0) {
       const at::Tensor more = images.slice(0, 0, wanted);
@@ -146,9 +142,7 @@ class Passage {
   void save() {
     const auto start = Clock::now();
     io::TensorMap all{{kFirstImages, first_images_}};
-    const auto state = plugin::call(&evaluator_, "state", plugin::Care::process,
-                                    [&] { return evaluator_.state(); });
-    for (const auto& [name, tensor] : state) all[kState + name] = tensor;
+    for (const auto& [name, tensor] : evaluator_.state()) all[kState + name] = tensor;
     io::save_work(file_, all,
                   {{"set", describe(spec_)},
                    {"images", std::to_string(seen_)},
@@ -191,7 +185,7 @@ class Passage {
     io::TensorMap state;
     for (const auto& [name, tensor] : work.tensors)
       if (name.starts_with(kState)) state[name.substr(kState.size())] = tensor;
-    plugin::call(&evaluator_, "restore", plugin::Care::process, [&] { evaluator_.restore(state); });
+    evaluator_.restore(state);
   }
 
   Host& host_;

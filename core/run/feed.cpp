@@ -85,7 +85,7 @@ void add_images(Evaluator& evaluator, const Dataset& images, std::int64_t first,
   std::int64_t done = first;
   host.progress("images", done, last);
   for (at::Tensor batch = reader.next(); batch.defined(); batch = reader.next()) {
-    plugin::call(&evaluator, "add", plugin::Care::process, [&] { evaluator.add(batch); });
+    evaluator.add(batch);
     done += batch.size(0);
     host.progress("images", done, last);
   }
@@ -94,9 +94,9 @@ void add_images(Evaluator& evaluator, const Dataset& images, std::int64_t first,
 void warn_of_few_samples(const Evaluator& evaluator, std::int64_t count, Host& host) {
   if (count < evaluator.least_samples())
     host.log("evaluator",
-             std::to_string(count) + " samples; below " +
+             std::to_string(count) + " samples, fewer than " +
                  std::to_string(evaluator.least_samples()) +
-                 ", twice the largest feature's dimension, distances are strongly biased");
+                 " (twice the feature dimension): distances are strongly biased");
 }
 
 }  // namespace dkdm::run

@@ -6,6 +6,7 @@
 
 #include "dkdm/optimizer.hpp"
 #include "dkdm/weights_kind.hpp"
+#include "log/log.hpp"
 #include "run/determinants.hpp"
 #include "run/evaluation.hpp"
 #include "run/limits.hpp"
@@ -25,8 +26,8 @@ std::string join(const std::vector<std::string>& names) {
 class Planner {
  public:
   Planner(const config::Experiment& experiment, const Bench& bench, const ArtifactStore& store,
-          CostModel& cost, bool estimate)
-      : experiment_(experiment), bench_(bench), store_(store), cost_(cost), estimate_(estimate),
+          CostModel& cost, const PlanExtras& extras)
+      : experiment_(experiment), bench_(bench), store_(store), cost_(cost), extras_(extras),
         spec_(bench.dataset->spec()), dataset_(bench.dataset->fingerprint()) {}
 
  private:
@@ -99,7 +100,7 @@ class Planner {
   // A teacher from elsewhere that does not fit would show only when it is used, or, where its row is sampled
   // and scored alone, not at all. Nothing is loaded where all is done, or where a plan only gives keys.
   void check_teacher() const {
-    if (!estimate_ || !external_teacher_ || missing_stages(plan_, store_).empty()) return;
+    if (!extras_.look || !external_teacher_ || missing_stages(plan_, store_).empty()) return;
     const auto model = bench_.registry.teacher(experiment_.teacher, bench_.host)->load();
     for (const std::string& misfit :
          {image_misfit(model, spec_),
@@ -109,12 +110,12 @@ class Planner {
                           misfit);
   }
 
-  // Once a row, whatever its seeds.
+  // Once a row, whatever its seeds and the configurations of a sweep.
   void warn_of_short_average(const config::Row& row) {
-    if (!estimate_ || row.sample.text("weights") != "ema") return;
+    if (!extras_.look || row.sample.text("weights") != "ema") return;
     const auto warn = [&](const std::string& name, const config::Training& training) {
       const std::string warning = train::ema_warning(training.train);
-      if (!warning.empty() && warned_.insert(name).second) bench_.host.log(name, warning);
+      if (!warning.empty()) log::info_once(name, warning);
     };
     if (row.training) warn("row " + row.id, *row.training);
     else if (experiment_.teacher_training) warn("[teacher]", *experiment_.teacher_training);
@@ -156,7 +157,7 @@ class Planner {
   const std::string& key(std::size_t stage) const { return plan_.stages[stage].key; }
 
   double forward_s(const plugin::PluginChoice& student) {
-    return estimate_ ? cost_.forward_s(student, {spec_, experiment_.diffusion}) : 0;
+    return extras_.estimate ? cost_.forward_s(student, {spec_, experiment_.diffusion}) : 0;
   }
   double teacher_forward_s() {
     return experiment_.teacher_training ? forward_s(experiment_.teacher_training->student) : 0;
@@ -563,7 +564,7 @@ class Planner {
   const Bench& bench_;
   const ArtifactStore& store_;
   CostModel& cost_;
-  const bool estimate_;
+  const PlanExtras extras_;
   const ImageSpec spec_;
   const std::string dataset_;
   std::string teacher_fingerprint_;
@@ -571,15 +572,15 @@ class Planner {
   KeyParts evaluator_parts_;
   bool evaluator_has_identity_ = false;
   bool external_teacher_ = false, teaches_ = false;
-  std::set<std::string> warned_;
   Plan plan_;
 };
 
 }  // namespace
 
 Plan make_plan(const config::Experiment& experiment, const Selection& selection,
-               const Bench& bench, const ArtifactStore& store, CostModel& cost, bool estimate) {
-  return Planner(experiment, bench, store, cost, estimate).plan(selection);
+               const Bench& bench, const ArtifactStore& store, CostModel& cost,
+               const PlanExtras& extras) {
+  return Planner(experiment, bench, store, cost, extras).plan(selection);
 }
 
 }  // namespace dkdm::run

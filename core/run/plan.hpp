@@ -47,9 +47,15 @@ struct Selection {
   std::int64_t shard = 1, shards = 1;   // runs whose number modulo `shards` is shard - 1
 };
 
-// `store` must outlive the plan. `estimate` false skips the measurements that fill estimated_s.
+// What making a plan does beside: the measurements that fill estimated_s; a look at a teacher from elsewhere
+// and warnings about settings, which one process of a command is to do.
+struct PlanExtras {
+  bool estimate = false, look = false;
+};
+
+// `store` must outlive the plan.
 DKDM_API Plan make_plan(const config::Experiment& experiment, const Selection& selection,
                         const Bench& bench, const ArtifactStore& store, CostModel& cost,
-                        bool estimate);
+                        const PlanExtras& extras);
 
 }  // namespace dkdm::run

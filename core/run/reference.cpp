@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "dkdm/io.hpp"
-#include "plugin/call.hpp"
 #include "run/determinants.hpp"
 
 namespace dkdm::run {
@@ -45,13 +44,11 @@ std::string recipe_of(const plugin::PluginChoice& dataset) {
 
 void fill_reference(Evaluator& evaluator, const plugin::PluginChoice& choice,
                     const Reference& reference, const fs::path& folder) {
-  plugin::call(&evaluator, "prepare", plugin::Care::process, [&] {
-    if (reference.statistics)
-      evaluator.prepare_from_statistics(*reference.statistics, reference.images.get(), folder);
-    else
-      evaluator.prepare(*reference.images, derive_seed(0, "evaluator"), folder);
-    evaluator.open(folder);
-  });
+  if (reference.statistics)
+    evaluator.prepare_from_statistics(*reference.statistics, reference.images.get(), folder);
+  else
+    evaluator.prepare(*reference.images, derive_seed(0, "evaluator"), folder);
+  evaluator.open(folder);
   io::write_text(folder / kReferenceText, provenance(evaluator, choice, reference).dump(2) + "\n");
 }
 
@@ -72,8 +69,7 @@ std::string prepare_reference(Evaluator& evaluator, const plugin::PluginChoice& 
   };
   if (!store.find("evaluator", key)) store.make("evaluator", key, manifest, work, waiting);
   check_contents(store.path("evaluator", key));
-  plugin::call(&evaluator, "open", plugin::Care::process,
-               [&] { evaluator.open(store.path("evaluator", key)); });
+  evaluator.open(store.path("evaluator", key));
   return key;
 }
 

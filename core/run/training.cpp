@@ -87,11 +87,7 @@ void compare_with_announced(Host& host, const std::string& method, std::int64_t 
 
 TrainedModel TeacherSource::load(const Bench& bench) const {
   const auto load = [&](const plugin::PluginChoice& from) {
-    const auto teacher = bench.registry.teacher(from, bench.host);
-    auto model = plugin::call(teacher.get(), "load", plugin::Care::process,
-                              [&] { return teacher->load(); });
-    model.network = plugin::named(std::move(model.network), from.name);
-    return model;
+    return bench.registry.teacher(from, bench.host)->load();
   };
   if (folder.empty()) return load(choice);
   auto values = choice.params.values();
@@ -107,8 +103,7 @@ void prepare_method(Bench& bench, const TrainingJob& job, const TrainingInputs& 
   const bool fresh = std::filesystem::is_empty(folder);
   LoadedInputs loaded;
   const auto context = method_context(bench, job, inputs, method->needs(), loaded);
-  plugin::call(method.get(), "prepare", plugin::Care::process,
-               [&] { method->prepare(context, folder); });
+  method->prepare(context, folder);
   const auto announced =
       method->preparation_evaluations(job.diffusion, job.training.train.integer("batch"));
   // Of an attempt that was killed nothing is known but what was announced.
@@ -132,8 +127,7 @@ void train_student(Bench& bench, const TrainingJob& job, const TrainingInputs& i
   {
     const plugin::SeededGenerator generator(derive_seed(job.seed, "method"));
     if (!inputs.pool.empty()) check_contents(inputs.pool);
-    plugin::call(method.get(), "start", plugin::Care::process,
-                 [&] { method->start(context, inputs.pool); });
+    method->start(context, inputs.pool);
   }
   auto kept = job.kept;
   kept.keep = [&](std::int64_t step, const TensorMap& weights) {

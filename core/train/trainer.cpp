@@ -94,7 +94,7 @@ class Loop {
     const auto evaluations = work.integer("teacher_evaluations");
     try {
       optimizer_.restore(weights, work.file.string());
-      plugin::call(&method_, "restore", plugin::Care::process, [&] { method_.restore(method); });
+      method_.restore(method);
     } catch (const std::exception& error) {
       throw Error(work.file.string() + ": does not fit this training: " + error_text(error) +
                   "; remove the file, and the training starts from step 0");
@@ -108,9 +108,7 @@ class Loop {
   void save_checkpoint(std::int64_t next_step) {
     flush_curves();
     TensorMap all = optimizer_.state();
-    const auto state = plugin::call(&method_, "state", plugin::Care::process,
-                                    [&] { return method_.state(); });
-    for (const auto& [name, tensor] : state) all["method/" + name] = tensor;
+    for (const auto& [name, tensor] : method_.state()) all["method/" + name] = tensor;
     std::error_code none_yet;
     std::filesystem::rename(checkpoint_file(), earlier_file(), none_yet);
     io::save_work(checkpoint_file(), all,
@@ -140,8 +138,7 @@ class Loop {
   }
 
   std::pair<LossTerms, at::Tensor> learn_one_batch() {
-    TrainBatch batch =
-        plugin::call(&method_, "next", plugin::Care::numbers, [&] { return method_.next(step_); });
+    TrainBatch batch = method_.next(step_);
     nn::seed_layers(student_, seed_, step_);
     // Another seed: its layers are numbered from 0 as the student's are.
     if (part_.network) nn::seed_layers(*part_.network, seed_ ^ kPartSeed, step_);
@@ -149,8 +146,7 @@ class Loop {
     const at::Tensor output =
         plugin::predict(student_, batch.x_t, method_.diffusion().network_time(batch.t));
     if (features_) batch.features = features_->take();
-    const LossTerms terms = plugin::call(&method_, "loss", plugin::Care::numbers,
-                                         [&] { return method_.loss(batch, output); });
+    const LossTerms terms = method_.loss(batch, output);
     if (!terms.loss.defined() || !terms.loss.requires_grad())
       throw PluginError(plugin::name_of(&method_), "loss",
                         "gives no gradient: neither it nor the student's output depends on weights "

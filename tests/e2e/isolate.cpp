@@ -84,6 +84,15 @@ TEST_CASE("isolate: a crash is a failed run that names plugin, stage and signal,
                                      "segmentation fault (signal 11)", "dkdm plugins check"});
   check_failed("killed", "train", {"fixture-crashing-student", "killed (signal 9)", "memory"});
   check_failed("constructor", "plan", {"fixture-crashing-student", "aborted (signal 6)"});
+  const auto first = output.err.find("of the initial weights in the EMA weights");
+  REQUIRE(first != std::string::npos);  // of each row, once
+  const auto said = [&](const std::string& part) {
+    std::size_t count = 0;
+    for (auto at = output.err.find(part); at != std::string::npos; at = output.err.find(part, at + 1)) ++count;
+    return count;
+  };
+  CHECK(said("row after: ema") == 1);
+  CHECK(said("row before: ema") == 1);
 
   // The same command goes on: what is done stays, what failed is one more attempt of the same run.
   const auto again = program.run({"run", file});
@@ -112,6 +121,22 @@ TEST_CASE("isolate: Ctrl-C stops the child at a safe point, and the same command
   CHECK(continued.exit_code == 0);
   CHECK(has(continued.err, "continuing from step"));
   CHECK(text(states(program)["before"], "status") == "done");
+}
+
+TEST_CASE("isolate: one request to stop that comes as several signals is one", "[e2e][isolate]") {
+  const WithFixtures fixtures;
+  const Program program;
+  const auto file = program.write("crashes.toml", kExperiment);
+  const auto child = program.start({"run", file, "--rows", "before", "--set", "train.steps=100000"});
+  for (int i = 0; i < 6000 && !fs::exists(program.home() / "work/train"); ++i) ::usleep(20'000);
+  for (int i = 0; i < 2; ++i) {  // as timeout(1) does: the program, then its group
+    ::kill(child, SIGTERM);
+    ::usleep(20'000);
+  }
+  const auto stopped = program.wait(child);
+  INFO(stopped.err);
+  CHECK(stopped.exit_code == 130);
+  CHECK(text(states(program)["before"], "status") == "interrupted");
 }
 
 TEST_CASE("isolate: without it, a crash ends the command, which says and records whose it was",

@@ -190,6 +190,110 @@ TEST_CASE("plugin faults: an output that changes in training is refused with plu
     CHECK(has(complaints(run)[0], "fixture-meddling-student: forward: returned "));
 }
 
+TEST_CASE("plugin faults: an input that is changed in place is refused; any memory layout is taken",
+          "[e2e][plugins]") {
+  const WithFixtures fixtures;
+  const auto output = GENERATE(as<std::string>{}, "in place", "expanded", "apart");
+  INFO(output);
+  const Program program;
+  const auto file = program.write(
+      "layout.toml", e2e::fixture_experiment("name = \"layout\"",
+                                             row("a", "plugin = \"fixture-meddling-student\", output = \"" +
+                                                          output + "\"")));
+  const auto run = program.run({"run", file});
+  INFO(run.err);
+  CHECK(run.exit_code == (output == "in place"));
+  if (output != "in place") return;
+  REQUIRE(complaints(run).size() == 1);
+  CHECK(has(complaints(run)[0], "fixture-meddling-student: forward: changed its input x_t in place"));
+}
+
+TEST_CASE("plugin faults: whichever call a plugin ends the process in, it is named", "[e2e][plugins]") {
+  const WithFixtures fixtures;
+  struct Case {
+    std::string section, plugin, call;
+  };
+  const auto [section, plugin, call] = GENERATE(
+      Case{"dataset", "fixture-faulty-dataset", "spec"},
+      Case{"dataset", "fixture-faulty-dataset", "fingerprint"},
+      Case{"teacher", "fixture-faulty-teacher", "fingerprint"},
+      Case{"evaluator", "fixture-faulty-evaluator", "identity"},
+      Case{"evaluator", "fixture-faulty-evaluator", "protocol"},
+      Case{"row.a.method", "fixture-faulty-method", "needs"});
+  INFO(plugin << " " << call);
+  const bool isolated = GENERATE(false, true);
+  const Program program;
+  auto text = e2e::fixture_experiment(
+      "name = \"ends\"", "[[row]]\nid = \"a\"\nmethod = { plugin = \"data-based\" }\n");
+  if (section == "teacher") {
+    text = e2e::fixture_experiment("name = \"ends\"", "[[row]]\nid = \"a\"\nteacher = true\n");
+    const auto begin = text.find("[teacher.student]"), end = text.find("[student]");
+    text.erase(begin, end - begin);
+  }
+  const auto file = program.write("ends.toml", text);
+  std::vector<std::string> command{"run", file, "--set", section + ".plugin=" + plugin, "--set",
+                                   section + ".fault=ends in " + call};
+  if (isolated) command.emplace_back("--isolate");
+  const auto run = program.run(command);
+  INFO(run.err);
+  CHECK(run.exit_code == 1);
+  REQUIRE(complaints(run).size() == 1);
+  CHECK(has(complaints(run)[0], "plugin " + plugin + " (" + call + ")"));
+  CHECK(has(complaints(run)[0], call == "fingerprint" && section == "dataset"
+                                    ? "crashed: segmentation fault (signal 11); dkdm plugins check"
+                                    : "ended the process (exit code "));
+}
+
+TEST_CASE("plugin faults: what a module changes when it is opened is said where it is used",
+          "[e2e][plugins]") {
+  const WithFixtures fixtures;  // meddling-student.so among them
+  const Program program;
+  const auto file = program.write("tiny.toml", e2e::fixture_experiment("name = \"tiny\"", row("a", "")));
+  const auto without = program.run({"plan", file});
+  CHECK(without.exit_code == 0);
+  CHECK_FALSE(has(without.err, "changed the process's"));
+  const auto with = program.run({"plan", file, "--set", "row.a.student.plugin=fixture-meddling-student"});
+  CHECK(has(with.err, "fixture-meddling-student changed the process's floating-point mode"));
+  CHECK(has(with.err, "(open); put back"));
+}
+
+TEST_CASE("plugin faults: a preparation that costs more than was announced is said", "[e2e][plugins]") {
+  const WithFixtures fixtures;
+  const Program program;
+  const auto file = program.write(
+      "dear.toml", e2e::fixture_experiment("name = \"dear\"", "[[row]]\nid = \"a\"\nmethod = { plugin = "
+                                           "\"fixture-faulty-method\", fault = \"dear preparation\" }\n"));
+  const auto run = program.run({"run", file});
+  INFO(run.err);
+  CHECK(has(run.err, "fixture-faulty-method: announced 0 teacher evaluations and made 8"));
+}
+
+TEST_CASE("plugin faults: killed while a file is written or published, nothing of it is in an artifact",
+          "[e2e][faults]") {
+  const WithFixtures fixtures;
+  const auto rows = row("a", "");
+  const Program whole;
+  REQUIRE(whole.run({"run", whole.write("sync.toml", e2e::fixture_experiment("name = \"sync\"", rows)),
+                     "--set", "train.checkpoint_every=1"}).exit_code == 0);
+  const auto at = GENERATE(as<std::string>{}, "checkpoint.safetensors", "raw.safetensors", "model.json",
+                           "manifest.json", "metrics.json");
+  INFO("killed at the flush of " << at);
+  const Program program;
+  const auto file = program.write("sync.toml", e2e::fixture_experiment("name = \"sync\"", rows));
+  {
+    const With preload("LD_PRELOAD", kFixtures / "apart/kill-at-sync/kill-at-sync.so");
+    const With where("DKDM_TEST_KILL_AT", at);
+    CHECK(program.run({"run", file, "--set", "train.checkpoint_every=1"}).exit_code == 1);
+  }
+  const auto run = program.run({"run", file, "--set", "train.checkpoint_every=1"});
+  INFO(run.err);
+  REQUIRE(run.exit_code == 0);
+  CHECK(trained(program.home()) == trained(whole.home()));
+  for (const auto& entry : fs::recursive_directory_iterator(program.home() / "artifacts"))
+    CHECK_FALSE(entry.path().filename().string().starts_with("."));
+  CHECK(program.run({"db", "check", "--hash"}).exit_code == 0);
+}
+
 TEST_CASE("plugin faults: modules that hang or stop when they are opened are refused", "[e2e][plugins]") {
   const Program program;
   const With path("DKDM_PLUGIN_PATH", (kFixtures / "apart/hanging-initialiser").string() + ":" +

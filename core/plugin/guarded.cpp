@@ -1,0 +1,219 @@
+#include "plugin/guarded.hpp"
+
+#include <ATen/core/Tensor.h>
+
+#include "dkdm/weights_kind.hpp"
+#include "plugin/call.hpp"
+
+namespace dkdm::plugin {
+namespace {
+
+// What an object of a plugin is, and whose.
+template <class T>
+class Guard {
+ public:
+  Guard(std::shared_ptr<T> made, std::string plugin) : made_(std::move(made)), plugin_(std::move(plugin)) {}
+
+  template <class Function>
+  decltype(auto) call(const char* stage, Care care, const Function& function) const {
+    const CallScope scope(plugin_, stage, care);
+    try {
+      return function(*made_);
+    } catch (...) {
+      scope.rethrow();
+    }
+  }
+  template <class Function>
+  decltype(auto) seldom(const char* stage, const Function& function) const {
+    return call(stage, Care::process, function);
+  }
+  template <class Function>
+  decltype(auto) often(const char* stage, const Function& function) const {
+    return call(stage, Care::numbers, function);
+  }
+
+ private:
+  std::shared_ptr<T> made_;
+  std::string plugin_;
+};
+
+// `Interface` under the plugin's name for as long as it lives.
+template <class Interface>
+class Guarded : public Interface {
+ public:
+  Guarded(std::shared_ptr<Interface> made, const std::string& plugin) : guard_(std::move(made), plugin) {
+    remember_name(static_cast<const Interface*>(this), plugin);
+  }
+  ~Guarded() override { forget_name(static_cast<const Interface*>(this)); }
+  Guarded(const Guarded&) = delete;
+  Guarded& operator=(const Guarded&) = delete;
+
+ protected:
+  const Guard<Interface> guard_;
+};
+
+class GuardedDataset final : public Guarded<Dataset> {
+ public:
+  using Guarded::Guarded;
+  ImageSpec spec() const override {
+    return guard_.often("spec", [](Dataset& d) { return d.spec(); });
+  }
+  std::int64_t size() const override {
+    return guard_.often("size", [](Dataset& d) { return d.size(); });
+  }
+  std::int64_t num_classes() const override {
+    return guard_.often("num_classes", [](Dataset& d) { return d.num_classes(); });
+  }
+  at::Tensor images(const at::Tensor& index) const override {
+    return guard_.often("images", [&](Dataset& d) { return d.images(index); });
+  }
+  at::Tensor labels(const at::Tensor& index) const override {
+    return guard_.often("labels", [&](Dataset& d) { return d.labels(index); });
+  }
+  std::string fingerprint() const override {
+    return guard_.seldom("fingerprint", [](Dataset& d) { return d.fingerprint(); });
+  }
+};
+
+class GuardedTeacher : public Guarded<Teacher> {
+ public:
+  using Guarded::Guarded;
+  TrainedModel load() override {
+    auto model = guard_.seldom("load", [](Teacher& t) { return t.load(); });
+    model.network = named(std::move(model.network), name_of(static_cast<const Teacher*>(this)));
+    return model;
+  }
+  std::string fingerprint() const override {
+    return guard_.seldom("fingerprint", [](Teacher& t) { return t.fingerprint(); });
+  }
+};
+
+class GuardedStatingTeacher final : public GuardedTeacher, public StatesWeights {
+ public:
+  using GuardedTeacher::GuardedTeacher;
+  std::string weights() const override {
+    return guard_.seldom(
+        "weights", [](Teacher& t) { return dynamic_cast<const StatesWeights&>(t).weights(); });
+  }
+};
+
+class GuardedMethod final : public Guarded<Method> {
+ public:
+  using Guarded::Guarded;
+  Needs needs() const override {
+    return guard_.seldom("needs", [](Method& m) { return m.needs(); });
+  }
+  void prepare(const MethodContext& context, const std::filesystem::path& dir) override {
+    guard_.seldom("prepare", [&](Method& m) { m.prepare(context, dir); });
+  }
+  std::int64_t preparation_evaluations(const DiffusionConfig& diffusion,
+                                       std::int64_t batch) const override {
+    return guard_.seldom("preparation_evaluations",
+                         [&](Method& m) { return m.preparation_evaluations(diffusion, batch); });
+  }
+  std::int64_t training_evaluations(const DiffusionConfig& diffusion, std::int64_t batch,
+                                    std::int64_t steps) const override {
+    return guard_.seldom("training_evaluations",
+                         [&](Method& m) { return m.training_evaluations(diffusion, batch, steps); });
+  }
+  double held_bytes(const DiffusionConfig& diffusion, const ImageSpec& spec,
+                    std::int64_t batch) const override {
+    return guard_.seldom("held_bytes", [&](Method& m) { return m.held_bytes(diffusion, spec, batch); });
+  }
+  void start(const MethodContext& context, const std::filesystem::path& prepared) override {
+    guard_.seldom("start", [&](Method& m) { m.start(context, prepared); });
+  }
+  const GaussianDiffusion& diffusion() const override {
+    return guard_.often("diffusion",
+                        [](Method& m) -> const GaussianDiffusion& { return m.diffusion(); });
+  }
+  TrainBatch next(std::int64_t step) override {
+    return guard_.often("next", [&](Method& m) { return m.next(step); });
+  }
+  LossTerms loss(const TrainBatch& batch, const at::Tensor& output) const override {
+    return guard_.often("loss", [&](Method& m) { return m.loss(batch, output); });
+  }
+  std::vector<std::string> student_features() const override {
+    return guard_.seldom("student_features", [](Method& m) { return m.student_features(); });
+  }
+  TrainedPart trained_part() const override {
+    return guard_.seldom("trained_part", [](Method& m) { return m.trained_part(); });
+  }
+  TensorMap state() const override {
+    return guard_.seldom("state", [](Method& m) { return m.state(); });
+  }
+  void restore(const TensorMap& state) override {
+    guard_.seldom("restore", [&](Method& m) { m.restore(state); });
+  }
+};
+
+class GuardedEvaluator final : public Guarded<Evaluator> {
+ public:
+  using Guarded::Guarded;
+  std::int64_t least_samples() const override {
+    return guard_.seldom("least_samples", [](Evaluator& e) { return e.least_samples(); });
+  }
+  std::string identity() const override {
+    return guard_.seldom("identity", [](Evaluator& e) { return e.identity(); });
+  }
+  void prepare(const Dataset& reference, std::uint64_t seed, const std::filesystem::path& dir) override {
+    guard_.seldom("prepare", [&](Evaluator& e) { e.prepare(reference, seed, dir); });
+  }
+  void prepare_from_statistics(const Statistics& statistics, const Dataset* images,
+                               const std::filesystem::path& dir) override {
+    guard_.seldom("prepare", [&](Evaluator& e) { e.prepare_from_statistics(statistics, images, dir); });
+  }
+  void open(const std::filesystem::path& dir) override {
+    guard_.seldom("open", [&](Evaluator& e) { e.open(dir); });
+  }
+  std::string protocol() const override {
+    return guard_.seldom("protocol", [](Evaluator& e) { return e.protocol(); });
+  }
+  std::string reference_fingerprint() const override {
+    return guard_.seldom("reference_fingerprint",
+                         [](Evaluator& e) { return e.reference_fingerprint(); });
+  }
+  std::int64_t reference_count() const override {
+    return guard_.seldom("reference_count", [](Evaluator& e) { return e.reference_count(); });
+  }
+  io::TensorMap reference_statistics() const override {
+    return guard_.seldom("reference_statistics", [](Evaluator& e) { return e.reference_statistics(); });
+  }
+  void add(const at::Tensor& images) override {
+    guard_.seldom("add", [&](Evaluator& e) { e.add(images); });
+  }
+  std::vector<Metric> finish() override {
+    return guard_.seldom("finish", [](Evaluator& e) { return e.finish(); });
+  }
+  io::TensorMap state() override {
+    return guard_.seldom("state", [](Evaluator& e) { return e.state(); });
+  }
+  void merge(const io::TensorMap& state) override {
+    guard_.seldom("merge", [&](Evaluator& e) { e.merge(state); });
+  }
+  void reset(std::int64_t first) override {
+    guard_.seldom("reset", [&](Evaluator& e) { e.reset(first); });
+  }
+};
+
+}  // namespace
+
+std::shared_ptr<Dataset> guarded(std::shared_ptr<Dataset> made, const std::string& plugin) {
+  return std::make_shared<GuardedDataset>(std::move(made), plugin);
+}
+
+std::shared_ptr<Evaluator> guarded(std::shared_ptr<Evaluator> made, const std::string& plugin) {
+  return std::make_shared<GuardedEvaluator>(std::move(made), plugin);
+}
+
+std::shared_ptr<Method> guarded(std::shared_ptr<Method> made, const std::string& plugin) {
+  return std::make_shared<GuardedMethod>(std::move(made), plugin);
+}
+
+std::shared_ptr<Teacher> guarded(std::shared_ptr<Teacher> made, const std::string& plugin) {
+  if (dynamic_cast<const StatesWeights*>(made.get()))
+    return std::make_shared<GuardedStatingTeacher>(std::move(made), plugin);
+  return std::make_shared<GuardedTeacher>(std::move(made), plugin);
+}
+
+}  // namespace dkdm::plugin
