@@ -40,7 +40,7 @@ void flatten(const toml::table& table, const std::string& path, const std::set<s
 Settings settings_of(const std::string& config, const std::string& row) {
   Settings settings;
   toml::table document;
-  if (io::too_deep(config, io::Syntax::toml) != std::string::npos) return settings;
+  if (io::objection(config, io::Syntax::toml)) return settings;
   try {
     document = toml::parse(config);
   } catch (const toml::parse_error&) {

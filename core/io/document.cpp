@@ -2,6 +2,8 @@
 #include "dkdm/documents.hpp"
 
 #include "io/foreign_file.hpp"
+#include <algorithm>
+
 #include "io/input_file.hpp"
 
 namespace dkdm::io {
@@ -11,27 +13,30 @@ class Scanner {
  public:
   Scanner(std::string_view text, Syntax syntax) : text_(text), toml_(syntax == Syntax::toml) {}
 
-  std::size_t too_deep() {
+  std::optional<Objection> objection() {
+    if (toml_ && text_.starts_with("\xEF\xBB\xBF")) at_ = 3;  // a byte order mark
     for (; at_ < text_.size(); ++at_) {
       const char c = text_[at_];
-      if (c == '"' || (toml_ && c == '\'')) {
+      if (toml_ && static_cast<unsigned char>(c) > 127) {
+        return Objection{Objection::Kind::not_ascii, at_};
+      } else if (c == '"' || (toml_ && c == '\'')) {
         skip_string(c);
       } else if (toml_ && c == '#') {
         at_ = std::min(text_.find('\n', at_), text_.size());
         parts_ = 0;
       } else if (c == '[' || c == '{') {
         parts_ = 0;
-        if (++depth_ > kNestingLimit) return at_;
+        if (++depth_ > kNestingLimit) return Objection{Objection::Kind::too_deep, at_};
       } else if (c == ']' || c == '}') {
         parts_ = 0;
         if (depth_ > 0) --depth_;
       } else if (c == ',' || c == '=' || c == '\n') {
         parts_ = 0;
       } else if (toml_ && c == '.') {
-        if (++parts_ >= kKeyPartLimit) return at_;
+        if (++parts_ >= kKeyPartLimit) return Objection{Objection::Kind::too_deep, at_};
       }
     }
-    return std::string_view::npos;
+    return std::nullopt;
   }
 
  private:
@@ -61,10 +66,24 @@ class Scanner {
   int depth_ = 0, parts_ = 0;  // parts_: dots since the last character that ends a key
 };
 
+// "3:7", as editors count: columns are characters of UTF-8.
+std::string line_and_column(std::string_view text, std::size_t byte) {
+  const std::string_view before = text.substr(0, byte);
+  const std::size_t newline = before.rfind('\n'), start = newline == before.npos ? 0 : newline + 1;
+  const auto continues = [](char c) { return (c & 0xC0) == 0x80; };
+  const auto column = before.size() - start - std::count_if(before.begin() + start, before.end(), continues);
+  return std::to_string(1 + std::count(before.begin(), before.end(), '\n')) + ':' + std::to_string(column + 1);
+}
+
 }  // namespace
 
-std::size_t too_deep(std::string_view text, Syntax syntax) {
-  return Scanner(text, syntax).too_deep();
+std::string Objection::text() const {
+  if (kind == Kind::not_ascii) return "a character that is not ASCII outside quotes; put the key or value into quotes";
+  return "nested too deeply; expected at most " + std::to_string(kNestingLimit) + " levels";
+}
+
+std::optional<Objection> objection(std::string_view text, Syntax syntax) {
+  return Scanner(text, syntax).objection();
 }
 
 std::string read_document(const std::filesystem::path& file, Syntax syntax) {
@@ -81,10 +100,10 @@ std::string read_document(const std::filesystem::path& file, Syntax syntax) {
   if (syntax == Syntax::json && (first == std::string::npos || (text[first] != '{' && text[first] != '['))) {
     refuse_foreign(input, "a JSON document");
   }
-  const std::size_t deep = too_deep(text, syntax);
-  if (deep != std::string::npos) {
-    throw DataError(at_byte(file, deep), "nested too deeply; expected at most " +
-                                             std::to_string(kNestingLimit) + " levels");
+  if (const auto found = objection(text, syntax)) {
+    throw DataError(syntax == Syntax::json ? at_byte(file, found->byte)
+                                           : file.string() + ':' + line_and_column(text, found->byte),
+                    found->text());
   }
   return text;
 }

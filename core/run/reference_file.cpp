@@ -19,7 +19,7 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kArray = "dkdm";  // the text of reference.json as bytes, inside an npz
 
 Json parse(const std::string& text, const std::string& where) {
-  if (io::too_deep(text, io::Syntax::json) != std::string::npos) {
+  if (io::objection(text, io::Syntax::json)) {
     throw DataError(where, "provenance that is nested too deeply");
   }
   try {
