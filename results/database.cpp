@@ -200,7 +200,7 @@ Database::Database(std::filesystem::path file, OpenMode mode, int busy_timeout_m
   }
   if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
     // SQLite would wait for a pipe.
-    throw StoreError(file_.string() + ": is no regular file, expected the results database",
+    throw StoreError(file_.string() + ": is not a regular file, expected the results database",
                      SQLITE_CANTOPEN);
   }
   try {

@@ -195,7 +195,7 @@ TEST_CASE("foreign: a pipe in the place of a database or archive is refused", "[
     REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
     CHECK_THROWS_WITH(merge_database(ours.database, ours.root, pipe), Contains("is a pipe"));
     CHECK_THROWS_WITH(compare_reports(ours.database, {}, {}, pipe, {}), Contains("is a pipe"));
-    CHECK_THROWS_WITH(runs_list(pipe), Contains("is no regular file"));
+    CHECK_THROWS_WITH(runs_list(pipe), Contains("is not a regular file"));
   }
 }
 
