@@ -76,7 +76,7 @@ if(DKDM_SANITIZE)
   set_tests_properties(sanitized PROPERTIES LABELS robustness)
 endif()
 CMAKE
-expect 8 '^address,undefined detect_leaks=0:detect_container_overflow=0$' ./dkdm test --preset asan-ubsan
+expect 8 '^address,undefined detect_leaks=0:detect_container_overflow=0:allocator_may_return_null=1$' ./dkdm test --preset asan-ubsan
 expect 0 '100% tests passed, 0 tests failed out of 1' ./dkdm test --preset asan-ubsan unit
 expect 8 '1 tests failed out of 2' ./dkdm test --preset asan-ubsan  # unit and robustness
 expect 8 '2 tests failed out of 2' ./dkdm test --preset asan-ubsan robustness e2e
