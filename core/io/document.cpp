@@ -17,10 +17,10 @@ class Scanner {
     if (toml_ && text_.starts_with("\xEF\xBB\xBF")) at_ = 3;  // a byte order mark
     for (; at_ < text_.size(); ++at_) {
       const char c = text_[at_];
-      if (toml_ && static_cast<unsigned char>(c) > 127) {
+      if (toml_ && !is_ascii(c)) {
         return Objection{Objection::Kind::not_ascii, at_};
       } else if (c == '"' || (toml_ && c == '\'')) {
-        skip_string(c);
+        if (!skip_string(c)) return Objection{Objection::Kind::not_ascii_after_backslash, at_};
       } else if (toml_ && c == '#') {
         at_ = std::min(text_.find('\n', at_), text_.size());
         parts_ = 0;
@@ -40,8 +40,8 @@ class Scanner {
   }
 
  private:
-  // Leaves at_ on the closing quote.
-  void skip_string(char quote) {
+  // Leaves at_ on the closing quote. False where a backslash joins a character that is not ASCII, at at_.
+  bool skip_string(char quote) {
     const std::string three(3, quote);
     const bool long_one = toml_ && text_.substr(at_, 3) == three;
     const bool escapes = quote == '"';
@@ -49,16 +49,30 @@ class Scanner {
     for (; at_ < text_.size(); ++at_) {
       if (escapes && text_[at_] == '\\') {
         ++at_;
+        if (long_one && !joins_ascii()) return false;
       } else if (long_one ? text_.substr(at_, 3) == three : text_[at_] == quote) {
         // Up to two more quotes are part of a long one.
         while (long_one && at_ + 3 < text_.size() && text_[at_ + 3] == quote) ++at_;
         if (long_one) at_ += 2;
-        return;
+        return true;
       } else if (toml_ && !long_one && text_[at_] == '\n') {
-        return;  // not closed: the parser says so
+        return true;  // not closed: the parser says so
       }
     }
+    return true;
   }
+
+  // Behind a backslash: passes over white space up to the character before the next one.
+  bool joins_ascii() {
+    const std::size_t next = text_.find_first_not_of(" \t\r\n", at_);
+    if (next == text_.npos) return true;
+    const bool ascii = is_ascii(text_[next]);
+    if (!ascii) at_ = next;
+    else if (next > at_) at_ = next - 1;
+    return ascii;
+  }
+
+  static bool is_ascii(char c) { return static_cast<unsigned char>(c) < 128; }
 
   std::string_view text_;
   bool toml_;
@@ -78,7 +92,10 @@ std::string line_and_column(std::string_view text, std::size_t byte) {
 }  // namespace
 
 std::string Objection::text() const {
-  if (kind == Kind::not_ascii) return "a character that is not ASCII outside quotes; put the key or value into quotes";
+  if (kind == Kind::not_ascii)
+    return "a character that is not ASCII outside quotes; put the key or value into quotes";
+  if (kind == Kind::not_ascii_after_backslash)
+    return "a character that is not ASCII after a backslash that joins lines; write them as one line";
   return "nested too deeply; expected at most " + std::to_string(kNestingLimit) + " levels";
 }
 

@@ -114,9 +114,10 @@ Pixels decode_gif(const std::string& bytes, const std::string& file) {
   const auto palette = palette_of(frame.ColorMap ? frame.ColorMap : gif->SColorMap);
   if (!palette) return {.height = height, .width = width, .channels = 1, .data = std::move(indices)};
   Pixels pixels{.height = height, .width = width, .channels = 3, .data = {}};
-  pixels.data.reserve(indices.size() * 3);
+  pixels.data.resize(indices.size() * 3);
+  auto out = pixels.data.begin();
   for (const GifPixelType index : indices)
-    pixels.data.insert(pixels.data.end(), (*palette)[index].begin(), (*palette)[index].end());
+    out = std::copy((*palette)[index].begin(), (*palette)[index].end(), out);
   return pixels;
 }
 

@@ -179,6 +179,9 @@ TEST_CASE("documents: TOML has characters that are not ASCII in quotes and comme
   CHECK_THROWS_WITH(read("a = 1\n\"é\" = 2; ρ = 3"), Contains("x.toml:2:10: a character that is not ASCII"));
   CHECK_THROWS_WITH(read("x = 1\xC2\xA0"), Contains("x.toml:1:6: "));
   CHECK_FALSE(io::objection("{\"a\": é", io::Syntax::json));
+  const std::string joined = "x = \"\"\"a\\\n  b\nρ \\\"\"\"\"";
+  CHECK(read(joined) == joined);
+  CHECK_THROWS_WITH(read("x = \"\"\"a\\\n  ρ\"\"\""), Contains("x.toml:2:3: a character that is not ASCII after"));
 }
 
 TEST_CASE("outputs: a link stays a link, and what it points to is replaced with its permissions",

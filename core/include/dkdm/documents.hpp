@@ -21,14 +21,14 @@ inline constexpr std::uint64_t kDocumentLimit = std::uint64_t{64} << 20;  // byt
 
 // Why a parser must not be given a text, and the byte where that is.
 struct Objection {
-  enum class Kind { too_deep, not_ascii } kind;
+  enum class Kind { too_deep, not_ascii, not_ascii_after_backslash } kind;
   std::size_t byte;
   std::string text() const;  // "nested too deeply; expected at most 64 levels"
 };
 
 // The first objection to `text`: it is nested deeper than that; or, in TOML, a character that is not ASCII
-// stands outside quotes and comments, where none is allowed and toml++ 3.3.0 has undefined behaviour
-// (is_non_ascii_horizontal_whitespace). Text that is no document of `syntax` may get either answer: the
+// stands outside quotes and comments, where none is allowed, or begins the text that a backslash joins to
+// its line: toml++ 3.3.0 has undefined behaviour at both (is_non_ascii_horizontal_whitespace). Text that is no document of `syntax` may get either answer: the
 // parser refuses it.
 DKDM_API std::optional<Objection> objection(std::string_view text, Syntax syntax);
 
