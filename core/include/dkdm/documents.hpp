@@ -28,8 +28,8 @@ struct Objection {
 
 // The first objection to `text`: it is nested deeper than that; or, in TOML, a character that is not ASCII
 // stands outside quotes and comments, where none is allowed, or begins the text that a backslash joins to
-// its line: toml++ 3.3.0 has undefined behaviour at both (is_non_ascii_horizontal_whitespace). Text that is no document of `syntax` may get either answer: the
-// parser refuses it.
+// its line: toml++ 3.3.0 has undefined behaviour at both (is_non_ascii_horizontal_whitespace). Text that is
+// no document of `syntax` may get either answer: the parser refuses it.
 DKDM_API std::optional<Objection> objection(std::string_view text, Syntax syntax);
 
 // A whole document that a parser may be given. Throws DataError naming the file and the place when it cannot
