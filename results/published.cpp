@@ -1,8 +1,7 @@
 // Reads the embedded published.toml.
 #include "results/published.hpp"
 
-#include <toml++/toml.h>
-
+#include "core/config/toml.hpp"
 #include "embedded.hpp"
 
 namespace dkdm::results {

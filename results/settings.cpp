@@ -1,11 +1,10 @@
 // Flattens TOML.
 #include "results/settings.hpp"
 
-#include <toml++/toml.h>
-
 #include <set>
 #include <sstream>
 
+#include "core/config/toml.hpp"
 #include "dkdm/documents.hpp"
 #include "results/table.hpp"
 
@@ -40,7 +39,7 @@ void flatten(const toml::table& table, const std::string& path, const std::set<s
 Settings settings_of(const std::string& config, const std::string& row) {
   Settings settings;
   toml::table document;
-  if (io::objection(config, io::Syntax::toml)) return settings;
+  if (io::too_deep(config, io::Syntax::toml) != std::string::npos) return settings;
   try {
     document = toml::parse(config);
   } catch (const toml::parse_error&) {

@@ -1,13 +1,12 @@
 // TOML texts and overrides as positioned trees (config/document.hpp).
 #include "config/document.hpp"
 
-#include <toml++/toml.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <sstream>
 #include <type_traits>
 
+#include "config/toml.hpp"
 #include "dkdm/documents.hpp"
 
 namespace dkdm::config {
@@ -93,19 +92,20 @@ Section read_section(const toml::table& table, const Source& source) {
 
 // An override's value: TOML where it is, else the text as typed.
 Entry read_value(const std::string& name, const std::string& text, const Source& source) {
-  const auto objection = io::objection(text, io::Syntax::toml);
-  const bool quoted = !text.empty() && std::string("[{\"'").find(text[0]) != std::string::npos;
-  if (objection && (quoted || objection->kind == io::Objection::Kind::too_deep))
-    throw ConfigError(source.name, objection->text() + ", got " + text.substr(0, 100));
+  if (io::too_deep(text, io::Syntax::toml) != std::string::npos) {
+    throw ConfigError(source.name, "nested too deeply");
+  }
   try {
-    const toml::table table = objection ? toml::table{} : toml::parse("v = " + text + "\n");
+    const toml::table table = toml::parse("v = " + text + "\n");
     if (table.size() == 1) {
       Entry entry = read_entry(name, {}, *table.get("v"), source);
       entry.raw = text;
       return entry;
     }
   } catch (const toml::parse_error& e) {
-    if (quoted) throw ConfigError(source.name, std::string(e.description()) + ", got " + text);
+    if (!text.empty() && std::string("[{\"'").find(text[0]) != std::string::npos) {
+      throw ConfigError(source.name, std::string(e.description()) + ", got " + text);
+    }
   }
   Entry entry;
   entry.name = name;

@@ -5,9 +5,9 @@
 
 #include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"
-#include "error_text.hpp"
 #include "dkdm/json.hpp"
 #include "dkdm/statistics_file.hpp"
+#include "error_text.hpp"
 #include "run/reference.hpp"
 
 namespace dkdm::run {
@@ -19,7 +19,7 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kArray = "dkdm";  // the text of reference.json as bytes, inside an npz
 
 Json parse(const std::string& text, const std::string& where) {
-  if (io::objection(text, io::Syntax::json)) {
+  if (io::too_deep(text, io::Syntax::json) != std::string::npos) {
     throw DataError(where, "provenance that is nested too deeply");
   }
   try {
@@ -68,8 +68,10 @@ Reference read_reference(const fs::path& file) {
   try {
     io::read_field(json, "protocol", statistics.protocol);
     io::read_field(json, "images", statistics.count);
-    statistics.spec = {json.value("channels", std::int64_t{0}),
-                       json.value("size", std::int64_t{0})};
+    std::optional<std::int64_t> channels, size;  // of images alone
+    io::read_field(json, "channels", channels);
+    io::read_field(json, "size", size);
+    statistics.spec = {channels.value_or(0), size.value_or(0)};
     io::read_field(json, "recipe", reference.recipe);
   } catch (const Json::exception& error) {
     throw DataError(file.string() + ": '" + kArray + "'", error_text(error));
