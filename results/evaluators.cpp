@@ -1,6 +1,7 @@
 // Read from the runs' own records: metrics, the stage "evaluator", and the configuration of a run that has
-// the protocol. Runs that evaluate the same samples are one: what another evaluator gave one of them is there. A prepared evaluator whose folder holds weights.safetensors takes them elsewhere as its
-// parameter `weights` (plugins/README.md).
+// the protocol. Runs that evaluate the same samples are one: what another evaluator gave one of them is there. A
+// prepared evaluator whose folder holds weights.safetensors takes them elsewhere as its parameter `weights`
+// (plugins/README.md).
 #include "results/evaluators.hpp"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
--- The results database of dkdm, schema version 6. Times are Unix seconds, and the same in
+-- The results database of dkdm, schema version 5. Times are Unix seconds, and the same in
 -- ISO 8601 (UTC) beside, in a column NAME_iso; seconds, bytes and counts are what they say; '' means
 -- "none". Facts are added, never changed: a repeat is a new run, the state of a run is the state of
 -- its last attempt. Views are standard SQL with a type for every column, so that other programs read
@@ -116,7 +116,7 @@ CREATE TABLE environments (
   git_dirty    INTEGER NOT NULL CHECK (git_dirty IN (0, 1)),  -- 1: built from a changed working tree
   cores        INTEGER NOT NULL,
   threads      INTEGER NOT NULL,   -- of one operation: counted, not asked for
-  threads_reason TEXT NOT NULL,    -- what made it so many: 'OMP_NUM_THREADS=8; …'; '' = of schema 5 or before
+  threads_reason TEXT NOT NULL,    -- what made it so many: 'OMP_NUM_THREADS=8; …'; '' = of schema 4 or before
   memory_bytes INTEGER NOT NULL,
   UNIQUE (host, os, cpu, cpu_features, gpu, libtorch, compiler, dkdm_version, git_revision,
           git_dirty, cores, threads, threads_reason, memory_bytes)

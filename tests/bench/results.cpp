@@ -65,7 +65,7 @@ void generate(const fs::path& file) {
           "'table3' WHEN 7 THEN 'table5' WHEN 8 THEN 'figure4a' WHEN 9 THEN 'figure4b' ELSE 'table2' "
           "END, 'table2.cifar10', 'desk', 'file.toml' FROM n");
   execute(db.get(), "INSERT INTO environments VALUES (1, 'host', 'Linux', 'cpu', 'avx2', '', '2.15', "
-                    "'g++', '0.1', 'abc', 0, 2, 2, 8)");
+                    "'g++', '0.1', 'abc', 0, 2, 2, '', 8)");
   const std::string config(6'000, '#');
   execute(db.get(), numbers(kRuns) +
           "INSERT INTO runs SELECT i + 1, 'uid' || i, i % 10 + 1, printf('evaluate%016d', i), "

@@ -50,7 +50,7 @@ const char* const kSchemaSql =
 
 TEST_CASE("migration: a database of an earlier version becomes what a new one is, with every fact",
           "[robustness][results]") {
-  const std::string version = GENERATE("1", "2", "3", "4", "5");
+  const std::string version = GENERATE("1", "2", "3", "4");
   TempFolder folder;
   const auto file = fixture(folder, "v" + version + ".sqlite");
   std::vector<std::string> facts = {
@@ -96,7 +96,7 @@ TEST_CASE("migration: a database of an earlier version becomes what a new one is
   CHECK(rows_of(store.migration()->backup, "PRAGMA application_id")[0] == "1684759661");  // "dkdm"
   { Store fresh(folder / "fresh.sqlite"); }
   CHECK(rows_of(file, kSchemaSql) == rows_of(folder / "fresh.sqlite", kSchemaSql));
-  CHECK(rows_of(file, "PRAGMA user_version")[0] == "6");
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "5");
   CHECK(rows_of(file, "PRAGMA integrity_check")[0] == "ok");
   CHECK(rows_of(file, "PRAGMA foreign_key_check").empty());
 }
@@ -176,9 +176,9 @@ TEST_CASE("migration: what version 4 kept of commands, variants and pins stays, 
   CHECK(rows_of(file, "SELECT weights FROM metrics WHERE value = 3.25")[0] == "unlabelled");
 }
 
-TEST_CASE("migration: version 5 did not say why so many threads", "[robustness][results]") {
+TEST_CASE("migration: version 4 did not say why so many threads", "[robustness][results]") {
   TempFolder folder;
-  const auto file = fixture(folder, "v5.sqlite");
+  const auto file = fixture(folder, "v4.sqlite");
   Store store(file);
   CHECK(rows_of(file, "SELECT DISTINCT threads || threads_reason FROM run_machines")[0] == "2");
   // The same machine is another environment from now on, since that is known.
@@ -250,7 +250,7 @@ TEST_CASE("migration: a killed one leaves the old file, and the next one succeed
   CHECK(unfinished > 0);
   Store store(file);
   CHECK(rows_of(file, "SELECT count(*) FROM runs")[0] == "5");
-  CHECK(rows_of(file, "PRAGMA user_version")[0] == "6");
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "5");
 }
 
 TEST_CASE("migration: a file that cannot be copied stays as it is", "[robustness][results]") {
