@@ -38,8 +38,7 @@ const std::vector<Magic>& magics() {
       {0, "7z\xbc\xaf\x27\x1c"sv, "a 7z archive: unpack it first (7z x)"},
       {0, "Rar!\x1a\x07"sv, "a RAR archive: unpack it first (unrar x)"},
       {257, "ustar"sv, "a tar archive: unpack it first (tar -xf)"},
-      {0, "\x93NUMPY"sv,
-       kArray},
+      {0, "\x93NUMPY"sv, kArray},
       {0, "\x89HDF\r\n\x1a\n"sv, "an HDF5 file (Keras and others); it is not read here"},
       {0, "GGUF"sv, "a GGUF file (llama.cpp); it is not read here"},
       {0, "ggml"sv, "a GGML file; it is not read here"},
@@ -165,11 +164,6 @@ bool is_idx(std::string_view begin) {
          begin[3] >= 1 && begin[3] <= 4;
 }
 
-// A part of a distributed checkpoint is zips behind each other, or their pickled plan.
-bool is_distributed_part(const std::filesystem::path& file) {
-  return file.extension() == ".distcp" || file.filename() == ".metadata";
-}
-
 std::string text_kind(std::string_view begin) {
   std::string_view text = begin;
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
@@ -260,13 +254,21 @@ std::string folder_kind(const std::filesystem::path& folder) {
   return "";
 }
 
+bool is_distributed_part(const std::filesystem::path& file) {
+  return file.extension() == ".distcp" || file.filename() == ".metadata";
+}
+
+void refuse_kind(const std::filesystem::path& file, const std::string& kind, const std::string& expected) {
+  if (kind.empty()) throw DataError(at_byte(file, 0), "is not " + expected);
+  throw DataError(at_byte(file, 0), kind.find(':') == std::string::npos ? kind + ", not " + expected : kind);
+}
+
 void refuse_foreign(const ByteSource& file, const std::string& expected) {
   std::string kind = recognised_kind(file);
   if (kind == kArray && expected.find(".npz") != std::string::npos) {
     kind += ": put it in an npz as arr_0, with numpy.savez(\"x.npz\", arr_0=numpy.load(\"x.npy\"))";
   }
-  if (kind.empty()) throw DataError(at_byte(file.path(), 0), "is not " + expected);
-  throw DataError(at_byte(file.path(), 0), kind.find(':') == std::string::npos ? kind + ", not " + expected : kind);
+  refuse_kind(file.path(), kind, expected);
 }
 
 }  // namespace dkdm::io

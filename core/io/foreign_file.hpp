@@ -22,7 +22,14 @@ std::string zip_kind(const std::vector<ZipEntry>& entries);
 // PyTorch …", "" = not recognised or no folder. By the names in it.
 std::string folder_kind(const std::filesystem::path& folder);
 
-// Throws DataError: what the file is, or that it is not `expected` ("a checkpoint").
+// Whether a file is, by its name, a part of a distributed checkpoint: zips behind each other, or their pickled plan.
+bool is_distributed_part(const std::filesystem::path& file);
+
+// Throws DataError: that `file` is of `kind`, and not `expected` ("a checkpoint"); "" = of no kind that is known.
+[[noreturn]] void refuse_kind(const std::filesystem::path& file, const std::string& kind,
+                              const std::string& expected);
+
+// The same, of the kind that the file is recognised as.
 [[noreturn]] void refuse_foreign(const ByteSource& file, const std::string& expected);
 
 }  // namespace dkdm::io

@@ -93,10 +93,8 @@ class Bytes {
   std::string begin(std::size_t{4096}, '\0');
   begin.resize(again.read(begin.data(), begin.size()));
   const std::string kind = recognised_kind(MappedFile(file, begin));
-  const std::string expected = "an IDX file of unsigned bytes (magic number 000008nn)";
-  if (!kind.empty() && !kind.starts_with("an IDX file")) {
-    throw DataError(at_byte(file, 0), kind.find(':') == std::string::npos ? kind + ", not " + expected : kind);
-  }
+  if (!kind.empty() && !kind.starts_with("an IDX file"))
+    refuse_kind(file, kind, "an IDX file of unsigned bytes (magic number 000008nn)");
   char text[16];
   std::snprintf(text, sizeof text, "%02x%02x%02x%02x", magic[0], magic[1], magic[2], magic[3]);
   throw DataError(at_byte(file, 0), "magic number " + std::string(text) + " is not that of an IDX file of unsigned "

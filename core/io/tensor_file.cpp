@@ -32,9 +32,7 @@ TensorFile parse_tensor_file(const MappedFile& file) {
       little_endian<std::uint64_t>(begin.data()) < file.size()) {
     return parse_safetensors(file);
   }
-  if (file.path().extension() == ".distcp" || file.path().filename() == ".metadata") {
-    refuse_foreign(file, expected);  // zips behind each other, or their pickled plan
-  }
+  if (is_distributed_part(file.path())) refuse_foreign(file, expected);
   if (begin.starts_with("PK\x03\x04")) return parse_torch_zip(file);
   if (begin.starts_with("\x80")) return parse_torch_legacy(file);
   refuse_foreign(file, expected);

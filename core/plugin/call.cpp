@@ -190,7 +190,7 @@ at::Tensor simply_laid_out(const at::Tensor& tensor) {
 at::Tensor predict(Denoiser& network, const at::Tensor& x_t, const at::Tensor& t) {
   const std::int64_t version = version_of(x_t);
   const at::Tensor output =
-      call(&network, "forward", Care::numbers, [&] { return network.forward(x_t, t); });
+      call(name_of(&network), "forward", Care::numbers, [&] { return network.forward(x_t, t); });
   if (version_of(x_t) != version)
     throw PluginError(name_or(&network, "network"), "forward",
                       "changed its input x_t in place, which others still read; work on a copy",
@@ -212,8 +212,7 @@ at::Tensor predict(Denoiser& network, const at::Tensor& x_t, const at::Tensor& t
 
 at::Tensor images_of(const Dataset& dataset, const at::Tensor& index) {
   const ImageSpec spec = dataset.spec();
-  const at::Tensor images =
-      call(&dataset, "images", Care::numbers, [&] { return dataset.images(index); });
+  const at::Tensor images = dataset.images(index);
   const bool fits = images.defined() && images.layout() == at::kStrided &&
                     images.scalar_type() == at::kByte && images.device().is_cpu() &&
                     images.sizes() == at::IntArrayRef{index.numel(), spec.channels, spec.size, spec.size};

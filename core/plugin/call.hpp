@@ -73,11 +73,11 @@ class DKDM_API CallScope {
   std::optional<StdoutAside> output_;
 };
 
-// The result of `function`, called in the name of the plugin that made `object`. Calls of interfaces that the
-// registry hands out are so by themselves (plugin/guarded.hpp); a network's go through `predict`.
+// The result of `function`, called in the name of `plugin`. Calls of interfaces that the registry hands out are
+// so by themselves (plugin/guarded.hpp); a network's go through `predict`.
 template <class Function>
-decltype(auto) call(const void* object, const char* stage, Care care, const Function& function) {
-  const CallScope scope(name_of(object), stage, care);
+decltype(auto) call(const std::string& plugin, const char* stage, Care care, const Function& function) {
+  const CallScope scope(plugin, stage, care);
   try {
     return function();
   } catch (...) {

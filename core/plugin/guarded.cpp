@@ -15,21 +15,12 @@ class Guard {
   Guard(std::shared_ptr<T> made, std::string plugin) : made_(std::move(made)), plugin_(std::move(plugin)) {}
 
   template <class Function>
-  decltype(auto) call(const char* stage, Care care, const Function& function) const {
-    const CallScope scope(plugin_, stage, care);
-    try {
-      return function(*made_);
-    } catch (...) {
-      scope.rethrow();
-    }
-  }
-  template <class Function>
   decltype(auto) seldom(const char* stage, const Function& function) const {
-    return call(stage, Care::process, function);
+    return call(plugin_, stage, Care::process, [&]() -> decltype(auto) { return function(*made_); });
   }
   template <class Function>
   decltype(auto) often(const char* stage, const Function& function) const {
-    return call(stage, Care::numbers, function);
+    return call(plugin_, stage, Care::numbers, [&]() -> decltype(auto) { return function(*made_); });
   }
 
  private:
