@@ -90,13 +90,14 @@ int cmd_sample(const Arguments& args, Context& context) {
   if (output.extension() != ".npz" && output.extension() != ".png")
     throw ConfigError("--output " + output.string(), "expected a file name ending in .npz or .png");
 
+  const std::string weights = options.has("weights") ? options.get<std::string>("weights") : "ema";
   Params section(config::sample_table(), {{"count", options.integer("count")},
                                           {"respacing", options.get<std::string>("respacing")},
                                           {"sampler", options.get<std::string>("sampler")},
                                           {"solver_steps", options.integer("solver-steps")},
                                           {"eta", options.real("eta")},
                                           {"batch", options.integer("batch")},
-                                          {"weights", options.has("weights") ? options.get<std::string>("weights") : "ema"}},
+                                          {"weights", weights}},
                  "sample");
   Session session(context);
   const auto model = named_model(options.words().front(), section.text("weights"), options, context,

@@ -30,11 +30,17 @@ struct Batch {
   std::int64_t seed = 0;
 };
 
+// What planning a whole experiment gave before its rows are made.
+struct Ahead {
+  std::int64_t request = 0;  // in the database; 0 = none yet
+  bool planned = false;      // and everything said about it
+};
+
 class Supervisor {
  public:
   Supervisor(Context& context, const Options& options, const run::RunOptions& run_options)
-      : context_(context), command_(options.command()), overrides_(overrides_of(options)), selection_(selection_of(options)),
-        all_(options.has("isolate")), run_options_(run_options) {}
+      : context_(context), command_(options.command()), overrides_(overrides_of(options)),
+        selection_(selection_of(options)), all_(options.has("isolate")), run_options_(run_options) {}
 
   int run(const std::vector<fs::path>& files) {
     std::vector<std::vector<Configuration>> experiments;
@@ -44,21 +50,17 @@ class Supervisor {
         made.push_back({read_experiment(file, overrides, context_), overrides});
     }
     for (const auto& info : context_.registry().plugins()) plugin_files_.push_back(info.file);
-    std::vector<std::int64_t> requests;
-    std::vector<bool> looked;
+    std::vector<Ahead> ahead;
     for (const auto& experiment : experiments) {
-      request_ = 0;
-      looked_ = false;
+      ahead_ = {};
       if (const int code = look_ahead(experiment.front().experiment)) return code;
-      looked.push_back(looked_);
-      if (request_ == 0)  // its cells are added as they are planned
-        request_ = results::Store(context_.database())
+      if (ahead_.request == 0)  // its cells are added as they are planned
+        ahead_.request = results::Store(context_.database())
                        .begin_request(record_of(experiment.front().experiment), command_);
-      requests.push_back(request_);
+      ahead.push_back(ahead_);
     }
     for (std::size_t i = 0; i < experiments.size(); ++i) {
-      request_ = requests[i];
-      looked_ = looked[i];
+      ahead_ = ahead[i];
       several_ = experiments[i].size() > 1;
       row_files_.clear();
       for (const auto& configuration : experiments[i]) {
@@ -69,7 +71,7 @@ class Supervisor {
         if (failed_ > 0 && run_options_.fail_fast) break;
       }
       print_results(context_, experiments[i].front().experiment.name,
-                    results::requested_cells(context_.database(), request_),
+                    results::requested_cells(context_.database(), ahead_.request),
                     run::ArtifactStore(context_.home()), row_files_);
       if (failed_ > 0 && run_options_.fail_fast) break;
     }
@@ -100,9 +102,9 @@ class Supervisor {
     };
     const ChildEnd end = child(work, [&](const std::string& line) {
       const auto parts = fields(line);
-      if (parts[0] == "request") request_ = std::stoll(parts[1]);
+      if (parts[0] == "request") ahead_.request = std::stoll(parts[1]);
     });
-    looked_ = end.returned;
+    ahead_.planned = end.returned;
     if (end.returned) return end.exit_code;
     std::fprintf(stderr, "%s: cannot be planned as a whole: %s; its rows are tried one by one\n",
                  experiment.name.c_str(), crash_message(end, "").c_str());
@@ -164,8 +166,8 @@ class Supervisor {
       Session session(context_);
       auto planned = session.plan(configuration.experiment.file, configuration.overrides,
                                   {.rows = batch.rows, .seeds = {batch.seed}},
-                                  looked_ ? Session::Estimate::again : Session::Estimate::measured);
-      session.store().add_to_request(request_, planned.plan.asked);
+                                  ahead_.planned ? Session::Estimate::again : Session::Estimate::measured);
+      session.store().add_to_request(ahead_.request, planned.plan.asked);
       session.store().set_force(run_options_.force);
       ForwardingRecorder recorder(session.store(), say);
       planned.bench.recorder = &recorder;
@@ -261,7 +263,7 @@ class Supervisor {
     // In a child too: looking at the environment starts threads, which no later fork would have.
     const auto record_it = [&](const Say&) {
       results::Store store(context_.database());
-      store.add_to_request(request_, {record});
+      store.add_to_request(ahead_.request, {record});
       const auto run = store.begin_run(record, run::current_environment(), {});
       store.end_run(run, "failed", "plan", message);
       return 0;
@@ -279,9 +281,8 @@ class Supervisor {
   run::RunOptions run_options_;
   std::vector<fs::path> plugin_files_;
   RowFiles row_files_;
-  std::int64_t request_ = 0;  // of the experiment at hand, in the database; 0 = none yet
-  bool looked_ = false;       // its whole plan was made, and everything said about it
-  bool several_ = false;      // configurations of the experiment at hand
+  Ahead ahead_;           // of the experiment at hand
+  bool several_ = false;  // configurations of the experiment at hand
   std::int64_t failed_ = 0;
 };
 

@@ -1,6 +1,5 @@
 #include "run/model_folder.hpp"
 
-
 #include <type_traits>
 
 #include "config/experiment.hpp"

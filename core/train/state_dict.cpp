@@ -88,7 +88,7 @@ void load_strictly(const NamedTensors& tensors, torch::nn::Module& network,
     throw DataError(where, "tensor '" + name + "' holds " + std::string(item_of(found->second, where).torch) +
                                " where the network has real numbers (a quantised file?): save it as float32");
   }
-  train::copy_strictly({tensors.begin(), tensors.end()}, {target.begin(), target.end()}, where);
+  train::copy_strictly(given, {target.begin(), target.end()}, where);
 }
 
 }  // namespace dkdm::io

@@ -186,7 +186,8 @@ class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
               files.weights.index.filename().string();
     if (!read.said.empty()) line += "; " + read.said;
     const std::string which = this->weights();
-    line += which.empty() ? "; nothing says whether these are EMA weights (recorded as unlabelled): weights = \"ema\" or \"raw\" says it"
+    line += which.empty() ? "; nothing says whether these are EMA weights (recorded as unlabelled): "
+                            "weights = \"ema\" or \"raw\" says it"
                           : "; recorded as " + which + " weights";
     host_.log(kName, line);
     if (!config.ignored.empty())

@@ -124,10 +124,7 @@ class Keys {
       if (value == each) return;
       texts += (texts.empty() ? "" : " or ") + each.dump();
     }
-    constexpr std::size_t kShown = 60;
-    std::string given = value.dump();
-    if (given.size() > kShown) given = given.substr(0, kShown) + "…";
-    throw DataError(file_, key + " is " + given + ", which is not supported; expected " + texts);
+    throw DataError(file_, key + " is " + shortened(value) + ", which is not supported; expected " + texts);
   }
 
   void ignore(std::initializer_list<const char*> keys) { known_.insert(keys.begin(), keys.end()); }

@@ -338,13 +338,15 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
            const Plan& plan, const dkdm::Denoiser& student) {
     std::int64_t weights = 0;
     for (const auto& parameter : student.parameters()) weights += parameter.numel();
-    std::string line = file.filename().string() +
-                       (chosen.said.empty() ? "" : " (" + chosen.said + ")") + ": " + network + "; " + std::to_string(weights) + " weights";
+    std::string line = file.filename().string() + (chosen.said.empty() ? "" : " (" + chosen.said + ")") + ": " +
+                       network + "; " + std::to_string(weights) + " weights";
     if (!plan.assumed.empty())
-      line += "; not stored in the checkpoint, assuming those of " + plan.assumed_from + ": " + joined(plan.assumed);
+      line += "; not stored in the checkpoint, assuming those of " + plan.assumed_from + ": " +
+              joined(plan.assumed);
     if (!plan.set.empty()) line += "; by parameters: " + joined(plan.set);
     if (const std::string which = kind(chosen, file); which.empty()) {
-      line += "; the file does not say whether these are EMA weights (recorded as unlabelled): weights = \"ema\" or \"raw\" says it";
+      line += "; the file does not say whether these are EMA weights (recorded as unlabelled): "
+              "weights = \"ema\" or \"raw\" says it";
     } else if (chosen.kind == dkdm::io::WeightsKind::given) {
       line += "; recorded as " + which + " weights";
     }

@@ -11,8 +11,8 @@
 
 namespace dkdm {
 
-// Listens to the forwards of a network, and of networks inside it, on their thread, while it lives. One at a time: a
-// second one on the same network takes over until it ends. The network must outlive it.
+// Listens to the forwards of a network, and of networks inside it, on their thread, while it lives. One at a
+// time: a second one on the same network takes over until it ends. The network must outlive it.
 class DKDM_API Features {
  public:
   // `names` empty = all that are offered.

@@ -28,7 +28,8 @@ DKDM_API std::vector<std::string> npz_keys(const std::filesystem::path& file);
 // Stored npz as ADM's sampler writes it (entries "<key>.npy", npy v1, C order).
 DKDM_API void write_npz(const std::filesystem::path& file, const TensorMap& arrays);
 
-// PNG, JPEG, WebP or GIF (an animation's first frame), by content -> uint8 [C,H,W]; C is 1 or 3 as asked (grey <-> RGB by repetition or Rec. 601).
+// PNG, JPEG, WebP or GIF (an animation's first frame), by content -> uint8 [C,H,W]; C is 1 or 3 as asked
+// (grey <-> RGB by repetition or Rec. 601).
 DKDM_API at::Tensor read_image(const std::filesystem::path& file, std::int64_t channels);
 // uint8 [C,H,W], C = 1 or 3.
 DKDM_API void write_png(const std::filesystem::path& file, const at::Tensor& image);

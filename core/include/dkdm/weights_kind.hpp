@@ -12,7 +12,7 @@ namespace dkdm {
 class DKDM_API StatesWeights {
  public:
   virtual ~StatesWeights();
-  // "ema" (a moving average), "raw" (those of training themselves), or "" where what it reads does not say: then they are unlabelled.
+  // "ema" (a moving average), "raw" (those of training themselves), or "" where what it reads does not say.
   virtual std::string weights() const = 0;
 };
 
