@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/config/nearest.hpp"
+#include "dkdm/nearest.hpp"
 #include "results/database.hpp"
 
 namespace dkdm::results {
@@ -101,7 +101,7 @@ std::string remedy(SQLite::Database& db, const std::string& message, const std::
   if (const auto wrong = after("no such table: "); !wrong.empty()) {
     auto all = views;  // of two that are as near the view is meant
     all.insert(all.end(), tables.begin(), tables.end());
-    const auto near = config::nearest(wrong, all);
+    const auto near = nearest_name(wrong, all);
     return near.empty() ? "; views: " + joined(views) + "; tables: " + joined(tables)
                         : "; did you mean " + near + "?";
   }
@@ -116,7 +116,7 @@ std::string remedy(SQLite::Database& db, const std::string& message, const std::
     columns.insert(columns.end(), more.begin(), more.end());
   }
   if (columns.empty()) return "";
-  if (const auto near = config::nearest(wrong, columns); !near.empty())
+  if (const auto near = nearest_name(wrong, columns); !near.empty())
     return "; did you mean " + near + "?";
   // Not near any of these: perhaps the name of another table's.
   std::string elsewhere;

@@ -5,7 +5,7 @@
 #include <cctype>
 #include <nlohmann/json.hpp>
 
-#include "core/config/nearest.hpp"
+#include "dkdm/nearest.hpp"
 #include "results/artifacts.hpp"
 #include "results/run_tables.hpp"
 
@@ -116,7 +116,7 @@ Table runs_list(const std::filesystem::path& file, const std::string& experiment
   return database.read([&](SQLite::Database& db) {
     const auto names = names_of_experiments(db);
     if (!experiment.empty() && std::find(names.begin(), names.end(), experiment) == names.end()) {
-      const auto near = config::nearest(experiment, names);
+      const auto near = nearest_name(experiment, names);
       throw ConfigError("runs list", "no runs of experiment '" + experiment + "' are on record" +
                                          (near.empty() ? "; dkdm runs lists them all"
                                                        : "; did you mean " + near + "?"));

@@ -11,6 +11,7 @@
 #include "cli/signals.hpp"
 #include "cli/terminal.hpp"
 #include "config/document.hpp"
+#include "dkdm/nearest.hpp"
 #include "error_text.hpp"
 #include "plugin/check.hpp"
 #include "run/run_host.hpp"

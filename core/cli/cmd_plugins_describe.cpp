@@ -3,7 +3,9 @@
 #include <iostream>
 
 #include "cli/plugins.hpp"
+#include "config/param_check.hpp"
 #include "config/snippet.hpp"
+#include "dkdm/nearest.hpp"
 #include "nn/flops.hpp"
 #include "run/model_folder.hpp"
 

@@ -7,6 +7,7 @@
 
 #include "cli/plugins.hpp"
 #include "dkdm/io.hpp"
+#include "dkdm/nearest.hpp"
 #include "templates.hpp"
 
 namespace dkdm::cli {

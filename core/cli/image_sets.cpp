@@ -6,6 +6,7 @@
 #include "cli/session.hpp"
 #include "config/document.hpp"
 #include "dkdm/io.hpp"
+#include "dkdm/nearest.hpp"
 #include "run/content_key.hpp"
 #include "run/npz_images.hpp"
 #include "run/stage_work.hpp"

@@ -14,6 +14,7 @@
 #include "cli/signals.hpp"
 #include "cli/supervise.hpp"
 #include "dkdm/error.hpp"
+#include "dkdm/nearest.hpp"
 #include "dkdm/params.hpp"
 #include "error_text.hpp"
 #include "io/plain_text.hpp"

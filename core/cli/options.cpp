@@ -5,6 +5,7 @@
 
 #include "cli/terminal.hpp"
 #include "config/number.hpp"
+#include "dkdm/nearest.hpp"
 #include "dkdm/params.hpp"
 #include "io/plain_text.hpp"
 

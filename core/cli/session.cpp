@@ -15,6 +15,7 @@
 #include "config/number.hpp"
 #include "cli/worker_report.hpp"
 #include "dkdm/io.hpp"
+#include "dkdm/nearest.hpp"
 #include "io/input_file.hpp"
 #include "io/plain_text.hpp"
 #include "log/log.hpp"

@@ -8,6 +8,7 @@
 
 #include "config/toml.hpp"
 #include "dkdm/documents.hpp"
+#include "dkdm/nearest.hpp"
 
 namespace dkdm::config {
 namespace {

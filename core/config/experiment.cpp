@@ -7,8 +7,10 @@
 
 #include "config/document.hpp"
 #include "config/number.hpp"
+#include "config/param_check.hpp"
 #include "config/resolved.hpp"
 #include "dkdm/diffusion.hpp"
+#include "dkdm/nearest.hpp"
 #include "log/log.hpp"
 
 namespace dkdm::config {

@@ -8,7 +8,8 @@
 #include <cstdio>
 #include <type_traits>
 
-#include "config/nearest.hpp"
+#include "config/param_check.hpp"
+#include "dkdm/nearest.hpp"
 
 namespace dkdm {
 namespace {
@@ -239,10 +240,6 @@ Value checked(const Param& param, const Value& value, const std::string& where) 
     throw ConfigError(where, param.name + ": expected " + range + ", got " + shown(value));
   }
   return result;
-}
-
-std::string nearest_name(const std::string& wrong, const std::vector<std::string>& names) {
-  return config::nearest(wrong, names);
 }
 
 Params::Params(const ParamTable& table, const std::map<std::string, Value>& given,

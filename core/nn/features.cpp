@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "dkdm/nearest.hpp"
 #include "dkdm/params.hpp"
 
 namespace dkdm {

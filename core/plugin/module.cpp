@@ -16,6 +16,7 @@
 #include <system_error>
 #include <vector>
 
+#include "config/param_check.hpp"
 #include "error_text.hpp"
 
 namespace dkdm::plugin {

@@ -9,6 +9,7 @@
 #include <sstream>
 #include <system_error>
 
+#include "dkdm/nearest.hpp"
 #include "dkdm/plugin.hpp"
 #include "error_text.hpp"
 #include "plugin/call.hpp"

@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "config/experiment.hpp"
+#include "config/param_check.hpp"
 #include "dkdm/checkpoint.hpp"
 #include "dkdm/documents.hpp"
 #include "dkdm/io.hpp"

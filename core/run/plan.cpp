@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "dkdm/nearest.hpp"
 #include "dkdm/optimizer.hpp"
 #include "dkdm/weights_kind.hpp"
 #include "log/log.hpp"

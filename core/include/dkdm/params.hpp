@@ -16,9 +16,6 @@ namespace dkdm {
 using Value = std::variant<bool, std::int64_t, double, std::string, std::vector<std::int64_t>,
                            std::vector<double>, std::vector<std::string>>;
 
-// "boolean", "integer", "real", "text", "list of integers", "list of reals", "list of texts".
-DKDM_API std::string type_name(const Value& value);
-
 // As TOML writes it: true, 3, 0.1, "text", [1, 2]. Reals in the shortest form that reads back equal.
 DKDM_API std::string to_text(const Value& value);
 
@@ -53,16 +50,6 @@ DKDM_API Param reals(std::string name, std::vector<double> fallback, std::string
 DKDM_API Param texts(std::string name, std::vector<std::string> fallback, std::string help);
 
 using ParamTable = std::vector<Param>;
-
-// "range 0…1", "at most 3 elements, range 0…1", "one of a, b", or "" where anything of the type goes.
-DKDM_API std::string range_text(const Param& param);
-
-// Throws ConfigError when `value` is not of `param`'s type (an integer passes for a real and is
-// converted), out of range or not a choice. `where` prefixes the message.
-DKDM_API Value checked(const Param& param, const Value& value, const std::string& where);
-
-// The nearest of `names` to `wrong` by edit distance, or "" when none is near.
-DKDM_API std::string nearest_name(const std::string& wrong, const std::vector<std::string>& names);
 
 // Values for a table: every parameter present, checked. Asking for a name or type that the table
 // does not have is a bug of the caller and throws std::logic_error.

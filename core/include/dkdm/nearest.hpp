@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace dkdm::config {
+namespace dkdm {
 namespace detail {
 
 // Folded so that case and the choice of - or _ cost nothing.
@@ -40,7 +40,7 @@ inline std::size_t edit_distance(const std::string& a, const std::string& b) {
 }  // namespace detail
 
 // By edit distance, where case and the choice of - or _ count nothing; "" when none is near.
-inline std::string nearest(const std::string& wrong, const std::vector<std::string>& names) {
+inline std::string nearest_name(const std::string& wrong, const std::vector<std::string>& names) {
   constexpr std::size_t kLongest = 200;  // the work grows with the product of the lengths
   if (wrong.size() > kLongest) return "";
   std::string best;
@@ -56,4 +56,4 @@ inline std::string nearest(const std::string& wrong, const std::vector<std::stri
   return best;
 }
 
-}  // namespace dkdm::config
+}  // namespace dkdm
