@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "dkdm/files.hpp"
 #include "results_support.hpp"
 
 namespace dkdm::results::testing {
@@ -81,7 +82,7 @@ inline std::int64_t add_made(Store& store, const std::filesystem::path& root,
     const auto content = name == "evaluate" ? metrics_json(fid) : weights + tail;
     const auto file = name == "evaluate" ? "metrics.json" : "deep/data.bin";
     const auto hash = add_artifact(root, name, name + tail, {{file, content}}, parts);
-    run::StageRecord stage;
+    record::StageRecord stage;
     stage.name = name;
     stage.key = name + tail;
     stage.started = 1000;

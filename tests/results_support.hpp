@@ -8,7 +8,7 @@
 #include <iterator>
 #include <string>
 
-#include "results/store.hpp"
+#include "results/store/store.hpp"
 
 namespace dkdm::results::testing {
 
@@ -32,8 +32,8 @@ class TempFolder {
   std::filesystem::path path_;
 };
 
-inline run::RunRecord a_run(const std::string& row, std::int64_t seed = 0) {
-  run::RunRecord run;
+inline record::RunRecord a_run(const std::string& row, std::int64_t seed = 0) {
+  record::RunRecord run;
   run.key = "key-" + row + "-" + std::to_string(seed);
   run.experiment = "desk";
   run.title = "Desk table";
@@ -52,8 +52,8 @@ inline run::RunRecord a_run(const std::string& row, std::int64_t seed = 0) {
   return run;
 }
 
-inline run::EnvironmentRecord an_environment() {
-  run::EnvironmentRecord environment;
+inline record::EnvironmentRecord an_environment() {
+  record::EnvironmentRecord environment;
   environment.host = "desk";
   environment.cpu = "two slow cores";
   environment.cores = 2;
@@ -62,10 +62,10 @@ inline run::EnvironmentRecord an_environment() {
   return environment;
 }
 
-inline run::MetricRecord a_metric(const std::string& name, double value,
+inline record::MetricRecord a_metric(const std::string& name, double value,
                                   const std::string& protocol = "classifier-1a2b",
                                   std::int64_t sample_count = 512) {
-  run::MetricRecord metric;
+  record::MetricRecord metric;
   metric.name = name;
   metric.value = value;
   metric.higher_is_better = name == "is";
@@ -77,11 +77,11 @@ inline run::MetricRecord a_metric(const std::string& name, double value,
 }
 
 // A finished run with a training stage and `metrics`; returns its id.
-inline std::int64_t add_finished(Store& store, const run::RunRecord& run,
-                                 const std::vector<run::MetricRecord>& metrics,
+inline std::int64_t add_finished(Store& store, const record::RunRecord& run,
+                                 const std::vector<record::MetricRecord>& metrics,
                                  double train_seconds = 120) {
   const auto id = store.begin_run(run, an_environment(), {{"student", "adm-unet", "1", "", ""}});
-  run::StageRecord train;
+  record::StageRecord train;
   train.name = run.method.empty() ? "teacher" : "train";
   train.key = "stage-" + run.key;
   train.elapsed_s = train_seconds;

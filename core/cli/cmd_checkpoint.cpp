@@ -6,7 +6,7 @@
 #include "cli/terminal.hpp"
 #include "dkdm/architecture.hpp"
 #include "dkdm/checkpoint.hpp"
-#include "io/tensor_types.hpp"
+#include "io/array/tensor_types.hpp"
 
 namespace dkdm::cli {
 namespace {

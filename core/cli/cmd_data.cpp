@@ -21,9 +21,7 @@ int cmd_data(const Arguments& args, Context& context) {
                    {"classes", right, true}, {"note"}};
   for (const DatasetState& set : dataset_states(context)) {
     if (set.present) {
-      const std::string side = std::to_string(set.spec.size);
-      table.rows.push_back({set.name, "present", std::to_string(set.images),
-                            std::to_string(set.spec.channels) + "x" + side + "x" + side,
+      table.rows.push_back({set.name, "present", std::to_string(set.images), text_of(set.spec),
                             std::to_string(set.classes), set.summary});
     } else {
       table.rows.push_back({set.name, set.needs_parameters ? "needs parameters" : "missing", {}, {},

@@ -7,12 +7,12 @@
 #include "cli/evaluator_splits.hpp"
 #include "cli/options.hpp"
 #include "io/plain_text.hpp"
-#include "results/check.hpp"
-#include "results/collect.hpp"
-#include "results/info.hpp"
-#include "results/merge.hpp"
-#include "results/schema_doc.hpp"
-#include "results/store.hpp"
+#include "results/admin/check.hpp"
+#include "results/admin/collect.hpp"
+#include "results/admin/info.hpp"
+#include "results/admin/merge.hpp"
+#include "results/query/schema_doc.hpp"
+#include "results/store/store.hpp"
 
 namespace dkdm::cli {
 

@@ -7,8 +7,8 @@
 #include "cli/datasets.hpp"
 #include "cli/options.hpp"
 #include "cli/signals.hpp"
-#include "results/info.hpp"
-#include "run/environment.hpp"
+#include "record/environment.hpp"
+#include "results/admin/info.hpp"
 #include "run/run_host.hpp"
 
 namespace dkdm::cli {
@@ -39,7 +39,7 @@ struct Findings {
 };
 
 void check_machine(Findings& findings) {
-  const run::EnvironmentRecord machine = run::current_environment();
+  const record::EnvironmentRecord machine = record::current_environment();
   const bool vectors = machine.cpu_features.find("avx2") != std::string::npos;
   findings.add("processor", "ok",
                (machine.cpu.empty() ? "not named by the system" : machine.cpu) + ", " +

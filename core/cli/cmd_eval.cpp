@@ -10,7 +10,7 @@
 #include "cli/session.hpp"
 #include "io/plain_text.hpp"
 #include "log/log.hpp"
-#include "run/environment.hpp"
+#include "record/environment.hpp"
 #include "run/feed.hpp"
 #include "run/progress.hpp"
 
@@ -133,10 +133,10 @@ results::Table table_of(const std::vector<Measured>& sets, const Evaluator& eval
   return table;
 }
 
-std::vector<run::MetricRecord> records_of(const Measured& measured, const Evaluator& evaluator) {
-  std::vector<run::MetricRecord> records;
+std::vector<record::MetricRecord> records_of(const Measured& measured, const Evaluator& evaluator) {
+  std::vector<record::MetricRecord> records;
   for (const auto& metric : measured.metrics) {
-    run::MetricRecord record;
+    record::MetricRecord record;
     record.name = metric.name;
     record.value = metric.value;
     record.higher_is_better = metric.higher_is_better;
@@ -164,19 +164,19 @@ void warn_of_other_channels(const ImageSet& set, const ImageSet& reference, Host
 }
 
 // Samples that are no run's get a run of their own, of the experiment "eval".
-run::RunRecord run_of(const Measured& measured, const ImageSet& reference,
+record::RunRecord run_of(const Measured& measured, const ImageSet& reference,
                       const plugin::PluginChoice& choice, const std::string& reference_key) {
   std::string command = "dkdm eval " + io::shell_quoted(measured.samples->name) + " " +
                         io::shell_quoted(reference.name) + " --evaluator " + choice.name;
   for (const auto& [name, value] : choice.params.values())
     command += " --set " + io::shell_quoted(name + "=" + to_text(value));
-  run::RunRecord record;
-  record.key = run::content_key({{"stage", "eval"},
+  record::RunRecord record;
+  record.key = record::content_key({{"stage", "eval"},
                                  {"samples", measured.samples->source.images->fingerprint()},
                                  {"evaluator", reference_key},
                                  {"parameters", choice.params.canonical()}});
   record.samples = record.variant =
-      run::content_key({{"samples", measured.samples->source.images->fingerprint()}});
+      record::content_key({{"samples", measured.samples->source.images->fingerprint()}});
   record.experiment = "eval";
   record.title = "Sample sets evaluated by hand";
   record.scale = "desk";
@@ -202,11 +202,11 @@ void record(const std::vector<Measured>& sets, const ImageSet& reference,
       continue;
     }
     auto plugins = session.plugin_records();
-    std::erase_if(plugins, [&](const run::PluginRecord& plugin) {
+    std::erase_if(plugins, [&](const record::PluginRecord& plugin) {
       return plugin.kind != "evaluator" || plugin.name != choice.name;
     });
     const auto id = session.store().begin_run(run_of(measured, reference, choice, reference_key),
-                                              run::current_environment(), plugins);
+                                              record::current_environment(), plugins);
     session.store().record_metrics(id, metrics);
     session.store().end_run(id, "done", "", "");
     log::info("eval", "recorded as run " + std::to_string(id));
@@ -238,7 +238,7 @@ int cmd_eval(const Arguments& args, Context& context) {
   const auto asked = asked_metrics(options);
   const auto choice = choose_evaluator(options, context, asked);
   const auto evaluator = context.registry().evaluator(choice, session.host());
-  run::Progress progress({}, run::progress_folder(context.home()), "eval");
+  run::Progress progress({}, record::progress_folder(context.home()), "eval");
   session.host().set_progress(&progress);
   std::vector<ImageSet> samples;
   for (auto word = words.begin(); word + 1 != words.end(); ++word)

@@ -6,7 +6,7 @@
 #include "cli/evaluator_splits.hpp"
 #include "cli/session.hpp"
 #include "cli/sweep.hpp"
-#include "results/runs.hpp"
+#include "results/query/runs.hpp"
 #include "run/explain.hpp"
 #include "run/progress.hpp"
 
@@ -65,7 +65,7 @@ std::vector<std::string> titles_of(const std::vector<std::vector<std::string>>& 
 }
 
 results::Table plan_table(const Session::Planned& planned, const std::string& configuration,
-                          const run::ArtifactStore& artifacts,
+                          const record::ArtifactStore& artifacts,
                           const std::vector<results::RecordedStage>& recorded) {
   const auto missing = run::missing_stages(planned.plan, artifacts);
   const std::set<std::size_t> to_run(missing.begin(), missing.end());

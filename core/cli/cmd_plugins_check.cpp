@@ -11,9 +11,9 @@
 #include "cli/signals.hpp"
 #include "cli/terminal.hpp"
 #include "config/document.hpp"
+#include "conformance/check.hpp"
 #include "dkdm/nearest.hpp"
 #include "error_text.hpp"
-#include "plugin/check.hpp"
 #include "run/run_host.hpp"
 
 namespace dkdm::cli {
@@ -21,8 +21,8 @@ namespace {
 
 namespace fs = std::filesystem;
 namespace po = boost::program_options;
-using plugin::Finding;
-using plugin::Outcome;
+using conformance::Finding;
+using conformance::Outcome;
 
 // Findings as they come: lines of text at once, other formats as one table at the end.
 class Report {
@@ -172,7 +172,7 @@ int run_checks(const Found& found, const Params& params, bool in_process, const 
   std::set<std::string> reported, deadly;  // checks: whose findings are out, that ended their process
   const auto work = [&](const Say& say) {
     run::RunHost host(*found.registry, stop_requested, nullptr);
-    plugin::Checklist list([&](const std::string& check) {
+    conformance::Checklist list([&](const std::string& check) {
                              if (stop_requested) throw Interrupted();
                              say("begun\t" + check);
                            },
@@ -181,8 +181,8 @@ int run_checks(const Found& found, const Params& params, bool in_process, const 
                                  f.text);
                            },
                            deadly);
-    plugin::check_description(*found.info, list);
-    plugin::check_behaviour({*found.registry, *found.info, params, host}, list);
+    conformance::check_description(*found.info, list);
+    conformance::check_behaviour({*found.registry, *found.info, params, host}, list);
     return 0;
   };
   const auto heard = [&](const std::string& line) {
@@ -213,15 +213,14 @@ std::string cost_text(const plugin::Registry& registry, const plugin::PluginChoi
   constexpr std::int64_t kBatch = 4;
   std::string text;
   const auto work = [&](const Say& say) {
-    const ImageSpec used = spec ? *spec : plugin::usual_spec(registry, student);
-    plugin::StudentCost cost;
+    const ImageSpec used = spec ? *spec : conformance::usual_spec(registry, student);
+    conformance::StudentCost cost;
     try {
-      cost = plugin::student_cost(registry, student, used, kBatch);
+      cost = conformance::student_cost(registry, student, used, kBatch);
     } catch (const Interrupted&) {
       throw;
     } catch (...) {
-      say("\t\tno training step of " + std::to_string(used.channels) + "x" + std::to_string(used.size) +
-          " images could be made: " + current_error_text() + "; the checks above say what to do");
+      say("\t\tno training step of " + text_of(used) + " images could be made: " + current_error_text() + "; the checks above say what to do");
       return 0;
     }
     std::ostringstream line;

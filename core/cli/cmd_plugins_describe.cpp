@@ -3,11 +3,11 @@
 #include <iostream>
 
 #include "cli/plugins.hpp"
-#include "config/param_check.hpp"
 #include "config/snippet.hpp"
 #include "dkdm/nearest.hpp"
-#include "nn/flops.hpp"
-#include "run/model_folder.hpp"
+#include "model/flops.hpp"
+#include "model/model_folder.hpp"
+#include "plugin/param_check.hpp"
 
 namespace dkdm::cli {
 namespace {
@@ -21,10 +21,9 @@ std::string network_size(const plugin::Registry& registry, const plugin::PluginI
     const auto network =
         registry.student({info.kind, info.name, info.version, Params(info.params, {})}, {spec, {}}, 0);
     char flops[32];
-    std::snprintf(flops, sizeof flops, "%.3g", double(nn::forward_flops(*network, spec)) / 1e9);
-    return std::to_string(run::count_parameters(*network)) + " weights at the defaults, " + flops +
-           " GFLOPs a forward, " + std::to_string(spec.channels) + "x" +
-           std::to_string(spec.size) + "x" + std::to_string(spec.size) + " images";
+    std::snprintf(flops, sizeof flops, "%.3g", double(model::forward_flops(*network, spec)) / 1e9);
+    return std::to_string(model::count_parameters(*network)) + " weights at the defaults, " + flops +
+           " GFLOPs a forward, " + text_of(spec) + " images";
   } catch (const std::exception& error) {
     return std::string("the defaults make no network: ") + error.what();
   }

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "cli/plugins.hpp"
-#include "dkdm/io.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/nearest.hpp"
 #include "templates.hpp"
 

@@ -4,8 +4,8 @@
 #include "cli/commands.hpp"
 #include "cli/options.hpp"
 #include "cli/signals.hpp"
-#include "results/examples.hpp"
-#include "results/query.hpp"
+#include "results/query/query.hpp"
+#include "results/store/examples.hpp"
 
 namespace dkdm::cli {
 

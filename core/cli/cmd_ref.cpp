@@ -36,7 +36,7 @@ int make_reference(const Arguments& args, Context& context) {
   const auto choice = choose_plugin(
       registry.find("evaluator", options.get<std::string>("evaluator")), overrides_of(options));
   const auto evaluator = registry.evaluator(choice, session.host());
-  run::Progress progress({}, run::progress_folder(context.home()), "ref");
+  run::Progress progress({}, record::progress_folder(context.home()), "ref");
   session.host().set_progress(&progress);
   auto set = open_images(options.words().front(), context, session.host(), progress);
   progress.begin("reference");

@@ -7,12 +7,12 @@
 #include "cli/options.hpp"
 #include "cli/session.hpp"
 #include "cli/terminal.hpp"
-#include "dkdm/io.hpp"
+#include "dkdm/files.hpp"
 #include "io/plain_text.hpp"
-#include "results/report.hpp"
-#include "results/report_compare.hpp"
-#include "results/report_plots.hpp"
-#include "results/runs.hpp"
+#include "results/query/runs.hpp"
+#include "results/report/report.hpp"
+#include "results/report/report_compare.hpp"
+#include "results/report/report_plots.hpp"
 
 namespace dkdm::cli {
 

@@ -4,9 +4,9 @@
 #include "cli/commands.hpp"
 #include "cli/options.hpp"
 #include "cli/terminal.hpp"
-#include "results/export.hpp"
-#include "results/runs.hpp"
-#include "results/tensorboard.hpp"
+#include "results/admin/export.hpp"
+#include "results/query/runs.hpp"
+#include "results/query/tensorboard.hpp"
 
 namespace dkdm::cli {
 

@@ -103,8 +103,8 @@ int cmd_sample(const Arguments& args, Context& context) {
   const auto model = named_model(options.words().front(), section.text("weights"), options, context,
                                  session.host());
   const auto spec = run::sampling_spec(section, section.integer("count"),
-                                       run::derive_seed(options.integer("seed"), "sample"));
-  run::Progress progress({}, run::progress_folder(context.home()), "sample");
+                                       record::derive_seed(options.integer("seed"), "sample"));
+  run::Progress progress({}, record::progress_folder(context.home()), "sample");
   progress.begin("sample");
   session.host().set_progress(&progress);
   const auto images = run::sample_images(session.host(), model, spec);

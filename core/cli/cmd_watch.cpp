@@ -11,8 +11,8 @@
 #include "cli/commands.hpp"
 #include "cli/options.hpp"
 #include "cli/terminal.hpp"
-#include "results/watch.hpp"
-#include "run/progress_file.hpp"
+#include "record/progress_file.hpp"
+#include "results/query/watch.hpp"
 
 namespace dkdm::cli {
 namespace {
@@ -70,7 +70,7 @@ class OtherScreen {
 };
 
 results::Watched look(const Context& context, std::size_t ended) {
-  return results::look(context.database(), run::read_progress(run::progress_folder(context.home())),
+  return results::look(context.database(), record::read_progress(record::progress_folder(context.home())),
                        ended);
 }
 

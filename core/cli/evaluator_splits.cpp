@@ -3,7 +3,7 @@
 #include <iostream>
 
 #include "io/plain_text.hpp"
-#include "results/evaluators.hpp"
+#include "results/admin/evaluators.hpp"
 
 namespace dkdm::cli {
 

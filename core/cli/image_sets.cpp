@@ -7,7 +7,7 @@
 #include "config/document.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/nearest.hpp"
-#include "run/content_key.hpp"
+#include "record/content_key.hpp"
 #include "run/npz_images.hpp"
 #include "run/stage_work.hpp"
 
@@ -101,7 +101,7 @@ ImageSet open_run(const std::string& word, Context& context, Host& host,
                               " from its " + run.samples.weights + " weights");
   const auto model = host.load_model(model_folder(word, context), run.samples.weights);
   const auto spec =
-      run::sampling_spec(section, count, run::derive_seed(run.samples.seed, "sample"));
+      run::sampling_spec(section, count, record::derive_seed(run.samples.seed, "sample"));
   progress.begin("draw the samples of run " + word);
   auto samples = run::sample_set(run::sample_images(host, model, spec), run.samples.key);
   progress.end();

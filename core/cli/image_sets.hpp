@@ -8,7 +8,7 @@
 
 #include "cli/context.hpp"
 #include "dkdm/host.hpp"
-#include "results/runs.hpp"
+#include "results/query/runs.hpp"
 #include "run/progress.hpp"
 #include "run/reference.hpp"
 

@@ -9,9 +9,9 @@
 #include "cli/worker_report.hpp"
 #include "error_text.hpp"
 #include "plugin/host_state.hpp"
-#include "results/report.hpp"
-#include "run/content_key.hpp"
-#include "run/environment.hpp"
+#include "record/content_key.hpp"
+#include "record/environment.hpp"
+#include "results/report/report.hpp"
 
 namespace dkdm::cli {
 namespace {
@@ -72,7 +72,7 @@ class Supervisor {
       }
       print_results(context_, experiments[i].front().experiment.name,
                     results::requested_cells(context_.database(), ahead_.request),
-                    run::ArtifactStore(context_.home()), row_files_);
+                    record::ArtifactStore(context_.home()), row_files_);
       if (failed_ > 0 && run_options_.fail_fast) break;
     }
     return static_cast<int>(failed_ ? ExitCode::run_failed : ExitCode::done);
@@ -225,8 +225,8 @@ class Supervisor {
   }
 
   // What runs and requests of the experiment have in common.
-  static run::RunRecord record_of(const config::Experiment& experiment) {
-    run::RunRecord record;
+  static record::RunRecord record_of(const config::Experiment& experiment) {
+    record::RunRecord record;
     record.experiment = experiment.name;
     record.title = experiment.title;
     record.table = experiment.table;
@@ -242,8 +242,8 @@ class Supervisor {
                         std::int64_t seed, const std::string& message) {
     const auto row = std::find_if(experiment.rows.begin(), experiment.rows.end(),
                                   [&](const config::Row& other) { return other.id == id; });
-    run::RunRecord record = record_of(experiment);
-    record.key = run::content_key({{"stage", "plan"},
+    record::RunRecord record = record_of(experiment);
+    record.key = record::content_key({{"stage", "plan"},
                                    {"config", experiment.resolved},
                                    {"row", id},
                                    {"seed", std::to_string(seed)}});
@@ -264,7 +264,7 @@ class Supervisor {
     const auto record_it = [&](const Say&) {
       results::Store store(context_.database());
       store.add_to_request(ahead_.request, {record});
-      const auto run = store.begin_run(record, run::current_environment(), {});
+      const auto run = store.begin_run(record, record::current_environment(), {});
       store.end_run(run, "failed", "plan", message);
       return 0;
     };

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "results/table.hpp"
+#include "results/text/table.hpp"
 
 namespace dkdm::cli {
 

@@ -12,16 +12,16 @@
 #include "cli/supervise.hpp"
 #include "cli/sweep.hpp"
 #include "cli/terminal.hpp"
-#include "config/number.hpp"
 #include "cli/worker_report.hpp"
-#include "dkdm/io.hpp"
+#include "config/number.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/nearest.hpp"
 #include "io/input_file.hpp"
 #include "io/plain_text.hpp"
 #include "log/log.hpp"
 #include "plugin/host_state.hpp"
-#include "results/report.hpp"
-#include "results/runs.hpp"
+#include "results/query/runs.hpp"
+#include "results/report/report.hpp"
 #include "run/progress.hpp"
 
 namespace dkdm::cli {
@@ -64,14 +64,14 @@ std::vector<std::string> split(const std::string& text, char separator) {
   return parts;
 }
 
-std::vector<run::RunRecord> asked_cells(const PlannedFile& planned) {
-  std::vector<run::RunRecord> cells;
+std::vector<record::RunRecord> asked_cells(const PlannedFile& planned) {
+  std::vector<record::RunRecord> cells;
   for (const auto& configuration : planned)
     cells.insert(cells.end(), configuration.plan.asked.begin(), configuration.plan.asked.end());
   return cells;
 }
 
-void announce(const PlannedFile& planned, const run::ArtifactStore& artifacts) {
+void announce(const PlannedFile& planned, const record::ArtifactStore& artifacts) {
   std::map<std::pair<std::string, std::string>, const run::Stage*> stages, missing;
   std::vector<const run::Stage*> in_order;
   std::size_t runs = 0;
@@ -96,7 +96,7 @@ void announce(const PlannedFile& planned, const run::ArtifactStore& artifacts) {
                  run::duration_text(stage->estimated_s).c_str());
 }
 
-RowFiles row_files(const Session::Planned& planned, const run::ArtifactStore& artifacts, bool several) {
+RowFiles row_files(const Session::Planned& planned, const record::ArtifactStore& artifacts, bool several) {
   constexpr std::size_t kShortName = 8;  // of a variant, as reports have it
   RowFiles files;
   const auto folder = artifacts.root() / "grids" / planned.experiment.name;
@@ -119,7 +119,7 @@ RowFiles row_files(const Session::Planned& planned, const run::ArtifactStore& ar
 }
 
 void print_results(Context& context, const std::string& experiment,
-                   const std::vector<run::RunRecord>& asked, const run::ArtifactStore& artifacts,
+                   const std::vector<record::RunRecord>& asked, const record::ArtifactStore& artifacts,
                    const RowFiles& files) {
   results::ReportOptions options;
   options.choice.asked = asked;
@@ -156,8 +156,8 @@ results::Store& Session::store() {
   return *store_;
 }
 
-std::vector<run::PluginRecord> Session::plugin_records() const {
-  std::vector<run::PluginRecord> records;
+std::vector<record::PluginRecord> Session::plugin_records() const {
+  std::vector<record::PluginRecord> records;
   for (const auto& info : context_.registry().plugins())
     records.push_back({info.kind, info.name, info.version, info.summary,
                        fs::absolute(info.file).lexically_normal().string()});
@@ -192,7 +192,7 @@ std::vector<Session::Planned> Session::plan_all(const fs::path& file,
   std::set<std::tuple<std::string, std::int64_t, std::string>> asked;
   for (const auto& configuration : configurations(file, overrides, context_)) {
     auto planned = plan(file, configuration, selection, estimate);
-    const auto known = [&](const run::RunRecord& cell) {
+    const auto known = [&](const record::RunRecord& cell) {
       return asked.contains({cell.row, cell.seed, cell.key});
     };
     std::erase_if(planned.plan.runs, [&](const run::PlannedRun& run) { return known(run.record); });
@@ -325,7 +325,7 @@ int run_experiments(Context& context, const std::vector<fs::path>& files, const 
     const auto asked = asked_cells(planned);
     session.store().add_to_request(session.store().begin_request(asked.front(), options.command()),
                                    asked);
-    run::Recorder* recorder = &session.store();
+    record::Recorder* recorder = &session.store();
     std::optional<ForwardingRecorder> forwarding;
     if (const Say* say = supervisor()) recorder = &forwarding.emplace(session.store(), *say);
     RowFiles files_of_rows;

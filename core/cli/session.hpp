@@ -10,7 +10,7 @@
 #include "cli/context.hpp"
 #include "cli/options.hpp"
 #include "config/experiment.hpp"
-#include "results/store.hpp"
+#include "results/store/store.hpp"
 #include "run/plan.hpp"
 #include "run/run_host.hpp"
 #include "run/runner.hpp"
@@ -22,10 +22,10 @@ class Session {
   explicit Session(Context& context);
 
   run::RunHost& host() { return host_; }
-  run::ArtifactStore& artifacts() { return artifacts_; }
+  record::ArtifactStore& artifacts() { return artifacts_; }
   // The database, opened for writing at the first call.
   results::Store& store();
-  std::vector<run::PluginRecord> plugin_records() const;
+  std::vector<record::PluginRecord> plugin_records() const;
 
   struct Planned {
     config::Experiment experiment;
@@ -47,7 +47,7 @@ class Session {
 
  private:
   Context& context_;
-  run::ArtifactStore artifacts_;
+  record::ArtifactStore artifacts_;
   run::RunHost host_;
   run::CostModel cost_;
   std::unique_ptr<results::Store> store_;
@@ -60,22 +60,22 @@ std::string counted(std::size_t count, const std::string& noun);
 using PlannedFile = std::vector<Session::Planned>;
 
 // The cells that all of them ask for.
-std::vector<run::RunRecord> asked_cells(const PlannedFile& planned);
+std::vector<record::RunRecord> asked_cells(const PlannedFile& planned);
 
 // Says before anything starts which stages will run and how long that takes.
-void announce(const PlannedFile& planned, const run::ArtifactStore& artifacts);
+void announce(const PlannedFile& planned, const record::ArtifactStore& artifacts);
 
 using RowFiles = std::vector<std::pair<std::string, std::filesystem::path>>;  // row, file
 
 // What the plan's rows left: sample sets that were to be kept, and grids, copied to names that a person
 // can find: grids/<experiment>/<row>.png, with a suffix for seeds other than the file's first, and for
 // configurations where `several` of them are planned.
-RowFiles row_files(const Session::Planned& planned, const run::ArtifactStore& artifacts, bool several);
+RowFiles row_files(const Session::Planned& planned, const record::ArtifactStore& artifacts, bool several);
 
 // The table of exactly the cells that were asked for, the files of its rows, its page and the database, to
 // stdout.
 void print_results(Context& context, const std::string& experiment,
-                   const std::vector<run::RunRecord>& asked, const run::ArtifactStore& artifacts,
+                   const std::vector<record::RunRecord>& asked, const record::ArtifactStore& artifacts,
                    const RowFiles& files);
 
 // Reads and checks an experiment file after loading the plugins that it names.

@@ -34,8 +34,8 @@ bool WorkerReport::take(const std::string& line) {
 
 void record_death(results::Store& store, const WorkerReport& report, const std::string& message) {
   if (!report.stage.name.empty()) {
-    run::StageRecord stage = report.stage;
-    stage.status = run::StageStatus::failed;
+    record::StageRecord stage = report.stage;
+    stage.status = record::StageStatus::failed;
     stage.error = message;
     store.record_stage(*report.run, stage);
   }

@@ -9,21 +9,21 @@
 #include <vector>
 
 #include "cli/child.hpp"
-#include "results/store.hpp"
-#include "run/records.hpp"
+#include "record/records.hpp"
+#include "results/store/store.hpp"
 
 namespace dkdm::cli {
 
 // Records, and tells the parent process what a run is at.
-class ForwardingRecorder final : public run::Recorder {
+class ForwardingRecorder final : public record::Recorder {
  public:
-  ForwardingRecorder(run::Recorder& store, const Say& say) : store_(store), say_(say) {}
+  ForwardingRecorder(record::Recorder& store, const Say& say) : store_(store), say_(say) {}
 
-  std::optional<std::int64_t> finished_run(const run::RunRecord& run) override {
+  std::optional<std::int64_t> finished_run(const record::RunRecord& run) override {
     return store_.finished_run(run);
   }
-  std::int64_t begin_run(const run::RunRecord& run, const run::EnvironmentRecord& environment,
-                         const std::vector<run::PluginRecord>& plugins) override {
+  std::int64_t begin_run(const record::RunRecord& run, const record::EnvironmentRecord& environment,
+                         const std::vector<record::PluginRecord>& plugins) override {
     const auto id = store_.begin_run(run, environment, plugins);
     say_("run\t" + std::to_string(id) + '\t' + std::to_string(run.seed) + '\t' + run.row);
     return id;
@@ -38,22 +38,22 @@ class ForwardingRecorder final : public run::Recorder {
     store_.end_run(run, status, stage, message);
     say_("end\t" + status);
   }
-  void record_stage(std::int64_t run, const run::StageRecord& stage) override {
+  void record_stage(std::int64_t run, const record::StageRecord& stage) override {
     store_.record_stage(run, stage);
-    if (stage.status == run::StageStatus::failed) say_("failed\t" + stage.key + '\t' + stage.error);
+    if (stage.status == record::StageStatus::failed) say_("failed\t" + stage.key + '\t' + stage.error);
   }
-  void record_artifact(const run::ArtifactRecord& artifact) override {
+  void record_artifact(const record::ArtifactRecord& artifact) override {
     store_.record_artifact(artifact);
   }
-  void record_metrics(std::int64_t run, const std::vector<run::MetricRecord>& metrics) override {
+  void record_metrics(std::int64_t run, const std::vector<record::MetricRecord>& metrics) override {
     store_.record_metrics(run, metrics);
   }
-  void record_curves(const std::string& key, const std::vector<run::CurvePoint>& points) override {
+  void record_curves(const std::string& key, const std::vector<record::CurvePoint>& points) override {
     store_.record_curves(key, points);
   }
 
  private:
-  run::Recorder& store_;
+  record::Recorder& store_;
   const Say& say_;
 };
 
@@ -62,7 +62,7 @@ struct WorkerReport {
   std::optional<std::int64_t> run;  // under way
   std::string row;
   std::int64_t seed = 0;
-  run::StageRecord stage;
+  record::StageRecord stage;
   std::string error;  // that it ended with
   bool over = false;  // it came to its end
 

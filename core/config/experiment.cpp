@@ -7,11 +7,11 @@
 
 #include "config/document.hpp"
 #include "config/number.hpp"
-#include "config/param_check.hpp"
 #include "config/resolved.hpp"
 #include "dkdm/diffusion.hpp"
 #include "dkdm/nearest.hpp"
 #include "log/log.hpp"
+#include "plugin/param_check.hpp"
 
 namespace dkdm::config {
 namespace {

@@ -11,6 +11,7 @@
 #include <charconv>
 #include <cstring>
 #include <system_error>
+#include <vector>
 
 namespace dkdm::io {
 
@@ -129,6 +130,17 @@ void AtomicFile::commit() {
   errno = reason;
   // Some file systems do not sync folders and say EINVAL; the rename stands all the same.
   if (synced != 0 && errno != EINVAL) fail("sync the folder of");
+}
+
+void remove_temporaries(const fs::path& folder) {
+  std::vector<fs::path> left;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with('.') && name.ends_with(".tmp") && !entry.is_directory())
+      left.push_back(entry.path());
+  }
+  std::error_code ignored;  // one that stays is no part of the artifact either
+  for (const fs::path& file : left) fs::remove(file, ignored);
 }
 
 }  // namespace dkdm::io

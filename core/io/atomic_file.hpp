@@ -44,4 +44,8 @@ class AtomicFile {
   std::optional<mode_t> permissions_;  // of the file that is replaced
 };
 
+// Removes what AtomicFile leaves in `folder` (and below) when its process is killed. Only for a folder
+// that no other process is writing to.
+void remove_temporaries(const std::filesystem::path& folder);
+
 }  // namespace dkdm::io

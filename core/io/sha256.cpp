@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "dkdm/io.hpp"
+#include "dkdm/files.hpp"
 #include "io/input_file.hpp"
 
 namespace dkdm::io {

@@ -1,5 +1,5 @@
 // Whole text files.
-#include "dkdm/io.hpp"
+#include "dkdm/files.hpp"
 #include "io/atomic_file.hpp"
 #include "io/input_file.hpp"
 

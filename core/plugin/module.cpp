@@ -16,8 +16,8 @@
 #include <system_error>
 #include <vector>
 
-#include "config/param_check.hpp"
 #include "error_text.hpp"
+#include "plugin/param_check.hpp"
 
 namespace dkdm::plugin {
 namespace {

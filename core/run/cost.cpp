@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <chrono>
 
+#include "model/model_folder.hpp"
 #include "nn/memory_limit.hpp"
 #include "plugin/call.hpp"
 #include "run/determinants.hpp"
-#include "run/model_folder.hpp"
 
 namespace dkdm::run {
 
@@ -40,7 +40,7 @@ double CostModel::forward_s(const plugin::PluginChoice& student, const StudentCo
   double best = 1e9;  // the first calls prepare kernels and read the library's pages
   const auto measure = [&] {
     const auto network = registry_.student(student, context, /*seed=*/0);
-    to_channels_last(*network);
+    model::to_channels_last(*network);
     network->eval();
     at::NoGradGuard no_grad;
     const auto x_t = at::zeros({batch, spec.channels, spec.size, spec.size})
@@ -58,8 +58,7 @@ double CostModel::forward_s(const plugin::PluginChoice& student, const StudentCo
   };
   nn::within_memory(measure,
                     "student " + student.name + ": a forward of " + std::to_string(batch) +
-                        " images of " + std::to_string(spec.channels) + "x" +
-                        std::to_string(spec.size) + "x" + std::to_string(spec.size),
+                        " images of " + text_of(spec),
                     "give it smaller images, or fewer or narrower layers");
   return measured.forward_s = best / double(batch);
 }

@@ -39,7 +39,7 @@ std::string describe_training(const Params& train) {
   return text;
 }
 
-KeyParts evaluator_parts(const plugin::PluginChoice& choice, const std::string& identity,
+record::KeyParts evaluator_parts(const plugin::PluginChoice& choice, const std::string& identity,
                          const std::string& reference) {
   const std::string evaluator =
       identity.empty() ? describe(choice) : choice.name + " " + choice.version + "\n" + identity;

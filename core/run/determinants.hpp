@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "run/content_key.hpp"
+#include "record/content_key.hpp"
 #include "run/stage_work.hpp"
 
 namespace dkdm::run {
@@ -20,7 +20,7 @@ std::string describe_training(const Params& train);
 
 // Of a prepared evaluator: `identity` is the evaluator's, `reference` the fingerprint of its reference
 // images.
-KeyParts evaluator_parts(const plugin::PluginChoice& choice, const std::string& identity,
+record::KeyParts evaluator_parts(const plugin::PluginChoice& choice, const std::string& identity,
                          const std::string& reference);
 
 }  // namespace dkdm::run

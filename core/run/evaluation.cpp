@@ -8,13 +8,15 @@
 #include <optional>
 
 #include "dkdm/documents.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/json.hpp"
 #include "error_text.hpp"
-#include "io/work_file.hpp"
+#include "io/checkpoint/work_file.hpp"
+#include "model/model_folder.hpp"
+#include "record/metrics_file.hpp"
 #include "run/determinants.hpp"
 #include "run/feed.hpp"
-#include "run/model_folder.hpp"
 #include "run/npz_images.hpp"
 
 namespace dkdm::run {
@@ -28,47 +30,12 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-constexpr const char* kMetricsFile = "metrics.json";
 // Tensors of an unfinished evaluation.
 const std::string kFirstImages = "first_images", kState = "evaluator/";
 
-Json to_json(const std::vector<MetricRecord>& metrics) {
-  Json json = Json::array();
-  for (const auto& metric : metrics)
-    json.push_back({{"name", metric.name},
-                    {"value", metric.value},
-                    {"higher_is_better", metric.higher_is_better},
-                    {"unit", metric.unit},
-                    {"protocol", metric.protocol},
-                    {"reference", metric.reference},
-                    {"sample_count", metric.sample_count},
-                    {"step", metric.step},
-                    {"weights", metric.weights}});
-  return json;
-}
-
-std::vector<MetricRecord> metrics_of(const Json& json) {
-  std::vector<MetricRecord> metrics;
-  for (const auto& entry : json) {
-    auto& metric = metrics.emplace_back();
-    io::read_field(entry, "name", metric.name);
-    // JSON has no word for what is not a number.
-    metric.value = entry.at("value").is_null() ? std::numeric_limits<double>::quiet_NaN()
-                                               : io::as<double>(entry.at("value"));
-    io::read_field(entry, "higher_is_better", metric.higher_is_better);
-    io::read_field(entry, "unit", metric.unit);
-    io::read_field(entry, "protocol", metric.protocol);
-    io::read_field(entry, "reference", metric.reference);
-    io::read_field(entry, "sample_count", metric.sample_count);
-    io::read_field(entry, "step", metric.step);
-    io::read_field(entry, "weights", metric.weights);
-  }
-  return metrics;
-}
-
-std::vector<MetricRecord> finish(Evaluator& evaluator, const Evaluation& evaluation,
+std::vector<record::MetricRecord> finish(Evaluator& evaluator, const Evaluation& evaluation,
                                  std::int64_t count) {
-  std::vector<MetricRecord> records;
+  std::vector<record::MetricRecord> records;
   for (const auto& metric : evaluator.finish())
     records.push_back({metric.name, metric.value, metric.higher_is_better, metric.unit,
                        evaluator.protocol(), evaluator.reference_fingerprint(), count,
@@ -79,7 +46,7 @@ std::vector<MetricRecord> finish(Evaluator& evaluator, const Evaluation& evaluat
 std::shared_ptr<Evaluator> open_evaluator(const Bench& bench, const Evaluation& evaluation,
                                           std::int64_t count) {
   auto evaluator = bench.registry.evaluator(evaluation.evaluator, bench.host);
-  check_contents(evaluation.prepared);
+  record::check_contents(evaluation.prepared);
   evaluator->open(evaluation.prepared);
   warn_of_few_samples(*evaluator, count, bench.host);
   return evaluator;
@@ -235,48 +202,48 @@ std::optional<StepValues> read_step(const fs::path& file, Host& host) {
 }
 
 void write_metrics(const fs::path& folder, const Json& metrics) {
-  io::write_text(folder / kMetricsFile, metrics.dump(2) + "\n");
+  io::write_text(folder / record::kMetricsFile, metrics.dump(2) + "\n");
 }
 
 }  // namespace
 
 void evaluate_drawn(Bench& bench, const Evaluation& evaluation, const TrainedModel& model,
-                    const SamplingSpec& spec, Manifest samples, const fs::path& folder,
-                    Manifest& manifest) {
+                    const SamplingSpec& spec, record::Manifest samples, const fs::path& folder,
+                    record::Manifest& manifest) {
   const auto evaluator = open_evaluator(bench, evaluation, spec.count);
   const auto unfinished = folder / "unfinished.safetensors";
   Passage passage(bench.host, *evaluator, model, spec, unfinished);
   passage.run();
   const auto start = Clock::now();
-  write_metrics(folder, to_json(finish(*evaluator, evaluation, spec.count)));
+  write_metrics(folder, record::to_json(finish(*evaluator, evaluation, spec.count)));
   manifest.elapsed_s = passage.evaluating_s() + seconds_since(start);
   manifest.steps = spec.count;
   write_grid(folder, passage.first_images());
   samples.steps = spec.count;
   samples.elapsed_s = passage.sampling_s();
   samples.flops = sampling_flops(model, spec);
-  write_manifest(folder / kSamplesManifest, samples);
-  manifest.files = {kMetricsFile, kGridFile, kSamplesManifest};
+  record::write_manifest(folder / record::kSamplesManifest, samples);
+  manifest.outputs = {record::kMetricsFile, kGridFile, record::kSamplesManifest};
   fs::remove(unfinished);
 }
 
 void evaluate_saved(Bench& bench, const Evaluation& evaluation, const fs::path& samples_folder,
-                    const fs::path& folder, Manifest& manifest) {
-  check_contents(samples_folder, {kSamplesFile});
+                    const fs::path& folder, record::Manifest& manifest) {
+  record::check_contents(samples_folder, {kSamplesFile});
   const NpzImages samples(samples_folder / kSamplesFile);
   const auto count = samples.size();
   const auto evaluator = open_evaluator(bench, evaluation, count);
   add_images(*evaluator, samples, 0, count, bench.host);
-  write_metrics(folder, to_json(finish(*evaluator, evaluation, count)));
+  write_metrics(folder, record::to_json(finish(*evaluator, evaluation, count)));
   write_grid(folder, samples.images(at::arange(std::min(count, kGridImages), at::kLong)));
   manifest.steps = count;
-  manifest.files = {kMetricsFile, kGridFile};
+  manifest.outputs = {record::kMetricsFile, kGridFile};
 }
 
 void evaluate_course(Bench& bench, const Evaluation& evaluation, const fs::path& trained,
                      const std::vector<std::int64_t>& steps, const SamplingSpec& spec,
-                     const fs::path& folder, Manifest& manifest) {
-  const auto last = read_model_description(trained, bench.registry).steps;
+                     const fs::path& folder, record::Manifest& manifest) {
+  const auto last = model::read_model_description(trained, bench.registry).steps;
   const auto evaluator = open_evaluator(bench, evaluation, spec.count);
   Json metrics = Json::array();
   double elapsed_s = 0, flops = 0;
@@ -286,14 +253,14 @@ void evaluate_course(Bench& bench, const Evaluation& evaluation, const fs::path&
     auto done = read_step(file, bench.host);
     if (!done) {
       bench.host.log("evaluate", "the weights of step " + std::to_string(step));
-      const auto model = bench.host.load_model(step == last ? trained : kept_folder(trained, step),
+      const auto model = bench.host.load_model(step == last ? trained : model::kept_folder(trained, step),
                                                evaluation.weights);
       auto of_step = evaluation;
       of_step.step = step;
       const auto unfinished = folder / ("step-" + std::to_string(step) + ".safetensors");
       Passage passage(bench.host, *evaluator, model, spec, unfinished);
       passage.run();
-      done = StepValues{to_json(finish(*evaluator, of_step, spec.count)),
+      done = StepValues{record::to_json(finish(*evaluator, of_step, spec.count)),
                         passage.sampling_s() + passage.evaluating_s(), sampling_flops(model, spec)};
       write_step(file, *done);
       fs::remove(unfinished);
@@ -303,19 +270,10 @@ void evaluate_course(Bench& bench, const Evaluation& evaluation, const fs::path&
     flops += done->flops;
   }
   write_metrics(folder, metrics);
-  manifest.files = {kMetricsFile};
+  manifest.outputs = {record::kMetricsFile};
   manifest.elapsed_s = elapsed_s;
   manifest.flops = flops;
   manifest.steps = std::int64_t(steps.size()) * spec.count;
-}
-
-std::vector<MetricRecord> read_metrics(const fs::path& folder) {
-  const auto file = folder / kMetricsFile;
-  try {
-    return metrics_of(Json::parse(io::read_document(file)));
-  } catch (const Json::exception& error) {
-    throw DataError(file.string(), "not a list of metrics: " + error_text(error));
-  }
 }
 
 }  // namespace dkdm::run

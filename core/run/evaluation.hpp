@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "run/records.hpp"
+#include "record/records.hpp"
 #include "run/stage_work.hpp"
 
 namespace dkdm::run {
@@ -21,23 +21,19 @@ struct Evaluation {
 // `samples` with its costs. What was seen so far is saved every few seconds and when the host asks to
 // stop: after a kill the evaluation continues there, to the same bits.
 DKDM_API void evaluate_drawn(Bench& bench, const Evaluation& evaluation, const TrainedModel& model,
-                             const SamplingSpec& spec, Manifest samples,
-                             const std::filesystem::path& folder, Manifest& manifest);
-inline constexpr const char* kSamplesManifest = "samples.json";
+                             const SamplingSpec& spec, record::Manifest samples,
+                             const std::filesystem::path& folder, record::Manifest& manifest);
 
 // With grid.png.
 DKDM_API void evaluate_saved(Bench& bench, const Evaluation& evaluation,
                              const std::filesystem::path& samples_folder,
-                             const std::filesystem::path& folder, Manifest& manifest);
+                             const std::filesystem::path& folder, record::Manifest& manifest);
 
 // The weights that a training kept on its way (kept_folder) at `steps`; the last step's are those of
 // the model folder `trained` itself.
 DKDM_API void evaluate_course(Bench& bench, const Evaluation& evaluation,
                               const std::filesystem::path& trained,
                               const std::vector<std::int64_t>& steps, const SamplingSpec& spec,
-                              const std::filesystem::path& folder, Manifest& manifest);
-
-// Throws DataError naming the file.
-DKDM_API std::vector<MetricRecord> read_metrics(const std::filesystem::path& folder);
+                              const std::filesystem::path& folder, record::Manifest& manifest);
 
 }  // namespace dkdm::run

@@ -32,7 +32,7 @@ std::string changed_lines(const std::string& now, const std::string& before) {
   return text;
 }
 
-std::vector<std::string> differences(const KeyParts& now, const KeyParts& before) {
+std::vector<std::string> differences(const record::KeyParts& now, const record::KeyParts& before) {
   std::vector<std::string> result;
   for (const auto& [name, value] : now) {
     const auto old = std::find_if(before.begin(), before.end(),
@@ -48,7 +48,7 @@ std::vector<std::string> differences(const KeyParts& now, const KeyParts& before
 
 }  // namespace
 
-std::string why_missing(const Stage& stage, const ArtifactStore& store,
+std::string why_missing(const Stage& stage, const record::ArtifactStore& store,
                         const std::set<std::string>& candidates) {
   if (store.has_partial_work(stage.kind, stage.key)) return "stopped half-way, resumes";
   std::string nearest_key;

@@ -7,9 +7,9 @@
 
 #include "config/experiment.hpp"
 #include "log/log.hpp"
+#include "model/model_folder.hpp"
 #include "plugin/registry.hpp"
-#include "run/content_key.hpp"
-#include "run/model_folder.hpp"
+#include "record/content_key.hpp"
 
 namespace dkdm {
 namespace {
@@ -47,7 +47,7 @@ Library::Library() {
 Library::~Library() = default;
 
 TrainedModel Library::load_model(const fs::path& folder, const std::string& weights) const {
-  return run::load_model(folder, weights, state_->registry);
+  return model::load_model(folder, weights, state_->registry);
 }
 
 std::shared_ptr<Denoiser> Library::student(const std::string& name,
@@ -56,7 +56,7 @@ std::shared_ptr<Denoiser> Library::student(const std::string& name,
   const plugin::PluginInfo& info = state_->registry.find("student", name);
   auto network = state_->registry.student(
       {info.kind, info.name, info.version, Params(info.params, values, name)}, context, seed);
-  run::to_channels_last(*network);
+  model::to_channels_last(*network);
   network->train();
   return network;
 }
@@ -66,7 +66,7 @@ Params train_settings(const std::map<std::string, Value>& given) {
 }
 
 std::uint64_t seed_for(std::int64_t run_seed, const std::string& use) {
-  return run::derive_seed(run_seed, use);
+  return record::derive_seed(run_seed, use);
 }
 
 }  // namespace dkdm

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "dkdm/memory.hpp"
+#include "model/image_limits.hpp"
 
 namespace dkdm::run {
 namespace {
@@ -15,11 +16,6 @@ constexpr std::int64_t kMostEvaluations = 10000;  // of one training, as it goes
 // network keeps of its layers comes on top and is not counted.
 constexpr double kTrainingTensors = 12, kSamplingTensors = 6;
 
-std::string text_of(const ImageSpec& spec) {
-  return std::to_string(spec.channels) + "x" + std::to_string(spec.size) + "x" +
-         std::to_string(spec.size);
-}
-
 double values_of(const ImageSpec& spec, std::int64_t images) {
   return static_cast<double>(images) * static_cast<double>(spec.channels * spec.size * spec.size);
 }
@@ -31,7 +27,7 @@ class Limits {
         spec_(bench.dataset->spec()) {}
 
   void check(std::size_t seeds) const {
-    check_spec(spec_, file_ + ": dataset " + experiment_.dataset.name);
+    model::check_spec(spec_, file_ + ": dataset " + experiment_.dataset.name);
     if (seeds * experiment_.rows.size() > kMostRuns)
       throw ConfigError(file_, std::to_string(experiment_.rows.size()) + " rows with " +
                                    std::to_string(seeds) + " seeds are " +
@@ -120,14 +116,6 @@ class Limits {
 void check_limits(const config::Experiment& experiment, const Bench& bench, CostModel& cost,
                   std::size_t seeds) {
   Limits(experiment, bench, cost).check(seeds);
-}
-
-void check_spec(const ImageSpec& spec, const std::string& where) {
-  if (spec.channels >= 1 && spec.channels <= kMostChannels && spec.size >= 1 &&
-      spec.size <= kLargestSide)
-    return;
-  throw DataError(where, "images of " + text_of(spec) + ", expected 1…" + std::to_string(kMostChannels) +
-                             " channels and sides of 1…" + std::to_string(kLargestSide) + " pixels");
 }
 
 }  // namespace dkdm::run

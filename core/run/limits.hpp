@@ -14,10 +14,4 @@ namespace dkdm::run {
 DKDM_API void check_limits(const config::Experiment& experiment, const Bench& bench, CostModel& cost,
                            std::size_t seeds);
 
-// Image shapes that are supported.
-inline constexpr std::int64_t kMostChannels = 64, kLargestSide = 4096;
-
-// Throws DataError(`where`) for other ones.
-DKDM_API void check_spec(const ImageSpec& spec, const std::string& where);
-
 }  // namespace dkdm::run

@@ -4,8 +4,9 @@
 
 #include <algorithm>
 
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
-#include "io/npy.hpp"
+#include "io/array/npy.hpp"
 #include "io/zip_reader.hpp"
 
 namespace dkdm::run {

@@ -8,12 +8,12 @@
 #include "dkdm/optimizer.hpp"
 #include "dkdm/weights_kind.hpp"
 #include "log/log.hpp"
+#include "method/teacher_fit.hpp"
 #include "run/determinants.hpp"
 #include "run/evaluation.hpp"
 #include "run/limits.hpp"
 #include "run/reference.hpp"
 #include "run/runner.hpp"
-#include "train/teacher_fit.hpp"
 
 namespace dkdm::run {
 namespace {
@@ -26,7 +26,7 @@ std::string join(const std::vector<std::string>& names) {
 
 class Planner {
  public:
-  Planner(const config::Experiment& experiment, const Bench& bench, const ArtifactStore& store,
+  Planner(const config::Experiment& experiment, const Bench& bench, const record::ArtifactStore& store,
           CostModel& cost, const PlanExtras& extras)
       : experiment_(experiment), bench_(bench), store_(store), cost_(cost), extras_(extras),
         spec_(bench.dataset->spec()), dataset_(bench.dataset->fingerprint()) {}
@@ -131,7 +131,7 @@ class Planner {
                                     "; " + experiment_.file.string() + " has " + join(ids));
   }
 
-  static Stage stage_of(std::string kind, std::string label, std::string plugin, KeyParts parts) {
+  static Stage stage_of(std::string kind, std::string label, std::string plugin, record::KeyParts parts) {
     Stage stage;
     stage.kind = std::move(kind);
     stage.label = std::move(label);
@@ -142,7 +142,7 @@ class Planner {
 
   // The stage with these parts; an equal one is shared.
   std::size_t add_stage(Stage stage) {
-    stage.key = content_key(stage.parts);
+    stage.key = record::content_key(stage.parts);
     for (std::size_t i = 0; i < plan_.stages.size(); ++i)
       if (plan_.stages[i].kind == stage.kind && plan_.stages[i].key == stage.key) {
         plan_.stages[i].streamed = plan_.stages[i].streamed && stage.streamed;
@@ -197,7 +197,7 @@ class Planner {
     const auto teacher = bench_.registry.teacher(experiment_.teacher, bench_.host);
     const auto* states = dynamic_cast<const StatesWeights*>(teacher.get());
     const std::string own = states ? states->weights() : "";
-    return own.empty() ? kUnlabelled : own;
+    return own.empty() ? record::kUnlabelled : own;
   }
 
   static void add_to(Chain& chain, const std::string& name, std::size_t stage) {
@@ -211,7 +211,7 @@ class Planner {
     const auto stated = experiment_.synthetic.integer("count");
     const auto spec = sampling_spec(experiment_.synthetic,
                                     stated > 0 ? stated : bench_.dataset->size(),
-                                    derive_seed(0, "synthetic"));
+                                    record::derive_seed(0, "synthetic"));
     Stage stage = stage_of("synthetic", "draw the synthetic set", source.choice.name,
                            {{"stage", "samples"},
                             {"teacher", teacher_key(source)},
@@ -220,7 +220,7 @@ class Planner {
     stage.estimated_s = double(sampling_evaluations(spec)) * teacher_forward_s();
     stage.inputs = indices(chain);
     stage.work = [source, spec, evaluations = sampling_evaluations(spec)](
-                     Bench& bench, const auto& folder, Manifest& manifest) {
+                     Bench& bench, const auto& folder, record::Manifest& manifest) {
       draw_samples(bench, source.load(bench), spec, folder, manifest);
       manifest.teacher_evaluations = evaluations;
     };
@@ -238,7 +238,7 @@ class Planner {
     const auto method = bench_.registry.method(training.method, bench_.host);
     const Needs needs = method->needs();
     TrainingInputs inputs;
-    KeyParts parts{{"stage", "train"},
+    record::KeyParts parts{{"stage", "train"},
                    {"student", describe(training.student)},
                    {"method", describe(training.method)},
                    {"train", describe_training(training.train)},
@@ -275,7 +275,7 @@ class Planner {
           double(method->preparation_evaluations(experiment_.diffusion, batch)) *
           teacher_forward_s();
       stage.inputs = indices(before);
-      stage.work = [job, inputs](Bench& bench, const auto& folder, Manifest& manifest) {
+      stage.work = [job, inputs](Bench& bench, const auto& folder, record::Manifest& manifest) {
         prepare_method(bench, job, inputs, folder, manifest);
       };
       const auto added = add_stage(std::move(stage));
@@ -292,8 +292,8 @@ class Planner {
           double(method->training_evaluations(experiment_.diffusion, batch, steps)) *
           teacher_forward_s();
     stage.inputs = indices(before);
-    job.stage_key = content_key(parts);
-    stage.work = [job, inputs](Bench& bench, const auto& folder, Manifest& manifest) {
+    job.stage_key = record::content_key(parts);
+    stage.work = [job, inputs](Bench& bench, const auto& folder, record::Manifest& manifest) {
       train_student(bench, job, inputs, folder, manifest);
     };
     for (const auto& [name, index] : before) add_to(chain, name, index);
@@ -313,7 +313,7 @@ class Planner {
     stage.estimated_s = 25;
     const auto choice = experiment_.evaluator;
     const Reference reference{recipe_of(experiment_.dataset), bench_.dataset, std::nullopt};
-    stage.work = [choice, reference](Bench& bench, const auto& folder, Manifest&) {
+    stage.work = [choice, reference](Bench& bench, const auto& folder, record::Manifest&) {
       fill_reference(*bench.registry.evaluator(choice, bench.host), choice, reference, folder);
     };
     return add_stage(std::move(stage));
@@ -373,7 +373,7 @@ class Planner {
   }
 
   SamplingSpec spec_of(const config::Row& row, std::int64_t seed) const {
-    return sampling_spec(row.sample, row.sample.integer("count"), derive_seed(seed, "sample"));
+    return sampling_spec(row.sample, row.sample.integer("count"), record::derive_seed(seed, "sample"));
   }
 
   // What the row's configuration is called at every seed: the key that its samples have at seed 0.
@@ -400,7 +400,7 @@ class Planner {
     stage.streamed = !row.sample.flag("save");
     stage.estimated_s = double(sampling_evaluations(spec)) * network.forward_s;
     stage.inputs = network.inputs;
-    stage.work = [network, weights, spec](Bench& bench, const auto& folder, Manifest& manifest) {
+    stage.work = [network, weights, spec](Bench& bench, const auto& folder, record::Manifest& manifest) {
       draw_samples(bench, network.load(bench, weights), spec, folder, manifest);
     };
     return add_stage(std::move(stage));
@@ -420,14 +420,14 @@ class Planner {
     stage.estimated_s = 1 + (on_disk ? 0 : sample.estimated_s);
     stage.inputs = on_disk ? std::vector<std::size_t>{samples} : network.inputs;
     stage.inputs.push_back(evaluator);
-    Manifest drawn;
+    record::Manifest drawn;
     drawn.stage = sample.kind;
     drawn.key = sample.key;
     drawn.parts = sample.parts;
     const Evaluation evaluation{experiment_.evaluator, folder(evaluator), network.weights,
                                 network.steps};
     stage.work = [network, spec, evaluation, drawn, samples_folder = folder(samples),
-                  store = &store_](Bench& bench, const auto& folder, Manifest& manifest) {
+                  store = &store_](Bench& bench, const auto& folder, record::Manifest& manifest) {
       if (store->find(drawn.stage, drawn.key)) {
         evaluate_saved(bench, evaluation, samples_folder, folder, manifest);
       } else {
@@ -473,7 +473,7 @@ class Planner {
     const Evaluation evaluation{experiment_.evaluator, folder(evaluator),
                                 row.sample.text("weights"), 0};
     stage.work = [evaluation, steps, spec, trained = network.source.folder](
-                     Bench& bench, const auto& folder, Manifest& manifest) {
+                     Bench& bench, const auto& folder, record::Manifest& manifest) {
       evaluate_course(bench, evaluation, trained, steps, spec, folder, manifest);
     };
     return add_stage(std::move(stage));
@@ -534,9 +534,9 @@ class Planner {
         source.folder.empty() ? teacher_fingerprint(source) : source.folder.filename().string();
   }
 
-  RunRecord record(const config::Row& row, std::size_t order, std::int64_t seed,
+  record::RunRecord record(const config::Row& row, std::size_t order, std::int64_t seed,
                    const std::string& key) {
-    RunRecord record;
+    record::RunRecord record;
     record.key = key;
     record.experiment = experiment_.name;
     record.title = experiment_.title;
@@ -563,14 +563,14 @@ class Planner {
 
   const config::Experiment& experiment_;
   const Bench& bench_;
-  const ArtifactStore& store_;
+  const record::ArtifactStore& store_;
   CostModel& cost_;
   const PlanExtras extras_;
   const ImageSpec spec_;
   const std::string dataset_;
   std::string teacher_fingerprint_;
   std::map<std::string, std::string> variants_;  // by row
-  KeyParts evaluator_parts_;
+  record::KeyParts evaluator_parts_;
   bool evaluator_has_identity_ = false;
   bool external_teacher_ = false, teaches_ = false;
   Plan plan_;
@@ -579,7 +579,7 @@ class Planner {
 }  // namespace
 
 Plan make_plan(const config::Experiment& experiment, const Selection& selection,
-               const Bench& bench, const ArtifactStore& store, CostModel& cost,
+               const Bench& bench, const record::ArtifactStore& store, CostModel& cost,
                const PlanExtras& extras) {
   return Planner(experiment, bench, store, cost, extras).plan(selection);
 }

@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "config/experiment.hpp"
-#include "run/artifact_store.hpp"
+#include "record/artifact_store.hpp"
+#include "record/records.hpp"
 #include "run/cost.hpp"
-#include "run/records.hpp"
 #include "run/stage_work.hpp"
 
 namespace dkdm::run {
@@ -18,15 +18,15 @@ struct Stage {
   std::string kind;
   std::string label;  // for a person: "train dynamic"
   std::string key, plugin;
-  KeyParts parts;
+  record::KeyParts parts;
   double estimated_s = 0;
   bool streamed = false;  // what it gives goes straight into the stage that reads it: no folder
   std::vector<std::size_t> inputs;  // earlier stages of the plan
-  std::function<void(Bench&, const std::filesystem::path&, Manifest&)> work;
+  std::function<void(Bench&, const std::filesystem::path&, record::Manifest&)> work;
 };
 
 struct PlannedRun {
-  RunRecord record;
+  record::RunRecord record;
   // (name in the record, stage): in order of making. The key of the last is the run's.
   std::vector<std::pair<std::string, std::size_t>> stages;
   std::size_t sample_stage = 0, evaluate_stage = 0;
@@ -38,7 +38,7 @@ struct Plan {
   std::vector<Stage> stages;  // inputs before the stages that read them
   std::vector<PlannedRun> runs;
   // The cells that were asked for, whatever shard makes them: those of `runs` are among them.
-  std::vector<RunRecord> asked;
+  std::vector<record::RunRecord> asked;
 };
 
 struct Selection {
@@ -55,7 +55,7 @@ struct PlanExtras {
 
 // `store` must outlive the plan.
 DKDM_API Plan make_plan(const config::Experiment& experiment, const Selection& selection,
-                        const Bench& bench, const ArtifactStore& store, CostModel& cost,
+                        const Bench& bench, const record::ArtifactStore& store, CostModel& cost,
                         const PlanExtras& extras);
 
 }  // namespace dkdm::run

@@ -53,7 +53,7 @@ void Progress::begin(const std::string& label, const std::string& key) {
 
 void Progress::leave_word() {
   written_ = Clock::now();
-  ProgressRecord record;
+  record::ProgressRecord record;
   record.command = command_;
   record.label = label_;
   record.key = key_;
@@ -84,7 +84,7 @@ void Progress::update(const std::string& unit, std::int64_t done, std::int64_t t
   measure_rate();
   if (seconds_since(written_) >= 1.0) leave_word();
   if (seconds_since(shown_) < (terminal_ ? 0.5 : 20.0)) return;
-  const auto rate = rate_text(each_s_);
+  const auto rate = record::rate_text(each_s_);
   show(std::to_string(done_) + "/" + std::to_string(total_) + " " + unit_ +
        (rate.empty() ? "" : " · " + rate));
 }

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "dkdm/error.hpp"
-#include "run/progress_file.hpp"
+#include "record/progress_file.hpp"
 
 namespace dkdm::run {
 
@@ -46,7 +46,7 @@ class DKDM_API Progress {
   bool running_ = false, terminal_ = false, line_open_ = false;
   double spent_s_ = 0, spent_estimate_s_ = 0;  // finished stages: how wrong the estimates are
   std::chrono::steady_clock::time_point started_, counted_from_, shown_, written_;
-  ProgressFile file_;
+  record::ProgressFile file_;
 };
 
 // "42 s", "3:20 min", "1:05 h".

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
-#include "dkdm/io.hpp"
+#include "dkdm/files.hpp"
 #include "run/determinants.hpp"
 
 namespace dkdm::run {
@@ -47,18 +47,18 @@ void fill_reference(Evaluator& evaluator, const plugin::PluginChoice& choice,
   if (reference.statistics)
     evaluator.prepare_from_statistics(*reference.statistics, reference.images.get(), folder);
   else
-    evaluator.prepare(*reference.images, derive_seed(0, "evaluator"), folder);
+    evaluator.prepare(*reference.images, record::derive_seed(0, "evaluator"), folder);
   evaluator.open(folder);
   io::write_text(folder / kReferenceText, provenance(evaluator, choice, reference).dump(2) + "\n");
 }
 
 std::string prepare_reference(Evaluator& evaluator, const plugin::PluginChoice& choice,
-                              const Reference& reference, ArtifactStore& store, Host& host) {
-  Manifest manifest;
+                              const Reference& reference, record::ArtifactStore& store, Host& host) {
+  record::Manifest manifest;
   manifest.plugin = choice.name;
   manifest.parts = evaluator_parts(choice, evaluator.identity(), reference.fingerprint());
-  const std::string key = content_key(manifest.parts);
-  const auto work = [&](const fs::path& folder, Manifest& filled) {
+  const std::string key = record::content_key(manifest.parts);
+  const auto work = [&](const fs::path& folder, record::Manifest& filled) {
     const auto started = std::chrono::steady_clock::now();
     fill_reference(evaluator, choice, reference, folder);
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - started;
@@ -68,7 +68,7 @@ std::string prepare_reference(Evaluator& evaluator, const plugin::PluginChoice& 
     host.progress("waiting for " + holder, 0, 1);
   };
   if (!store.find("evaluator", key)) store.make("evaluator", key, manifest, work, waiting);
-  check_contents(store.path("evaluator", key));
+  record::check_contents(store.path("evaluator", key));
   evaluator.open(store.path("evaluator", key));
   return key;
 }

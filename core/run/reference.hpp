@@ -11,7 +11,7 @@
 
 #include "dkdm/evaluator.hpp"
 #include "plugin/registry.hpp"
-#include "run/artifact_store.hpp"
+#include "record/artifact_store.hpp"
 
 namespace dkdm::run {
 
@@ -40,7 +40,7 @@ DKDM_API void fill_reference(Evaluator& evaluator, const plugin::PluginChoice& c
 // The artifact of `reference` under `choice`, made where it is missing; the evaluator is open on
 // it. Returns its key: that of a run's stage "evaluator" for the same evaluator and images.
 DKDM_API std::string prepare_reference(Evaluator& evaluator, const plugin::PluginChoice& choice,
-                                       const Reference& reference, ArtifactStore& store,
+                                       const Reference& reference, record::ArtifactStore& store,
                                        Host& host);
 
 // An npz that may hold statistics (ADM's layout, or pytorch-fid's without mu_s), and, where this

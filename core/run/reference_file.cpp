@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "dkdm/documents.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/json.hpp"
 #include "dkdm/statistics_file.hpp"

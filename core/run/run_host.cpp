@@ -1,7 +1,7 @@
 #include "run/run_host.hpp"
 
 #include "log/log.hpp"
-#include "run/model_folder.hpp"
+#include "model/model_folder.hpp"
 
 namespace dkdm::run {
 
@@ -20,13 +20,13 @@ void RunHost::progress(const std::string& unit, std::int64_t done, std::int64_t 
 }
 
 TrainedModel RunHost::load_model(const std::filesystem::path& folder, const std::string& weights) {
-  return run::load_model(folder, weights, registry_);
+  return model::load_model(folder, weights, registry_);
 }
 
 std::shared_ptr<Denoiser> RunHost::student(const std::string& name,
                                            const std::map<std::string, Value>& values,
                                            const StudentContext& context) {
-  return untrained_student(name, values, context, registry_);
+  return model::untrained_student(name, values, context, registry_);
 }
 
 }  // namespace dkdm::run

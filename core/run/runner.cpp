@@ -7,7 +7,8 @@
 
 #include "error_text.hpp"
 #include "plugin/call.hpp"
-#include "run/environment.hpp"
+#include "record/environment.hpp"
+#include "record/metrics_file.hpp"
 #include "run/evaluation.hpp"
 
 namespace dkdm::run {
@@ -19,10 +20,10 @@ double unix_time() {
 
 class Runner {
  public:
-  Runner(const Plan& plan, Bench& bench, RunHost& host, ArtifactStore& store,
-         const std::vector<PluginRecord>& plugins, const RunOptions& options)
+  Runner(const Plan& plan, Bench& bench, RunHost& host, record::ArtifactStore& store,
+         const std::vector<record::PluginRecord>& plugins, const RunOptions& options)
       : plan_(plan), bench_(bench), host_(host), store_(store), plugins_(plugins),
-        options_(options), progress_(estimates(), progress_folder(store.root()), "run"),
+        options_(options), progress_(estimates(), record::progress_folder(store.root()), "run"),
         failures_(options.failed_stages) {
     host_.set_progress(&progress_);
   }
@@ -77,14 +78,14 @@ class Runner {
     }
   }
 
-  const EnvironmentRecord& environment() {
-    static const EnvironmentRecord kHere = current_environment();
+  const record::EnvironmentRecord& environment() {
+    static const record::EnvironmentRecord kHere = record::current_environment();
     return kHere;
   }
 
   // Of the loaded plugins those that the run uses.
-  std::vector<PluginRecord> used(const PlannedRun& planned) const {
-    std::vector<PluginRecord> records;
+  std::vector<record::PluginRecord> used(const PlannedRun& planned) const {
+    std::vector<record::PluginRecord> records;
     for (const auto& plugin : plugins_) {
       const std::pair name(plugin.kind, plugin.name);
       if (std::find(planned.plugins.begin(), planned.plugins.end(), name) != planned.plugins.end())
@@ -103,21 +104,21 @@ class Runner {
       if (const auto manifest = store_.find(planned_stage.kind, planned_stage.key)) {
         if (!(options_.force && is_own(planned, index) && !made_.contains(planned_stage.key))) {
           record(id, name, planned_stage, *manifest,
-                 made_.contains(planned_stage.key) ? StageStatus::done : StageStatus::cached);
+                 made_.contains(planned_stage.key) ? record::StageStatus::done : record::StageStatus::cached);
           continue;
         }
         store_.retire(planned_stage.kind, planned_stage.key);
         needed.insert(index);
       }
       if (!needed.contains(index)) continue;
-      record(id, name, planned_stage, make_stage(id, name, planned_stage), StageStatus::done);
+      record(id, name, planned_stage, make_stage(id, name, planned_stage), record::StageStatus::done);
     }
     stage = "evaluate";
     record_streamed(id, planned);
     for (const auto index : planned.outputs) {
       const auto& made = plan_.stages[index];
       if (index == planned.sample_stage) continue;
-      bench_.recorder->record_metrics(id, read_metrics(store_.path(made.kind, made.key)));
+      bench_.recorder->record_metrics(id, record::read_metrics(store_.path(made.kind, made.key)));
     }
   }
 
@@ -133,10 +134,10 @@ class Runner {
     const auto& evaluate = plan_.stages[planned.evaluate_stage];
     if (store_.find(sample.kind, sample.key)) return;  // recorded as what it is
     const auto manifest =
-        read_manifest(store_.path(evaluate.kind, evaluate.key) / kSamplesManifest);
+        record::read_manifest(store_.path(evaluate.kind, evaluate.key) / record::kSamplesManifest);
     if (!manifest) return;  // evaluated from a set on disk that was deleted since
     auto drawn = record_of("sample", sample, *manifest,
-                           made_.contains(evaluate.key) ? StageStatus::done : StageStatus::cached);
+                           made_.contains(evaluate.key) ? record::StageStatus::done : record::StageStatus::cached);
     drawn.artifact = "";
     bench_.recorder->record_stage(id, drawn);
   }
@@ -157,24 +158,24 @@ class Runner {
     for (const auto input : stage.inputs) collect_needed(input, planned, needed);
   }
 
-  Manifest make_stage(std::int64_t id, const std::string& name, const Stage& stage) {
+  record::Manifest make_stage(std::int64_t id, const std::string& name, const Stage& stage) {
     if (const auto failed = failures_.find(stage.key); failed != failures_.end())
       throw Error(failed->second);
     const double started = unix_time();
     bench_.recorder->begin_stage(id, name, stage.key, stage.plugin);
     progress_.begin(stage.label, stage.key);
     try {
-      Manifest manifest;
+      record::Manifest manifest;
       manifest.plugin = stage.plugin;
       manifest.parts = stage.parts;
-      const auto work = [&](const std::filesystem::path& folder, Manifest& filled) {
+      const auto work = [&](const std::filesystem::path& folder, record::Manifest& filled) {
         // What the plugins of one stage left changed is put back before the next, and before anything is
         // published; and the threads that compute are as this one is.
         const plugin::CallScope scope(stage.plugin, name.c_str(), plugin::Care::process);
         plugin::settle_workers();
         stage.work(bench_, folder, filled);
         if (filled.elapsed_s == 0) filled.elapsed_s = unix_time() - started;
-        if (filled.peak_bytes == 0) filled.peak_bytes = peak_resident_bytes();
+        if (filled.peak_bytes == 0) filled.peak_bytes = record::peak_resident_bytes();
       };
       bool said = false;
       const auto waiting = [&](const std::string& holder) {
@@ -193,11 +194,11 @@ class Runner {
     } catch (...) {
       const std::string message = current_error_text();
       failures_[stage.key] = message;
-      StageRecord failed;
+      record::StageRecord failed;
       failed.name = name;
       failed.key = stage.key;
       failed.plugin = stage.plugin;
-      failed.status = StageStatus::failed;
+      failed.status = record::StageStatus::failed;
       failed.started = started;
       failed.elapsed_s = unix_time() - started;
       failed.error = message;
@@ -211,14 +212,14 @@ class Runner {
     return std::filesystem::relative(store_.path(stage.kind, stage.key), store_.root()).string();
   }
 
-  StageRecord record_of(const std::string& name, const Stage& stage, const Manifest& manifest,
-                        StageStatus status) const {
-    StageRecord record;
+  record::StageRecord record_of(const std::string& name, const Stage& stage, const record::Manifest& manifest,
+                        record::StageStatus status) const {
+    record::StageRecord record;
     record.name = name;
     record.key = stage.key;
     record.plugin = stage.plugin;
     record.status = status;
-    record.started = unix_time() - (status == StageStatus::done ? manifest.elapsed_s : 0);
+    record.started = unix_time() - (status == record::StageStatus::done ? manifest.elapsed_s : 0);
     record.elapsed_s = manifest.elapsed_s;
     record.artifact = relative_path(stage);
     record.bytes = manifest.bytes;
@@ -231,7 +232,7 @@ class Runner {
   }
 
   void record(std::int64_t id, const std::string& name, const Stage& stage,
-              const Manifest& manifest, StageStatus status) {
+              const record::Manifest& manifest, record::StageStatus status) {
     const auto record = record_of(name, stage, manifest, status);
     bench_.recorder->record_stage(id, record);
     // Also when it was there already: the process that made it may have ended before it could say so.
@@ -242,8 +243,8 @@ class Runner {
   const Plan& plan_;
   Bench& bench_;
   RunHost& host_;
-  ArtifactStore& store_;
-  const std::vector<PluginRecord>& plugins_;
+  record::ArtifactStore& store_;
+  const std::vector<record::PluginRecord>& plugins_;
   const RunOptions options_;
   Progress progress_;
   std::map<std::string, std::string> failures_;  // key of a failed stage -> message
@@ -252,13 +253,13 @@ class Runner {
 
 }  // namespace
 
-RunSummary run_plan(const Plan& plan, Bench& bench, RunHost& host, ArtifactStore& store,
-                    const std::vector<PluginRecord>& plugins, const RunOptions& options) {
+RunSummary run_plan(const Plan& plan, Bench& bench, RunHost& host, record::ArtifactStore& store,
+                    const std::vector<record::PluginRecord>& plugins, const RunOptions& options) {
   const plugin::StdoutAside only_results_are_printed;
   return Runner(plan, bench, host, store, plugins, options).run();
 }
 
-std::vector<std::size_t> missing_stages(const Plan& plan, const ArtifactStore& store) {
+std::vector<std::size_t> missing_stages(const Plan& plan, const record::ArtifactStore& store) {
   std::set<std::size_t> missing;
   const std::function<void(std::size_t)> visit = [&](std::size_t index) {
     const auto& stage = plan.stages[index];
@@ -272,7 +273,7 @@ std::vector<std::size_t> missing_stages(const Plan& plan, const ArtifactStore& s
 }
 
 std::filesystem::path grid_file(const PlannedRun& run, const Plan& plan,
-                                const ArtifactStore& store) {
+                                const record::ArtifactStore& store) {
   // Evaluations of before samples were streamed have none of their own.
   const auto& evaluate = plan.stages[run.evaluate_stage];
   const auto grid = store.path(evaluate.kind, evaluate.key) / kGridFile;

@@ -2,10 +2,11 @@
 #include <algorithm>
 #include <map>
 
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/memory.hpp"
-#include "io/work_file.hpp"
-#include "nn/flops.hpp"
+#include "io/checkpoint/work_file.hpp"
+#include "model/flops.hpp"
 #include "run/determinants.hpp"
 #include "run/stage_work.hpp"
 
@@ -95,8 +96,7 @@ void require_room(const SamplingSpec& spec, const ImageSpec& image) {
   const auto batch = std::min(spec.batch, spec.count);
   require_memory(values * (static_cast<double>(spec.count) +
                            static_cast<double>(batch) * sizeof(float) * kBatchTensors),
-                 std::to_string(spec.count) + " images of " + std::to_string(image.channels) + "x" +
-                     std::to_string(image.size) + "x" + std::to_string(image.size) + ", " +
+                 std::to_string(spec.count) + " images of " + text_of(image) + ", " +
                      std::to_string(batch) + " at a time,",
                  "draw fewer, or in smaller batches");
 }
@@ -118,7 +118,7 @@ std::shared_ptr<Dataset> sample_set(at::Tensor images, std::string fingerprint) 
 }
 
 std::shared_ptr<Dataset> open_samples(const fs::path& folder) {
-  check_contents(folder, {kSamplesFile});
+  record::check_contents(folder, {kSamplesFile});
   const auto file = folder / kSamplesFile;
   return sample_set(io::read_npz(file, "arr_0").permute({0, 3, 1, 2}).contiguous(),
                     io::sha256_file(file));
@@ -156,7 +156,7 @@ at::Tensor draw_batch(Host& host, const TrainedModel& model, const GaussianDiffu
 double sampling_flops(const TrainedModel& model, const SamplingSpec& spec) {
   const auto process = sampling_process(model.diffusion, spec);
   return double(spec.count * sampling_steps(process, spec.sampler)) *
-         double(nn::forward_flops(*model.network, model.spec));
+         double(model::forward_flops(*model.network, model.spec));
 }
 
 at::Tensor sample_images(Host& host, const TrainedModel& model, const SamplingSpec& spec) {
@@ -169,7 +169,7 @@ at::Tensor sample_images(Host& host, const TrainedModel& model, const SamplingSp
 }
 
 void draw_samples(Bench& bench, const TrainedModel& model, const SamplingSpec& spec,
-                  const fs::path& folder, Manifest& manifest) {
+                  const fs::path& folder, record::Manifest& manifest) {
   require_room(spec, model.spec);
   const auto process = sampling_process(model.diffusion, spec);
   const DrawnParts parts(bench.host, folder, spec, model.spec);
@@ -185,7 +185,7 @@ void draw_samples(Bench& bench, const TrainedModel& model, const SamplingSpec& s
     batches.push_back(images);
   }
   write_samples(folder, at::cat(batches));
-  manifest.files = {kSamplesFile, kGridFile};
+  manifest.outputs = {kSamplesFile, kGridFile};
   manifest.steps = spec.count;
   manifest.flops = sampling_flops(model, spec);
 }

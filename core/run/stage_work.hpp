@@ -11,8 +11,8 @@
 #include "config/experiment.hpp"
 #include "dkdm/method.hpp"
 #include "dkdm/sampler.hpp"
-#include "run/artifact_store.hpp"
-#include "run/records.hpp"
+#include "record/artifact_store.hpp"
+#include "record/records.hpp"
 #include "train/trainer.hpp"
 
 namespace dkdm::run {
@@ -22,7 +22,7 @@ struct Bench {
   const plugin::Registry& registry;
   Host& host;
   std::shared_ptr<Dataset> dataset;
-  Recorder* recorder = nullptr;  // null where stages are planned, not made
+  record::Recorder* recorder = nullptr;  // null where stages are planned, not made
 };
 
 // The trained network that students learn from: a folder of this suite, or another teacher plugin.
@@ -57,7 +57,7 @@ GaussianDiffusion sampling_process(DiffusionConfig diffusion, const SamplingSpec
 // uint8 [n,C,S,S]: images first … first+n-1 of the set, n = spec.batch or what is left.
 at::Tensor draw_batch(Host& host, const TrainedModel& model, const GaussianDiffusion& process,
                       const SamplingSpec& spec, std::int64_t first);
-// Floating-point operations of drawing the whole set (nn/flops.hpp).
+// Floating-point operations of drawing the whole set (model/flops.hpp).
 double sampling_flops(const TrainedModel& model, const SamplingSpec& spec);
 
 // uint8 [count,C,S,S].
@@ -65,7 +65,7 @@ DKDM_API at::Tensor sample_images(Host& host, const TrainedModel& model, const S
 
 // Fills `folder` with samples.npz and grid.png; finished batches survive a kill.
 DKDM_API void draw_samples(Bench& bench, const TrainedModel& model, const SamplingSpec& spec,
-                  const std::filesystem::path& folder, Manifest& manifest);
+                  const std::filesystem::path& folder, record::Manifest& manifest);
 
 struct TrainingInputs {
   std::optional<TeacherSource> teacher;
@@ -83,9 +83,9 @@ struct TrainingJob {
 
 // Fills `folder` with what the method prepares before training (a batch set).
 void prepare_method(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,
-                    const std::filesystem::path& folder, Manifest& manifest);
+                    const std::filesystem::path& folder, record::Manifest& manifest);
 // Fills `folder` with model.json, raw.safetensors, ema.safetensors; with the folders of `kept`.
 void train_student(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,
-                   const std::filesystem::path& folder, Manifest& manifest);
+                   const std::filesystem::path& folder, record::Manifest& manifest);
 
 }  // namespace dkdm::run

@@ -1,11 +1,11 @@
 // Training stages: the teacher, a method's preparation, a student.
 #include "dkdm/io.hpp"
 #include "dkdm/memory.hpp"
-#include "nn/flops.hpp"
+#include "model/flops.hpp"
+#include "model/model_folder.hpp"
 #include "plugin/call.hpp"
 #include "plugin/seeded_generator.hpp"
-#include "run/environment.hpp"
-#include "run/model_folder.hpp"
+#include "record/environment.hpp"
 #include "run/stage_work.hpp"
 #include "train/trainer.hpp"
 
@@ -53,7 +53,7 @@ MethodContext method_context(Bench& bench, const TrainingJob& job, const Trainin
           job.diffusion,
           job.spec,
           job.training.train.integer("batch"),
-          derive_seed(job.seed, "method"),
+          record::derive_seed(job.seed, "method"),
           loaded.teacher ? &*loaded.teacher : nullptr,
           needs.dataset ? bench.dataset.get() : nullptr,
           loaded.synthetic.get(),
@@ -72,7 +72,7 @@ std::string stability_hint(const Params& method) {
 double teacher_flops(const LoadedInputs& loaded, std::int64_t evaluations) {
   if (!loaded.teacher) return 0;
   return double(evaluations) *
-         double(nn::forward_flops(loaded.counted->network(), loaded.teacher->spec));
+         double(model::forward_flops(loaded.counted->network(), loaded.teacher->spec));
 }
 
 // A plan that was far off should not surprise twice.
@@ -98,7 +98,7 @@ TrainedModel TeacherSource::load(const Bench& bench) const {
 }
 
 void prepare_method(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,
-                    const std::filesystem::path& folder, Manifest& manifest) {
+                    const std::filesystem::path& folder, record::Manifest& manifest) {
   const auto method = bench.registry.method(job.training.method, bench.host);
   const bool fresh = std::filesystem::is_empty(folder);
   LoadedInputs loaded;
@@ -114,48 +114,48 @@ void prepare_method(Bench& bench, const TrainingJob& job, const TrainingInputs& 
 }
 
 void train_student(Bench& bench, const TrainingJob& job, const TrainingInputs& inputs,
-                   const std::filesystem::path& folder, Manifest& manifest) {
+                   const std::filesystem::path& folder, record::Manifest& manifest) {
   const auto method = bench.registry.method(job.training.method, bench.host);
   const StudentContext made_for{job.spec, job.diffusion};
   bench.registry.check_size(job.training.student, made_for, kTrainingCopies);
   const auto student =
-      bench.registry.student(job.training.student, made_for, derive_seed(job.seed, "initialise"));
-  to_channels_last(*student);
+      bench.registry.student(job.training.student, made_for, record::derive_seed(job.seed, "initialise"));
+  model::to_channels_last(*student);
   LoadedInputs loaded;
   MethodContext context = method_context(bench, job, inputs, method->needs(), loaded);
   context.student = student.get();
   {
-    const plugin::SeededGenerator generator(derive_seed(job.seed, "method"));
-    if (!inputs.pool.empty()) check_contents(inputs.pool);
+    const plugin::SeededGenerator generator(record::derive_seed(job.seed, "method"));
+    if (!inputs.pool.empty()) record::check_contents(inputs.pool);
     method->start(context, inputs.pool);
   }
   auto kept = job.kept;
   kept.keep = [&](std::int64_t step, const TensorMap& weights) {
-    const auto at_step = kept_folder(folder, step);
+    const auto at_step = model::kept_folder(folder, step);
     std::filesystem::create_directories(at_step);
     io::save_tensors(at_step / (kept.weights + ".safetensors"), weights);
-    write_model_description(at_step, {job.training.student, job.spec, job.diffusion, step});
+    model::write_model_description(at_step, {job.training.student, job.spec, job.diffusion, step});
   };
   const auto result = train::train(
-      *student, *method, bench.host, job.training.train, derive_seed(job.seed, "dropout"), folder,
-      [&](const std::vector<CurvePoint>& points) {
+      *student, *method, bench.host, job.training.train, record::derive_seed(job.seed, "dropout"), folder,
+      [&](const std::vector<record::CurvePoint>& points) {
         bench.recorder->record_curves(job.stage_key, points);
       },
       kept, stability_hint(job.training.method.params), [&] { return loaded.evaluations(); });
-  write_model_description(folder, {job.training.student, job.spec, job.diffusion, result.steps});
-  manifest.files = {kModelFile, "raw.safetensors", "ema.safetensors"};
-  if (std::filesystem::exists(folder / train::kPartFile)) manifest.files.push_back(train::kPartFile);
+  model::write_model_description(folder, {job.training.student, job.spec, job.diffusion, result.steps});
+  manifest.outputs = {model::kModelFile, "raw.safetensors", "ema.safetensors"};
+  if (std::filesystem::exists(folder / train::kPartFile)) manifest.outputs.push_back(train::kPartFile);
   for (auto step = kept.every; kept.every > 0 && step < result.steps; step += kept.every)
-    for (const auto& name : {kept.weights + ".safetensors", std::string(kModelFile)})
-      manifest.files.push_back(kept_folder("", step) / name);
+    for (const auto& name : {kept.weights + ".safetensors", std::string(model::kModelFile)})
+      manifest.outputs.push_back(model::kept_folder("", step) / name);
   manifest.steps = result.steps;
   manifest.elapsed_s = result.elapsed_s;
   manifest.teacher_evaluations = result.teacher_evaluations;
   const auto examples = result.steps * job.training.train.integer("batch");
   manifest.flops = kForwardsPerExample * double(examples) *
-                       double(nn::forward_flops(*student, job.spec)) +
+                       double(model::forward_flops(*student, job.spec)) +
                    teacher_flops(loaded, result.teacher_evaluations);
-  manifest.peak_bytes = peak_resident_bytes();
+  manifest.peak_bytes = record::peak_resident_bytes();
 }
 
 }  // namespace dkdm::run

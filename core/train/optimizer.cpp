@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <numbers>
 
-#include "train/state_dict.hpp"
+#include "model/state_dict.hpp"
 
 namespace dkdm::train {
 
@@ -126,7 +126,7 @@ std::map<std::string, at::Tensor> Optimizer::state() const {
 }
 
 void Optimizer::restore(const std::map<std::string, at::Tensor>& state, const std::string& where) {
-  copy_strictly(state, this->state(), where);
+  model::copy_strictly(state, this->state(), where);
 }
 
 std::map<std::string, at::Tensor> Optimizer::weights(bool ema) const {

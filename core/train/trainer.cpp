@@ -10,7 +10,7 @@
 #include "dkdm/nn.hpp"
 #include "dkdm/optimizer.hpp"
 #include "error_text.hpp"
-#include "io/work_file.hpp"
+#include "io/checkpoint/work_file.hpp"
 #include "plugin/call.hpp"
 
 namespace dkdm::train {
@@ -28,7 +28,7 @@ class Loop {
  public:
   Loop(Denoiser& student, Method& method, Host& host, const Params& settings, std::uint64_t seed,
        const std::filesystem::path& folder,
-       const std::function<void(const std::vector<run::CurvePoint>&)>& record, const Kept& kept,
+       const std::function<void(const std::vector<record::CurvePoint>&)>& record, const Kept& kept,
        const std::string& hint, const std::function<std::int64_t()>& evaluations)
       : student_(student), method_(method), host_(host), settings_(settings), seed_(seed),
         folder_(folder), record_(record), kept_(kept), hint_(hint), counted_(evaluations),
@@ -212,7 +212,7 @@ class Loop {
   const Params& settings_;
   const std::uint64_t seed_;
   const std::filesystem::path folder_;
-  const std::function<void(const std::vector<run::CurvePoint>&)>& record_;
+  const std::function<void(const std::vector<record::CurvePoint>&)>& record_;
   const Kept& kept_;
   const std::string& hint_;
   const std::function<std::int64_t()>& counted_;
@@ -225,7 +225,7 @@ class Loop {
   double elapsed_before_ = 0;
   std::int64_t evaluations_before_ = 0;
   Clock::time_point start_ = Clock::now(), mark_ = start_, flushed_{};
-  std::vector<run::CurvePoint> curves_;
+  std::vector<record::CurvePoint> curves_;
 };
 
 }  // namespace
@@ -240,7 +240,7 @@ std::string divergence_advice(const Params& settings, bool has_checkpoint, const
 
 TrainResult train(Denoiser& student, Method& method, Host& host, const Params& settings,
                   std::uint64_t seed, const std::filesystem::path& folder,
-                  const std::function<void(const std::vector<run::CurvePoint>&)>& record,
+                  const std::function<void(const std::vector<record::CurvePoint>&)>& record,
                   const Kept& kept, const std::string& hint,
                   const std::function<std::int64_t()>& evaluations) {
   return Loop(student, method, host, settings, seed, folder, record, kept, hint, evaluations).run();

@@ -10,7 +10,7 @@
 #include "dkdm/denoiser.hpp"
 #include "dkdm/method.hpp"
 #include "dkdm/params.hpp"
-#include "run/records.hpp"
+#include "record/records.hpp"
 
 namespace dkdm::train {
 
@@ -46,7 +46,7 @@ inline constexpr const char* kPartFile = "method.safetensors";
 // single-image forwards of this attempt (none: there is no teacher).
 DKDM_API TrainResult train(Denoiser& student, Method& method, Host& host, const Params& settings,
                            std::uint64_t seed, const std::filesystem::path& folder,
-                           const std::function<void(const std::vector<run::CurvePoint>&)>& record,
+                           const std::function<void(const std::vector<record::CurvePoint>&)>& record,
                            const Kept& kept = {}, const std::string& hint = "",
                            const std::function<std::int64_t()>& evaluations = {});
 

@@ -2,7 +2,7 @@
 // the test; a record is one byte of label and 3 x 32 x 32 bytes, red plane first.
 #include <cstdlib>
 
-#include "dkdm/io.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/plugin.hpp"
 #include "in_memory.hpp"
 

@@ -3,6 +3,7 @@
 //
 // Sizes: 28 as it is; 32 = two zero pixels on each side; 16 = the mean of each 2 x 2 block of the
 // 32, rounded half up. Three channels repeat the one.
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/plugin.hpp"
 #include "in_memory.hpp"

@@ -12,6 +12,7 @@
 #include <set>
 #include <thread>
 
+#include "dkdm/files.hpp"
 #include "dkdm/image_files.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/plugin.hpp"

@@ -1,5 +1,6 @@
 // Images of an npz as ADM's sampler and the reference sets hold them: uint8 [N,S,S,C] under
 // `images`, class labels [N] where the file has them.
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/npz_labels.hpp"
 #include "dkdm/plugin.hpp"

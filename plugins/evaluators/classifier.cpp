@@ -14,6 +14,7 @@
 #include "classifier_training.hpp"
 #include "classifier_weights.hpp"
 #include "dkdm/documents.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/json.hpp"
 #include "dkdm/plugin.hpp"
@@ -322,11 +323,8 @@ class Classifier final : public Evaluator {
 
   void require_shape(const ImageSpec& reference) const {
     if (reference == spec()) return;
-    const auto text = [](const ImageSpec& s) {
-      return std::to_string(s.channels) + " x " + std::to_string(s.size) + " x " + std::to_string(s.size);
-    };
-    throw DataError("evaluator classifier", "the network is for images of " + text(spec()) +
-                                                ", the reference has " + text(reference));
+    throw DataError("evaluator classifier", "the network is for images of " + text_of(spec()) +
+                                                ", the reference has " + text_of(reference));
   }
 
   static void require(std::int64_t count, std::int64_t least, const std::string& what) {

@@ -11,6 +11,7 @@
 
 #include "classifier_network.hpp"
 #include "dkdm/error.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 
 namespace dkdm::classifier {

@@ -13,6 +13,7 @@
 
 #include "ahead.hpp"
 #include "dkdm/documents.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/json.hpp"
 #include "dkdm/plugin.hpp"

@@ -7,8 +7,8 @@
 #include <string>
 
 #include "dkdm/checkpoint.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/graph_def.hpp"
-#include "dkdm/io.hpp"
 #include "metrics/inception.hpp"
 #include "metrics/inception_layout.hpp"
 

@@ -2,7 +2,7 @@
 #include <filesystem>
 #include <string>
 
-#include "dkdm/io.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/plugin.hpp"
 #include "dkdm/weights_kind.hpp"
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "dkdm/io.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/teacher.hpp"
 
 namespace dkdm::teachers {

@@ -13,11 +13,11 @@
 #include <string>
 #include <vector>
 
-#include "results/examples.hpp"
-#include "results/query.hpp"
-#include "results/report.hpp"
-#include "results/runs.hpp"
-#include "results/store.hpp"
+#include "results/query/query.hpp"
+#include "results/query/runs.hpp"
+#include "results/report/report.hpp"
+#include "results/store/examples.hpp"
+#include "results/store/store.hpp"
 
 namespace {
 
@@ -137,7 +137,7 @@ void record_curves(benchmark::State& state) {
   std::int64_t step = 0;
   const auto key = "bench" + std::to_string(std::rand());
   for (auto _ : state) {
-    std::vector<run::CurvePoint> points;
+    std::vector<record::CurvePoint> points;
     for (const char* name : {"loss", "mse", "vb", "grad_norm", "lr", "step_seconds"}) {
       points.push_back({name, step, 1.0});
     }

@@ -8,7 +8,7 @@
 #include <cmath>
 
 #include "dkdm/diffusion.hpp"
-#include "dkdm/io.hpp"
+#include "dkdm/files.hpp"
 #include "fixtures/golden_file.hpp"
 #include "fixtures/teachers.hpp"
 #include "golden/packed.hpp"

@@ -3,8 +3,8 @@
 #include <atomic>
 #include <catch2/catch.hpp>
 
+#include "conformance/check.hpp"
 #include "fixtures/students.hpp"
-#include "plugin/check.hpp"
 #include "run/run_host.hpp"
 
 using namespace dkdm;
@@ -28,14 +28,14 @@ TEST_CASE("discovered students: every check of the program passes", "[conformanc
   const std::atomic<bool> stop{false};
   run::RunHost host(fixtures::registry(), stop, nullptr);
   int made = 0;
-  plugin::Checklist list([](const std::string&) {}, [&](const plugin::Finding& finding) {
+  conformance::Checklist list([](const std::string&) {}, [&](const conformance::Finding& finding) {
     ++made;
     INFO(finding.check << ": " << finding.text);
-    CHECK(finding.outcome == plugin::Outcome::passed);
+    CHECK(finding.outcome == conformance::Outcome::passed);
   });
-  plugin::check_description(info, list);
+  conformance::check_description(info, list);
   // The program tries more and larger shapes; these keep the largest defaults to seconds.
-  plugin::check_behaviour(
+  conformance::check_behaviour(
       {fixtures::registry(), info, Params(info.params, {}), host, {{3, 16}, {1, 32}}}, list);
   CHECK(made >= 14);
 }

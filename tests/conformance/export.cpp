@@ -7,7 +7,7 @@
 
 #include <cstdlib>
 
-#include "dkdm/io.hpp"
+#include "dkdm/files.hpp"
 #include "fixtures/golden_file.hpp"
 #include "fixtures/teachers.hpp"
 

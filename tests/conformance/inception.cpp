@@ -4,7 +4,7 @@
 
 #include <catch2/catch.hpp>
 
-#include "dkdm/io.hpp"
+#include "dkdm/files.hpp"
 #include "fixtures/golden_file.hpp"
 #include "fixtures/inception.hpp"
 #include "metrics/preprocess.hpp"

@@ -116,7 +116,7 @@ Outcome trained(const std::string& name, std::map<std::string, Value> given) {
                          {"log_every", std::int64_t{1}}},
                         "train");
   train::train(*student, observed, bench.host, settings, /*seed=*/0, folder.path,
-               [&](const std::vector<run::CurvePoint>& points) {
+               [&](const std::vector<record::CurvePoint>& points) {
                  for (const auto& point : points) outcome.curves[point.name].push_back(point.value);
                });
   outcome.times = observed.times;

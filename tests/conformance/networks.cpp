@@ -4,7 +4,7 @@
 
 #include <catch2/catch.hpp>
 
-#include "dkdm/io.hpp"
+#include "dkdm/files.hpp"
 #include "fixtures/students.hpp"
 #include "golden/packed.hpp"
 
@@ -48,7 +48,7 @@ double allowed_rounding(const std::string& what) {
 
 std::int64_t dit_parameters(std::int64_t depth, std::int64_t width, std::int64_t heads,
                             std::int64_t patch) {
-  return run::count_parameters(*fixtures::student(
+  return model::count_parameters(*fixtures::student(
       "dit",
       {{"depth", depth}, {"hidden_size", width}, {"num_heads", heads}, {"patch_size", patch}},
       {3, 32}));
@@ -67,7 +67,7 @@ TEST_CASE("networks: parameter names, order, shapes and counts are the reference
       for (const auto length : entry.value().sizes()) layout += ' ' + std::to_string(length);
       layout += '\n';
     }
-    CHECK(run::count_parameters(*network) == expected.at("parameters").get<std::int64_t>());
+    CHECK(model::count_parameters(*network) == expected.at("parameters").get<std::int64_t>());
     CHECK(network->named_parameters().size() == expected.at("tensors").get<std::size_t>());
     CHECK(network->named_buffers().is_empty());
     CHECK(io::sha256(layout) == expected.at("sha256").get<std::string>());
@@ -79,7 +79,7 @@ TEST_CASE("networks: DiT sizes count as the reference's", "[conformance][student
   // variance, no classes, instantiated in PyTorch.
   CHECK(dit_parameters(12, 384, 6, 4) == 32542176);
   CHECK(dit_parameters(12, 384, 6, 8) == 32689920);
-  CHECK(run::count_parameters(*fixtures::student("dit", {{"preset", "DiT-B"}}, {3, 32})) ==
+  CHECK(model::count_parameters(*fixtures::student("dit", {{"preset", "DiT-B"}}, {3, 32})) ==
         129734424);
   // L and XL are 1.8 and 2.7 GB; their blocks are alike, so two depths give the line.
   const auto at_depth = [](std::int64_t depth, std::int64_t width, std::int64_t patch) {
@@ -94,9 +94,9 @@ TEST_CASE("networks: DiT sizes count as the reference's", "[conformance][student
 
 TEST_CASE("networks: the presets DiT-L and DiT-XL have their published size",
           "[.large][conformance][students]") {
-  CHECK(run::count_parameters(*fixtures::student("dit", {{"preset", "DiT-L"}}, {3, 32})) ==
+  CHECK(model::count_parameters(*fixtures::student("dit", {{"preset", "DiT-L"}}, {3, 32})) ==
         457065496);
-  CHECK(run::count_parameters(*fixtures::student("dit", {{"preset", "DiT-XL"}}, {3, 32})) ==
+  CHECK(model::count_parameters(*fixtures::student("dit", {{"preset", "DiT-XL"}}, {3, 32})) ==
         673962648);
 }
 

@@ -84,12 +84,12 @@ TEST_CASE("checkpoint export: a trained model's weights under the reference's na
   const auto network = dkdm::fixtures::student(name, given, spec);
   dkdm::fixtures::fill_parameters(*network);
   const auto& plugin = dkdm::fixtures::registry().find("student", name);
-  dkdm::run::ModelDescription description;
+  dkdm::model::ModelDescription description;
   description.student = {"student", name, plugin.version, dkdm::Params(plugin.params, given)};
   description.spec = spec;
   const fs::path folder = dkdm.home() / "model", out = dkdm.home() / "student.pt";
   fs::create_directory(folder);
-  dkdm::run::write_model_description(folder, description);
+  dkdm::model::write_model_description(folder, description);
   const io::NamedTensors weights = io::state_of(*network);
   io::save_tensors(folder / "ema.safetensors", {weights.begin(), weights.end()});
 

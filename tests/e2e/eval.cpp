@@ -3,10 +3,11 @@
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "e2e/program.hpp"
 #include "fixtures/inception.hpp"
-#include "results/store.hpp"
+#include "results/store/store.hpp"
 #include "results_support.hpp"
 
 namespace {
@@ -153,7 +154,7 @@ TEST_CASE("eval: a run of the store is named by its number and gets the values",
     auto run = dkdm::results::testing::a_run("dynamic");
     run.config = "[sample]\nweights = \"raw\"\n";
     const auto id = store.begin_run(run, dkdm::results::testing::an_environment(), {});
-    dkdm::run::StageRecord train, sample;
+    dkdm::record::StageRecord train, sample;
     train.name = "train";
     train.steps = 700;
     sample.name = "sample";

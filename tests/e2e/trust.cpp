@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "e2e/program.hpp"
-#include "results/store.hpp"
+#include "results/store/store.hpp"
 #include "results_support.hpp"
 
 namespace {
@@ -38,7 +38,7 @@ void record_ghost(const Program& home, const fs::path& library) {
   run.config += "[sample]\ncount = 4\n";
   const auto id = store.begin_run(run, results::testing::an_environment(),
                                   {{"student", "ghost", "1", "", library.string()}});
-  dkdm::run::StageRecord stage;
+  dkdm::record::StageRecord stage;
   stage.name = "train";
   stage.key = "k";
   stage.artifact = "artifacts/train/k";

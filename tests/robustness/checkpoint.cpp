@@ -8,7 +8,7 @@
 #include <functional>
 
 #include "dkdm/checkpoint.hpp"
-#include "dkdm/io.hpp"
+#include "dkdm/files.hpp"
 #include "fixtures/analytic.hpp"
 #include "fixtures/pickles.hpp"
 #include "io/zip_writer.hpp"

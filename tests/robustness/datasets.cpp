@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "fixtures/analytic.hpp"
 

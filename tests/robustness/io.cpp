@@ -12,6 +12,7 @@
 #include <functional>
 #include <random>
 
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "fixtures/analytic.hpp"
 #include "golden/files.hpp"

@@ -5,12 +5,12 @@
 #include <filesystem>
 #include <map>
 
-#include "plugin/check.hpp"
+#include "conformance/check.hpp"
 #include "run/run_host.hpp"
 
 using namespace dkdm;
 using Catch::Matchers::Contains;
-using plugin::Outcome;
+using conformance::Outcome;
 
 namespace {
 
@@ -21,17 +21,17 @@ const plugin::Registry& registry() {
 }
 
 // Findings of the checks of `kind`'s faulty fixture, by check.
-std::map<std::string, plugin::Finding> findings(const std::string& kind, const std::string& name,
+std::map<std::string, conformance::Finding> findings(const std::string& kind, const std::string& name,
                                                 const std::string& fault) {
   const plugin::PluginInfo& info = registry().find(kind, name);
   const std::atomic<bool> stop{false};
   run::RunHost host(registry(), stop, nullptr);
-  std::map<std::string, plugin::Finding> found;
-  plugin::Checklist list([](const std::string&) {},
-                         [&](const plugin::Finding& finding) { found[finding.check] = finding; });
-  plugin::check_description(info, list);
+  std::map<std::string, conformance::Finding> found;
+  conformance::Checklist list([](const std::string&) {},
+                         [&](const conformance::Finding& finding) { found[finding.check] = finding; });
+  conformance::check_description(info, list);
   const Params params(info.params, {{"fault", fault}});
-  plugin::check_behaviour({registry(), info, params, host}, list);
+  conformance::check_behaviour({registry(), info, params, host}, list);
   return found;
 }
 
@@ -54,7 +54,7 @@ void check_faults(const std::string& kind, const std::string& plugin, std::size_
     INFO(fault.name);
     auto found = findings(kind, plugin, fault.name);
     REQUIRE(found.contains(fault.check));
-    const plugin::Finding& finding = found[fault.check];
+    const conformance::Finding& finding = found[fault.check];
     INFO(finding.text);
     CHECK(finding.outcome == Outcome::failed);
     CHECK_THAT(finding.text, Contains(fault.remedy));
@@ -66,11 +66,11 @@ void check_faults(const std::string& kind, const std::string& plugin, std::size_
 
 TEST_CASE("plugin checks: a student's faults are found", "[robustness][plugin]") {
   check_faults("student", "fixture-faulty-student", 15,
-               {{"unclear refusal", "image sizes", "1x28: fixture-faulty-student: create: 28?"},
+               {{"unclear refusal", "image sizes", "1x28x28: fixture-faulty-student: create: 28?"},
                 {"unclear refusal", "image sizes", "ConfigError"},
-                {"throws", "gradient", "at 3x32: it threw: "},
-                {"shape", "output", "at 3x32: forward gave"},
-                {"shape", "output", "at 1x64: forward gave"},
+                {"throws", "gradient", "at 3x32x32: it threw: "},
+                {"shape", "output", "at 3x32x32: forward gave"},
+                {"shape", "output", "at 1x64x64: forward gave"},
                 {"shape", "output", "return [N,C,S,S]"},
                 {"dtype", "output", "return float32"},
                 {"in place", "input and output", "in-place"},
@@ -89,7 +89,7 @@ TEST_CASE("plugin checks: a student's faults are found", "[robustness][plugin]")
 TEST_CASE("plugin checks: sizes that a student refuses clearly are no fault", "[robustness][plugin]") {
   const auto found = findings("student", "fixture-faulty-student", "clear refusal");
   CHECK_THAT(found.at("image sizes").text,
-             Contains("1x8 are taken") && Contains("refused clearly: 3x32 3x16 1x28 1x64"));
+             Contains("1x8x8 are taken") && Contains("refused clearly: 3x32x32 3x16x16 1x28x28 1x64x64"));
   for (const auto& [check, finding] : found) CHECK(finding.outcome == Outcome::passed);
 }
 
@@ -144,10 +144,10 @@ TEST_CASE("plugin checks: undocumented parameters are found", "[robustness][plug
   const auto text = [&](const Param& param) {
     info.params = {param};
     std::string failed;
-    plugin::Checklist list([](const std::string&) {}, [&](const plugin::Finding& finding) {
+    conformance::Checklist list([](const std::string&) {}, [&](const conformance::Finding& finding) {
       if (finding.outcome == Outcome::failed) failed += finding.check + ": " + finding.text;
     });
-    plugin::check_description(info, list);
+    conformance::check_description(info, list);
     return failed;
   };
   CHECK(text(integer("width", 8, "channels").at_least(1)).empty());

@@ -5,9 +5,9 @@
 #include <sys/wait.h>
 
 #include "artifact_support.hpp"
-#include "results/check.hpp"
-#include "results/query.hpp"
-#include "results/runs.hpp"
+#include "results/admin/check.hpp"
+#include "results/query/query.hpp"
+#include "results/query/runs.hpp"
 
 using namespace dkdm;
 using namespace dkdm::results;

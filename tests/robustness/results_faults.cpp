@@ -13,9 +13,9 @@
 #include <functional>
 #include <thread>
 
-#include "results/database.hpp"
-#include "results/query.hpp"
-#include "results/runs.hpp"
+#include "results/query/query.hpp"
+#include "results/query/runs.hpp"
+#include "results/store/database.hpp"
 #include "results_support.hpp"
 
 using namespace dkdm;

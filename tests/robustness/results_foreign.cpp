@@ -8,13 +8,13 @@
 #include <functional>
 
 #include "artifact_support.hpp"
-#include "results/check.hpp"
-#include "results/export.hpp"
-#include "results/info.hpp"
-#include "results/merge.hpp"
-#include "results/query.hpp"
-#include "results/report_compare.hpp"
-#include "results/runs.hpp"
+#include "results/admin/check.hpp"
+#include "results/admin/export.hpp"
+#include "results/admin/info.hpp"
+#include "results/admin/merge.hpp"
+#include "results/query/query.hpp"
+#include "results/query/runs.hpp"
+#include "results/report/report_compare.hpp"
 
 using namespace dkdm;
 using namespace dkdm::results;

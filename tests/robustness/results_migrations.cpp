@@ -8,8 +8,8 @@
 
 #include <map>
 
-#include "results/query.hpp"
-#include "results/runs.hpp"
+#include "results/query/query.hpp"
+#include "results/query/runs.hpp"
 #include "results_support.hpp"
 
 using namespace dkdm;
@@ -171,7 +171,7 @@ TEST_CASE("migration: what version 4 kept of commands, variants and pins stays, 
   auto run = a_run("teacher", 7);
   run.experiment = "old";
   auto metric = a_metric("fid", 3.25);
-  metric.weights = dkdm::run::kUnlabelled;
+  metric.weights = dkdm::record::kUnlabelled;
   add_finished(store, run, {metric});
   CHECK(rows_of(file, "SELECT weights FROM metrics WHERE value = 3.25")[0] == "unlabelled");
 }

@@ -8,9 +8,9 @@
 #include <new>
 #include <random>
 
-#include "results/check.hpp"
-#include "results/query.hpp"
-#include "results/runs.hpp"
+#include "results/admin/check.hpp"
+#include "results/query/query.hpp"
+#include "results/query/runs.hpp"
 #include "results_support.hpp"
 
 using namespace dkdm;
@@ -160,8 +160,8 @@ TEST_CASE("store: of forty thousand rows of four writers none is lost and none i
       Store store(file);
       const auto id = store.begin_run(a_run("row", writer), an_environment(), {});
       for (int first = 0; first < kRows; first += kAtOnce) {  // a fact is what one call records
-        std::vector<run::MetricRecord> metrics;
-        std::vector<run::CurvePoint> points;
+        std::vector<record::MetricRecord> metrics;
+        std::vector<record::CurvePoint> points;
         for (int i = first; i < first + kAtOnce; ++i) {
           metrics.push_back(a_metric("fid", i));
           metrics.back().step = i;

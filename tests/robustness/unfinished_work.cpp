@@ -7,9 +7,10 @@
 #include "config/experiment.hpp"
 #include "dkdm/denoising.hpp"
 #include "dkdm/diffusion.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "fixtures/analytic.hpp"
-#include "io/work_file.hpp"
+#include "io/checkpoint/work_file.hpp"
 #include "run/stage_work.hpp"
 #include "train/trainer.hpp"
 
@@ -74,9 +75,9 @@ struct Sampling {
     return scratch.path / name;
   }
   std::string drawn(const std::string& name, std::int64_t batch) {
-    run::Manifest manifest;
+    record::Manifest manifest;
     run::draw_samples(bench, model, spec(batch), folder(name), manifest);
-    CHECK(manifest.files == std::vector<std::string>{"samples.npz", "grid.png"});
+    CHECK(manifest.outputs == std::vector<std::string>{"samples.npz", "grid.png"});
     return io::sha256_file(folder(name) / run::kSamplesFile);
   }
   // Stopped after `calls` of progress; four a batch.
@@ -118,7 +119,7 @@ struct Training {
     const auto method = given.started("iterative", {}, folder.path / "none");
     try {
       train::train(student, *method, given.host, settings, 1, folder.path,
-                   [](const std::vector<run::CurvePoint>&) {});
+                   [](const std::vector<record::CurvePoint>&) {});
     } catch (...) {
       said.push_back(given.host.said);
       throw;

@@ -7,13 +7,13 @@
 #include <fstream>
 #include <set>
 
-#include "dkdm/io.hpp"
-#include "run/artifact_store.hpp"
+#include "dkdm/files.hpp"
+#include "record/artifact_store.hpp"
 
 namespace {
 
 using namespace dkdm;
-using namespace dkdm::run;
+using namespace dkdm::record;
 namespace fs = std::filesystem;
 
 struct TemporaryFolder {
@@ -42,7 +42,7 @@ Manifest make_one(ArtifactStore& store, int& calls) {
         ++calls;
         io::write_text(folder / "a.txt", "hello");
         manifest.steps = 7;
-        manifest.files = {"a.txt"};
+        manifest.outputs = {"a.txt"};
       },
       kAlone);
 }
@@ -164,7 +164,7 @@ TEST_CASE("artifact store: exactly the declared files are published", "[unit][ru
     CHECK_FALSE(fs::exists(folder / ".a.txt.380-0.tmp"));
     io::write_text(folder / "a.txt", "a");
     io::write_text(folder / "step-1/b.txt", "b");
-    manifest.files = {"a.txt", "step-1/b.txt"};
+    manifest.outputs = {"a.txt", "step-1/b.txt"};
   };
   const auto made = store.make("train", "k", Manifest{}, work, kAlone);
   CHECK(made.bytes == 2);
@@ -184,7 +184,7 @@ TEST_CASE("artifact store: exactly the declared files are published", "[unit][ru
 TEST_CASE("artifact store: a stage that did not make what it declares has failed", "[unit][run]") {
   TemporaryFolder home;
   ArtifactStore store(home.path);
-  const auto work = [](const fs::path&, Manifest& manifest) { manifest.files = {"raw.safetensors"}; };
+  const auto work = [](const fs::path&, Manifest& manifest) { manifest.outputs = {"raw.safetensors"}; };
   CHECK_THROWS_WITH(store.make("train", "k", Manifest{}, work, kAlone),
                     Catch::Contains("made no raw.safetensors"));
   CHECK_FALSE(store.find("train", "k"));

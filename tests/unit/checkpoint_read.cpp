@@ -7,10 +7,11 @@
 #include <nlohmann/json.hpp>
 
 #include "dkdm/checkpoint.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "fixtures/analytic.hpp"
 #include "fixtures/pickles.hpp"
-#include "io/tensor_types.hpp"
+#include "io/array/tensor_types.hpp"
 
 using namespace dkdm;
 using namespace dkdm::fixtures;

@@ -1,7 +1,7 @@
 // The teacher plugin for models that this suite trained.
 #include <catch2/catch.hpp>
 
-#include "dkdm/io.hpp"
+#include "dkdm/files.hpp"
 #include "fixtures/analytic.hpp"
 
 using dkdm::Params;

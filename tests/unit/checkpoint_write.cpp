@@ -8,7 +8,7 @@
 #include "dkdm/io.hpp"
 #include "fixtures/analytic.hpp"
 #include "fixtures/pickles.hpp"
-#include "io/tensor_types.hpp"
+#include "io/array/tensor_types.hpp"
 
 using namespace dkdm;
 using namespace dkdm::fixtures;

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/random.hpp"
 #include "fixtures/analytic.hpp"
@@ -320,7 +321,7 @@ TEST_CASE("classifier: weights passed on are the same ruler under the same name"
   CHECK_THROWS_WITH(with(host, {{"weights", file.string()}, {"epochs", std::int64_t{9}}}),
                     Catch::Contains("epochs is for training"));
   CHECK_THROWS_WITH(with(host, {{"weights", file.string()}})->prepare(Small(), 1, other.path),
-                    Catch::Contains("for images of 3 x 8 x 8, the reference has 1 x 16 x 16"));
+                    Catch::Contains("for images of 3x8x8, the reference has 1x16x16"));
 }
 
 TEST_CASE("classifier: a flipped bit in prepared weights or statistics is found on opening",

@@ -9,10 +9,10 @@
 #include <fstream>
 
 #include "config/experiment.hpp"
+#include "conformance/check.hpp"
 #include "dkdm/features.hpp"
 #include "dkdm/io.hpp"
 #include "fixtures/analytic.hpp"
-#include "plugin/check.hpp"
 #include "plugin/seeded_generator.hpp"
 #include "run/run_host.hpp"
 #include "train/trainer.hpp"
@@ -89,7 +89,7 @@ struct FeatureRun {
   train::TrainResult train(const fs::path& folder, std::int64_t stop_at = -1) {
     host.stop_at = stop_at;
     return train::train(*student, *method, host, settings(6), 3, folder,
-                        [](const std::vector<run::CurvePoint>&) {});
+                        [](const std::vector<record::CurvePoint>&) {});
   }
 };
 
@@ -120,15 +120,15 @@ TEST_CASE("custom methods: another loss takes 25 lines and keeps every promise",
   const std::atomic<bool> stop{false};
   run::RunHost host(registry(), stop, nullptr);
   int made = 0;
-  plugin::Checklist list([](const std::string&) {}, [&](const plugin::Finding& finding) {
+  conformance::Checklist list([](const std::string&) {}, [&](const conformance::Finding& finding) {
     ++made;
     INFO(finding.check << ": " << finding.text);
-    CHECK(finding.outcome != plugin::Outcome::failed);
+    CHECK(finding.outcome != conformance::Outcome::failed);
     if (finding.check == "trained part")
-      CHECK((finding.outcome == plugin::Outcome::passed) == (name == "fixture-features"));
+      CHECK((finding.outcome == conformance::Outcome::passed) == (name == "fixture-features"));
   });
-  plugin::check_description(info, list);
-  plugin::check_behaviour({registry(), info, Params(info.params, {}), host}, list);
+  conformance::check_description(info, list);
+  conformance::check_behaviour({registry(), info, Params(info.params, {}), host}, list);
   CHECK(made == 12);
 }
 
@@ -209,7 +209,7 @@ TEST_CASE("custom methods: a student that draws in training continues to the sam
     const auto student =
         registry().student(choice("student", "fixture-noisy", {}), {{1, 4}, {"cosine", 10, ""}}, 1);
     train::train(*student, *method, host, settings(6), seed, folder,
-                 [](const std::vector<run::CurvePoint>&) {});
+                 [](const std::vector<record::CurvePoint>&) {});
   };
   train(whole.path, 1, -1);
   CHECK_THROWS_AS(train(stopped.path, 1, 3), Interrupted);

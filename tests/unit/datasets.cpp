@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "fixtures/analytic.hpp"
 

@@ -4,9 +4,10 @@
 
 #include <catch2/catch.hpp>
 
-#include "dkdm/io.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/random.hpp"
 #include "fixtures/analytic.hpp"
+#include "record/metrics_file.hpp"
 
 using namespace dkdm;
 using fixtures::ClosedForm;
@@ -63,17 +64,17 @@ struct Desk {
     return scratch.path / name;
   }
   // Values of the set drawn into the evaluator, in `name`.
-  std::vector<run::MetricRecord> drawn(const std::string& name) {
-    run::Manifest samples, manifest;
+  std::vector<record::MetricRecord> drawn(const std::string& name) {
+    record::Manifest samples, manifest;
     samples.stage = "sample";
     samples.key = "k";
     samples.parts = {{"network", "n"}};
     run::evaluate_drawn(bench, evaluation, model, spec, samples, folder(name), manifest);
-    return run::read_metrics(folder(name));
+    return record::read_metrics(folder(name));
   }
 };
 
-void check_equal(const std::vector<run::MetricRecord>& a, const std::vector<run::MetricRecord>& b) {
+void check_equal(const std::vector<record::MetricRecord>& a, const std::vector<record::MetricRecord>& b) {
   REQUIRE(a.size() >= 3);
   REQUIRE(a.size() == b.size());
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -92,11 +93,11 @@ TEST_CASE("evaluation: a set that is drawn into the evaluator has the values of 
   Desk desk;
   const auto streamed = desk.drawn("streamed");
   CHECK_FALSE(fs::exists(desk.folder("streamed") / run::kSamplesFile));
-  run::Manifest manifest;
+  record::Manifest manifest;
   run::draw_samples(desk.bench, desk.model, desk.spec, desk.folder("samples"), manifest);
   run::evaluate_saved(desk.bench, desk.evaluation, desk.folder("samples"), desk.folder("saved"),
                       manifest);
-  check_equal(run::read_metrics(desk.folder("saved")), streamed);
+  check_equal(record::read_metrics(desk.folder("saved")), streamed);
   CHECK(streamed[0].sample_count == 240);
   CHECK(streamed[0].step == 40);
   // The same picture, of the first 64.
@@ -126,13 +127,13 @@ TEST_CASE("evaluation: interrupted anywhere, it goes on to the same bits", "[uni
 TEST_CASE("evaluation: what was drawn and not kept leaves its manifest", "[unit][evaluation]") {
   Desk desk;
   desk.drawn("streamed");
-  const auto manifest = run::read_manifest(desk.folder("streamed") / run::kSamplesManifest);
+  const auto manifest = record::read_manifest(desk.folder("streamed") / record::kSamplesManifest);
   REQUIRE(manifest);
   CHECK(manifest->stage == "sample");
   CHECK(manifest->key == "k");
-  CHECK(manifest->parts == run::KeyParts{{"network", "n"}});
+  CHECK(manifest->parts == record::KeyParts{{"network", "n"}});
   CHECK(manifest->steps == 240);
   CHECK(manifest->elapsed_s > 0);
   CHECK(manifest->flops == 0.0);  // the closed form multiplies no matrices
-  CHECK_FALSE(run::read_manifest(desk.folder("streamed") / "none.json"));
+  CHECK_FALSE(record::read_manifest(desk.folder("streamed") / "none.json"));
 }

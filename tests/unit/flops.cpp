@@ -1,5 +1,5 @@
 // Operations counted by watching a forward: against figures worked out by hand, and published ones.
-#include "nn/flops.hpp"
+#include "model/flops.hpp"
 
 #include <ATen/ATen.h>
 #include <torch/nn/modules/conv.h>
@@ -11,7 +11,7 @@
 #include "fixtures/students.hpp"
 
 using namespace dkdm;
-using nn::count_flops;
+using model::count_flops;
 
 TEST_CASE("flops: a convolution is a product of each output with its window", "[unit][flops]") {
   const at::Tensor x = at::ones({2, 6, 8, 8});
@@ -86,12 +86,12 @@ TEST_CASE("flops: a whole network, by hand", "[unit][flops]") {
   const std::int64_t expected = 16 * 48 * 48 + 256 * 48 + 48 * 48 + 2 * block + 48 * 2 * 48 +
                                 16 * 48 * 16 * 6;
   network->train();
-  CHECK(nn::forward_flops(*network, {3, 16}) == 2 * expected);
+  CHECK(model::forward_flops(*network, {3, 16}) == 2 * expected);
   CHECK(network->is_training());
 }
 
 TEST_CASE("flops: DiT-S/2 as published", "[unit][flops]") {
   // Peebles & Xie, Table 4: 6.06 Gflops on 32 x 32 x 4 latents, counting a multiply-add as one.
   const auto network = fixtures::student("dit", {{"preset", std::string("DiT-S")}}, {4, 32});
-  CHECK(double(nn::forward_flops(*network, {4, 32})) == Approx(2 * 6.06e9).epsilon(2e-3));
+  CHECK(double(model::forward_flops(*network, {4, 32})) == Approx(2 * 6.06e9).epsilon(2e-3));
 }

@@ -5,6 +5,7 @@
 
 #include "dkdm/checkpoint.hpp"
 #include "dkdm/documents.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/graph_def.hpp"
 #include "dkdm/io.hpp"
 #include "fixtures/analytic.hpp"

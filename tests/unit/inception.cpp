@@ -6,6 +6,7 @@
 #include <fstream>
 #include <functional>
 
+#include "dkdm/files.hpp"
 #include "dkdm/graph_def.hpp"
 #include "fixtures/analytic.hpp"
 #include "fixtures/golden_file.hpp"

@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "dkdm/documents.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "fixtures/analytic.hpp"
 

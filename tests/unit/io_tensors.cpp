@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "fixtures/analytic.hpp"
 #include "golden/files.hpp"

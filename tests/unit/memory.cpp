@@ -6,9 +6,9 @@
 
 #include "dkdm/memory.hpp"
 #include "fixtures/students.hpp"
+#include "model/model_folder.hpp"
+#include "record/environment.hpp"
 #include "run/cost.hpp"
-#include "run/environment.hpp"
-#include "run/model_folder.hpp"
 #include "sanitized.hpp"
 
 using namespace dkdm;
@@ -33,18 +33,18 @@ TEST_CASE("memory: a network is counted as it is made, for every shipped student
   const StudentContext context{{3, 32}, {}};
   const auto counted = fixtures::registry().check_size(choice(name, {}), context);
   const auto network = fixtures::registry().student(choice(name, {}), context, 0);
-  CHECK(counted.parameters == run::count_parameters(*network));
+  CHECK(counted.parameters == model::count_parameters(*network));
   CHECK(counted.bytes >= 4 * counted.parameters);
 }
 
 TEST_CASE("memory: counting touches none, and leaves the next network's weights as they were",
           "[unit][nn]") {
   const auto width = static_cast<std::int64_t>(std::sqrt(double(machine_memory()) / 16));
-  const std::int64_t before = run::peak_resident_bytes();
+  const std::int64_t before = record::peak_resident_bytes();
   const NetworkSize size = measured_network([&] { return layer(width); }, 1, "a layer");
   CHECK(size.parameters == width * width + width);
   CHECK(size.bytes > machine_memory() / 5);  // a quarter, to rounding
-  if (!kSanitized) CHECK(run::peak_resident_bytes() - before < machine_memory() / 50);
+  if (!kSanitized) CHECK(record::peak_resident_bytes() - before < machine_memory() / 50);
 
   at::manual_seed(1);
   const at::Tensor weight = layer(300)->parameters()[0];
@@ -60,7 +60,7 @@ TEST_CASE("memory: what does not fit is refused by its size, with the copies tha
                         Contains("fewer or narrower layers"));
   CHECK_THROWS_AS(measured_network([&] { return layer(1 << 20); }, 1, "here"), ConfigError);
   // Every parameter in its range, and petabytes together.
-  const std::int64_t before = run::peak_resident_bytes();
+  const std::int64_t before = record::peak_resident_bytes();
   CHECK_THROWS_WITH(fixtures::registry().student(
                         choice("adm-unet", {{"model_channels", std::int64_t{4096}},
                                             {"channel_mult", std::vector<std::int64_t>{64, 64}},
@@ -68,7 +68,7 @@ TEST_CASE("memory: what does not fit is refused by its size, with the copies tha
                                             {"attention_resolutions", std::vector<std::int64_t>{}}}),
                         {{3, 32}, {}}, 0),
                     Contains("adm-unet") && Contains("does not fit"));
-  CHECK(run::peak_resident_bytes() - before < machine_memory() / 50);
+  CHECK(record::peak_resident_bytes() - before < machine_memory() / 50);
 }
 
 TEST_CASE("memory: a forward is timed under the limit, raw memory of its kernels included", "[unit][nn]") {

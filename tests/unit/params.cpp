@@ -1,8 +1,8 @@
 // Declared parameters: checks, defaults, canonical text. Expected values follow from the header.
 #include "config/number.hpp"
-#include "config/param_check.hpp"
 #include "dkdm/nearest.hpp"
 #include "dkdm/params.hpp"
+#include "plugin/param_check.hpp"
 
 #include <catch2/catch.hpp>
 

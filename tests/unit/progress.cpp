@@ -1,5 +1,5 @@
-// The word that a process leaves of how far it is (core/run/progress_file.hpp).
-#include "run/progress_file.hpp"
+// The word that a process leaves of how far it is (core/record/progress_file.hpp).
+#include "record/progress_file.hpp"
 
 #include <catch2/catch.hpp>
 #include <signal.h>
@@ -9,10 +9,11 @@
 
 #include <fstream>
 
-#include "run/process.hpp"
+#include "record/process.hpp"
 #include "run/progress.hpp"
 
-using namespace dkdm::run;
+using namespace dkdm::record;
+using dkdm::run::Progress;
 namespace fs = std::filesystem;
 
 namespace {

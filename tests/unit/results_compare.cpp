@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "dkdm/error.hpp"
-#include "results/report_compare.hpp"
+#include "results/report/report_compare.hpp"
 #include "results_support.hpp"
 
 using namespace dkdm;

@@ -1,9 +1,10 @@
 // Values of one experiment under several evaluators: what is said, and the command that helps.
-#include "results/evaluators.hpp"
+#include "results/admin/evaluators.hpp"
 
 #include <catch2/catch.hpp>
 
 #include "artifact_support.hpp"
+#include "dkdm/files.hpp"
 
 using namespace dkdm::results;
 using namespace dkdm::results::testing;
@@ -20,7 +21,7 @@ std::int64_t add_run(Store& store, const std::filesystem::path& root, const std:
   const auto id = store.begin_run(run, an_environment(), {});
   const std::string key = "evaluator" + machine;
   add_artifact(root, "evaluator", key, {{"weights.safetensors", weights}});
-  dkdm::run::StageRecord stage;
+  dkdm::record::StageRecord stage;
   stage.name = "evaluator";
   stage.key = key;
   stage.artifact = "artifacts/evaluator/" + key;

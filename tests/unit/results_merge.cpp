@@ -5,12 +5,12 @@
 #include <tuple>
 
 #include "artifact_support.hpp"
-#include "results/check.hpp"
-#include "results/collect.hpp"
-#include "results/export.hpp"
-#include "results/merge.hpp"
-#include "results/query.hpp"
-#include "results/runs.hpp"
+#include "results/admin/check.hpp"
+#include "results/admin/collect.hpp"
+#include "results/admin/export.hpp"
+#include "results/admin/merge.hpp"
+#include "results/query/query.hpp"
+#include "results/query/runs.hpp"
 
 using namespace dkdm;
 using namespace dkdm::results;
@@ -281,7 +281,7 @@ TEST_CASE("diff: a setting that enters a key is told from one that does not", "[
     run.config = "[[row]]\nid = \"dynamic\"\n[row.train]\nlr = " + lr + "\nlog_every = " + log_every +
                  "\n[row.sample]\nrespacing = \"" + respacing + "\"\n";
     const auto id = store.begin_run(run, an_environment(), {});
-    run::StageRecord train, sample;
+    record::StageRecord train, sample;
     train.name = "train";
     train.determined_by = {{"train", "batch = 64\nlr = " + lr + "\n"}, {"seed", std::to_string(seed)}};
     train.key = "t" + lr + std::to_string(seed);
@@ -317,7 +317,7 @@ TEST_CASE("diff: keeping weights on the way enters the training's key", "[unit][
     run.key += every;
     run.config = "[evaluate]\nevery = " + every + "\n[[row]]\nid = \"dynamic\"\n[row.train]\nlr = 1\n";
     const auto id = store.begin_run(run, an_environment(), {});
-    run::StageRecord train;
+    record::StageRecord train;
     train.name = "train";
     train.determined_by = {{"train", "lr = 1\n"}};
     if (every != "0") train.determined_by.emplace_back("kept", "ema every " + every);

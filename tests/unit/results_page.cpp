@@ -8,8 +8,8 @@
 
 #include <vector>
 
-#include "results/html.hpp"
-#include "results/report.hpp"
+#include "results/report/html.hpp"
+#include "results/report/report.hpp"
 #include "results_support.hpp"
 
 using namespace dkdm;
@@ -34,16 +34,16 @@ void write_png(const std::filesystem::path& file, int width, int height) {
 
 // A finished run of 100 steps with a loss curve, 640 evaluations of the teacher before it, and a
 // sample stage in `samples/ROW-SEED`.
-std::int64_t add_run(Store& store, run::RunRecord run, double fid, std::int64_t seed = 0) {
-  std::vector<run::MetricRecord> metrics{a_metric("fid", fid), a_metric("is", 2.5)};
+std::int64_t add_run(Store& store, record::RunRecord run, double fid, std::int64_t seed = 0) {
+  std::vector<record::MetricRecord> metrics{a_metric("fid", fid), a_metric("is", 2.5)};
   for (auto& metric : metrics) metric.step = 100;
   const auto id = add_finished(store, run, metrics);
-  run::StageRecord pool;
+  record::StageRecord pool;
   pool.name = "pool";
   pool.key = "pool-" + run.key;
   pool.teacher_evaluations = 640;
   store.record_stage(id, pool);
-  run::StageRecord sample;
+  record::StageRecord sample;
   sample.name = "sample";
   sample.key = "sample-" + run.key;
   sample.artifact = "samples/" + run.row + "-" + std::to_string(seed);

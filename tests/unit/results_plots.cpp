@@ -5,7 +5,7 @@
 #include <cstdlib>
 
 #include "dkdm/error.hpp"
-#include "results/report_plots.hpp"
+#include "results/report/report_plots.hpp"
 #include "results_support.hpp"
 
 using namespace dkdm;
@@ -33,10 +33,10 @@ void add_row(Store& store, const std::string& row, const std::string& rho, const
   run.label = label;
   run.config = "[[row]]\nid = \"" + row + "\"\n[row.method]\n" +
                (rho.empty() ? "" : "rho = " + rho + "\n");
-  std::vector<run::MetricRecord> metrics{a_metric("fid", 30), a_metric("fid", 12)};
+  std::vector<record::MetricRecord> metrics{a_metric("fid", 30), a_metric("fid", 12)};
   metrics[1].step = 200;
   const auto id = add_finished(store, run, metrics);
-  run::StageRecord pool;
+  record::StageRecord pool;
   pool.name = "pool";
   pool.key = "pool-" + row;
   pool.teacher_evaluations = 640;

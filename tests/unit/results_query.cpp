@@ -2,8 +2,8 @@
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
-#include "results/query.hpp"
-#include "results/runs.hpp"
+#include "results/query/query.hpp"
+#include "results/query/runs.hpp"
 #include "results_support.hpp"
 
 using namespace dkdm;

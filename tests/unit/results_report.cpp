@@ -5,7 +5,7 @@
 #include <cmath>
 #include <regex>
 
-#include "results/report.hpp"
+#include "results/report/report.hpp"
 #include "results_support.hpp"
 
 using namespace dkdm;
@@ -14,7 +14,7 @@ using namespace dkdm::results::testing;
 
 namespace {
 
-std::vector<run::MetricRecord> scores(double fid, const std::string& protocol = "classifier-1a2b",
+std::vector<record::MetricRecord> scores(double fid, const std::string& protocol = "classifier-1a2b",
                                       std::int64_t sample_count = 512) {
   return {a_metric("is", 2.5, protocol, sample_count), a_metric("fid", fid, protocol, sample_count),
           a_metric("sfid", fid + 1, protocol, sample_count)};
@@ -317,7 +317,7 @@ TEST_CASE("report: without cells it shows what the last command asked for, and n
   second.key = "another";
   second.variant = "bbbb";
   second.config = "[train]\nsteps = 100\nlr = 0.5\n";
-  const auto ask = [&](const run::RunRecord& run, const std::string& command) {
+  const auto ask = [&](const record::RunRecord& run, const std::string& command) {
     store.add_to_request(store.begin_request(run, command), {run});
   };
   ask(first, "dkdm run desk.toml");
@@ -370,7 +370,7 @@ TEST_CASE("report: values of several kinds of processor say which digits are the
   auto environment = an_environment();
   environment.host = "laptop";
   environment.cpu = "eight fast cores";
-  const auto add = [&](const run::RunRecord& run, double fid) {
+  const auto add = [&](const record::RunRecord& run, double fid) {
     const auto id = store.begin_run(run, environment, {});
     store.record_metrics(id, scores(fid));
     store.end_run(id, "done", "", "");

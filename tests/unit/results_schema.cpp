@@ -3,10 +3,10 @@
 
 #include <set>
 
-#include "results/examples.hpp"
-#include "results/query.hpp"
-#include "results/runs.hpp"
-#include "results/schema_doc.hpp"
+#include "results/query/query.hpp"
+#include "results/query/runs.hpp"
+#include "results/query/schema_doc.hpp"
+#include "results/store/examples.hpp"
 #include "results_support.hpp"
 
 using namespace dkdm;
@@ -29,9 +29,9 @@ std::string a_config(const std::string& row, const std::string& method) {
          "[row.train]\nlr = 0.002\nsteps = 200\nflip = true\nbetas = [1, 2]\n";
 }
 
-run::StageRecord a_stage(const std::string& name, const std::string& key, std::int64_t steps,
+record::StageRecord a_stage(const std::string& name, const std::string& key, std::int64_t steps,
                          std::int64_t teacher_evaluations) {
-  run::StageRecord stage;
+  record::StageRecord stage;
   stage.name = name;
   stage.key = key;
   stage.steps = steps;
@@ -59,7 +59,7 @@ std::int64_t add_run(Store& store, const std::string& shape, const std::string& 
   store.record_stage(id, train);
   store.record_curves("train" + run.key, {{"loss", 1, 1.0}, {"loss", 2, 0.5}});
   for (const auto step : steps) {
-    std::vector<run::MetricRecord> metrics = {a_metric("fid", 1000. / step + seed),
+    std::vector<record::MetricRecord> metrics = {a_metric("fid", 1000. / step + seed),
                                               a_metric("sfid", 500. / step), a_metric("is", 2)};
     metrics[2].reference = "";
     for (auto& metric : metrics) metric.step = step;

@@ -3,7 +3,7 @@
 
 #include <limits>
 
-#include "results/query.hpp"
+#include "results/query/query.hpp"
 #include "results_support.hpp"
 
 using namespace dkdm;
@@ -28,7 +28,7 @@ TEST_CASE("store: every record comes back as it was given", "[unit][results]") {
   const auto run = a_run("dynamic", 3);
   const auto id = store.begin_run(run, an_environment(), {{"student", "dit", "2", "ViT", "dit.so"}});
 
-  run::StageRecord stage;
+  record::StageRecord stage;
   stage.name = "train";
   stage.key = "abc";
   stage.plugin = "dynamic";
@@ -121,9 +121,9 @@ TEST_CASE("store: a done stage is not replaced by a cached or failed one", "[uni
   const auto file = folder / "r.sqlite";
   Store store(file);
   const auto id = store.begin_run(a_run("dynamic"), an_environment(), {});
-  run::StageRecord stage;
+  record::StageRecord stage;
   stage.name = "train";
-  using run::StageStatus;
+  using record::StageStatus;
   // Given in this order, what stands after each.
   const std::vector<std::pair<StageStatus, std::string>> steps = {
       {StageStatus::failed, "failed"}, {StageStatus::cached, "cached"},

@@ -5,7 +5,7 @@
 #include <sstream>
 
 #include "dkdm/error.hpp"
-#include "results/table.hpp"
+#include "results/text/table.hpp"
 
 using namespace dkdm::results;
 

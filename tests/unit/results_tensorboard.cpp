@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "results/tensorboard.hpp"
+#include "results/query/tensorboard.hpp"
 #include "results_support.hpp"
 
 using namespace dkdm;
@@ -56,7 +56,7 @@ TEST_CASE("tensorboard: curves and metrics are scalars at their steps", "[unit][
   const auto file = folder / "r.sqlite";
   Store store(file);
   const auto id = store.begin_run(a_run("dynamic", 3), an_environment(), {});
-  run::StageRecord train;
+  record::StageRecord train;
   train.name = "train";
   train.key = "t";
   train.started = 1000;

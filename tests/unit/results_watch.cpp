@@ -10,8 +10,8 @@
 #include <ctime>
 #include <sstream>
 
-#include "core/run/process.hpp"
-#include "results/watch.hpp"
+#include "core/record/process.hpp"
+#include "results/query/watch.hpp"
 #include "results_support.hpp"
 
 using namespace dkdm;
@@ -21,11 +21,11 @@ using namespace dkdm::results::testing;
 namespace {
 
 // This process's word: in stage "train dynamic", 412 of 1000 steps, one in a quarter of a second.
-run::ProgressRecord a_record(double now) {
-  run::ProgressRecord record;
-  record.host = run::host_name();
+record::ProgressRecord a_record(double now) {
+  record::ProgressRecord record;
+  record.host = record::host_name();
   record.pid = getpid();
-  record.process = run::process_token(getpid());
+  record.process = record::process_token(getpid());
   record.command = "run";
   record.label = "train dynamic";
   record.key = "stage-key";
@@ -74,7 +74,7 @@ TEST_CASE("watch: a running stage has its bar, rate, time left and curves", "[un
   const auto file = folder / "r.sqlite";
   Store store(file);
   const auto id = begin(store, "dynamic");
-  std::vector<run::CurvePoint> points;
+  std::vector<record::CurvePoint> points;
   for (int step = 1; step <= 400; ++step) points.push_back({"loss", step, 40.0 / step});
   points.push_back({"grad_norm", 400, 1.5});
   store.record_curves("stage-key", points);

@@ -4,10 +4,11 @@
 
 #include <catch2/catch.hpp>
 
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/nn.hpp"
 #include "fixtures/students.hpp"
-#include "train/state_dict.hpp"
+#include "model/state_dict.hpp"
 
 using namespace dkdm;
 using Catch::Matchers::Contains;
@@ -183,7 +184,7 @@ TEST_CASE("students: saved weights give the same network", "[unit][students]") {
                     ("dkdm-students-" + std::to_string(::getpid()) + ".safetensors");
   const auto saved = filled(of), loaded = fixtures::student(of.name, of.given, {3, 16}, 9);
   io::save_tensors(file, tensors(*saved));
-  train::copy_strictly(io::load_tensors(file), tensors(*loaded), file.string());
+  model::copy_strictly(io::load_tensors(file), tensors(*loaded), file.string());
   std::filesystem::remove(file);
   saved->eval();
   loaded->eval();
@@ -259,12 +260,12 @@ TEST_CASE("students: a model's description keeps how its v is read; older ones s
                       ("dkdm-model-" + std::to_string(getpid()));
   std::filesystem::create_directory(folder);
   const DiffusionConfig unit{.schedule = "linear", .steps = 500, .variance_range = "unit"};
-  run::write_model_description(
+  model::write_model_description(
       folder, {{info.kind, of.name, info.version, Params(info.params, of.given)},
                {3, 16},
                unit,
                7});
-  const auto read = [&] { return run::read_model_description(folder, fixtures::registry()); };
+  const auto read = [&] { return model::read_model_description(folder, fixtures::registry()); };
   CHECK(read().diffusion == unit);
 
   std::string text = io::read_text(folder / "model.json");
@@ -282,10 +283,10 @@ TEST_CASE("students: a number of a model's description that makes no sense is na
   const auto folder = std::filesystem::temp_directory_path() /
                       ("dkdm-numbers-" + std::to_string(getpid()));
   std::filesystem::create_directory(folder);
-  run::write_model_description(
+  model::write_model_description(
       folder, {{info.kind, of.name, info.version, Params(info.params, of.given)}, {3, 16}, {}, 7});
   const std::string good = io::read_text(folder / "model.json");
-  CHECK_NOTHROW(run::read_model_description(folder, fixtures::registry()));
+  CHECK_NOTHROW(model::read_model_description(folder, fixtures::registry()));
 
   const auto wrong = GENERATE(table<std::string, std::string, std::string>({
       {"\"num_res_blocks\": 1", "\"num_res_blocks\": 100000",
@@ -307,7 +308,7 @@ TEST_CASE("students: a number of a model's description that makes no sense is na
   REQUIRE(at != std::string::npos);
   io::write_text(folder / "model.json", text.replace(at, from.size(), to));
   try {
-    run::read_model_description(folder, fixtures::registry());
+    model::read_model_description(folder, fixtures::registry());
     FAIL("accepted");
   } catch (const DataError& error) {
     CHECK_THAT(error.what(), Contains((folder / "model.json").string()) && Contains(says));

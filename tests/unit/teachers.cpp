@@ -5,7 +5,7 @@
 
 #include <catch2/catch.hpp>
 
-#include "dkdm/io.hpp"
+#include "dkdm/files.hpp"
 #include "fixtures/golden_file.hpp"
 #include "fixtures/teachers.hpp"
 #include "plugins/teachers/as_eps.hpp"

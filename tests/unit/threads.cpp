@@ -5,14 +5,14 @@
 
 #include <map>
 
-#include "run/threads.hpp"
+#include "record/threads.hpp"
 
 using namespace dkdm;
 
 namespace {
 
 std::string reason(std::int64_t threads, const std::map<std::string, std::string>& set) {
-  return run::reason_for_threads(threads, /*cores=*/4, [&](const char* name) {
+  return record::reason_for_threads(threads, /*cores=*/4, [&](const char* name) {
     const auto found = set.find(name);
     return found == set.end() ? nullptr : found->second.c_str();
   });
@@ -40,8 +40,8 @@ TEST_CASE("threads: the reason names the setting that won and what had no effect
 TEST_CASE("threads: those that work are counted", "[unit][run]") {
   const int before = at::get_num_threads();
   at::set_num_threads(3);
-  CHECK(run::working_threads() == 3);
+  CHECK(record::working_threads() == 3);
   at::set_num_threads(1);
-  CHECK(run::working_threads() == 1);
+  CHECK(record::working_threads() == 1);
   at::set_num_threads(before);
 }

@@ -4,7 +4,7 @@
 
 #include "config/experiment.hpp"
 #include "dkdm/optimizer.hpp"
-#include "train/state_dict.hpp"
+#include "model/state_dict.hpp"
 #include "train/trainer.hpp"
 
 namespace {
@@ -120,7 +120,7 @@ TEST_CASE("train: strict loading lists what does not fit and copies nothing", "[
   const std::map<std::string, at::Tensor> source{{"a", at::ones({2})}, {"b", at::ones({4})},
                                                  {"c", at::ones({1})}};
   try {
-    train::copy_strictly(source, target, "weights.safetensors");
+    model::copy_strictly(source, target, "weights.safetensors");
     FAIL("accepted");
   } catch (const DataError& error) {
     const std::string text = error.what();

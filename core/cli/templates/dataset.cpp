@@ -7,7 +7,7 @@
 
 #include "dkdm/boundary.hpp"
 #include "dkdm/dataset.hpp"
-#include "dkdm/io.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/random.hpp"
 
 namespace {

@@ -7,6 +7,7 @@
 
 #include "dkdm/boundary.hpp"
 #include "dkdm/diffusion.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/teacher.hpp"
 

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
 
 #include "dkdm/error.hpp"
 
@@ -15,6 +16,8 @@ struct ImageSpec {
   std::int64_t size = 32;
   bool operator==(const ImageSpec&) const = default;
 };
+
+DKDM_API std::string text_of(const ImageSpec& spec);  // "3x32x32"
 
 // uint8 [N,C,H,W] -> f32 in [-1,1]: x / 127.5 - 1 (the reference's loader).
 DKDM_API at::Tensor to_unit_range(const at::Tensor& images);

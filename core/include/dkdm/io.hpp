@@ -1,4 +1,5 @@
-// Files. Whatever is written appears whole or not at all (temporary name, fsync, rename). Threads: any.
+// Files of tensors and images; texts and hashes are in dkdm/files.hpp. Whatever is written appears whole
+// or not at all (temporary name, fsync, rename). Threads: any.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -42,12 +43,5 @@ DKDM_API TensorMap load_tensors(const std::filesystem::path& file,
                                 std::map<std::string, std::string>* metadata = nullptr);
 DKDM_API void save_tensors(const std::filesystem::path& file, const TensorMap& tensors,
                            const std::map<std::string, std::string>& metadata = {});
-
-DKDM_API std::string read_text(const std::filesystem::path& file);
-DKDM_API void write_text(const std::filesystem::path& file, const std::string& text);
-
-// Lower-case hexadecimal SHA-256 of a text; of a file's bytes.
-DKDM_API std::string sha256(const std::string& text);
-DKDM_API std::string sha256_file(const std::filesystem::path& file);
 
 }  // namespace dkdm::io

@@ -1,6 +1,6 @@
 // Archives of runs: what is unpacked lies in its folder, and is files and folders alone.
 #include "fuzz_target.hpp"
-#include "results/archive.hpp"
+#include "results/admin/archive.hpp"
 
 DKDM_FUZZ_TARGET(archive) {
   namespace fs = std::filesystem;

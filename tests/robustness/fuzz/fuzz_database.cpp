@@ -1,9 +1,9 @@
 // Another machine's database, merged into one of ours: it is refused and ours is as it was, or
 // merged and ours is sound.
 #include "fuzz_target.hpp"
-#include "results/check.hpp"
-#include "results/merge.hpp"
-#include "results/store.hpp"
+#include "results/admin/check.hpp"
+#include "results/admin/merge.hpp"
+#include "results/store/store.hpp"
 
 DKDM_FUZZ_TARGET(database) {
   namespace fs = std::filesystem;

@@ -1,10 +1,11 @@
 // What the artifact store keeps as JSON: model.json, manifest.json, metrics.json, read by core and by
 // results/.
 #include "fuzz_target.hpp"
+#include "model/model_folder.hpp"
 #include "plugin/registry.hpp"
-#include "results/artifacts.hpp"
-#include "run/artifact_store.hpp"
-#include "run/model_folder.hpp"
+#include "record/artifact_store.hpp"
+#include "record/metrics_file.hpp"
+#include "results/store/artifacts.hpp"
 
 DKDM_FUZZ_TARGET(json) {
   static const dkdm::fuzz::Folder folder;
@@ -13,7 +14,7 @@ DKDM_FUZZ_TARGET(json) {
     case 0: {
       const auto file = folder.write("model/model.json", input);
       dkdm::fuzz::accepted([&] {
-        const auto model = dkdm::run::read_model_description(file.parent_path(), registry);
+        const auto model = dkdm::model::read_model_description(file.parent_path(), registry);
         dkdm::fuzz::require(model.spec.size > 0 && model.spec.channels > 0, "a model of no pixels");
       });
       break;
@@ -21,7 +22,7 @@ DKDM_FUZZ_TARGET(json) {
     case 1: {
       const auto file = folder.write("artifacts/train/00/manifest.json", input);
       folder.write("artifacts/train/00/raw.safetensors", "12345678");
-      dkdm::fuzz::accepted([&] { dkdm::run::read_manifest(file); });
+      dkdm::fuzz::accepted([&] { dkdm::record::read_manifest(file); });
       dkdm::fuzz::accepted([&] {
         const auto artifact = dkdm::results::find_artifact(folder.path(), "train", "00");
         if (artifact) dkdm::results::damage_of(folder.path(), *artifact, true);
@@ -30,12 +31,7 @@ DKDM_FUZZ_TARGET(json) {
     }
     default: {
       folder.write("artifacts/evaluate/00/metrics.json", input);
-      dkdm::results::ArtifactFolder artifact;
-      artifact.kind = "evaluate";
-      artifact.key = "00";
-      artifact.path = "artifacts/evaluate/00";
-      artifact.whole = true;
-      dkdm::fuzz::accepted([&] { dkdm::results::read_metrics(folder.path(), artifact); });
+      dkdm::fuzz::accepted([&] { dkdm::record::read_metrics(folder.path() / "artifacts/evaluate/00"); });
     }
   }
 }

@@ -1,0 +1,22 @@
+// Pixel values between files (uint8) and networks (f32 in [-1,1]).
+#include <ATen/ATen.h>
+
+#include "dkdm/image.hpp"
+
+namespace dkdm {
+
+std::string text_of(const ImageSpec& spec) {
+  const std::string side = "x" + std::to_string(spec.size);
+  return std::to_string(spec.channels) + side + side;
+}
+
+at::Tensor to_unit_range(const at::Tensor& images) {
+  TORCH_CHECK(images.scalar_type() == at::kByte, "images are uint8, not ", images.scalar_type());
+  return images.to(at::kFloat).div_(127.5).sub_(1);
+}
+
+at::Tensor to_uint8(const at::Tensor& x) {
+  return ((x.to(at::kFloat) + 1) * 127.5).clamp_(0, 255).to(at::kByte);
+}
+
+}  // namespace dkdm

@@ -1,0 +1,96 @@
+// Minibatches of images and the authors' mixing (dkdm/training_data.hpp).
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "dkdm/numpy_choice.hpp"
+#include "dkdm/params.hpp"
+#include "dkdm/training_data.hpp"
+#include "plugin/call.hpp"
+
+namespace dkdm {
+
+namespace {
+
+at::Tensor to_tensor(const std::vector<std::int64_t>& values) {
+  return at::tensor(values, at::kLong);
+}
+
+}  // namespace
+
+TrainingImages::TrainingImages(std::vector<ImageSource> sources, const ImageSpec& spec,
+                               std::int64_t batch, std::uint64_t seed, bool flip)
+    : sources_(std::move(sources)),
+      batch_(batch),
+      flip_(flip),
+      order_(seed, Stream::minibatch),
+      augment_(seed, Stream::augment) {
+  for (const ImageSource& source : sources_) {
+    if (source.dataset->spec() != spec) {
+      throw DataError("training images", "are " + text_of(source.dataset->spec()) +
+                                             ", expected " + text_of(spec));
+    }
+    size_ += source.index.size(0);
+  }
+  if (size_ < batch_) {
+    throw ConfigError("a training batch of " + std::to_string(batch_) + " needs at least as many " +
+                      "images, but there are " + std::to_string(size_));
+  }
+}
+
+at::Tensor TrainingImages::places(std::int64_t step) {
+  const std::int64_t steps_per_epoch = size_ / batch_;
+  const std::int64_t epoch = step / steps_per_epoch;
+  if (epoch != epoch_) {
+    permutation_ = order_.choice(static_cast<std::uint32_t>(epoch), size_, size_);
+    epoch_ = epoch;
+  }
+  return permutation_.narrow(0, step % steps_per_epoch * batch_, batch_);
+}
+
+at::Tensor TrainingImages::batch(std::int64_t step) {
+  const at::Tensor wanted = places(step);
+  at::Tensor images;
+  std::int64_t first = 0;  // place of this source's first image in the list
+  for (const ImageSource& source : sources_) {
+    const std::int64_t count = source.index.size(0);
+    const at::Tensor slots = at::nonzero((wanted >= first) & (wanted < first + count)).squeeze(1);
+    if (slots.size(0) > 0) {
+      const at::Tensor own = source.index.index_select(0, wanted.index_select(0, slots) - first);
+      const at::Tensor pixels = plugin::images_of(*source.dataset, own);
+      if (!images.defined()) {
+        std::vector<std::int64_t> sizes = pixels.sizes().vec();
+        sizes[0] = batch_;
+        images = at::empty(sizes, pixels.options());
+      }
+      images.index_copy_(0, slots, pixels);
+    }
+    first += count;
+  }
+  if (flip_) {
+    const at::Tensor mirrored = augment_.uniform(static_cast<std::uint32_t>(step), 0, batch_) < 0.5;
+    images = at::where(mirrored.view({batch_, 1, 1, 1}), images.flip(3), images);
+  }
+  return to_unit_range(images).contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+Mixture reference_mixture(std::int64_t real_images, std::int64_t total, double fraction) {
+  const auto real_count =
+      static_cast<std::int64_t>(std::nearbyint(static_cast<double>(total) * fraction));
+  if (real_count > real_images) {
+    throw ConfigError("fraction " + to_text(Value(fraction)) + " of " + std::to_string(total) +
+                      " training images asks for " + std::to_string(real_count) +
+                      " real ones, but the dataset has " + std::to_string(real_images));
+  }
+  NumpyChoice generator(0);
+  Mixture mixture;
+  mixture.real = to_tensor(generator.choice(real_images, real_count));
+  mixture.synthetic = to_tensor(generator.choice(total, total - real_count));
+  return mixture;
+}
+
+}  // namespace dkdm

@@ -1,0 +1,51 @@
+#include "record/metrics_file.hpp"
+
+#include <limits>
+
+#include "dkdm/documents.hpp"
+#include "dkdm/error.hpp"
+
+namespace dkdm::record {
+
+using Json = nlohmann::ordered_json;
+
+Json to_json(const std::vector<MetricRecord>& metrics) {
+  Json json = Json::array();
+  for (const auto& metric : metrics)
+    json.push_back({{"name", metric.name},
+                    {"value", metric.value},
+                    {"higher_is_better", metric.higher_is_better},
+                    {"unit", metric.unit},
+                    {"protocol", metric.protocol},
+                    {"reference", metric.reference},
+                    {"sample_count", metric.sample_count},
+                    {"step", metric.step},
+                    {"weights", metric.weights}});
+  return json;
+}
+
+std::vector<MetricRecord> read_metrics(const std::filesystem::path& folder) {
+  const auto file = folder / kMetricsFile;
+  std::vector<MetricRecord> metrics;
+  try {
+    for (const auto& entry : Json::parse(io::read_document(file))) {
+      auto& metric = metrics.emplace_back();
+      io::read_field(entry, "name", metric.name);
+      // JSON has no word for what is not a number.
+      metric.value = entry.at("value").is_null() ? std::numeric_limits<double>::quiet_NaN()
+                                                 : io::as<double>(entry.at("value"));
+      io::read_field(entry, "higher_is_better", metric.higher_is_better);
+      io::read_field(entry, "unit", metric.unit);
+      io::read_field(entry, "protocol", metric.protocol);
+      io::read_field(entry, "reference", metric.reference);
+      io::read_field(entry, "sample_count", metric.sample_count);
+      io::read_field(entry, "step", metric.step);
+      io::read_field(entry, "weights", metric.weights);
+    }
+  } catch (const Json::exception&) {
+    throw DataError(file.string(), "is not a list of metrics");
+  }
+  return metrics;
+}
+
+}  // namespace dkdm::record

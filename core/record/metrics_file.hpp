@@ -1,0 +1,20 @@
+// metrics.json of an evaluation: its metrics, in full. Does not see LibTorch: the core writes it, results/ reads it.
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "dkdm/error.hpp"
+#include "dkdm/json.hpp"
+#include "record/records.hpp"
+
+namespace dkdm::record {
+
+inline constexpr const char* kMetricsFile = "metrics.json";
+
+nlohmann::ordered_json to_json(const std::vector<MetricRecord>& metrics);
+
+// Of an evaluation's folder. Throws DataError naming a file that cannot be read.
+DKDM_API std::vector<MetricRecord> read_metrics(const std::filesystem::path& folder);
+
+}  // namespace dkdm::record
