@@ -160,7 +160,7 @@ CREATE TABLE attempt_plugins (
   PRIMARY KEY (attempt, plugin)
 ) STRICT, WITHOUT ROWID;
 
--- What a run is made of: teacher, synthetic or pool, train, sample, evaluator, evaluate, and course, the
+-- What a run is made of: teacher, synthetic or pool, train, sample, evaluator, evaluate, and snapshots, the
 -- evaluations of weights that the training kept on its way. A sample without an artifact went straight
 -- into the evaluator.
 CREATE TABLE stages (

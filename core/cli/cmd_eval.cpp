@@ -11,8 +11,8 @@
 #include "io/plain_text.hpp"
 #include "log/log.hpp"
 #include "record/environment.hpp"
-#include "run/feed.hpp"
 #include "run/progress.hpp"
+#include "stages/feed.hpp"
 
 namespace dkdm::cli {
 namespace {
@@ -71,7 +71,7 @@ Measured measure(Evaluator& evaluator, const ImageSet& set, Host& host) {
   const auto started = std::chrono::steady_clock::now();
   const Dataset& images = set.images();
   evaluator.reset();
-  run::add_images(evaluator, images, 0, images.size(), host);
+  stages::add_images(evaluator, images, 0, images.size(), host);
   Measured measured{&set, images.size(), 0, evaluator.finish()};
   measured.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
@@ -252,11 +252,11 @@ int cmd_eval(const Arguments& args, Context& context) {
       throw DataError(set.name, std::to_string(count) + " samples where at least " +
                                     std::to_string(evaluator->least_samples()) +
                                     " are needed: twice the dimension of the largest feature");
-    run::warn_of_few_samples(*evaluator, count, session.host());
+    stages::warn_of_few_samples(*evaluator, count, session.host());
   }
 
   progress.begin("reference");
-  const auto key = run::prepare_reference(*evaluator, choice, reference.source, session.artifacts(),
+  const auto key = stages::prepare_reference(*evaluator, choice, reference.source, session.artifacts(),
                                           session.host());
   progress.end();
   std::vector<Measured> measured;

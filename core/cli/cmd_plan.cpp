@@ -41,7 +41,7 @@ std::set<std::string> earlier_keys(const std::vector<User>& users,
   for (const auto& stage : recorded)
     for (const auto& user : users) {
       const bool own = user.name == "train" || user.name == "sample" || user.name == "evaluate" ||
-                       user.name == "course";
+                       user.name == "snapshots";
       if (stage.name == user.name && (!own || (stage.row == user.row && stage.seed == user.seed)))
         keys.insert(stage.key);
     }
@@ -76,7 +76,7 @@ results::Table plan_table(const Session::Planned& planned, const std::string& co
   for (std::size_t i = 0; i < planned.plan.stages.size(); ++i) {
     const auto& stage = planned.plan.stages[i];
     const bool run = to_run.contains(i);
-    const bool there = artifacts.find(stage.kind, stage.key).has_value();
+    const bool there = stage.find(artifacts).has_value();
     const auto users = users_of(i, planned.plan);
     // Samples that go straight into the evaluator are no work of their own; what only cells of an earlier
     // configuration need stands there.

@@ -41,13 +41,13 @@ int make_reference(const Arguments& args, Context& context) {
   auto set = open_images(options.words().front(), context, session.host(), progress);
   progress.begin("reference");
   const auto key =
-      run::prepare_reference(*evaluator, choice, set.source, session.artifacts(), session.host());
+      stages::prepare_reference(*evaluator, choice, set.source, session.artifacts(), session.host());
   progress.end();
   session.host().set_progress(nullptr);
   const auto folder = session.artifacts().path("evaluator", key);
   if (options.has("output")) {
     const fs::path file = options.get<std::string>("output");
-    run::write_reference(*evaluator, folder, file);
+    stages::write_reference(*evaluator, folder, file);
     std::printf("%s\n", file.c_str());
   } else {
     std::printf("%s\n", key.c_str());
@@ -77,9 +77,9 @@ results::Table list_cached(const fs::path& root) {
       {"key"}, {"evaluator"}, {"protocol"}, {"images", results::Align::right, true}, {"recipe"}};
   if (!fs::exists(root)) return table;
   for (const auto& entry : fs::directory_iterator(root)) {
-    if (!fs::exists(entry.path() / run::kReferenceText)) continue;
+    if (!fs::exists(entry.path() / stages::kReferenceText)) continue;
     std::vector<results::Cell> row{entry.path().filename().string()};
-    const auto known = run::folder_provenance(entry.path());
+    const auto known = stages::folder_provenance(entry.path());
     for (const char* wanted : {"evaluator", "protocol", "images", "recipe"}) {
       const auto at = std::find_if(known.begin(), known.end(),
                                    [&](const auto& field) { return field.first == wanted; });
@@ -107,8 +107,8 @@ int inspect_reference(const Arguments& args, Context& context) {
   }
   const std::string word = options.words().front();
   const auto known = fs::is_regular_file(word) || word.ends_with(".npz")
-                         ? run::file_provenance(word)
-                         : run::folder_provenance(cached_folder(word, root));
+                         ? stages::file_provenance(word)
+                         : stages::folder_provenance(cached_folder(word, root));
   results::Table table;
   table.columns = {{"field"}, {"value"}};
   for (const auto& [name, value] : known) table.rows.push_back({name, value});

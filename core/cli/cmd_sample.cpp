@@ -8,6 +8,7 @@
 #include "config/number.hpp"
 #include "dkdm/io.hpp"
 #include "run/progress.hpp"
+#include "stages/sampling.hpp"
 
 namespace dkdm::cli {
 
@@ -102,12 +103,12 @@ int cmd_sample(const Arguments& args, Context& context) {
   Session session(context);
   const auto model = named_model(options.words().front(), section.text("weights"), options, context,
                                  session.host());
-  const auto spec = run::sampling_spec(section, section.integer("count"),
+  const auto spec = stages::sampling_spec(section, section.integer("count"),
                                        record::derive_seed(options.integer("seed"), "sample"));
   run::Progress progress({}, record::progress_folder(context.home()), "sample");
   progress.begin("sample");
   session.host().set_progress(&progress);
-  const auto images = run::sample_images(session.host(), model, spec);
+  const auto images = stages::sample_images(session.host(), model, spec);
   progress.end();
   session.host().set_progress(nullptr);
   if (output.extension() == ".npz")

@@ -8,8 +8,8 @@
 #include "dkdm/io.hpp"
 #include "dkdm/nearest.hpp"
 #include "record/content_key.hpp"
-#include "run/npz_images.hpp"
-#include "run/stage_work.hpp"
+#include "stages/npz_images.hpp"
+#include "stages/stages.hpp"
 
 namespace dkdm::cli {
 namespace {
@@ -17,11 +17,11 @@ namespace {
 namespace fs = std::filesystem;
 
 ImageSet open_npz(const std::string& word) {
-  ImageSet set{word, run::read_reference(word), std::nullopt};
+  ImageSet set{word, stages::read_reference(word), std::nullopt};
   const auto keys = io::npz_keys(word);
   const bool has_images = std::find(keys.begin(), keys.end(), "arr_0") != keys.end();
   if (has_images || !set.source.statistics)
-    set.source.images = std::make_shared<run::NpzImages>(word);
+    set.source.images = std::make_shared<stages::NpzImages>(word);
   if (set.source.recipe.empty()) set.source.recipe = "npz " + fs::path(word).filename().string();
   return set;
 }
@@ -51,7 +51,7 @@ ImageSet open_dataset(const std::string& word, Context& context, Host& host) {
   }
   const auto choice = choose_plugin(*info, overrides);
   return {word,
-          {run::recipe_of(choice), context.registry().dataset(choice, host), std::nullopt},
+          {stages::recipe_of(choice), context.registry().dataset(choice, host), std::nullopt},
           std::nullopt};
 }
 
@@ -91,9 +91,9 @@ ImageSet open_run(const std::string& word, Context& context, Host& host,
                   run::Progress& progress) {
   RunSamples run{run_number(word), {}};
   run.samples = results::evaluated_samples(context.recorded_database(), run.run);
-  const auto file = context.home() / run.samples.artifact / run::kSamplesFile;
+  const auto file = context.home() / run.samples.artifact / stages::kSamplesFile;
   if (!run.samples.artifact.empty() && fs::exists(file))
-    return {word, {"samples of run " + word, std::make_shared<run::NpzImages>(file), std::nullopt},
+    return {word, {"samples of run " + word, std::make_shared<stages::NpzImages>(file), std::nullopt},
             run};
   const auto section = params_of(config::sample_table(), run.samples.settings, {}, "run " + word);
   const auto count = section.integer("count");
@@ -101,9 +101,9 @@ ImageSet open_run(const std::string& word, Context& context, Host& host,
                               " from its " + run.samples.weights + " weights");
   const auto model = host.load_model(model_folder(word, context), run.samples.weights);
   const auto spec =
-      run::sampling_spec(section, count, record::derive_seed(run.samples.seed, "sample"));
+      stages::sampling_spec(section, count, record::derive_seed(run.samples.seed, "sample"));
   progress.begin("draw the samples of run " + word);
-  auto samples = run::sample_set(run::sample_images(host, model, spec), run.samples.key);
+  auto samples = stages::sample_set(stages::sample_images(host, model, spec), run.samples.key);
   progress.end();
   return {word, {"samples of run " + word, std::move(samples), std::nullopt}, run};
 }

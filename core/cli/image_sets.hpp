@@ -10,7 +10,7 @@
 #include "dkdm/host.hpp"
 #include "results/query/runs.hpp"
 #include "run/progress.hpp"
-#include "run/reference.hpp"
+#include "stages/reference.hpp"
 
 namespace dkdm::cli {
 
@@ -21,7 +21,7 @@ struct RunSamples {
 
 struct ImageSet {
   std::string name;       // as it was typed
-  run::Reference source;  // images, statistics, or both
+  stages::Reference source;  // images, statistics, or both
   std::optional<RunSamples> run;
 
   // Throws DataError where there are statistics alone.

@@ -170,8 +170,8 @@ class Supervisor {
       session.store().add_to_request(ahead_.request, planned.plan.asked);
       session.store().set_force(run_options_.force);
       ForwardingRecorder recorder(session.store(), say);
-      planned.bench.recorder = &recorder;
-      const auto summary = run::run_plan(planned.plan, planned.bench, session.host(),
+      planned.context.recorder = &recorder;
+      const auto summary = run::run_plan(planned.plan, planned.context, session.host(),
                                          session.artifacts(), session.plugin_records(), run_options_);
       for (const auto& [row, file] : row_files(planned, session.artifacts(), several_))
         say("file\t" + row + '\t' + file.string());

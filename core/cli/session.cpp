@@ -23,6 +23,7 @@
 #include "results/query/runs.hpp"
 #include "results/report/report.hpp"
 #include "run/progress.hpp"
+#include "stages/sampling.hpp"
 
 namespace dkdm::cli {
 namespace {
@@ -72,10 +73,10 @@ std::vector<record::RunRecord> asked_cells(const PlannedFile& planned) {
 }
 
 void announce(const PlannedFile& planned, const record::ArtifactStore& artifacts) {
-  std::map<std::pair<std::string, std::string>, const run::Stage*> stages, missing;
-  std::vector<const run::Stage*> in_order;
+  std::map<std::pair<stages::StageKind, std::string>, const stages::Stage*> stages, missing;
+  std::vector<const stages::Stage*> in_order;
   std::size_t runs = 0;
-  for (const auto& [experiment, bench, plan] : planned) {
+  for (const auto& [experiment, context, plan] : planned) {
     runs += plan.runs.size();
     for (const auto& stage : plan.stages) stages.emplace(std::pair(stage.kind, stage.key), &stage);
     for (const auto index : run::missing_stages(plan, artifacts)) {
@@ -103,7 +104,7 @@ RowFiles row_files(const Session::Planned& planned, const record::ArtifactStore&
   fs::create_directories(folder);
   for (const auto& run : planned.plan.runs) {
     const auto& stage = planned.plan.stages[run.sample_stage];
-    const auto samples = artifacts.path(stage.kind, stage.key) / run::kSamplesFile;
+    const auto samples = stage.folder(artifacts) / stages::kSamplesFile;
     if (!stage.streamed && fs::exists(samples)) files.emplace_back(run.record.row, samples);
     const auto source = run::grid_file(run, planned.plan, artifacts);
     if (!fs::exists(source)) continue;
@@ -175,14 +176,14 @@ Session::Planned Session::plan(const fs::path& file, const std::vector<std::stri
                                const run::Selection& selection, Estimate estimate) {
   const plugin::StdoutAside only_results_are_printed;
   auto experiment = read_experiment(file, overrides, context_);
-  run::Bench bench{context_.registry(), host_,
-                   context_.registry().dataset(experiment.dataset, host_)};
+  stages::StageContext context{context_.registry(), host_,
+                               context_.registry().dataset(experiment.dataset, host_)};
   // Measuring what stages cost is only worth its seconds when some are to be made.
-  auto plan = run::make_plan(experiment, selection, bench, artifacts_, cost_, {});
+  auto plan = run::make_plan(experiment, selection, context, artifacts_, cost_, {});
   if (estimate != Estimate::none && !run::missing_stages(plan, artifacts_).empty())
-    plan = run::make_plan(experiment, selection, bench, artifacts_, cost_,
+    plan = run::make_plan(experiment, selection, context, artifacts_, cost_,
                           {.estimate = true, .look = estimate == Estimate::measured});
-  return {std::move(experiment), std::move(bench), std::move(plan)};
+  return {std::move(experiment), std::move(context), std::move(plan)};
 }
 
 std::vector<Session::Planned> Session::plan_all(const fs::path& file,
@@ -330,8 +331,8 @@ int run_experiments(Context& context, const std::vector<fs::path>& files, const 
     if (const Say* say = supervisor()) recorder = &forwarding.emplace(session.store(), *say);
     RowFiles files_of_rows;
     for (auto& configuration : planned) {
-      configuration.bench.recorder = recorder;
-      const auto summary = run::run_plan(configuration.plan, configuration.bench, session.host(),
+      configuration.context.recorder = recorder;
+      const auto summary = run::run_plan(configuration.plan, configuration.context, session.host(),
                                          session.artifacts(), session.plugin_records(), run_options);
       total.failed += summary.failed;
       if (summary.interrupted) throw Interrupted();

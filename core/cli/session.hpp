@@ -29,7 +29,7 @@ class Session {
 
   struct Planned {
     config::Experiment experiment;
-    run::Bench bench;
+    stages::StageContext context;
     run::Plan plan;
   };
   // What stages cost is only measured for somebody who is to wait for them. again: this command has made the

@@ -75,6 +75,7 @@ struct Distillation::Options {
   bool student_clip, decode, upfront;
   double lambda;
   WalkOptions walk;
+  std::string teacher_clip;
   std::int64_t teacher_batch;
 };
 
@@ -109,6 +110,7 @@ Distillation::Distillation(const Params& params)
           .walk = {clip_named(params.text("teacher_clip")),
                    value_or<std::string>(params, "first_states", "") == "all" ? FirstStates::all
                                                                               : FirstStates::inner},
+          .teacher_clip = params.text("teacher_clip"),
           .teacher_batch = value_or<std::int64_t>(params, "teacher_batch", 0)}) {}
 
 Distillation::~Distillation() = default;
@@ -159,6 +161,19 @@ void Distillation::prepare(const MethodContext& context, const std::filesystem::
   prepare_pool(context, chain, set_size(chain.num_steps(), context.batch),
                options_->teacher_batch > 0 ? options_->teacher_batch : context.batch, dir,
                options_->walk);
+}
+
+// Not the loss's parameters (lambda, student_clip, t0_term); and of those that only say how many rows the set has,
+// such as rho, that number.
+std::string Distillation::preparation_identity(const DiffusionConfig& diffusion,
+                                               std::int64_t batch) const {
+  const Options& options = *options_;
+  const auto together = options.teacher_batch > 0 ? options.teacher_batch : batch;
+  return "chain = " + to_text(Value(options.respacing)) +
+         "\nteacher_clip = " + options.teacher_clip +
+         "\nfirst_states = " + (options.walk.first_states == FirstStates::all ? "all" : "inner") +
+         "\nteacher_batch = " + std::to_string(together) +
+         "\nrows = " + std::to_string(set_size(chain_steps(diffusion), batch)) + "\n";
 }
 
 std::int64_t Distillation::preparation_evaluations(const DiffusionConfig& diffusion,

@@ -97,6 +97,10 @@ class GuardedMethod final : public Guarded<Method> {
   void prepare(const MethodContext& context, const std::filesystem::path& dir) override {
     guard_.seldom("prepare", [&](Method& m) { m.prepare(context, dir); });
   }
+  std::string preparation_identity(const DiffusionConfig& diffusion, std::int64_t batch) const override {
+    return guard_.seldom("preparation_identity",
+                         [&](Method& m) { return m.preparation_identity(diffusion, batch); });
+  }
   std::int64_t preparation_evaluations(const DiffusionConfig& diffusion,
                                        std::int64_t batch) const override {
     return guard_.seldom("preparation_evaluations",

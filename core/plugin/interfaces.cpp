@@ -24,6 +24,8 @@ ImageSource all_images(const Dataset& dataset) {
   return {&dataset, at::arange(dataset.size(), at::kLong)};
 }
 
+std::string Method::preparation_identity(const DiffusionConfig&, std::int64_t) const { return ""; }
+
 std::int64_t Method::preparation_evaluations(const DiffusionConfig&, std::int64_t) const {
   return 0;
 }

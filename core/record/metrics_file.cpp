@@ -4,6 +4,7 @@
 
 #include "dkdm/documents.hpp"
 #include "dkdm/error.hpp"
+#include "dkdm/files.hpp"
 
 namespace dkdm::record {
 
@@ -24,28 +25,36 @@ Json to_json(const std::vector<MetricRecord>& metrics) {
   return json;
 }
 
+std::vector<MetricRecord> metrics_of(const Json& json) {
+  std::vector<MetricRecord> metrics;
+  for (const auto& entry : json) {
+    auto& metric = metrics.emplace_back();
+    io::read_field(entry, "name", metric.name);
+    // JSON has no word for what is not a number.
+    metric.value = entry.at("value").is_null() ? std::numeric_limits<double>::quiet_NaN()
+                                               : io::as<double>(entry.at("value"));
+    io::read_field(entry, "higher_is_better", metric.higher_is_better);
+    io::read_field(entry, "unit", metric.unit);
+    io::read_field(entry, "protocol", metric.protocol);
+    io::read_field(entry, "reference", metric.reference);
+    io::read_field(entry, "sample_count", metric.sample_count);
+    io::read_field(entry, "step", metric.step);
+    io::read_field(entry, "weights", metric.weights);
+  }
+  return metrics;
+}
+
+void write_metrics(const std::filesystem::path& folder, const std::vector<MetricRecord>& metrics) {
+  io::write_text(folder / kMetricsFile, to_json(metrics).dump(2) + "\n");
+}
+
 std::vector<MetricRecord> read_metrics(const std::filesystem::path& folder) {
   const auto file = folder / kMetricsFile;
-  std::vector<MetricRecord> metrics;
   try {
-    for (const auto& entry : Json::parse(io::read_document(file))) {
-      auto& metric = metrics.emplace_back();
-      io::read_field(entry, "name", metric.name);
-      // JSON has no word for what is not a number.
-      metric.value = entry.at("value").is_null() ? std::numeric_limits<double>::quiet_NaN()
-                                                 : io::as<double>(entry.at("value"));
-      io::read_field(entry, "higher_is_better", metric.higher_is_better);
-      io::read_field(entry, "unit", metric.unit);
-      io::read_field(entry, "protocol", metric.protocol);
-      io::read_field(entry, "reference", metric.reference);
-      io::read_field(entry, "sample_count", metric.sample_count);
-      io::read_field(entry, "step", metric.step);
-      io::read_field(entry, "weights", metric.weights);
-    }
+    return metrics_of(Json::parse(io::read_document(file)));
   } catch (const Json::exception&) {
     throw DataError(file.string(), "is not a list of metrics");
   }
-  return metrics;
 }
 
 }  // namespace dkdm::record

@@ -13,7 +13,11 @@ namespace dkdm::record {
 inline constexpr const char* kMetricsFile = "metrics.json";
 
 nlohmann::ordered_json to_json(const std::vector<MetricRecord>& metrics);
+// Throws what dkdm/json.hpp throws.
+std::vector<MetricRecord> metrics_of(const nlohmann::ordered_json& json);
 
+// Throws StoreError.
+void write_metrics(const std::filesystem::path& folder, const std::vector<MetricRecord>& metrics);
 // Of an evaluation's folder. Throws DataError naming a file that cannot be read.
 DKDM_API std::vector<MetricRecord> read_metrics(const std::filesystem::path& folder);
 

@@ -42,7 +42,7 @@ struct RunRecord {
 enum class StageStatus { done, cached, failed };
 
 struct StageRecord {
-  // "teacher", "synthetic", "pool", "train", "sample", "evaluator", "evaluate", "course".
+  // "teacher", "synthetic", "pool", "train", "sample", "evaluator", "evaluate", "snapshots".
   std::string name, key, plugin;
   StageStatus status = StageStatus::done;
   double started = 0, elapsed_s = 0;  // elapsed_s: work of all attempts that made the artifact

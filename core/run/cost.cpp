@@ -6,14 +6,24 @@
 #include "model/model_folder.hpp"
 #include "nn/memory_limit.hpp"
 #include "plugin/call.hpp"
-#include "run/determinants.hpp"
+#include "stages/determinants.hpp"
 
 namespace dkdm::run {
+namespace {
+
+// A large network shows its rate with few images, and large images do; small ones need a batch.
+std::int64_t measured_batch(const ImageSpec& spec, std::int64_t parameters) {
+  constexpr std::int64_t kValues = 1 << 20, kLarge = 5'000'000;
+  return std::clamp<std::int64_t>(kValues / (spec.channels * spec.size * spec.size), 1,
+                                  parameters > kLarge ? 2 : 32);
+}
+
+}  // namespace
 
 CostModel::Measured& CostModel::entry(const plugin::PluginChoice& student,
                                       const StudentContext& context) {
   const std::string name = student.name + '\n' + student.params.canonical() + '\n' +
-                           describe(context.spec) + '\n' + describe(context.diffusion);
+                           stages::describe(context.spec) + '\n' + stages::describe(context.diffusion);
   if (const auto found = measured_.find(name); found != measured_.end()) return found->second;
   const NetworkSize size = registry_.check_size(student, context);
   return measured_[name] = {size};
@@ -28,39 +38,40 @@ NetworkSize CostModel::size(const plugin::PluginChoice& student, const StudentCo
   return entry(student, context).size;
 }
 
+double measured_forward_s(Denoiser& network, const ImageSpec& spec, std::int64_t parameters) {
+  at::NoGradGuard no_grad;
+  const auto batch = measured_batch(spec, parameters);
+  const auto x_t = at::zeros({batch, spec.channels, spec.size, spec.size})
+                       .contiguous(at::MemoryFormat::ChannelsLast);
+  const auto t = at::zeros({batch}, at::kLong);
+  constexpr double kEnough_s = 1;
+  double best = 1e9;  // the first calls prepare kernels and read the library's pages
+  double all = 0;
+  for (int repeat = 0; repeat < 6 && all < kEnough_s; ++repeat) {
+    const auto start = std::chrono::steady_clock::now();
+    plugin::predict(network, x_t, t);
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    all += elapsed.count();
+    best = std::min(best, elapsed.count());
+  }
+  return best / double(batch);
+}
+
 double CostModel::forward_s(const plugin::PluginChoice& student, const StudentContext& context) {
   auto& measured = entry(student, context);
   if (measured.forward_s >= 0) return measured.forward_s;
-  // A large network shows its rate with few images, and large images do; small ones need a batch.
-  constexpr std::int64_t kValues = 1 << 20;
-  const ImageSpec& spec = context.spec;
-  const std::int64_t batch =
-      std::clamp<std::int64_t>(kValues / (spec.channels * spec.size * spec.size), 1,
-                               measured.size.parameters > 5'000'000 ? 2 : 32);
-  double best = 1e9;  // the first calls prepare kernels and read the library's pages
   const auto measure = [&] {
     const auto network = registry_.student(student, context, /*seed=*/0);
     model::to_channels_last(*network);
     network->eval();
-    at::NoGradGuard no_grad;
-    const auto x_t = at::zeros({batch, spec.channels, spec.size, spec.size})
-                         .contiguous(at::MemoryFormat::ChannelsLast);
-    const auto t = at::zeros({batch}, at::kLong);
-    constexpr double kEnough_s = 1;
-    double all = 0;
-    for (int repeat = 0; repeat < 6 && all < kEnough_s; ++repeat) {
-      const auto start = std::chrono::steady_clock::now();
-      plugin::predict(*network, x_t, t);
-      const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-      all += elapsed.count();
-      best = std::min(best, elapsed.count());
-    }
+    measured.forward_s = measured_forward_s(*network, context.spec, measured.size.parameters);
   };
   nn::within_memory(measure,
-                    "student " + student.name + ": a forward of " + std::to_string(batch) +
-                        " images of " + text_of(spec),
+                    "student " + student.name + ": a forward of " +
+                        std::to_string(measured_batch(context.spec, measured.size.parameters)) +
+                        " images of " + text_of(context.spec),
                     "give it smaller images, or fewer or narrower layers");
-  return measured.forward_s = best / double(batch);
+  return measured.forward_s;
 }
 
 }  // namespace dkdm::run

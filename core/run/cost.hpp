@@ -9,6 +9,9 @@
 
 namespace dkdm::run {
 
+// Seconds of one image's forward through `network`, which is in evaluation mode; `parameters`: how many it has.
+double measured_forward_s(Denoiser& network, const ImageSpec& spec, std::int64_t parameters);
+
 // Seconds of one image's forward, measured once a network with untrained weights; parameter counts.
 class DKDM_API CostModel {
  public:
@@ -18,9 +21,6 @@ class DKDM_API CostModel {
   std::int64_t parameters(const plugin::PluginChoice& student, const StudentContext& context);
   // Without its memory; throws ConfigError for a network that cannot fit this machine.
   NetworkSize size(const plugin::PluginChoice& student, const StudentContext& context);
-
-  // Forward, backward and update of one training example, in forwards (measured: 3.0 to 3.6).
-  static constexpr double kTrainingForwards = 3.3;
 
  private:
   struct Measured {

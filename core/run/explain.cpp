@@ -48,14 +48,14 @@ std::vector<std::string> differences(const record::KeyParts& now, const record::
 
 }  // namespace
 
-std::string why_missing(const Stage& stage, const record::ArtifactStore& store,
+std::string why_missing(const stages::Stage& stage, const record::ArtifactStore& store,
                         const std::set<std::string>& candidates) {
-  if (store.has_partial_work(stage.kind, stage.key)) return "stopped half-way, resumes";
+  if (store.has_partial_work(name_of(stage.kind), stage.key)) return "stopped half-way, resumes";
   std::string nearest_key;
   std::vector<std::string> nearest;
   for (const auto& key : candidates) {
     if (key == stage.key) continue;
-    const auto manifest = store.find(stage.kind, key);
+    const auto manifest = store.find(name_of(stage.kind), key);
     if (!manifest) continue;
     const auto found = differences(stage.parts, manifest->parts);
     if (nearest_key.empty() || found.size() < nearest.size()) {

@@ -22,9 +22,9 @@ double values_of(const ImageSpec& spec, std::int64_t images) {
 
 class Limits {
  public:
-  Limits(const config::Experiment& experiment, const Bench& bench, CostModel& cost)
-      : experiment_(experiment), bench_(bench), cost_(cost), file_(experiment.file.string()),
-        spec_(bench.dataset->spec()) {}
+  Limits(const config::Experiment& experiment, const stages::StageContext& context, CostModel& cost)
+      : experiment_(experiment), context_(context), cost_(cost), file_(experiment.file.string()),
+        spec_(context.dataset->spec()) {}
 
   void check(std::size_t seeds) const {
     model::check_spec(spec_, file_ + ": dataset " + experiment_.dataset.name);
@@ -34,7 +34,7 @@ class Limits {
                                    std::to_string(seeds * experiment_.rows.size()) +
                                    " runs, expected at most " + std::to_string(kMostRuns));
     if (experiment_.teacher_training) check_training("[teacher]", *experiment_.teacher_training);
-    check_sampling("[synthetic]", experiment_.synthetic, /*kept=*/true, bench_.dataset->size());
+    check_sampling("[synthetic]", experiment_.synthetic, /*kept=*/true, context_.dataset->size());
     for (const config::Row& row : experiment_.rows) {
       const std::string section = "row \"" + row.id + '"';
       if (row.training) {
@@ -63,7 +63,7 @@ class Limits {
     require_memory(values_of(spec_, batch) * sizeof(float) * kTrainingTensors,
                    where + ": train.batch = " + std::to_string(batch) + " images of " + text_of(spec_),
                    "give a smaller batch");
-    const auto method = bench_.registry.method(training.method, bench_.host);
+    const auto method = context_.registry.method(training.method, context_.host);
     require_memory(method->held_bytes(experiment_.diffusion, spec_, batch),
                    where + ": what " + training.method.name + " keeps for train.batch = " +
                        std::to_string(batch) + " and images of " + text_of(spec_),
@@ -91,7 +91,7 @@ class Limits {
     return section != "[synthetic]" ||
            std::any_of(experiment_.rows.begin(), experiment_.rows.end(), [&](const auto& row) {
              return row.training &&
-                    bench_.registry.method(row.training->method, bench_.host)->needs().synthetic;
+                    context_.registry.method(row.training->method, context_.host)->needs().synthetic;
            });
   }
 
@@ -105,7 +105,7 @@ class Limits {
   }
 
   const config::Experiment& experiment_;
-  const Bench& bench_;
+  const stages::StageContext& context_;
   CostModel& cost_;
   const std::string file_;
   const ImageSpec spec_;
@@ -113,9 +113,9 @@ class Limits {
 
 }  // namespace
 
-void check_limits(const config::Experiment& experiment, const Bench& bench, CostModel& cost,
+void check_limits(const config::Experiment& experiment, const stages::StageContext& context, CostModel& cost,
                   std::size_t seeds) {
-  Limits(experiment, bench, cost).check(seeds);
+  Limits(experiment, context, cost).check(seeds);
 }
 
 }  // namespace dkdm::run

@@ -4,14 +4,14 @@
 
 #include "config/experiment.hpp"
 #include "run/cost.hpp"
-#include "run/stage_work.hpp"
+#include "stages/stages.hpp"
 
 namespace dkdm::run {
 
 // Throws ConfigError naming the file, the section or row and the numbers: for image shapes outside what is
 // supported, networks of which training's copies do not fit the memory, batches, batch sets and sample
 // sets that do not, and for more runs or evaluations than anybody can mean.
-DKDM_API void check_limits(const config::Experiment& experiment, const Bench& bench, CostModel& cost,
+DKDM_API void check_limits(const config::Experiment& experiment, const stages::StageContext& context, CostModel& cost,
                            std::size_t seeds);
 
 }  // namespace dkdm::run

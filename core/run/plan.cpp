@@ -6,17 +6,19 @@
 
 #include "dkdm/nearest.hpp"
 #include "dkdm/optimizer.hpp"
-#include "dkdm/weights_kind.hpp"
 #include "log/log.hpp"
 #include "method/teacher_fit.hpp"
-#include "run/determinants.hpp"
-#include "run/evaluation.hpp"
+#include "run/external_teacher.hpp"
 #include "run/limits.hpp"
-#include "run/reference.hpp"
 #include "run/runner.hpp"
+#include "stages/determinants.hpp"
+#include "stages/reference.hpp"
+#include "stages/stages.hpp"
 
 namespace dkdm::run {
 namespace {
+
+using stages::Stage;
 
 std::string join(const std::vector<std::string>& names) {
   std::string text;
@@ -24,12 +26,37 @@ std::string join(const std::vector<std::string>& names) {
   return text;
 }
 
+record::RunRecord record_of(const config::Experiment& experiment, const config::Row& row,
+                            std::size_t order, std::int64_t seed) {
+  record::RunRecord record;
+  record.experiment = experiment.name;
+  record.title = experiment.title;
+  record.table = experiment.table;
+  record.published_section = experiment.published;
+  record.published_row = row.published;
+  record.scale = experiment.scale;
+  record.file = experiment.file.string();
+  record.row = row.id;
+  record.label = row.label;
+  record.row_order = static_cast<std::int64_t>(order);
+  record.seed = seed;
+  const auto& training = row.training ? row.training : experiment.teacher_training;
+  if (row.training) record.method = row.training->method.name;  // "" marks the teacher
+  if (training) record.student = training->student.name;
+  record.dataset = experiment.dataset.name;
+  record.evaluator = experiment.evaluator.name;
+  record.config = experiment.resolved;
+  return record;
+}
+
 class Planner {
  public:
-  Planner(const config::Experiment& experiment, const Bench& bench, const record::ArtifactStore& store,
+  Planner(const config::Experiment& experiment, const stages::StageContext& context,
+          const record::ArtifactStore& store,
           CostModel& cost, const PlanExtras& extras)
-      : experiment_(experiment), bench_(bench), store_(store), cost_(cost), extras_(extras),
-        spec_(bench.dataset->spec()), dataset_(bench.dataset->fingerprint()) {}
+      : experiment_(experiment), context_(context), store_(store), cost_(cost), extras_(extras),
+        spec_(context.dataset->spec()), dataset_(context.dataset->fingerprint()),
+        teacher_(experiment.teacher, context) {}
 
  private:
   // What `look` returns of a plan of its own, which is then forgotten.
@@ -51,7 +78,7 @@ class Planner {
       std::erase_if(chosen.rows, [&](const config::Row& row) {
         return std::find(selection.rows.begin(), selection.rows.end(), row.id) == selection.rows.end();
       });
-    check_limits(chosen, bench_, cost_, seeds.size());
+    check_limits(chosen, context_, cost_, seeds.size());
     std::int64_t number = 0;
     for (const auto& id : selection.rows)
       if (std::none_of(experiment_.rows.begin(), experiment_.rows.end(),
@@ -87,7 +114,7 @@ class Planner {
   void check_sample_counts() const {
     if (experiment_.scale != "paper") return;
     const auto least =
-        bench_.registry.evaluator(experiment_.evaluator, bench_.host)->least_samples();
+        context_.registry.evaluator(experiment_.evaluator, context_.host)->least_samples();
     for (const auto& row : experiment_.rows)
       if (const auto count = row.sample.integer("count"); count < least)
         throw ConfigError(experiment_.file.string(),
@@ -100,9 +127,9 @@ class Planner {
 
   // A teacher from elsewhere that does not fit would show only when it is used, or, where its row is sampled
   // and scored alone, not at all. Nothing is loaded where all is done, or where a plan only gives keys.
-  void check_teacher() const {
-    if (!extras_.look || !external_teacher_ || missing_stages(plan_, store_).empty()) return;
-    const auto model = bench_.registry.teacher(experiment_.teacher, bench_.host)->load();
+  void check_teacher() {
+    if (!extras_.look || !used_external_ || missing_stages(plan_, store_).empty()) return;
+    const auto& model = teacher_.model();
     for (const std::string& misfit :
          {image_misfit(model, spec_),
           teaches_ ? process_misfit(model, experiment_.diffusion) : std::string()})
@@ -131,18 +158,10 @@ class Planner {
                                     "; " + experiment_.file.string() + " has " + join(ids));
   }
 
-  static Stage stage_of(std::string kind, std::string label, std::string plugin, record::KeyParts parts) {
-    Stage stage;
-    stage.kind = std::move(kind);
-    stage.label = std::move(label);
-    stage.plugin = std::move(plugin);
-    stage.parts = std::move(parts);
-    return stage;
-  }
-
   // The stage with these parts; an equal one is shared.
-  std::size_t add_stage(Stage stage) {
+  std::size_t add_stage(Stage stage, std::vector<std::size_t> inputs) {
     stage.key = record::content_key(stage.parts);
+    stage.inputs = std::move(inputs);
     for (std::size_t i = 0; i < plan_.stages.size(); ++i)
       if (plan_.stages[i].kind == stage.kind && plan_.stages[i].key == stage.key) {
         plan_.stages[i].streamed = plan_.stages[i].streamed && stage.streamed;
@@ -152,171 +171,15 @@ class Planner {
     return plan_.stages.size() - 1;
   }
 
-  std::filesystem::path folder(std::size_t stage) const {
-    return store_.path(plan_.stages[stage].kind, plan_.stages[stage].key);
+  stages::StageInput output_of(std::size_t stage) const {
+    return {plan_.stages[stage].folder(store_), plan_.stages[stage].key};
   }
   const std::string& key(std::size_t stage) const { return plan_.stages[stage].key; }
-
-  double forward_s(const plugin::PluginChoice& student) {
-    return extras_.estimate ? cost_.forward_s(student, {spec_, experiment_.diffusion}) : 0;
-  }
-  double teacher_forward_s() {
-    return experiment_.teacher_training ? forward_s(experiment_.teacher_training->student) : 0;
-  }
-
-  // The teacher: trained here (a stage of the chain) or found by its plugin.
-  TeacherSource teacher(Chain& chain) {
-    TeacherSource source{experiment_.teacher, {}};
-    external_teacher_ = !experiment_.teacher_training;
-    if (experiment_.teacher_training) {
-      constexpr std::int64_t kTeacherSeed = 0;  // one teacher for the students of every seed
-      const auto stage =
-          train_stage(*experiment_.teacher_training, kTeacherSeed, "train the teacher", chain);
-      add_to(chain, "teacher", stage);
-      source.folder = folder(stage);
-    }
-    return source;
-  }
-
-  std::string teacher_key(const TeacherSource& source) {
-    const std::string weights = describe(source.choice) + "\n";
-    return weights + (source.folder.empty() ? teacher_fingerprint(source)
-                                            : source.folder.filename().string());
-  }
-
-  // Of a teacher that was not trained here: the hash of its weights.
-  const std::string& teacher_fingerprint(const TeacherSource& source) {
-    if (teacher_fingerprint_.empty())
-      teacher_fingerprint_ = bench_.registry.teacher(source.choice, bench_.host)->fingerprint();
-    return teacher_fingerprint_;
-  }
-
-  // What an external teacher's weights are. [sample] weights chooses among those of networks trained here
-  // and says nothing of a file's.
-  std::string teacher_weights() const {
-    const auto teacher = bench_.registry.teacher(experiment_.teacher, bench_.host);
-    const auto* states = dynamic_cast<const StatesWeights*>(teacher.get());
-    const std::string own = states ? states->weights() : "";
-    return own.empty() ? record::kUnlabelled : own;
-  }
 
   static void add_to(Chain& chain, const std::string& name, std::size_t stage) {
     for (const auto& [_, present] : chain)
       if (present == stage) return;
     chain.emplace_back(name, stage);
-  }
-
-  std::size_t synthetic_stage(Chain& chain) {
-    const auto source = teacher(chain);
-    const auto stated = experiment_.synthetic.integer("count");
-    const auto spec = sampling_spec(experiment_.synthetic,
-                                    stated > 0 ? stated : bench_.dataset->size(),
-                                    record::derive_seed(0, "synthetic"));
-    Stage stage = stage_of("synthetic", "draw the synthetic set", source.choice.name,
-                           {{"stage", "samples"},
-                            {"teacher", teacher_key(source)},
-                            {"diffusion", describe(experiment_.diffusion)},
-                            {"sampling", describe(spec)}});
-    stage.estimated_s = double(sampling_evaluations(spec)) * teacher_forward_s();
-    stage.inputs = indices(chain);
-    stage.work = [source, spec, evaluations = sampling_evaluations(spec)](
-                     Bench& bench, const auto& folder, record::Manifest& manifest) {
-      draw_samples(bench, source.load(bench), spec, folder, manifest);
-      manifest.teacher_evaluations = evaluations;
-    };
-    return add_stage(std::move(stage));
-  }
-
-  // Images through the network, counted once a step.
-  std::int64_t sampling_evaluations(const SamplingSpec& spec) const {
-    const auto process = sampling_process(experiment_.diffusion, spec);
-    return spec.count * sampling_steps(process, spec.sampler);
-  }
-
-  std::size_t train_stage(const config::Training& training, std::int64_t seed,
-                          const std::string& label, Chain& chain, const train::Kept& kept = {}) {
-    const auto method = bench_.registry.method(training.method, bench_.host);
-    const Needs needs = method->needs();
-    TrainingInputs inputs;
-    record::KeyParts parts{{"stage", "train"},
-                   {"student", describe(training.student)},
-                   {"method", describe(training.method)},
-                   {"train", describe_training(training.train)},
-                   {"diffusion", describe(experiment_.diffusion)},
-                   {"image", describe(spec_)},
-                   {"seed", std::to_string(seed)}};
-    Chain before;
-    if (kept.every > 0)
-      parts.emplace_back("kept", kept.weights + " every " + std::to_string(kept.every));
-    if (needs.dataset) parts.emplace_back("dataset", dataset_);
-    if (needs.teacher) {
-      teaches_ = true;
-      inputs.teacher = teacher(before);
-      parts.emplace_back("teacher", teacher_key(*inputs.teacher));
-    }
-    if (needs.synthetic) {
-      const auto stage = synthetic_stage(before);
-      add_to(before, "synthetic", stage);
-      inputs.synthetic = folder(stage);
-      parts.emplace_back("synthetic", key(stage));
-    }
-    TrainingJob job{training, experiment_.diffusion, spec_, seed, "", kept};
-    const auto batch = training.train.integer("batch");
-    if (needs.preparation) {
-      Stage stage = stage_of("pool", "prepare " + training.method.name, training.method.name,
-                             {{"stage", "pool"},
-                              {"method", describe(training.method)},
-                              {"teacher", teacher_key(*inputs.teacher)},
-                              {"diffusion", describe(experiment_.diffusion)},
-                              {"image", describe(spec_)},
-                              {"batch", std::to_string(batch)},
-                              {"seed", std::to_string(seed)}});
-      stage.estimated_s =
-          double(method->preparation_evaluations(experiment_.diffusion, batch)) *
-          teacher_forward_s();
-      stage.inputs = indices(before);
-      stage.work = [job, inputs](Bench& bench, const auto& folder, record::Manifest& manifest) {
-        prepare_method(bench, job, inputs, folder, manifest);
-      };
-      const auto added = add_stage(std::move(stage));
-      add_to(before, "pool", added);
-      inputs.pool = folder(added);
-      parts.emplace_back("pool", key(added));
-    }
-    Stage stage = stage_of("train", label, training.student.name, parts);
-    const auto steps = training.train.integer("steps");
-    stage.estimated_s =
-        double(steps * batch) * CostModel::kTrainingForwards * forward_s(training.student);
-    if (needs.teacher)
-      stage.estimated_s +=
-          double(method->training_evaluations(experiment_.diffusion, batch, steps)) *
-          teacher_forward_s();
-    stage.inputs = indices(before);
-    job.stage_key = record::content_key(parts);
-    stage.work = [job, inputs](Bench& bench, const auto& folder, record::Manifest& manifest) {
-      train_student(bench, job, inputs, folder, manifest);
-    };
-    for (const auto& [name, index] : before) add_to(chain, name, index);
-    return add_stage(std::move(stage));
-  }
-
-  std::size_t evaluator_stage() {
-    if (evaluator_parts_.empty()) {
-      const auto identity =
-          bench_.registry.evaluator(experiment_.evaluator, bench_.host)->identity();
-      evaluator_has_identity_ = !identity.empty();
-      evaluator_parts_ = evaluator_parts(experiment_.evaluator, identity, dataset_);
-    }
-    Stage stage = stage_of("evaluator", "prepare the evaluator", experiment_.evaluator.name,
-                           evaluator_parts_);
-    // Evaluators do not say what they cost; this is the desk-scale classifier's order of magnitude.
-    stage.estimated_s = 25;
-    const auto choice = experiment_.evaluator;
-    const Reference reference{recipe_of(experiment_.dataset), bench_.dataset, std::nullopt};
-    stage.work = [choice, reference](Bench& bench, const auto& folder, record::Manifest&) {
-      fill_reference(*bench.registry.evaluator(choice, bench.host), choice, reference, folder);
-    };
-    return add_stage(std::move(stage));
   }
 
   static std::vector<std::size_t> indices(const Chain& chain) {
@@ -325,55 +188,127 @@ class Planner {
     return result;
   }
 
+  stages::ForwardCosts costs(const plugin::PluginChoice* student) {
+    if (!extras_.estimate) return {};
+    const auto seconds = [&](const plugin::PluginChoice& network) {
+      return cost_.forward_s(network, {spec_, experiment_.diffusion});
+    };
+    return {student ? seconds(*student) : 0,
+            trained_teacher() ? seconds(trained_teacher()->student)
+            : used_external_  ? teacher_.forward_s()
+                              : 0};
+  }
+
+  const std::optional<config::Training>& trained_teacher() const { return experiment_.teacher_training; }
+
+  // The teacher: trained here (a stage of the chain) or found by its plugin.
+  stages::NetworkSource teacher(Chain& chain) {
+    stages::NetworkSource source{experiment_.teacher, {}, stages::describe(experiment_.teacher) + "\n"};
+    if (trained_teacher()) {
+      constexpr std::int64_t kTeacherSeed = 0;  // one teacher for the students of every seed
+      const auto stage = train_stage(*trained_teacher(), kTeacherSeed, "train the teacher", chain);
+      add_to(chain, "teacher", stage);
+      source.folder = output_of(stage).folder;
+      source.identity += key(stage);
+    } else {
+      used_external_ = true;
+      source.identity += teacher_.fingerprint();
+    }
+    return source;
+  }
+
+  std::size_t synthetic_stage(Chain& chain) {
+    const auto source = teacher(chain);
+    const auto stated = experiment_.synthetic.integer("count");
+    const auto spec = stages::sampling_spec(experiment_.synthetic,
+                                            stated > 0 ? stated : context_.dataset->size(),
+                                            record::derive_seed(0, "synthetic"));
+    return add_stage(stages::synthetic_stage(source, experiment_.diffusion, spec, costs(nullptr)),
+                     indices(chain));
+  }
+
+  std::size_t train_stage(const config::Training& training, std::int64_t seed,
+                          const std::string& label, Chain& chain,
+                          const train::SnapshotPolicy& snapshots = {}) {
+    const auto method = context_.registry.method(training.method, context_.host);
+    const Needs needs = method->needs();
+    const stages::TrainingJob job{training, experiment_.diffusion, spec_, seed, snapshots};
+    stages::TrainingInputs inputs;
+    Chain before;
+    if (needs.dataset) inputs.dataset = dataset_;
+    if (needs.teacher) {
+      teaches_ = true;
+      inputs.teacher = teacher(before);
+    }
+    if (needs.synthetic) {
+      const auto stage = synthetic_stage(before);
+      add_to(before, "synthetic", stage);
+      inputs.synthetic = output_of(stage);
+    }
+    const auto forward = costs(&training.student);
+    if (needs.preparation) {
+      const auto stage = add_stage(stages::pool_stage(job, inputs, *method, forward), indices(before));
+      add_to(before, "pool", stage);
+      inputs.pool = output_of(stage);
+    }
+    for (const auto& [name, index] : before) add_to(chain, name, index);
+    return add_stage(stages::train_stage(label, job, inputs, *method, forward), indices(before));
+  }
+
+  std::size_t evaluator_stage() {
+    if (!evaluator_identity_)
+      evaluator_identity_ =
+          context_.registry.evaluator(experiment_.evaluator, context_.host)->identity();
+    return add_stage(
+        stages::evaluator_stage(experiment_.evaluator, *evaluator_identity_,
+                                {stages::recipe_of(experiment_.dataset), context_.dataset, std::nullopt}),
+        {});
+  }
+
+  stages::EvaluatorInput evaluator_input(std::size_t evaluator) const {
+    return {experiment_.evaluator,
+            evaluator_identity_->empty() ? "" : experiment_.evaluator.params.canonical(),
+            output_of(evaluator)};
+  }
+
   // What a row's training keeps to be evaluated afterwards.
-  train::Kept kept_of(const config::Row& row) const {
+  train::SnapshotPolicy snapshots_of(const config::Row& row) const {
     const auto every = experiment_.evaluate.integer("every");
     if (every >= row.training->train.integer("steps")) return {};  // the last step is always evaluated
     return {every, row.sample.text("weights"), {}};
   }
 
-  // A network to evaluate: the student of a row, or the teacher.
-  struct Network {
-    TeacherSource source;
-    std::string key;
-    std::vector<std::size_t> inputs;  // stages that make it
-    double forward_s = 0;
-    std::int64_t steps = 0;
-    std::string weights;  // as values are recorded: "ema", "raw" or kUnlabelled
-
-    TrainedModel load(Bench& bench, const std::string& weights) const {
-      return source.folder.empty() ? source.load(bench)
-                                   : bench.host.load_model(source.folder, weights);
-    }
+  // The network that a row evaluates, and the stages that make it.
+  struct Evaluated {
+    stages::EvaluatedNetwork network;
+    std::vector<std::size_t> inputs;
   };
 
-  Network network_of(const config::Row& row, std::int64_t seed, Chain& chain) {
-    Network network{{{"teacher", "", "", {}}, {}}, "", {}, 0, 0, row.sample.text("weights")};
+  Evaluated network_of(const config::Row& row, std::int64_t seed, Chain& chain) {
+    Evaluated made;
+    auto& network = made.network;
+    network.weights = row.sample.text("weights");
     if (row.training) {
-      const auto stage =
-          train_stage(*row.training, seed, "train " + row.id, chain, kept_of(row));
+      const auto stage = train_stage(*row.training, seed, "train " + row.id, chain, snapshots_of(row));
       add_to(chain, "train", stage);
-      network.source.folder = folder(stage);
-      network.key = key(stage);
-      network.inputs = {stage};
-      network.forward_s = forward_s(row.training->student);
+      network.source.folder = output_of(stage).folder;
+      network.source.identity = key(stage);
+      made.inputs = {stage};
+      network.forward_s = costs(&row.training->student).student_s;
       network.steps = row.training->train.integer("steps");
     } else {
       network.source = teacher(chain);
-      network.key = teacher_key(network.source);
-      network.inputs = indices(chain);
-      network.forward_s = teacher_forward_s();
-      if (experiment_.teacher_training) {
-        network.steps = experiment_.teacher_training->train.integer("steps");
-      } else {
-        network.weights = teacher_weights();
-      }
+      made.inputs = indices(chain);
+      network.forward_s = costs(nullptr).teacher_s;
+      if (trained_teacher()) network.steps = trained_teacher()->train.integer("steps");
+      else network.weights = teacher_.weights();
     }
-    return network;
+    return made;
   }
 
-  SamplingSpec spec_of(const config::Row& row, std::int64_t seed) const {
-    return sampling_spec(row.sample, row.sample.integer("count"), record::derive_seed(seed, "sample"));
+  stages::SamplingSpec spec_of(const config::Row& row, std::int64_t seed) const {
+    return stages::sampling_spec(row.sample, row.sample.integer("count"),
+                                 record::derive_seed(seed, "sample"));
   }
 
   // What the row's configuration is called at every seed: the key that its samples have at seed 0.
@@ -388,102 +323,48 @@ class Planner {
     return variant;
   }
 
-  std::size_t sample_stage(const config::Row& row, const Network& network,
-                           const SamplingSpec& spec) {
-    const auto& weights = network.weights;
-    Stage stage = stage_of("sample", "sample " + row.id, "",
-                           {{"stage", "samples"},
-                            {"network", network.key},
-                            {"weights", weights},
-                            {"diffusion", describe(experiment_.diffusion)},
-                            {"sampling", describe(spec)}});
+  std::size_t sample_stage(const config::Row& row, const Evaluated& made,
+                           const stages::SamplingSpec& spec) {
+    Stage stage = stages::sample_stage(row.id, made.network, experiment_.diffusion, spec);
     stage.streamed = !row.sample.flag("save");
-    stage.estimated_s = double(sampling_evaluations(spec)) * network.forward_s;
-    stage.inputs = network.inputs;
-    stage.work = [network, weights, spec](Bench& bench, const auto& folder, record::Manifest& manifest) {
-      draw_samples(bench, network.load(bench, weights), spec, folder, manifest);
-    };
-    return add_stage(std::move(stage));
+    return add_stage(std::move(stage), made.inputs);
   }
 
-  // The samples' key stands in this one's whether they are on disk or not: the values are the same.
-  std::size_t evaluate_stage(const config::Row& row, const Network& network,
-                             const SamplingSpec& spec, std::size_t samples, std::size_t evaluator) {
-    const auto& sample = plan_.stages[samples];
-    const bool on_disk = !sample.streamed || store_.find(sample.kind, sample.key);
-    Stage stage = stage_of("evaluate", (on_disk ? "evaluate " : "sample and evaluate ") + row.id,
-                           experiment_.evaluator.name,
-                           {{"stage", "evaluate"},
-                            {"samples", sample.key},
-                            {"evaluator", key(evaluator)}});
-    add_evaluator_parameters(stage);
-    stage.estimated_s = 1 + (on_disk ? 0 : sample.estimated_s);
-    stage.inputs = on_disk ? std::vector<std::size_t>{samples} : network.inputs;
-    stage.inputs.push_back(evaluator);
-    record::Manifest drawn;
-    drawn.stage = sample.kind;
-    drawn.key = sample.key;
-    drawn.parts = sample.parts;
-    const Evaluation evaluation{experiment_.evaluator, folder(evaluator), network.weights,
-                                network.steps};
-    stage.work = [network, spec, evaluation, drawn, samples_folder = folder(samples),
-                  store = &store_](Bench& bench, const auto& folder, record::Manifest& manifest) {
-      if (store->find(drawn.stage, drawn.key)) {
-        evaluate_saved(bench, evaluation, samples_folder, folder, manifest);
-      } else {
-        evaluate_drawn(bench, evaluation, network.load(bench, evaluation.weights), spec, drawn,
-                       folder, manifest);
-      }
-    };
-    return add_stage(std::move(stage));
-  }
-
-  // Parameters that do not enter the prepared evaluator enter where it is used.
-  void add_evaluator_parameters(Stage& stage) const {
-    if (evaluator_has_identity_)
-      stage.parts.emplace_back("parameters", experiment_.evaluator.params.canonical());
+  std::size_t evaluate_stage(const config::Row& row, const Evaluated& made,
+                             const stages::SamplingSpec& spec, std::size_t samples,
+                             std::size_t evaluator) {
+    const Stage& sample = plan_.stages[samples];
+    auto inputs = sample.streamed && !sample.find(store_) ? made.inputs : std::vector{samples};
+    inputs.push_back(evaluator);
+    return add_stage(stages::evaluate_stage(row.id, made.network, spec, sample,
+                                            evaluator_input(evaluator), store_),
+                     std::move(inputs));
   }
 
   // The evaluations on the way, where the training keeps weights for them. The evaluation at the end is
   // one of them, made again only where it had another number of images.
-  std::size_t course_stage(const config::Row& row, const Network& network, SamplingSpec spec,
+  std::size_t snapshots_stage(const config::Row& row, const Evaluated& made, stages::SamplingSpec spec,
                            std::size_t evaluate, std::size_t evaluator) {
     const auto every = experiment_.evaluate.integer("every");
     const auto count = experiment_.evaluate.integer("count");
     std::vector<std::int64_t> steps;
-    for (auto step = every; step < network.steps; step += every) steps.push_back(step);
+    for (auto step = every; step < made.network.steps; step += every) steps.push_back(step);
     if (count > 0 && count != spec.count) {
       spec.count = count;
-      steps.push_back(network.steps);
+      steps.push_back(made.network.steps);
     }
-    Stage stage = stage_of("course", "evaluate " + row.id + " as it trained",
-                           experiment_.evaluator.name,
-                           {{"stage", "course"},
-                            {"network", network.key},
-                            {"steps", to_text(Value(steps))},
-                            {"diffusion", describe(experiment_.diffusion)},
-                            {"sampling", describe(spec)},
-                            {"evaluator", key(evaluator)},
-                            {"evaluate", key(evaluate)}});
-    add_evaluator_parameters(stage);
-    stage.estimated_s =
-        double(steps.size()) * (1 + double(sampling_evaluations(spec)) * network.forward_s);
-    stage.inputs = network.inputs;
-    stage.inputs.push_back(evaluator);
-    const Evaluation evaluation{experiment_.evaluator, folder(evaluator),
-                                row.sample.text("weights"), 0};
-    stage.work = [evaluation, steps, spec, trained = network.source.folder](
-                     Bench& bench, const auto& folder, record::Manifest& manifest) {
-      evaluate_course(bench, evaluation, trained, steps, spec, folder, manifest);
-    };
-    return add_stage(std::move(stage));
+    auto inputs = made.inputs;
+    inputs.push_back(evaluator);
+    return add_stage(stages::snapshots_stage(row.id, made.network, experiment_.diffusion, spec, steps,
+                                          key(evaluate), evaluator_input(evaluator)),
+                     std::move(inputs));
   }
 
   void add_run(const config::Row& row, std::size_t order, std::int64_t seed) {
     PlannedRun run;
     Chain& chain = run.stages;
     warn_of_short_average(row);
-    const Network network = network_of(row, seed, chain);
+    const auto network = network_of(row, seed, chain);
     const auto spec = spec_of(row, seed);
     run.sample_stage = sample_stage(row, network, spec);
     add_to(chain, "sample", run.sample_stage);
@@ -493,21 +374,31 @@ class Planner {
     add_to(chain, "evaluate", run.evaluate_stage);
     if (!plan_.stages[run.sample_stage].streamed) run.outputs.push_back(run.sample_stage);
     run.outputs.push_back(run.evaluate_stage);
-    if (row.training && kept_of(row).every > 0) {
-      const auto course = course_stage(row, network, spec, run.evaluate_stage, evaluator);
-      add_to(chain, "course", course);
-      run.outputs.push_back(course);
+    if (row.training && snapshots_of(row).every > 0) {
+      const auto snapshots = snapshots_stage(row, network, spec, run.evaluate_stage, evaluator);
+      add_to(chain, "snapshots", snapshots);
+      run.outputs.push_back(snapshots);
     }
-    run.record = record(row, order, seed, key(chain.back().second));
+    run.record = record_of(experiment_, row, order, seed);
+    run.record.key = key(chain.back().second);
+    run.record.parameters = parameters(row);
     run.record.samples = key(run.sample_stage);
     run.record.variant = variant_of(row);
     add_teacher(row, run);
     plan_.runs.push_back(std::move(run));
   }
 
+  // Of the network that the row evaluates; 0 where that is a teacher from elsewhere and nothing is made: its
+  // record has the number already.
+  std::int64_t parameters(const config::Row& row) {
+    const auto& training = row.training ? row.training : trained_teacher();
+    if (training) return cost_.parameters(training->student, {spec_, experiment_.diffusion});
+    return extras_.estimate ? teacher_.parameters() : 0;
+  }
+
   bool uses_teacher(const config::Row& row) const {
     if (!row.training) return true;
-    const Needs needs = bench_.registry.method(row.training->method, bench_.host)->needs();
+    const Needs needs = context_.registry.method(row.training->method, context_.host)->needs();
     return needs.teacher || needs.synthetic;
   }
 
@@ -531,57 +422,29 @@ class Planner {
     Chain chain;
     const auto source = aside([&] { return teacher(chain); });
     run.record.teacher_key =
-        source.folder.empty() ? teacher_fingerprint(source) : source.folder.filename().string();
-  }
-
-  record::RunRecord record(const config::Row& row, std::size_t order, std::int64_t seed,
-                   const std::string& key) {
-    record::RunRecord record;
-    record.key = key;
-    record.experiment = experiment_.name;
-    record.title = experiment_.title;
-    record.table = experiment_.table;
-    record.published_section = experiment_.published;
-    record.published_row = row.published;
-    record.scale = experiment_.scale;
-    record.file = experiment_.file.string();
-    record.row = row.id;
-    record.label = row.label;
-    record.row_order = static_cast<std::int64_t>(order);
-    record.seed = seed;
-    const auto& training = row.training ? row.training : experiment_.teacher_training;
-    if (row.training) record.method = row.training->method.name;  // "" marks the teacher
-    if (training) {
-      record.student = training->student.name;
-      record.parameters = cost_.parameters(training->student, {spec_, experiment_.diffusion});
-    }
-    record.dataset = experiment_.dataset.name;
-    record.evaluator = experiment_.evaluator.name;
-    record.config = experiment_.resolved;
-    return record;
+        source.folder.empty() ? teacher_.fingerprint() : source.folder.filename().string();
   }
 
   const config::Experiment& experiment_;
-  const Bench& bench_;
+  const stages::StageContext& context_;
   const record::ArtifactStore& store_;
   CostModel& cost_;
   const PlanExtras extras_;
   const ImageSpec spec_;
   const std::string dataset_;
-  std::string teacher_fingerprint_;
   std::map<std::string, std::string> variants_;  // by row
-  record::KeyParts evaluator_parts_;
-  bool evaluator_has_identity_ = false;
-  bool external_teacher_ = false, teaches_ = false;
+  ExternalTeacher teacher_;  // asked where experiment_.teacher_training is absent
+  std::optional<std::string> evaluator_identity_;
+  bool used_external_ = false, teaches_ = false;
   Plan plan_;
 };
 
 }  // namespace
 
 Plan make_plan(const config::Experiment& experiment, const Selection& selection,
-               const Bench& bench, const record::ArtifactStore& store, CostModel& cost,
-               const PlanExtras& extras) {
-  return Planner(experiment, bench, store, cost, extras).plan(selection);
+               const stages::StageContext& context, const record::ArtifactStore& store,
+               CostModel& cost, const PlanExtras& extras) {
+  return Planner(experiment, context, store, cost, extras).plan(selection);
 }
 
 }  // namespace dkdm::run

@@ -1,7 +1,6 @@
 // The stages that an experiment needs, each once, with content keys; and the runs that read them.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -9,21 +8,9 @@
 #include "record/artifact_store.hpp"
 #include "record/records.hpp"
 #include "run/cost.hpp"
-#include "run/stage_work.hpp"
+#include "stages/stage.hpp"
 
 namespace dkdm::run {
-
-struct Stage {
-  // Folder in the store: "train", "synthetic", "pool", "sample", "evaluator", "evaluate", "course".
-  std::string kind;
-  std::string label;  // for a person: "train dynamic"
-  std::string key, plugin;
-  record::KeyParts parts;
-  double estimated_s = 0;
-  bool streamed = false;  // what it gives goes straight into the stage that reads it: no folder
-  std::vector<std::size_t> inputs;  // earlier stages of the plan
-  std::function<void(Bench&, const std::filesystem::path&, record::Manifest&)> work;
-};
 
 struct PlannedRun {
   record::RunRecord record;
@@ -35,7 +22,7 @@ struct PlannedRun {
 };
 
 struct Plan {
-  std::vector<Stage> stages;  // inputs before the stages that read them
+  std::vector<stages::Stage> stages;  // inputs before the stages that read them
   std::vector<PlannedRun> runs;
   // The cells that were asked for, whatever shard makes them: those of `runs` are among them.
   std::vector<record::RunRecord> asked;
@@ -55,7 +42,8 @@ struct PlanExtras {
 
 // `store` must outlive the plan.
 DKDM_API Plan make_plan(const config::Experiment& experiment, const Selection& selection,
-                        const Bench& bench, const record::ArtifactStore& store, CostModel& cost,
+                        const stages::StageContext& context,
+                        const record::ArtifactStore& store, CostModel& cost,
                         const PlanExtras& extras);
 
 }  // namespace dkdm::run

@@ -9,10 +9,12 @@
 #include "plugin/call.hpp"
 #include "record/environment.hpp"
 #include "record/metrics_file.hpp"
-#include "run/evaluation.hpp"
+#include "stages/sampling.hpp"
 
 namespace dkdm::run {
 namespace {
+
+using stages::Stage;
 
 double unix_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -20,9 +22,9 @@ double unix_time() {
 
 class Runner {
  public:
-  Runner(const Plan& plan, Bench& bench, RunHost& host, record::ArtifactStore& store,
+  Runner(const Plan& plan, stages::StageContext& context, RunHost& host, record::ArtifactStore& store,
          const std::vector<record::PluginRecord>& plugins, const RunOptions& options)
-      : plan_(plan), bench_(bench), host_(host), store_(store), plugins_(plugins),
+      : plan_(plan), context_(context), host_(host), store_(store), plugins_(plugins),
         options_(options), progress_(estimates(), record::progress_folder(store.root()), "run"),
         failures_(options.failed_stages) {
     host_.set_progress(&progress_);
@@ -32,18 +34,18 @@ class Runner {
   RunSummary run() {
     RunSummary summary;
     for (const auto& planned : plan_.runs) {
-      if (!options_.force && bench_.recorder->finished_run(planned.record) && is_there(planned)) {
+      if (!options_.force && context_.recorder->finished_run(planned.record) && is_there(planned)) {
         ++summary.already_done;
         continue;
       }
-      const auto id = bench_.recorder->begin_run(planned.record, environment(), used(planned));
+      const auto id = context_.recorder->begin_run(planned.record, environment(), used(planned));
       std::string stage = "";
       try {
         make_run(id, planned, stage);
-        bench_.recorder->end_run(id, "done", "", "");
+        context_.recorder->end_run(id, "done", "", "");
         ++summary.done;
       } catch (const Interrupted&) {
-        bench_.recorder->end_run(id, "interrupted", stage, "");
+        context_.recorder->end_run(id, "interrupted", stage, "");
         summary.interrupted = true;
         return summary;
       } catch (const StoreError& error) {
@@ -53,7 +55,7 @@ class Runner {
         const std::string message = current_error_text();
         progress_.say("failed: " + planned.record.row + ", seed " +
                       std::to_string(planned.record.seed) + ", " + stage + ": " + message);
-        bench_.recorder->end_run(id, "failed", stage, message);
+        context_.recorder->end_run(id, "failed", stage, message);
         ++summary.failed;
         if (options_.fail_fast) return summary;
       }
@@ -73,7 +75,7 @@ class Runner {
   // cannot be written: then the first error is the one to show.
   void record_ending(std::int64_t id, const std::string& stage, const std::string& message) {
     try {
-      bench_.recorder->end_run(id, "failed", stage, message);
+      context_.recorder->end_run(id, "failed", stage, message);
     } catch (const std::exception&) {
     }
   }
@@ -101,13 +103,13 @@ class Runner {
     for (const auto& [name, index] : planned.stages) {
       stage = name;
       const auto& planned_stage = plan_.stages[index];
-      if (const auto manifest = store_.find(planned_stage.kind, planned_stage.key)) {
+      if (const auto manifest = planned_stage.find(store_)) {
         if (!(options_.force && is_own(planned, index) && !made_.contains(planned_stage.key))) {
           record(id, name, planned_stage, *manifest,
                  made_.contains(planned_stage.key) ? record::StageStatus::done : record::StageStatus::cached);
           continue;
         }
-        store_.retire(planned_stage.kind, planned_stage.key);
+        store_.retire(name_of(planned_stage.kind), planned_stage.key);
         needed.insert(index);
       }
       if (!needed.contains(index)) continue;
@@ -118,13 +120,13 @@ class Runner {
     for (const auto index : planned.outputs) {
       const auto& made = plan_.stages[index];
       if (index == planned.sample_stage) continue;
-      bench_.recorder->record_metrics(id, record::read_metrics(store_.path(made.kind, made.key)));
+      context_.recorder->record_metrics(id, record::read_metrics(made.folder(store_)));
     }
   }
 
   bool is_there(const PlannedRun& planned) const {
     return std::all_of(planned.outputs.begin(), planned.outputs.end(), [&](std::size_t index) {
-      return store_.find(plan_.stages[index].kind, plan_.stages[index].key).has_value();
+      return plan_.stages[index].find(store_).has_value();
     });
   }
 
@@ -132,28 +134,28 @@ class Runner {
   void record_streamed(std::int64_t id, const PlannedRun& planned) {
     const auto& sample = plan_.stages[planned.sample_stage];
     const auto& evaluate = plan_.stages[planned.evaluate_stage];
-    if (store_.find(sample.kind, sample.key)) return;  // recorded as what it is
+    if (sample.find(store_)) return;  // recorded as what it is
     const auto manifest =
-        record::read_manifest(store_.path(evaluate.kind, evaluate.key) / record::kSamplesManifest);
+        record::read_manifest(evaluate.folder(store_) / record::kSamplesManifest);
     if (!manifest) return;  // evaluated from a set on disk that was deleted since
     auto drawn = record_of("sample", sample, *manifest,
                            made_.contains(evaluate.key) ? record::StageStatus::done : record::StageStatus::cached);
     drawn.artifact = "";
-    bench_.recorder->record_stage(id, drawn);
+    context_.recorder->record_stage(id, drawn);
   }
 
   // A row's own work, as opposed to what it shares with other rows.
   static bool is_own(const PlannedRun& planned, std::size_t index) {
     for (const auto& [name, stage] : planned.stages)
       if (stage == index)
-        return name == "train" || name == "sample" || name == "evaluate" || name == "course";
+        return name == "train" || name == "sample" || name == "evaluate" || name == "snapshots";
     return false;
   }
 
   void collect_needed(std::size_t index, const PlannedRun& planned, std::set<std::size_t>& needed) {
     const auto& stage = plan_.stages[index];
     const bool remake = options_.force && is_own(planned, index);
-    if (needed.contains(index) || (!remake && store_.find(stage.kind, stage.key))) return;
+    if (needed.contains(index) || (!remake && stage.find(store_))) return;
     needed.insert(index);
     for (const auto input : stage.inputs) collect_needed(input, planned, needed);
   }
@@ -162,7 +164,7 @@ class Runner {
     if (const auto failed = failures_.find(stage.key); failed != failures_.end())
       throw Error(failed->second);
     const double started = unix_time();
-    bench_.recorder->begin_stage(id, name, stage.key, stage.plugin);
+    context_.recorder->begin_stage(id, name, stage.key, stage.plugin);
     progress_.begin(stage.label, stage.key);
     try {
       record::Manifest manifest;
@@ -173,7 +175,7 @@ class Runner {
         // published; and the threads that compute are as this one is.
         const plugin::CallScope scope(stage.plugin, name.c_str(), plugin::Care::process);
         plugin::settle_workers();
-        stage.work(bench_, folder, filled);
+        stage.work(context_, folder, filled);
         if (filled.elapsed_s == 0) filled.elapsed_s = unix_time() - started;
         if (filled.peak_bytes == 0) filled.peak_bytes = record::peak_resident_bytes();
       };
@@ -183,7 +185,7 @@ class Runner {
         said = true;
         host_.progress("waiting", 0, 1);
       };
-      manifest = store_.make(stage.kind, stage.key, manifest, work, waiting);
+      manifest = store_.make(name_of(stage.kind), stage.key, manifest, work, waiting);
       progress_.end();
       made_.insert(stage.key);
       return manifest;
@@ -203,13 +205,13 @@ class Runner {
       failed.elapsed_s = unix_time() - started;
       failed.error = message;
       failed.determined_by = stage.parts;
-      bench_.recorder->record_stage(id, failed);
+      context_.recorder->record_stage(id, failed);
       throw;
     }
   }
 
   std::string relative_path(const Stage& stage) const {
-    return std::filesystem::relative(store_.path(stage.kind, stage.key), store_.root()).string();
+    return std::filesystem::relative(stage.folder(store_), store_.root()).string();
   }
 
   record::StageRecord record_of(const std::string& name, const Stage& stage, const record::Manifest& manifest,
@@ -234,14 +236,14 @@ class Runner {
   void record(std::int64_t id, const std::string& name, const Stage& stage,
               const record::Manifest& manifest, record::StageStatus status) {
     const auto record = record_of(name, stage, manifest, status);
-    bench_.recorder->record_stage(id, record);
+    context_.recorder->record_stage(id, record);
     // Also when it was there already: the process that made it may have ended before it could say so.
-    bench_.recorder->record_artifact(
-        {stage.key, stage.kind, record.artifact, manifest.sha256, manifest.bytes});
+    context_.recorder->record_artifact(
+        {stage.key, name_of(stage.kind), record.artifact, manifest.sha256, manifest.bytes});
   }
 
   const Plan& plan_;
-  Bench& bench_;
+  stages::StageContext& context_;
   RunHost& host_;
   record::ArtifactStore& store_;
   const std::vector<record::PluginRecord>& plugins_;
@@ -253,17 +255,17 @@ class Runner {
 
 }  // namespace
 
-RunSummary run_plan(const Plan& plan, Bench& bench, RunHost& host, record::ArtifactStore& store,
+RunSummary run_plan(const Plan& plan, stages::StageContext& context, RunHost& host, record::ArtifactStore& store,
                     const std::vector<record::PluginRecord>& plugins, const RunOptions& options) {
   const plugin::StdoutAside only_results_are_printed;
-  return Runner(plan, bench, host, store, plugins, options).run();
+  return Runner(plan, context, host, store, plugins, options).run();
 }
 
 std::vector<std::size_t> missing_stages(const Plan& plan, const record::ArtifactStore& store) {
   std::set<std::size_t> missing;
   const std::function<void(std::size_t)> visit = [&](std::size_t index) {
     const auto& stage = plan.stages[index];
-    if (missing.contains(index) || store.find(stage.kind, stage.key)) return;
+    if (missing.contains(index) || stage.find(store)) return;
     missing.insert(index);
     for (const auto input : stage.inputs) visit(input);
   };
@@ -276,9 +278,9 @@ std::filesystem::path grid_file(const PlannedRun& run, const Plan& plan,
                                 const record::ArtifactStore& store) {
   // Evaluations of before samples were streamed have none of their own.
   const auto& evaluate = plan.stages[run.evaluate_stage];
-  const auto grid = store.path(evaluate.kind, evaluate.key) / kGridFile;
+  const auto grid = evaluate.folder(store) / stages::kGridFile;
   const auto& sample = plan.stages[run.sample_stage];
-  return std::filesystem::exists(grid) ? grid : store.path(sample.kind, sample.key) / kGridFile;
+  return std::filesystem::exists(grid) ? grid : sample.folder(store) / stages::kGridFile;
 }
 
 }  // namespace dkdm::run

@@ -27,7 +27,7 @@ struct RunSummary {
 // A run whose record is finished and whose artifacts are whole is left alone. A stage that fails is not
 // tried again for the other runs that need it; they fail with its message. Interrupted ends the
 // suite: the run under way is recorded as interrupted and continues with the next call.
-DKDM_API RunSummary run_plan(const Plan& plan, Bench& bench, RunHost& host, record::ArtifactStore& store,
+DKDM_API RunSummary run_plan(const Plan& plan, stages::StageContext& context, RunHost& host, record::ArtifactStore& store,
                              const std::vector<record::PluginRecord>& plugins, const RunOptions& options);
 
 // Stages of `plan` that some run needs and that are not there yet, in the order of making: a stage whose

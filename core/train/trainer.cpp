@@ -28,7 +28,7 @@ class Loop {
  public:
   Loop(Denoiser& student, Method& method, Host& host, const Params& settings, std::uint64_t seed,
        const std::filesystem::path& folder,
-       const std::function<void(const std::vector<record::CurvePoint>&)>& record, const Kept& kept,
+       const std::function<void(const std::vector<record::CurvePoint>&)>& record, const SnapshotPolicy& kept,
        const std::string& hint, const std::function<std::int64_t()>& evaluations)
       : student_(student), method_(method), host_(host), settings_(settings), seed_(seed),
         folder_(folder), record_(record), kept_(kept), hint_(hint), counted_(evaluations),
@@ -213,7 +213,7 @@ class Loop {
   const std::uint64_t seed_;
   const std::filesystem::path folder_;
   const std::function<void(const std::vector<record::CurvePoint>&)>& record_;
-  const Kept& kept_;
+  const SnapshotPolicy& kept_;
   const std::string& hint_;
   const std::function<std::int64_t()>& counted_;
   const TrainedPart part_;
@@ -241,7 +241,7 @@ std::string divergence_advice(const Params& settings, bool has_checkpoint, const
 TrainResult train(Denoiser& student, Method& method, Host& host, const Params& settings,
                   std::uint64_t seed, const std::filesystem::path& folder,
                   const std::function<void(const std::vector<record::CurvePoint>&)>& record,
-                  const Kept& kept, const std::string& hint,
+                  const SnapshotPolicy& kept, const std::string& hint,
                   const std::function<std::int64_t()>& evaluations) {
   return Loop(student, method, host, settings, seed, folder, record, kept, hint, evaluations).run();
 }

@@ -21,7 +21,7 @@ struct TrainResult {
 };
 
 // Weights to keep on the way, besides the last ones.
-struct Kept {
+struct SnapshotPolicy {
   std::int64_t every = 0;       // steps; 0 = none
   std::string weights = "ema";  // or "raw"
   // Called with the weights after `every`, 2 `every`, … steps, as long as more steps follow; after a
@@ -47,7 +47,7 @@ inline constexpr const char* kPartFile = "method.safetensors";
 DKDM_API TrainResult train(Denoiser& student, Method& method, Host& host, const Params& settings,
                            std::uint64_t seed, const std::filesystem::path& folder,
                            const std::function<void(const std::vector<record::CurvePoint>&)>& record,
-                           const Kept& kept = {}, const std::string& hint = "",
+                           const SnapshotPolicy& kept = {}, const std::string& hint = "",
                            const std::function<std::int64_t()>& evaluations = {});
 
 // What a loss that is not finite is answered with: whether there is a checkpoint, and settings of [train]

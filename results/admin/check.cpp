@@ -213,7 +213,7 @@ void record_finished(SQLite::Database& db, const fs::path& root, std::int64_t ru
     stage.started = unix_seconds();
     upsert_stage(db, run, stage);
     if (!artifact.path.empty()) insert_artifact(db, artifact.record());
-    if (name == "evaluate" || name == "course") insert_metrics(db, run, metrics_of(root, artifact));
+    if (name == "evaluate" || name == "snapshots") insert_metrics(db, run, metrics_of(root, artifact));
   }
   const std::int64_t pid = getpid();
   const double now = unix_seconds();
@@ -237,7 +237,7 @@ void inspect_finished(SQLite::Database& db, const fs::path& root, Inspection& ou
     if (alive) continue;
     const auto key = unfinished.getColumn(1).getString();
     auto last = find_artifact(root, "evaluate", key);
-    if (!last) last = find_artifact(root, "course", key);
+    if (!last) last = find_artifact(root, "snapshots", key);
     if (!last || !damage_of(root, *last, false).empty() || metrics_of(root, *last).empty()) continue;
     const bool teacher_row = unfinished.getColumn(2).getString().empty();
     out.add("run " + std::to_string(run) + " was computed to its end and not recorded",

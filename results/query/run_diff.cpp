@@ -76,8 +76,8 @@ Place place_of(const std::string& setting) {
 bool may_enter(const Place& place, const std::string& section, const std::string& stage) {
   if (place.teacher) return stage == "teacher";
   if (section == "synthetic") return stage == section;
-  if (section == "sample") return stage == "sample" || stage == "course";
-  if (section == "evaluate") return stage == (place.part == "kept" ? "train" : "course");
+  if (section == "sample") return stage == "sample" || stage == "snapshots";
+  if (section == "evaluate") return stage == (place.part == "kept" ? "train" : "snapshots");
   if (section == "student" || section == "method" || section == "train") return stage != "teacher";
   return true;
 }

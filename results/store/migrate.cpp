@@ -71,6 +71,13 @@ const std::map<std::pair<std::string, std::string>, std::string>& new_columns() 
   return kColumns;
 }
 
+// What a column of old holds, where it is not what it held.
+std::string value_of(const std::string& table, const std::string& column) {
+  // Schemas 1 to 4 called the evaluation of snapshots "course".
+  if (table == "stages" && column == "name") return "CASE name WHEN 'course' THEN 'snapshots' ELSE name END";
+  return column;
+}
+
 void copy_rows(SQLite::Database& db, const std::string& table) {
   const auto before = columns_of(db, "old_" + table);
   const std::set<std::string> known(before.begin(), before.end());
@@ -79,7 +86,7 @@ void copy_rows(SQLite::Database& db, const std::string& table) {
     const auto fill = new_columns().find({table, column});
     if (known.count(column) == 0 && fill == new_columns().end()) continue;  // its default
     names += (names.empty() ? "" : ", ") + column;
-    values += (values.empty() ? "" : ", ") + (known.count(column) > 0 ? column : fill->second);
+    values += (values.empty() ? "" : ", ") + (known.count(column) > 0 ? value_of(table, column) : fill->second);
   }
   // What a new constraint calls the same fact stands once; WHERE true tells ON from a join's.
   db.exec("INSERT INTO " + table + " (" + names + ") SELECT " + values + " FROM old_" + table +
@@ -123,7 +130,7 @@ Determinants determinants_of(SQLite::Database& db) {
 }
 
 // All that determines a stage's output but the run's seed. Parts end with the key of another stage, or
-// hold it alone; a sampling ends with "seed N" (core/run/determinants.cpp). `bytes_left` is of the whole
+// hold it alone; a sampling ends with "seed N" (core/stages/determinants.cpp). `bytes_left` is of the whole
 // file: keys that name each other many times would make a text without end, and stand for themselves.
 std::string without_seed(const Determinants& all, const std::string& key, std::size_t& bytes_left,
                          int depth = 0) {

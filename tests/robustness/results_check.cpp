@@ -112,7 +112,7 @@ TEST_CASE("check: samples that nobody kept, and evaluations on the way, are reco
     Store store(home.database);
     auto run = a_run("dynamic", 4);
     run.key = "c";
-    store.end_run(store.begin_run(run, an_environment(), {}), "failed", "course", "no space");
+    store.end_run(store.begin_run(run, an_environment(), {}), "failed", "snapshots", "no space");
   }
   add_artifact(home.root, "train", "t", {{"ema.safetensors", "w"}}, {{"stage", "train"}});
   // The manifest of an artifact that was never published, as a file of the one that used it.
@@ -123,7 +123,7 @@ TEST_CASE("check: samples that nobody kept, and evaluations on the way, are reco
                {{"metrics.json", metrics_json(8.5)}, {"samples.json", samples}}, {{"samples", "s"}});
   auto early = nlohmann::json::parse(metrics_json(20));
   early[0]["step"] = 50;
-  add_artifact(home.root, "course", "c", {{"metrics.json", early.dump()}},
+  add_artifact(home.root, "snapshots", "c", {{"metrics.json", early.dump()}},
                {{"network", "t"}, {"evaluate", "e"}});
   CHECK(home.check(true).sound());
   CHECK(home.findings().empty());

@@ -26,10 +26,11 @@ fs::path fixture(const TempFolder& folder, const std::string& name) {
   return copy;
 }
 
-// First column of every row, read by SQLite itself: as a program of any version would.
-std::vector<std::string> rows_of(const fs::path& file, const std::string& sql) {
+// First column of every row, by SQLite itself: as a program of any version would.
+std::vector<std::string> rows_of(const fs::path& file, const std::string& sql,
+                                 int flags = SQLITE_OPEN_READONLY) {
   sqlite3* db = nullptr;
-  REQUIRE(sqlite3_open_v2(file.c_str(), &db, SQLITE_OPEN_READONLY, nullptr) == SQLITE_OK);
+  REQUIRE(sqlite3_open_v2(file.c_str(), &db, flags, nullptr) == SQLITE_OK);
   std::vector<std::string> rows;
   const int code = sqlite3_exec(
       db, sql.c_str(),
@@ -184,6 +185,20 @@ TEST_CASE("migration: version 4 did not say why so many threads", "[robustness][
   // The same machine is another environment from now on, since that is known.
   add_finished(store, a_run("dynamic", 100), {a_metric("fid", 1)});
   CHECK(rows_of(file, "SELECT count(*) FROM environments")[0] == "2");
+}
+
+TEST_CASE("migration: version 4 called the evaluation of snapshots \"course\"", "[robustness][results]") {
+  TempFolder folder;
+  const auto file = fixture(folder, "v4.sqlite");
+  const auto count = [&](const std::string& name) {
+    return std::stoi(rows_of(file, "SELECT count(*) FROM stages WHERE name = '" + name + "'")[0]);
+  };
+  rows_of(file, "UPDATE stages SET name = 'course' WHERE name = 'sample'", SQLITE_OPEN_READWRITE);
+  const int before = count("course");
+  REQUIRE(before > 0);
+  Store store(file);
+  CHECK(count("course") == 0);
+  CHECK(count("snapshots") == before);
 }
 
 TEST_CASE("migration: copies of a file agree on the identity of its runs",

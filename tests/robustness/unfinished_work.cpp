@@ -11,7 +11,7 @@
 #include "dkdm/io.hpp"
 #include "fixtures/analytic.hpp"
 #include "io/checkpoint/work_file.hpp"
-#include "run/stage_work.hpp"
+#include "stages/stages.hpp"
 #include "train/trainer.hpp"
 
 using namespace dkdm;
@@ -64,21 +64,21 @@ constexpr std::int64_t kCounted = 1;
 // A set of 40 images in 4 steps of a network in closed form.
 struct Sampling {
   CountingHost host;
-  run::Bench bench{shipped_plugins(), host, nullptr};
+  stages::StageContext bench{shipped_plugins(), host, nullptr};
   std::shared_ptr<ClosedForm> network = std::make_shared<ClosedForm>();
   TrainedModel model{network, {"cosine", 100, ""}, {1, 4}};
   ScratchFolder scratch;
 
-  run::SamplingSpec spec(std::int64_t batch) const { return {{}, "4", 40, batch, 7}; }
+  stages::SamplingSpec spec(std::int64_t batch) const { return {{}, "4", 40, batch, 7}; }
   fs::path folder(const std::string& name) const {
     fs::create_directories(scratch.path / name);
     return scratch.path / name;
   }
   std::string drawn(const std::string& name, std::int64_t batch) {
     record::Manifest manifest;
-    run::draw_samples(bench, model, spec(batch), folder(name), manifest);
+    stages::draw_samples(bench.host, model, spec(batch), folder(name), manifest);
     CHECK(manifest.outputs == std::vector<std::string>{"samples.npz", "grid.png"});
-    return io::sha256_file(folder(name) / run::kSamplesFile);
+    return io::sha256_file(folder(name) / stages::kSamplesFile);
   }
   // Stopped after `calls` of progress; four a batch.
   void drawn_in_part(const std::string& name, std::int64_t batch, std::int64_t calls) {
@@ -149,7 +149,7 @@ TEST_CASE("samples: parts out of order, overlapping and of another set give the 
   Sampling sampling;
   const auto whole = sampling.drawn("whole", 40);
   const at::Tensor images =
-      io::read_npz(sampling.folder("whole") / run::kSamplesFile, "arr_0").permute({0, 3, 1, 2});
+      io::read_npz(sampling.folder("whole") / stages::kSamplesFile, "arr_0").permute({0, 3, 1, 2});
   sampling.drawn_in_part("begun", 10, 4);
   const auto folder = sampling.folder("begun");
   const auto set = io::load_work(folder / "part-0.safetensors").fact("set");

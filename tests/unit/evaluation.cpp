@@ -1,6 +1,6 @@
 // A sample set on its way from the sampler into an evaluator: the values are those of a set on disk,
 // whatever interrupts it.
-#include "run/evaluation.hpp"
+#include "stages/stages.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -46,12 +46,12 @@ plugin::PluginChoice classifier() {
 // 240 images of 8 steps in batches of 32, of a network in closed form.
 struct Desk {
   CountingHost host;
-  run::Bench bench{shipped_plugins(), host, std::make_shared<TwoShades>()};
+  stages::StageContext bench{shipped_plugins(), host, std::make_shared<TwoShades>()};
   ScratchFolder scratch;
   std::shared_ptr<ClosedForm> network = std::make_shared<ClosedForm>();
   TrainedModel model{network, {"cosine", 1000, ""}, {1, 8}};
-  run::SamplingSpec spec{{}, "8", 240, 32, 7};
-  run::Evaluation evaluation{classifier(), scratch.path / "evaluator", "ema", 40};
+  stages::SamplingSpec spec{{}, "8", 240, 32, 7};
+  stages::Evaluation evaluation{classifier(), scratch.path / "evaluator", "ema", 40};
 
   Desk() {
     fs::create_directories(evaluation.prepared);
@@ -69,7 +69,7 @@ struct Desk {
     samples.stage = "sample";
     samples.key = "k";
     samples.parts = {{"network", "n"}};
-    run::evaluate_drawn(bench, evaluation, model, spec, samples, folder(name), manifest);
+    stages::evaluate_drawn(bench, evaluation, model, spec, samples, folder(name), manifest);
     return record::read_metrics(folder(name));
   }
 };
@@ -92,17 +92,17 @@ TEST_CASE("evaluation: a set that is drawn into the evaluator has the values of 
           "[unit][evaluation]") {
   Desk desk;
   const auto streamed = desk.drawn("streamed");
-  CHECK_FALSE(fs::exists(desk.folder("streamed") / run::kSamplesFile));
+  CHECK_FALSE(fs::exists(desk.folder("streamed") / stages::kSamplesFile));
   record::Manifest manifest;
-  run::draw_samples(desk.bench, desk.model, desk.spec, desk.folder("samples"), manifest);
-  run::evaluate_saved(desk.bench, desk.evaluation, desk.folder("samples"), desk.folder("saved"),
+  stages::draw_samples(desk.bench.host, desk.model, desk.spec, desk.folder("samples"), manifest);
+  stages::evaluate_saved(desk.bench, desk.evaluation, desk.folder("samples"), desk.folder("saved"),
                       manifest);
   check_equal(record::read_metrics(desk.folder("saved")), streamed);
   CHECK(streamed[0].sample_count == 240);
   CHECK(streamed[0].step == 40);
   // The same picture, of the first 64.
-  CHECK(io::sha256_file(desk.folder("streamed") / run::kGridFile) ==
-        io::sha256_file(desk.folder("samples") / run::kGridFile));
+  CHECK(io::sha256_file(desk.folder("streamed") / stages::kGridFile) ==
+        io::sha256_file(desk.folder("samples") / stages::kGridFile));
 }
 
 TEST_CASE("evaluation: interrupted anywhere, it goes on to the same bits", "[unit][evaluation]") {

@@ -10,7 +10,7 @@
 
 #include "config/experiment.hpp"
 #include "config/snippet.hpp"
-#include "run/determinants.hpp"
+#include "stages/determinants.hpp"
 
 using namespace dkdm;
 using config::Experiment;
@@ -317,7 +317,7 @@ TEST_CASE("experiment: a plugin's paths are relative to the file, an override's 
   CHECK(weights(load(named)) == folder / "fashion-mnist-16");
   fs::remove(folder / "fashion-mnist-16");
   // Keys do not know where a file lies.
-  CHECK(run::describe(load(text).teacher) == run::describe(load(kSmall).teacher));
+  CHECK(stages::describe(load(text).teacher) == stages::describe(load(kSmall).teacher));
 }
 
 TEST_CASE("experiment: plugin files are relative to the file, an override's to the working folder",

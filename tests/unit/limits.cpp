@@ -74,7 +74,7 @@ struct Experiments {
                        std::size_t seeds = 1) {
     const std::atomic<bool> stop{false};
     run::RunHost host(registry(), stop, nullptr);
-    const run::Bench bench{registry(), host,
+    const stages::StageContext bench{registry(), host,
                            std::make_shared<fixtures::NumberedImages>(60000, 0, spec)};
     run::CostModel cost(registry());
     try {

@@ -26,7 +26,7 @@ class Host;
 class Denoiser; class Teacher; class Dataset; class Method; class Evaluator;  // the kinds
 }  // namespace dkdm
 
-#define DKDM_ABI 5
+#define DKDM_ABI 6
 #define DKDM_STR_(x) #x
 #define DKDM_STR(x) DKDM_STR_(x)
 #define DKDM_BUILD_ID                                                                       \

@@ -24,6 +24,7 @@ class DKDM_API Distillation : public Method {
 
   Needs needs() const final;
   void prepare(const MethodContext& context, const std::filesystem::path& dir) final;
+  std::string preparation_identity(const DiffusionConfig&, std::int64_t batch) const final;
   std::int64_t preparation_evaluations(const DiffusionConfig&, std::int64_t batch) const final;
   std::int64_t training_evaluations(const DiffusionConfig&, std::int64_t batch,
                                     std::int64_t steps) const final;

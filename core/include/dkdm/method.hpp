@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "dkdm/host.hpp"
@@ -59,6 +60,10 @@ class DKDM_API Method {
   // Makes the shared preparation in the empty or half-made folder `dir` (called again after a kill;
   // may keep partial files there). Only when needs().preparation.
   virtual void prepare(const MethodContext& context, const std::filesystem::path& dir);
+
+  // What decides, besides name, version, batch and seed, what `prepare` makes: the parameters that it reads, as
+  // text. Runs that differ in others share it. Input of keys; "" = all parameters.
+  virtual std::string preparation_identity(const DiffusionConfig&, std::int64_t batch) const;
 
   // What it costs, on average and before anything is made: single-image teacher forwards of `prepare`
   // and of `steps` training steps (by default one for each example if needs().teacher), and bytes held

@@ -6,7 +6,7 @@
 #include "dkdm/io.hpp"
 #include "dkdm/statistics_file.hpp"
 #include "fuzz_target.hpp"
-#include "run/npz_images.hpp"
+#include "stages/npz_images.hpp"
 
 namespace {
 
@@ -62,7 +62,7 @@ DKDM_FUZZ_TARGET(npz) {
     if (dkdm::io::has_statistics(file)) dkdm::io::read_statistics(file, 2, 2);
   });
   dkdm::fuzz::accepted([&] {
-    const dkdm::run::NpzImages images(file);
+    const dkdm::stages::NpzImages images(file);
     const auto last = images.size() - 1;
     dkdm::fuzz::require(last >= 0, "a set of no images");
     const auto image = images.images(at::full({1}, last, at::kLong));

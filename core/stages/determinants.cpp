@@ -1,6 +1,6 @@
-#include "run/determinants.hpp"
+#include "stages/determinants.hpp"
 
-namespace dkdm::run {
+namespace dkdm::stages {
 
 std::string describe(const plugin::PluginChoice& choice) {
   std::string text = choice.name + " " + choice.version + "\n";
@@ -39,11 +39,4 @@ std::string describe_training(const Params& train) {
   return text;
 }
 
-record::KeyParts evaluator_parts(const plugin::PluginChoice& choice, const std::string& identity,
-                         const std::string& reference) {
-  const std::string evaluator =
-      identity.empty() ? describe(choice) : choice.name + " " + choice.version + "\n" + identity;
-  return {{"stage", "evaluator"}, {"evaluator", evaluator}, {"dataset", reference}};
-}
-
-}  // namespace dkdm::run
+}  // namespace dkdm::stages

@@ -3,7 +3,7 @@
 
 #include "dkdm/evaluator.hpp"
 
-namespace dkdm::run {
+namespace dkdm::stages {
 
 // Adds images first … last-1 of `images` to `evaluator`, in order.
 DKDM_API void add_images(Evaluator& evaluator, const Dataset& images, std::int64_t first,
@@ -12,4 +12,4 @@ DKDM_API void add_images(Evaluator& evaluator, const Dataset& images, std::int64
 // Says so when `count` samples are fewer than the evaluator's features need.
 DKDM_API void warn_of_few_samples(const Evaluator& evaluator, std::int64_t count, Host& host);
 
-}  // namespace dkdm::run
+}  // namespace dkdm::stages

@@ -1,4 +1,4 @@
-#include "run/npz_images.hpp"
+#include "stages/npz_images.hpp"
 
 #include <ATen/ATen.h>
 
@@ -9,7 +9,7 @@
 #include "io/array/npy.hpp"
 #include "io/zip_reader.hpp"
 
-namespace dkdm::run {
+namespace dkdm::stages {
 namespace {
 
 // Photographs deflate to a half, flat drawings to a twentieth. What is large and packed like zeros
@@ -114,4 +114,4 @@ std::string NpzImages::fingerprint() const {
   return fingerprint_;
 }
 
-}  // namespace dkdm::run
+}  // namespace dkdm::stages

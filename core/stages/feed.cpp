@@ -1,4 +1,4 @@
-#include "run/feed.hpp"
+#include "stages/feed.hpp"
 
 #include <ATen/ATen.h>
 
@@ -11,7 +11,7 @@
 
 #include "plugin/call.hpp"
 
-namespace dkdm::run {
+namespace dkdm::stages {
 namespace {
 
 constexpr std::int64_t kBatch = 64;
@@ -99,4 +99,4 @@ void warn_of_few_samples(const Evaluator& evaluator, std::int64_t count, Host& h
                  " (twice the feature dimension): distances are strongly biased");
 }
 
-}  // namespace dkdm::run
+}  // namespace dkdm::stages

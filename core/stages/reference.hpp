@@ -13,7 +13,7 @@
 #include "plugin/registry.hpp"
 #include "record/artifact_store.hpp"
 
-namespace dkdm::run {
+namespace dkdm::stages {
 
 struct Reference {
   std::string recipe;                               // how the images came about, for a person
@@ -56,4 +56,4 @@ DKDM_API void write_reference(const Evaluator& evaluator, const std::filesystem:
 DKDM_API Provenance file_provenance(const std::filesystem::path& file);
 DKDM_API Provenance folder_provenance(const std::filesystem::path& folder);
 
-}  // namespace dkdm::run
+}  // namespace dkdm::stages

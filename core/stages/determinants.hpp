@@ -4,10 +4,10 @@
 
 #include <string>
 
-#include "record/content_key.hpp"
-#include "run/stage_work.hpp"
+#include "plugin/registry.hpp"
+#include "stages/sampling.hpp"
 
-namespace dkdm::run {
+namespace dkdm::stages {
 
 DKDM_API std::string describe(const plugin::PluginChoice& choice);
 // What is at its default is left out, so that keys of before there was a choice stay good.
@@ -18,9 +18,4 @@ std::string describe(const SamplingSpec& spec);
 // [train] without what only says how often to look.
 std::string describe_training(const Params& train);
 
-// Of a prepared evaluator: `identity` is the evaluator's, `reference` the fingerprint of its reference
-// images.
-record::KeyParts evaluator_parts(const plugin::PluginChoice& choice, const std::string& identity,
-                         const std::string& reference);
-
-}  // namespace dkdm::run
+}  // namespace dkdm::stages

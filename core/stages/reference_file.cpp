@@ -9,9 +9,9 @@
 #include "dkdm/json.hpp"
 #include "dkdm/statistics_file.hpp"
 #include "error_text.hpp"
-#include "run/reference.hpp"
+#include "stages/reference.hpp"
 
-namespace dkdm::run {
+namespace dkdm::stages {
 namespace {
 
 namespace fs = std::filesystem;
@@ -128,4 +128,4 @@ Provenance folder_provenance(const fs::path& folder) {
   return out;
 }
 
-}  // namespace dkdm::run
+}  // namespace dkdm::stages

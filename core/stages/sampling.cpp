@@ -1,4 +1,5 @@
-// Sample sets: drawn batch by batch, continued after a kill, read back as a dataset.
+#include "stages/sampling.hpp"
+
 #include <algorithm>
 #include <map>
 
@@ -7,10 +8,10 @@
 #include "dkdm/memory.hpp"
 #include "io/checkpoint/work_file.hpp"
 #include "model/flops.hpp"
-#include "run/determinants.hpp"
-#include "run/stage_work.hpp"
+#include "record/artifact_store.hpp"
+#include "stages/determinants.hpp"
 
-namespace dkdm::run {
+namespace dkdm::stages {
 namespace {
 
 namespace fs = std::filesystem;
@@ -153,9 +154,12 @@ at::Tensor draw_batch(Host& host, const TrainedModel& model, const GaussianDiffu
       .contiguous();
 }
 
+std::int64_t sampling_evaluations(const DiffusionConfig& diffusion, const SamplingSpec& spec) {
+  return spec.count * sampling_steps(sampling_process(diffusion, spec), spec.sampler);
+}
+
 double sampling_flops(const TrainedModel& model, const SamplingSpec& spec) {
-  const auto process = sampling_process(model.diffusion, spec);
-  return double(spec.count * sampling_steps(process, spec.sampler)) *
+  return double(sampling_evaluations(model.diffusion, spec)) *
          double(model::forward_flops(*model.network, model.spec));
 }
 
@@ -168,18 +172,18 @@ at::Tensor sample_images(Host& host, const TrainedModel& model, const SamplingSp
   return at::cat(batches);
 }
 
-void draw_samples(Bench& bench, const TrainedModel& model, const SamplingSpec& spec,
+void draw_samples(Host& host, const TrainedModel& model, const SamplingSpec& spec,
                   const fs::path& folder, record::Manifest& manifest) {
   require_room(spec, model.spec);
   const auto process = sampling_process(model.diffusion, spec);
-  const DrawnParts parts(bench.host, folder, spec, model.spec);
+  const DrawnParts parts(host, folder, spec, model.spec);
   std::vector<at::Tensor> batches;
   for (std::int64_t first = 0; first < spec.count; first += batches.back().size(0)) {
     at::Tensor images = parts.from(first);
     if (!images.defined()) {
       SamplingSpec piece = spec;
       piece.batch = parts.missing_from(first, spec.batch);
-      images = draw_batch(bench.host, model, process, piece, first);
+      images = draw_batch(host, model, process, piece, first);
       parts.add(first, images);
     }
     batches.push_back(images);
@@ -190,4 +194,4 @@ void draw_samples(Bench& bench, const TrainedModel& model, const SamplingSpec& s
   manifest.flops = sampling_flops(model, spec);
 }
 
-}  // namespace dkdm::run
+}  // namespace dkdm::stages

@@ -9,7 +9,7 @@
 #include "dkdm/dataset.hpp"
 #include "dkdm/npz_labels.hpp"
 
-namespace dkdm::run {
+namespace dkdm::stages {
 
 // uint8 [N,S,S,C], C = 1 or 3, as the array `key`. Images are read in ascending order at the speed
 // of the file; going back starts at its beginning again. Of one reader at a time. What is damaged
@@ -42,4 +42,4 @@ class DKDM_API NpzImages final : public Dataset {
   mutable std::optional<io::Labels> labels_;
 };
 
-}  // namespace dkdm::run
+}  // namespace dkdm::stages

@@ -1,13 +1,13 @@
-#include "run/reference.hpp"
+#include "stages/reference.hpp"
 
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "dkdm/files.hpp"
-#include "run/determinants.hpp"
+#include "stages/stages.hpp"
 
-namespace dkdm::run {
+namespace dkdm::stages {
 namespace {
 
 namespace fs = std::filesystem;
@@ -57,7 +57,7 @@ std::string prepare_reference(Evaluator& evaluator, const plugin::PluginChoice& 
   record::Manifest manifest;
   manifest.plugin = choice.name;
   manifest.parts = evaluator_parts(choice, evaluator.identity(), reference.fingerprint());
-  const std::string key = record::content_key(manifest.parts);
+  const std::string kind = name_of(StageKind::evaluator), key = record::content_key(manifest.parts);
   const auto work = [&](const fs::path& folder, record::Manifest& filled) {
     const auto started = std::chrono::steady_clock::now();
     fill_reference(evaluator, choice, reference, folder);
@@ -67,10 +67,10 @@ std::string prepare_reference(Evaluator& evaluator, const plugin::PluginChoice& 
   const auto waiting = [&](const std::string& holder) {
     host.progress("waiting for " + holder, 0, 1);
   };
-  if (!store.find("evaluator", key)) store.make("evaluator", key, manifest, work, waiting);
-  record::check_contents(store.path("evaluator", key));
-  evaluator.open(store.path("evaluator", key));
+  if (!store.find(kind, key)) store.make(kind, key, manifest, work, waiting);
+  record::check_contents(store.path(kind, key));
+  evaluator.open(store.path(kind, key));
   return key;
 }
 
-}  // namespace dkdm::run
+}  // namespace dkdm::stages

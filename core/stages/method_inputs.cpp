@@ -1,0 +1,58 @@
+#include "stages/method_inputs.hpp"
+
+#include "model/flops.hpp"
+#include "plugin/call.hpp"
+
+namespace dkdm::stages {
+
+class CountedTeacher final : public Denoiser {
+ public:
+  explicit CountedTeacher(std::shared_ptr<Denoiser> network)
+      : network_(register_module("network", std::move(network))) {
+    train(network_->is_training());
+  }
+  at::Tensor forward(const at::Tensor& x_t, const at::Tensor& t) override {
+    images_ += x_t.size(0);
+    return plugin::predict(*network_, x_t, t);
+  }
+  std::int64_t images() const { return images_; }
+  Denoiser& network() const { return *network_; }
+
+ private:
+  std::shared_ptr<Denoiser> network_;
+  std::int64_t images_ = 0;
+};
+
+MethodInputs::MethodInputs(StageContext& context, const TrainingJob& job, const TrainingInputs& inputs,
+                           const Method& method)
+    : context_(context), job_(job) {
+  const Needs needs = method.needs();
+  if (needs.teacher) {
+    teacher_ = inputs.teacher.value().load(context);
+    counted_ = std::make_shared<CountedTeacher>(teacher_->network);
+    teacher_->network = counted_;
+  }
+  if (needs.synthetic) synthetic_ = open_samples(inputs.synthetic.folder);
+  if (needs.dataset) dataset_ = context.dataset;
+}
+
+MethodContext MethodInputs::context() const {
+  return {context_.host,
+          job_.diffusion,
+          job_.spec,
+          job_.training.train.integer("batch"),
+          record::derive_seed(job_.seed, "method"),
+          teacher_ ? &*teacher_ : nullptr,
+          dataset_.get(),
+          synthetic_.get(),
+          nullptr};
+}
+
+std::int64_t MethodInputs::evaluations() const { return counted_ ? counted_->images() : 0; }
+
+double MethodInputs::teacher_flops(std::int64_t evaluations) const {
+  if (!teacher_) return 0;
+  return double(evaluations) * double(model::forward_flops(counted_->network(), teacher_->spec));
+}
+
+}  // namespace dkdm::stages

@@ -1,0 +1,36 @@
+// What a method's context points to, loaded: the teacher, whose work is counted, and the synthetic set.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "stages/stages.hpp"
+
+namespace dkdm::stages {
+
+// The teacher as a method sees it: what it costs is counted here, not taken from the method's word.
+class CountedTeacher;
+
+class MethodInputs {
+ public:
+  // Loads what `method` needs. Throws DataError for a damaged set.
+  MethodInputs(StageContext& context, const TrainingJob& job, const TrainingInputs& inputs,
+               const Method& method);
+
+  // Its pointers are into this object.
+  MethodContext context() const;
+
+  // Single-image forwards of the teacher so far, and the floating-point operations of `evaluations`.
+  std::int64_t evaluations() const;
+  double teacher_flops(std::int64_t evaluations) const;
+
+ private:
+  StageContext& context_;
+  const TrainingJob& job_;
+  std::optional<TrainedModel> teacher_;
+  std::shared_ptr<CountedTeacher> counted_;  // the teacher's network
+  std::shared_ptr<Dataset> synthetic_, dataset_;
+};
+
+}  // namespace dkdm::stages

@@ -1,0 +1,57 @@
+// One stage of a plan: a piece of work whose output is named by all that determines it.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dkdm/dataset.hpp"
+#include "dkdm/host.hpp"
+#include "plugin/registry.hpp"
+#include "record/artifact_store.hpp"
+#include "record/records.hpp"
+
+namespace dkdm::stages {
+
+enum class StageKind { train, pool, synthetic, sample, evaluator, evaluate, snapshots };
+
+// The kind's folder in the store, and its name in the parts of keys.
+DKDM_API const char* name_of(StageKind kind);
+
+// What every stage of a plan shares. References outlive the plan.
+struct StageContext {
+  const plugin::Registry& registry;
+  Host& host;
+  std::shared_ptr<Dataset> dataset;
+  record::Recorder* recorder = nullptr;  // null where stages are planned, not made
+};
+
+struct Stage {
+  StageKind kind = StageKind::train;
+  std::string label;        // for a person: "train dynamic"
+  std::string plugin;       // whose work it is, "" = the core's
+  record::KeyParts parts;   // all that determines its output
+  std::string key;          // their content key
+  double estimated_s = 0;
+  bool streamed = false;    // what it gives goes straight into the stage that reads it: no folder
+  std::vector<std::size_t> inputs;  // earlier stages of the plan
+  // Reads the folders of its inputs, fills its own, and says in the manifest what it made.
+  std::function<void(StageContext&, const std::filesystem::path&, record::Manifest&)> work;
+
+  std::filesystem::path folder(const record::ArtifactStore& store) const {
+    return store.path(name_of(kind), key);
+  }
+  std::optional<record::Manifest> find(const record::ArtifactStore& store) const {
+    return store.find(name_of(kind), key);
+  }
+};
+
+// The first parts of a stage's key. `revision` is raised with every change of the core that gives other bits for
+// the same parts (a sampler's, a loss's, the trainer's arithmetic): what was made before is then made again.
+// Plugins have versions for the same purpose.
+record::KeyParts first_parts(StageKind kind, int revision);
+
+}  // namespace dkdm::stages

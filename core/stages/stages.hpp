@@ -1,0 +1,126 @@
+// The kinds of stages: what determines each, what it costs, what it does. One file a kind; run/plan.cpp joins them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/experiment.hpp"
+#include "dkdm/method.hpp"
+#include "stages/reference.hpp"
+#include "stages/sampling.hpp"
+#include "stages/stage.hpp"
+#include "stages/streaming_evaluation.hpp"
+#include "train/trainer.hpp"
+
+namespace dkdm::stages {
+
+// A network that students learn from or that is evaluated: a folder of this suite, or what a teacher plugin has
+// from elsewhere.
+struct NetworkSource {
+  plugin::PluginChoice teacher;
+  std::filesystem::path folder;  // empty: the plugin's own parameters say where it is
+  std::string identity;          // of its weights, in keys
+
+  // As the teacher plugin loads it.
+  TrainedModel load(const StageContext& context) const;
+};
+
+// An earlier stage's output; empty = not needed.
+struct StageInput {
+  std::filesystem::path folder;
+  std::string key;
+};
+
+struct TrainingInputs {
+  std::optional<NetworkSource> teacher;
+  StageInput synthetic, pool;
+  std::string dataset;  // fingerprint, "" = not needed
+};
+
+struct TrainingJob {
+  config::Training training;
+  DiffusionConfig diffusion;
+  ImageSpec spec;
+  std::int64_t seed = 0;
+  train::SnapshotPolicy snapshots;
+};
+
+// Seconds of one image's forward; 0 = not measured.
+struct ForwardCosts {
+  double student_s = 0, teacher_s = 0;
+};
+
+// What the method prepares before training (a batch set), shared by all students that learn from it.
+Stage pool_stage(const TrainingJob& job, const TrainingInputs& inputs, const Method& method,
+                 const ForwardCosts& costs);
+
+// A model folder: model.json, raw.safetensors, ema.safetensors; and those of the snapshots below it.
+Stage train_stage(const std::string& label, const TrainingJob& job, const TrainingInputs& inputs,
+                  const Method& method, const ForwardCosts& costs);
+
+// Images of the teacher, for a method that learns from them.
+Stage synthetic_stage(const NetworkSource& teacher, const DiffusionConfig& diffusion,
+                      const SamplingSpec& spec, const ForwardCosts& costs);
+
+// A network to evaluate: the student of a row, or the teacher.
+struct EvaluatedNetwork {
+  NetworkSource source;
+  double forward_s = 0;
+  std::int64_t steps = 0;  // of its training, 0 = unknown
+  std::string weights;     // as values are recorded: "ema", "raw" or kUnlabelled
+
+  TrainedModel load(const StageContext& context) const;
+};
+
+Stage sample_stage(const std::string& row, const EvaluatedNetwork& network,
+                   const DiffusionConfig& diffusion, const SamplingSpec& spec);
+
+// What an evaluator makes of the reference images. `identity` is Evaluator::identity().
+Stage evaluator_stage(const plugin::PluginChoice& choice, const std::string& identity,
+                      const Reference& reference);
+// What determines it alone; `reference` is the images' fingerprint.
+record::KeyParts evaluator_parts(const plugin::PluginChoice& choice, const std::string& identity,
+                                 const std::string& reference);
+
+struct EvaluatorInput {
+  plugin::PluginChoice choice;
+  std::string parameters;  // those that do not enter the prepared evaluator enter where it is used
+  StageInput prepared;
+};
+
+// Their parts of the key of an evaluation.
+void add_evaluator(const EvaluatorInput& evaluator, record::KeyParts& parts);
+
+// Of the set of `sample`, which is drawn on the way unless it is on disk. The samples' key stands in this one's
+// either way: the values are the same. `store` must outlive the stage.
+Stage evaluate_stage(const std::string& row, const EvaluatedNetwork& network, const SamplingSpec& spec,
+                     const Stage& sample, const EvaluatorInput& evaluator,
+                     const record::ArtifactStore& store);
+
+// Of the snapshots at `steps`. `evaluate` is the key of the evaluation at the end, which is one of them.
+Stage snapshots_stage(const std::string& row, const EvaluatedNetwork& network,
+                   const DiffusionConfig& diffusion, const SamplingSpec& spec,
+                   const std::vector<std::int64_t>& steps, const std::string& evaluate,
+                   const EvaluatorInput& evaluator);
+
+// What the last two do; each fills `folder` with metrics.json. Of samples drawn on the way, with grid.png, and
+// samples.json: the manifest of the set that was drawn and not kept, which is `samples` with its costs.
+DKDM_API void evaluate_drawn(StageContext& context, const Evaluation& evaluation,
+                             const TrainedModel& model, const SamplingSpec& spec,
+                             record::Manifest samples, const std::filesystem::path& folder,
+                             record::Manifest& manifest);
+// Of samples on disk, with grid.png.
+DKDM_API void evaluate_saved(StageContext& context, const Evaluation& evaluation,
+                             const std::filesystem::path& samples_folder,
+                             const std::filesystem::path& folder, record::Manifest& manifest);
+// Of the weights that a training kept on its way (kept_folder) at `steps`; the last step's are those of the model
+// folder `trained` itself.
+DKDM_API void evaluate_snapshots(StageContext& context, const Evaluation& evaluation,
+                                 const std::filesystem::path& trained,
+                                 const std::vector<std::int64_t>& steps, const SamplingSpec& spec,
+                                 const std::filesystem::path& folder, record::Manifest& manifest);
+
+}  // namespace dkdm::stages

@@ -1,0 +1,249 @@
+// Plans: which stages an experiment needs, what decides whether two are one, what they cost, why one is missing.
+#include "run/plan.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <fstream>
+#include <set>
+
+#include "fixtures/analytic.hpp"
+#include "run/explain.hpp"
+#include "run/run_host.hpp"
+#include "run/runner.hpp"
+
+using namespace dkdm;
+using Catch::Matchers::Contains;
+using stages::Stage;
+using stages::StageKind;
+
+namespace {
+
+const plugin::Registry& registry() { return fixtures::shipped_plugins(); }
+
+const std::string kText = R"([experiment]
+name = "plans"
+seeds = [0, 1]
+[dataset]
+plugin = "fashion-mnist"
+[teacher]
+plugin = "checkpoint"
+method = { plugin = "data-based" }
+[teacher.student]
+plugin = "unet-lite"
+[student]
+plugin = "dit"
+depth = 2
+hidden_size = 48
+num_heads = 3
+patch_size = 4
+[train]
+steps = 30
+batch = 8
+[sample]
+count = 96
+respacing = "10"
+[evaluator]
+plugin = "classifier"
+[[row]]
+id = "teacher"
+[[row]]
+id = "dynamic"
+method = { plugin = "dynamic" }
+[[row]]
+id = "shuffled"
+method = { plugin = "shuffled" }
+[[row]]
+id = "free"
+method = { plugin = "data-free" }
+)";
+
+// A plan of kText in an empty store.
+struct Desk {
+  fixtures::ScratchFolder folder;
+  record::ArtifactStore store{folder.path / "home"};
+  std::atomic<bool> stop{false};
+  run::RunHost host{registry(), stop, nullptr};
+  stages::StageContext context{registry(), host,
+                               std::make_shared<fixtures::NumberedImages>(600, 0, ImageSpec{1, 16})};
+  run::CostModel cost{registry()};
+
+  run::Plan plan(const std::vector<std::string>& overrides = {}, const run::Selection& selection = {},
+                 const run::PlanExtras& extras = {}) {
+    const auto file = folder.path / "plans.toml";
+    std::ofstream(file) << kText;
+    return run::make_plan(config::load_experiment(file, overrides, registry()), selection, context, store,
+                          cost, extras);
+  }
+};
+
+// The stage called `name` of a row's run.
+const Stage& stage_of(const run::Plan& plan, const std::string& row, const std::string& name,
+                      std::int64_t seed = 0) {
+  for (const auto& run : plan.runs) {
+    if (run.record.row != row || run.record.seed != seed) continue;
+    for (const auto& [stage, index] : run.stages)
+      if (stage == name) return plan.stages[index];
+  }
+  FAIL("row " << row << " has no stage " << name);
+  throw std::logic_error("unreachable");
+}
+
+std::string part(const Stage& stage, const std::string& name) {
+  for (const auto& [part, value] : stage.parts)
+    if (part == name) return value;
+  return "";
+}
+
+// Puts an artifact where the stage's would be.
+void publish(record::ArtifactStore& store, const Stage& stage) {
+  record::Manifest manifest;
+  manifest.parts = stage.parts;
+  store.make(name_of(stage.kind), stage.key, manifest,
+             [](const std::filesystem::path& folder, record::Manifest&) {
+               std::ofstream(folder / "output") << "made";
+             },
+             [](const std::string&) {});
+}
+
+}  // namespace
+
+TEST_CASE("plan: equal work is one stage, and stands before what reads it", "[unit][run]") {
+  Desk desk;
+  const auto plan = desk.plan();
+  REQUIRE(plan.runs.size() == 8);
+  CHECK(plan.asked.size() == 8);
+  std::set<std::pair<StageKind, std::string>> known;
+  for (std::size_t i = 0; i < plan.stages.size(); ++i) {
+    const auto& stage = plan.stages[i];
+    INFO(stage.label);
+    CHECK(known.insert({stage.kind, stage.key}).second);
+    CHECK(stage.key == record::content_key(stage.parts));
+    for (const auto input : stage.inputs) CHECK(input < i);
+  }
+  const auto count = [&](StageKind kind) {
+    return std::count_if(plan.stages.begin(), plan.stages.end(),
+                         [&](const Stage& stage) { return stage.kind == kind; });
+  };
+  CHECK(count(StageKind::train) == 7);      // one teacher, three students of two seeds each
+  CHECK(count(StageKind::synthetic) == 1);
+  CHECK(count(StageKind::pool) == 2);       // of "dynamic", for each seed
+  CHECK(count(StageKind::evaluator) == 1);
+  CHECK(count(StageKind::evaluate) == 8);
+  // The teacher is one network; its samples differ with the seed.
+  CHECK(stage_of(plan, "dynamic", "teacher", 0).key == stage_of(plan, "free", "teacher", 1).key);
+  CHECK(stage_of(plan, "teacher", "sample", 0).key != stage_of(plan, "teacher", "sample", 1).key);
+}
+
+TEST_CASE("plan: every key begins with its kind and a revision", "[unit][run]") {
+  Desk desk;
+  for (const auto& stage : desk.plan({"evaluate.every=10"}).stages) {
+    INFO(stage.label);
+    REQUIRE(stage.parts.size() > 2);
+    CHECK(stage.parts[0] == std::pair<std::string, std::string>("stage", name_of(stage.kind)));
+    CHECK(stage.parts[1].first == "revision");
+    CHECK(std::stoi(stage.parts[1].second) >= 1);
+    // A later revision is another key: what the core made before is made again.
+    auto later = stage.parts;
+    later[1].second = std::to_string(std::stoi(later[1].second) + 1);
+    CHECK(record::content_key(later) != stage.key);
+  }
+}
+
+TEST_CASE("plan: a batch set is shared by students that differ in the loss alone", "[unit][run]") {
+  Desk desk;
+  const auto plain = desk.plan();
+  const auto with = [&](const std::string& setting) { return desk.plan({"row.dynamic.method." + setting}); };
+  const auto pool = stage_of(plain, "dynamic", "pool").key, train = stage_of(plain, "dynamic", "train").key;
+  for (const char* setting : {"lambda=0.5", "student_clip=true", "t0_term=decoder"}) {
+    INFO(setting);
+    CHECK(stage_of(with(setting), "dynamic", "pool").key == pool);
+    CHECK(stage_of(with(setting), "dynamic", "train").key != train);
+  }
+  for (const char* setting : {"rho=0.1", "chain=50", "teacher_clip=none", "first_states=all"}) {
+    INFO(setting);
+    CHECK(stage_of(with(setting), "dynamic", "pool").key != pool);
+  }
+  // Two values of rho that make as many rows make one set.
+  const auto rows = part(stage_of(plain, "dynamic", "pool"), "method");
+  CHECK_THAT(rows, Contains("rows = ") && !Contains("rho") && !Contains("lambda"));
+}
+
+TEST_CASE("plan: what only says how often to look is in no key", "[unit][run]") {
+  Desk desk;
+  const auto plain = desk.plan(), other = desk.plan({"train.log_every=7", "train.checkpoint_every=3"});
+  CHECK(stage_of(plain, "dynamic", "train").key == stage_of(other, "dynamic", "train").key);
+  CHECK(stage_of(desk.plan({"train.lr=0.5"}), "dynamic", "train").key !=
+        stage_of(plain, "dynamic", "train").key);
+}
+
+TEST_CASE("plan: shards share out the runs and know all the cells", "[unit][run]") {
+  Desk desk;
+  std::multiset<std::string> cells;
+  for (std::int64_t shard = 1; shard <= 3; ++shard) {
+    const auto plan = desk.plan({}, {{}, {}, shard, 3});
+    CHECK(plan.asked.size() == 8);
+    for (const auto& run : plan.runs) cells.insert(run.record.key);
+  }
+  std::multiset<std::string> expected;
+  for (const auto& run : desk.plan().runs) expected.insert(run.record.key);
+  CHECK(cells == expected);
+  CHECK_THROWS_WITH(desk.plan({}, {{"dynamik"}, {}, 1, 1}),
+                    Contains("no row \"dynamik\"") && Contains("did you mean \"dynamic\"?"));
+}
+
+TEST_CASE("plan: a stage whose output is there needs none of its inputs", "[unit][run]") {
+  Desk desk;
+  const run::Selection one{{"dynamic"}, {0}, 1, 1};
+  const auto plan = desk.plan({}, one);
+  const auto missing = [&] {
+    std::vector<std::string> labels;
+    for (const auto index : run::missing_stages(plan, desk.store)) labels.push_back(plan.stages[index].label);
+    return labels;
+  };
+  CHECK(missing() == std::vector<std::string>{"train the teacher", "prepare dynamic", "train dynamic",
+                                              "prepare the evaluator", "sample and evaluate dynamic"});
+  publish(desk.store, stage_of(plan, "dynamic", "train"));
+  CHECK(missing() == std::vector<std::string>{"prepare the evaluator", "sample and evaluate dynamic"});
+  publish(desk.store, stage_of(plan, "dynamic", "evaluate"));
+  CHECK(missing().empty());
+}
+
+TEST_CASE("plan: samples that are on disk are evaluated from there", "[unit][run]") {
+  Desk desk;
+  const run::Selection one{{"dynamic"}, {0}, 1, 1};
+  const auto first = desk.plan({}, one);
+  publish(desk.store, stage_of(first, "dynamic", "sample"));
+  const auto second = desk.plan({}, one);
+  CHECK(stage_of(second, "dynamic", "evaluate").label == "evaluate dynamic");
+  CHECK(stage_of(second, "dynamic", "evaluate").key == stage_of(first, "dynamic", "evaluate").key);
+}
+
+TEST_CASE("plan: costs are of the work", "[unit][run]") {
+  Desk desk;
+  const run::Selection one{{"dynamic"}, {0}, 1, 1};
+  const run::PlanExtras estimate{.estimate = true, .look = false};
+  CHECK(stage_of(desk.plan({}, one), "dynamic", "train").estimated_s == 0);
+  const auto plan = desk.plan({}, one, estimate), longer = desk.plan({"train.steps=60"}, one, estimate);
+  const double once = stage_of(plan, "dynamic", "train").estimated_s;
+  REQUIRE(once > 0);
+  CHECK(stage_of(longer, "dynamic", "train").estimated_s == Approx(2 * once));
+  CHECK(stage_of(plan, "dynamic", "pool").estimated_s > 0);
+  CHECK(stage_of(plan, "dynamic", "evaluate").estimated_s > stage_of(plan, "dynamic", "sample").estimated_s);
+}
+
+TEST_CASE("plan: why a stage is missing", "[unit][run]") {
+  Desk desk;
+  const run::Selection one{{"dynamic"}, {0}, 1, 1};
+  const auto before = stage_of(desk.plan({}, one), "dynamic", "train");
+  const auto now = stage_of(desk.plan({"train.lr=0.5", "train.batch=16"}, one), "dynamic", "train");
+  CHECK(run::why_missing(now, desk.store, {}) == "not run yet");
+  publish(desk.store, before);
+  CHECK_THAT(run::why_missing(now, desk.store, {before.key}),
+             Contains("differs from " + before.key.substr(0, 8)) && Contains("batch = 16 (was 8)") &&
+                 Contains("lr = 0.5"));
+  std::filesystem::create_directories(desk.store.root() / "work/train" / now.key);
+  std::ofstream(desk.store.root() / "work/train" / now.key / "checkpoint.safetensors") << "some";
+  CHECK(run::why_missing(now, desk.store, {before.key}) == "stopped half-way, resumes");
+}
