@@ -66,13 +66,15 @@ int cmd_sample(const Arguments& args, Context& context) {
                   "(.pt, .safetensors), or a diffusers folder. --teacher reads any other kind of file.\n"
                   "An npz holds the images as ADM's tools expect them (arr_0, uint8 NHWC); a png shows a\n"
                   "grid.");
+  std::string samplers;
+  for (const auto& name : sampler_names()) samplers += (samplers.empty() ? "" : ", ") + name;
   constexpr std::int64_t kMostImages = 10'000'000, kMostAtOnce = 100'000;
   options.add_integer("count,n", "N", 64, 1, kMostImages, "images");
   options.add()("output,o", po::value<std::string>()->default_value("samples.png"),
                 "FILE.npz or FILE.png")(
       "respacing", po::value<std::string>()->default_value("50"), "kept steps, e.g. 50 or ddim25")(
       "sampler", po::value<std::string>()->default_value("ancestral"),
-      "ancestral, ddim or dpm-solver");
+      samplers.c_str());
   options.add_integer("solver-steps", "N", 20, 2, 1000, "steps of dpm-solver")
       .add_real("eta", "X", 0, 0, 1, "DDIM's stochasticity, 0 = deterministic")
       .add_integer("seed", "N", 0, 0, config::kLargestId, "image i depends on (seed, i) alone")

@@ -1,5 +1,6 @@
 // Sections of an experiment file that belong to no plugin, as parameter tables.
 #include "config/experiment.hpp"
+#include "diffusion/sampler_kind.hpp"
 
 namespace dkdm::config {
 namespace {
@@ -12,14 +13,20 @@ constexpr double kLargestBatch = 65536;
 constexpr double kLargestSeed = 9007199254740991;  // 2^53 - 1: what JSON and a database read back equal
 constexpr std::size_t kMostSeeds = 10000;
 
+// "ancestral (DDPM, Ho et al. 2020), …"
+std::string samplers() {
+  std::string text;
+  for (const auto& kind : diffusion::sampler_kinds())
+    text += (text.empty() ? "" : ", ") + kind.name + " (" + kind.paper + ")";
+  return text;
+}
+
 // What drawing images is configured by, for evaluation and for synthetic sets.
 ParamTable sampling(Param count) {
   return {std::move(count),
           text("respacing", "50", "steps of the chain: \"50\", \"10,15,20\" by section, \"ddim25\", "
                                   "\"\" = all"),
-          text("sampler", "ancestral", "ancestral (DDPM), ddim, or dpm-solver (DPM-Solver++, second "
-                                       "order, multistep)")
-              .one_of({"ancestral", "ddim", "dpm-solver"}),
+          text("sampler", "ancestral", samplers()).one_of(sampler_names()),
           real("eta", 0, "DDIM's stochasticity, 0 = deterministic; the others ignore it")
               .between(0, 1),
           integer("solver_steps", 20, "network calls of dpm-solver, which ignores respacing; the "

@@ -1,13 +1,23 @@
-// DPM-Solver++: the noise schedule as a function of continuous time, and the moves between times.
-#include "diffusion/dpm_solver.hpp"
-
+// DPM-Solver++ (Lu et al. 2022), second order, multistep, uniform in time: as the authors' code calls it.
+// Coefficients are float64.
 #include <ATen/ATen.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "diffusion/sampler_kind.hpp"
+#include "plugin/call.hpp"
+
 namespace dkdm::diffusion {
 namespace {
+
+// One network call at x and the move that follows it:
+//   x0 = (x - sigma eps(x, time)) / alpha,  x <- coef_x x + coef_x0 x0 + coef_x0_prev (x0 of the step before)
+struct Move {
+  double time;  // what the network is called with: a step index, not whole
+  double alpha, sigma;
+  double coef_x, coef_x0, coef_x0_prev;  // coef_x0_prev is 0 in the first step
+};
 
 constexpr double kLowestLambda = -5.1;
 constexpr double kQuantile = 0.995;
@@ -40,9 +50,11 @@ class ContinuousSchedule {
   std::vector<double> log_alpha_;
 };
 
-}  // namespace
-
-std::vector<SolverStep> solver_steps(const GaussianDiffusion& process, std::int64_t steps) {
+// `steps` (at least 2) moves over the steps of `process` whose log(alpha / sigma) is at least -5.1: the
+// reference's guard for schedules that end in pure noise, which drops the last 4 of 1000 cosine
+// steps. Time runs uniformly from 1 to 1/N over the N that are left and stretches over all T labels.
+// With fewer than 10 steps the last move is of first order.
+std::vector<Move> moves_of(const GaussianDiffusion& process, std::int64_t steps) {
   const ContinuousSchedule schedule(process);
   const double last_time = 1.0 / static_cast<double>(schedule.size());
   const auto time = [&](std::int64_t i) {
@@ -53,7 +65,7 @@ std::vector<SolverStep> solver_steps(const GaussianDiffusion& process, std::int6
     return log_alpha - log_sigma(log_alpha);
   };
 
-  std::vector<SolverStep> moves;
+  std::vector<Move> moves;
   for (std::int64_t i = 0; i < steps; ++i) {
     const double from = time(i), to = time(i + 1);
     const double sigma = std::exp(log_sigma(schedule.log_alpha(from)));
@@ -70,6 +82,8 @@ std::vector<SolverStep> solver_steps(const GaussianDiffusion& process, std::int6
   return moves;
 }
 
+// Dynamic thresholding (Saharia et al. 2022): each sample of x0 [N,…] clamped to ±s and divided by s,
+// s the 0.995 quantile of its absolute values, or 1 where that is less.
 at::Tensor dynamic_threshold(const at::Tensor& x0) {
   const at::Tensor sizes = x0.flatten(1).abs();
   const std::int64_t count = sizes.size(1);
@@ -84,6 +98,51 @@ at::Tensor dynamic_threshold(const at::Tensor& x0) {
   const at::Tensor s =
       at::lerp(low, high, place - static_cast<double>(below)).clamp_min(1).view(shape);
   return at::minimum(at::maximum(x0, -s), s).div_(s);
+}
+
+class DpmSolver final : public SamplerRun {
+ public:
+  DpmSolver(const GaussianDiffusion& process, const SamplerConfig& config) : clip_(config.clip_denoised) {
+    if (config.solver_steps < 2)
+      throw ConfigError("solver_steps is " + std::to_string(config.solver_steps) + ", expected at least 2");
+    if (process.num_steps() != process.config().steps)
+      throw ConfigError("dpm-solver takes its own times out of the whole chain, but respacing is \"" +
+                        process.config().respacing + "\"; expected \"\"");
+    moves_ = moves_of(process, config.solver_steps);
+  }
+
+  at::Tensor step(Denoiser& network, const at::Tensor& x, std::int64_t index, const NoiseSource&) override {
+    const Move& move = moves_[static_cast<std::size_t>(index)];
+    const at::Tensor t = at::full({x.size(0)}, move.time, x.options());
+    const at::Tensor eps = plugin::predict(network, x, t).narrow(1, 0, x.size(1)).to(at::kFloat);
+    at::Tensor x0 = (x / move.alpha).sub_(eps, move.sigma / move.alpha);
+    if (clip_) x0 = dynamic_threshold(x0);
+    at::Tensor next = (x * move.coef_x).add_(x0, move.coef_x0);
+    if (move.coef_x0_prev != 0) next.add_(x0_prev_, move.coef_x0_prev);
+    x0_prev_ = x0;
+    return next;
+  }
+
+ private:
+  const bool clip_;
+  std::vector<Move> moves_;
+  at::Tensor x0_prev_;
+};
+
+}  // namespace
+
+SamplerKind dpm_solver_sampler() {
+  SamplerKind kind;
+  kind.name = "dpm-solver";
+  kind.paper = "DPM-Solver++, Lu et al. 2022";
+  kind.uses_solver_steps = true;
+  kind.uses_respacing = false;
+  kind.steps = [](const GaussianDiffusion&, const SamplerConfig& config) { return config.solver_steps; };
+  kind.begin = [](const GaussianDiffusion& process,
+                  const SamplerConfig& config) -> std::unique_ptr<SamplerRun> {
+    return std::make_unique<DpmSolver>(process, config);
+  };
+  return kind;
 }
 
 }  // namespace dkdm::diffusion

@@ -1,36 +1,15 @@
-// Sampling: the chain from noise to images, ancestral (Ho et al. 2020) or DDIM (Song et al. 2021), and
-// DPM-Solver++ (dpm_solver.hpp).
+// From noise to images, by any of the samplers (sampler_kind.hpp).
 #include "dkdm/sampler.hpp"
 
 #include <ATen/ATen.h>
 
-#include "diffusion/dpm_solver.hpp"
+#include "diffusion/sampler_kind.hpp"
 #include "dkdm/random.hpp"
-#include "plugin/call.hpp"
 
 namespace dkdm {
 namespace {
 
 constexpr std::int64_t kCheckEvery = 16;  // steps between two looks at the finiteness record
-
-void check(const SamplerConfig& config, const GaussianDiffusion& process) {
-  const bool solver = config.sampler == "dpm-solver";
-  if (!solver && config.sampler != "ancestral" && config.sampler != "ddim") {
-    throw ConfigError("sampler is \"" + config.sampler +
-                      "\", expected \"ancestral\", \"ddim\" or \"dpm-solver\"");
-  }
-  if (solver && config.solver_steps < 2) {
-    throw ConfigError("solver_steps is " + std::to_string(config.solver_steps) +
-                      ", expected at least 2");
-  }
-  if (solver && process.num_steps() != process.config().steps) {
-    throw ConfigError("dpm-solver takes its own times out of the whole chain, but respacing is \"" +
-                      process.config().respacing + "\"; expected \"\"");
-  }
-  if (!(config.eta >= 0 && config.eta <= 1)) {
-    throw ConfigError("sampler eta is " + std::to_string(config.eta) + ", expected 0 to 1");
-  }
-}
 
 at::Device device_of(const Denoiser& network) {
   const auto parameters = network.parameters();
@@ -69,56 +48,13 @@ class FiniteRecord {
   std::vector<at::Tensor> sums_;
 };
 
-using Draw = std::function<at::Tensor(std::uint32_t)>;    // noise [N,C,S,S] of a chain step
-using StepDone = std::function<void(const at::Tensor&)>;  // gets x after each step
-
-at::Tensor walk_chain(Denoiser& network, const GaussianDiffusion& process,
-                      const SamplerConfig& config, at::Tensor x, const Draw& draw_noise,
-                      const StepDone& step_done) {
-  const bool ancestral = config.sampler == "ancestral";
-  for (std::int64_t step = process.num_steps() - 1; step >= 0; --step) {
-    const at::Tensor t = at::full({x.size(0)}, step, x.options().dtype(at::kLong));
-    const at::Tensor output = plugin::predict(network, x, process.network_time(t));
-    const Distribution p = process.p_mean_variance(output, x, t, config.clip_denoised);
-    // The last step adds no noise, and neither does DDIM with eta 0: none is drawn.
-    at::Tensor z;
-    if (step > 0 && (ancestral || config.eta > 0)) z = draw_noise(static_cast<std::uint32_t>(step));
-    if (!ancestral) {
-      x = process.ddim_step(p, x, t, z.defined() ? config.eta : 0, z);
-    } else {
-      x = z.defined() ? process.ancestral_step(p, t, z) : p.mean;
-    }
-    step_done(x);
-  }
-  return x;
-}
-
-at::Tensor solve(Denoiser& network, const GaussianDiffusion& process, const SamplerConfig& config,
-                 at::Tensor x, const StepDone& step_done) {
-  at::Tensor earlier;
-  for (const auto& move : diffusion::solver_steps(process, config.solver_steps)) {
-    const at::Tensor t = at::full({x.size(0)}, move.time, x.options());
-    const at::Tensor eps = plugin::predict(network, x, t).narrow(1, 0, x.size(1)).to(at::kFloat);
-    at::Tensor x0 = (x / move.alpha).sub_(eps, move.sigma / move.alpha);
-    if (config.clip_denoised) x0 = diffusion::dynamic_threshold(x0);
-    x = (x * move.of_x).add_(x0, move.of_x0);
-    if (move.of_earlier != 0) x.add_(earlier, move.of_earlier);
-    earlier = x0;
-    step_done(x);
-  }
-  return x;
-}
-
 }  // namespace
-
-std::int64_t sampling_steps(const GaussianDiffusion& process, const SamplerConfig& config) {
-  return config.sampler == "dpm-solver" ? config.solver_steps : process.num_steps();
-}
 
 at::Tensor sample(Denoiser& network, const GaussianDiffusion& process, const SamplerConfig& config,
                   const ImageSpec& spec, std::uint64_t seed, std::int64_t first,
                   std::int64_t count, const std::function<void(std::int64_t)>& after_step) {
-  check(config, process);
+  const auto& kind = diffusion::sampler_kind(config.sampler);
+  const auto run = kind.begin(process, config);
   const std::vector<std::int64_t> shape{spec.channels, spec.size, spec.size};
   if (count <= 0) return at::empty({0, spec.channels, spec.size, spec.size});
   network.eval();
@@ -132,18 +68,15 @@ at::Tensor sample(Denoiser& network, const GaussianDiffusion& process, const Sam
         .contiguous(at::MemoryFormat::ChannelsLast);
   };
 
-  FiniteRecord finite(first, count, sampling_steps(process, config));
-  std::int64_t done = 0;
-  const StepDone step_done = [&](const at::Tensor& x) {
+  const diffusion::NoiseSource step_noise = [&](std::uint32_t step) { return draw(noise, step); };
+  const std::int64_t steps = kind.steps(process, config);
+  FiniteRecord finite(first, count, steps);
+  at::Tensor x = draw(start, 0);
+  for (std::int64_t index = 0; index < steps; ++index) {
+    x = run->step(network, x, index, step_noise);
     finite.add(x);
-    if (after_step) after_step(++done);
-  };
-  const at::Tensor x_T = draw(start, 0);
-  const at::Tensor x =
-      config.sampler == "dpm-solver"
-          ? solve(network, process, config, x_T, step_done)
-          : walk_chain(network, process, config, x_T,
-                       [&](std::uint32_t step) { return draw(noise, step); }, step_done);
+    if (after_step) after_step(index + 1);
+  }
   return x.contiguous();
 }
 

@@ -1,5 +1,7 @@
 #include "stages/determinants.hpp"
 
+#include "diffusion/sampler_kind.hpp"
+
 namespace dkdm::stages {
 
 std::string describe(const plugin::PluginChoice& choice) {
@@ -26,10 +28,12 @@ std::string describe(const ImageSpec& spec) {
 }
 
 std::string describe(const SamplingSpec& spec) {
-  return spec.sampler.sampler + " eta " + to_text(Value(spec.sampler.eta)) + " clip " +
-         to_text(Value(spec.sampler.clip_denoised)) + " respacing " + spec.respacing + " steps " +
-         std::to_string(spec.sampler.solver_steps) + " count " + std::to_string(spec.count) +
-         " seed " + std::to_string(spec.seed);
+  const auto& kind = diffusion::sampler_kind(spec.sampler.sampler);
+  std::string text = kind.name + " clip " + to_text(Value(spec.sampler.clip_denoised));
+  if (kind.uses_eta) text += " eta " + to_text(Value(spec.sampler.eta));
+  if (kind.uses_respacing) text += " respacing " + spec.respacing;
+  if (kind.uses_solver_steps) text += " steps " + std::to_string(spec.sampler.solver_steps);
+  return text + " count " + std::to_string(spec.count) + " seed " + std::to_string(spec.seed);
 }
 
 std::string describe_training(const Params& train) {

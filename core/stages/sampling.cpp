@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "diffusion/sampler_kind.hpp"
 #include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/memory.hpp"
@@ -136,10 +137,10 @@ SamplingSpec sampling_spec(const Params& section, std::int64_t count, std::uint6
   return spec;
 }
 
-GaussianDiffusion sampling_process(DiffusionConfig diffusion, const SamplingSpec& spec) {
-  // DPM-Solver takes its own times out of the whole chain.
-  diffusion.respacing = spec.sampler.sampler == "dpm-solver" ? "" : spec.respacing;
-  return GaussianDiffusion(diffusion);
+GaussianDiffusion sampling_process(DiffusionConfig config, const SamplingSpec& spec) {
+  const bool respaced = diffusion::sampler_kind(spec.sampler.sampler).uses_respacing;
+  config.respacing = respaced ? spec.respacing : "";
+  return GaussianDiffusion(config);
 }
 
 at::Tensor draw_batch(Host& host, const TrainedModel& model, const GaussianDiffusion& process,

@@ -22,8 +22,8 @@ struct SamplingSpec {
 };
 DKDM_API SamplingSpec sampling_spec(const Params& section, std::int64_t count, std::uint64_t seed);
 
-// The process that is sampled, of a network trained with `diffusion`.
-GaussianDiffusion sampling_process(DiffusionConfig diffusion, const SamplingSpec& spec);
+// The process that is sampled, of a network trained with `config`.
+GaussianDiffusion sampling_process(DiffusionConfig config, const SamplingSpec& spec);
 
 // Images through the network for the whole set, counted once a step.
 std::int64_t sampling_evaluations(const DiffusionConfig& diffusion, const SamplingSpec& spec);

@@ -178,6 +178,21 @@ TEST_CASE("plan: what only says how often to look is in no key", "[unit][run]") 
         stage_of(plain, "dynamic", "train").key);
 }
 
+TEST_CASE("plan: what a sampler does not read is in no key of its samples", "[unit][run]") {
+  Desk desk;
+  const auto samples = [&](const std::vector<std::string>& settings) {
+    return stage_of(desk.plan(settings), "dynamic", "sample").key;
+  };
+  CHECK(samples({"sample.eta=0.5"}) == samples({}));
+  CHECK(samples({"sample.solver_steps=9"}) == samples({}));
+  CHECK(samples({"sample.batch=7"}) == samples({}));
+  CHECK(samples({"sample.sampler=ddim", "sample.eta=0.5"}) != samples({"sample.sampler=ddim"}));
+  CHECK(samples({"sample.sampler=dpm-solver", "sample.respacing=25"}) == samples({"sample.sampler=dpm-solver"}));
+  CHECK(samples({"sample.sampler=dpm-solver", "sample.solver_steps=9"}) !=
+        samples({"sample.sampler=dpm-solver"}));
+  CHECK(samples({"sample.clip_denoised=false"}) != samples({}));
+}
+
 TEST_CASE("plan: shards share out the runs and know all the cells", "[unit][run]") {
   Desk desk;
   std::multiset<std::string> cells;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "dkdm/denoiser.hpp"
 #include "dkdm/diffusion.hpp"
@@ -11,11 +12,14 @@
 namespace dkdm {
 
 struct SamplerConfig {
-  std::string sampler = "ancestral";  // "ancestral" | "ddim" | "dpm-solver"
+  std::string sampler = "ancestral";  // one of sampler_names()
   double eta = 0;                     // DDIM's stochasticity; ignored by the others
   bool clip_denoised = true;          // clamp the predicted image; dpm-solver: threshold dynamically
   std::int64_t solver_steps = 20;     // of dpm-solver, at least 2; ignored by the others
 };
+
+// "ancestral", "ddim", "dpm-solver".
+DKDM_API std::vector<std::string> sampler_names();
 
 // Network calls for each sample.
 DKDM_API std::int64_t sampling_steps(const GaussianDiffusion& process, const SamplerConfig& config);

@@ -1,0 +1,44 @@
+// Ancestral sampling: Ho et al. 2020, "Denoising Diffusion Probabilistic Models", Algorithm 2.
+#include <ATen/ATen.h>
+
+#include "diffusion/sampler_kind.hpp"
+#include "plugin/call.hpp"
+
+namespace dkdm::diffusion {
+namespace {
+
+class Ancestral final : public SamplerRun {
+ public:
+  Ancestral(const GaussianDiffusion& process, const SamplerConfig& config)
+      : process_(process), clip_(config.clip_denoised) {}
+
+  at::Tensor step(Denoiser& network, const at::Tensor& x, std::int64_t index,
+                  const NoiseSource& noise) override {
+    const std::int64_t step = process_.num_steps() - 1 - index;
+    const at::Tensor t = at::full({x.size(0)}, step, x.options().dtype(at::kLong));
+    const at::Tensor output = plugin::predict(network, x, process_.network_time(t));
+    const Distribution p = process_.p_mean_variance(output, x, t, clip_);
+    // The last step adds no noise: none is drawn.
+    return step > 0 ? process_.ancestral_step(p, t, noise(static_cast<std::uint32_t>(step))) : p.mean;
+  }
+
+ private:
+  const GaussianDiffusion& process_;
+  const bool clip_;
+};
+
+}  // namespace
+
+SamplerKind ancestral_sampler() {
+  SamplerKind kind;
+  kind.name = "ancestral";
+  kind.paper = "DDPM, Ho et al. 2020";
+  kind.steps = [](const GaussianDiffusion& process, const SamplerConfig&) { return process.num_steps(); };
+  kind.begin = [](const GaussianDiffusion& process,
+                  const SamplerConfig& config) -> std::unique_ptr<SamplerRun> {
+    return std::make_unique<Ancestral>(process, config);
+  };
+  return kind;
+}
+
+}  // namespace dkdm::diffusion

@@ -1,0 +1,50 @@
+// DDIM: Song et al. 2021, "Denoising Diffusion Implicit Models", Eq. 12. eta 0 is deterministic.
+#include <ATen/ATen.h>
+
+#include "diffusion/sampler_kind.hpp"
+#include "plugin/call.hpp"
+
+namespace dkdm::diffusion {
+namespace {
+
+class Ddim final : public SamplerRun {
+ public:
+  Ddim(const GaussianDiffusion& process, const SamplerConfig& config)
+      : process_(process), eta_(config.eta), clip_(config.clip_denoised) {
+    if (!(eta_ >= 0 && eta_ <= 1))
+      throw ConfigError("sampler eta is " + std::to_string(eta_) + ", expected 0 to 1");
+  }
+
+  at::Tensor step(Denoiser& network, const at::Tensor& x, std::int64_t index,
+                  const NoiseSource& noise) override {
+    const std::int64_t step = process_.num_steps() - 1 - index;
+    const at::Tensor t = at::full({x.size(0)}, step, x.options().dtype(at::kLong));
+    const at::Tensor output = plugin::predict(network, x, process_.network_time(t));
+    const Distribution p = process_.p_mean_variance(output, x, t, clip_);
+    // The last step adds no noise, and neither does eta 0: none is drawn.
+    if (step == 0 || eta_ == 0) return process_.ddim_step(p, x, t, 0, {});
+    return process_.ddim_step(p, x, t, eta_, noise(static_cast<std::uint32_t>(step)));
+  }
+
+ private:
+  const GaussianDiffusion& process_;
+  const double eta_;
+  const bool clip_;
+};
+
+}  // namespace
+
+SamplerKind ddim_sampler() {
+  SamplerKind kind;
+  kind.name = "ddim";
+  kind.paper = "Song et al. 2021";
+  kind.uses_eta = true;
+  kind.steps = [](const GaussianDiffusion& process, const SamplerConfig&) { return process.num_steps(); };
+  kind.begin = [](const GaussianDiffusion& process,
+                  const SamplerConfig& config) -> std::unique_ptr<SamplerRun> {
+    return std::make_unique<Ddim>(process, config);
+  };
+  return kind;
+}
+
+}  // namespace dkdm::diffusion

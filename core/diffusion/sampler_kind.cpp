@@ -1,0 +1,29 @@
+#include "diffusion/sampler_kind.hpp"
+
+namespace dkdm {
+
+const std::vector<diffusion::SamplerKind>& diffusion::sampler_kinds() {
+  static const std::vector<SamplerKind> kKinds{ancestral_sampler(), ddim_sampler(), dpm_solver_sampler()};
+  return kKinds;
+}
+
+const diffusion::SamplerKind& diffusion::sampler_kind(const std::string& name) {
+  std::string names;
+  for (const auto& kind : sampler_kinds()) {
+    if (kind.name == name) return kind;
+    names += (names.empty() ? "" : ", ") + kind.name;
+  }
+  throw ConfigError("sampler is \"" + name + "\", expected one of " + names);
+}
+
+std::vector<std::string> sampler_names() {
+  std::vector<std::string> names;
+  for (const auto& kind : diffusion::sampler_kinds()) names.push_back(kind.name);
+  return names;
+}
+
+std::int64_t sampling_steps(const GaussianDiffusion& process, const SamplerConfig& config) {
+  return diffusion::sampler_kind(config.sampler).steps(process, config);
+}
+
+}  // namespace dkdm
