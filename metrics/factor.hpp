@@ -9,7 +9,7 @@ namespace dkdm::metrics {
 // F [D,rank] f64 with F F^T = covariance [D,D] to rounding of each variance: Cholesky of the matrix
 // scaled to variances near 1, with diagonal pivoting (Higham 2002, ch. 10.3) where it is not
 // definite; that ends where what is left is rounding. Throws std::invalid_argument for values that
-// are not finite, and for a matrix that is no covariance.
+// are not finite, and for a matrix that is not a valid covariance.
 at::Tensor covariance_factor(const at::Tensor& covariance);
 
 // U [m,n] with U^T U = I that is nearest to a matrix M [m,n] f64, m >= n: tr U^T M is the sum of M's

@@ -125,7 +125,7 @@ void write_line(int pipe, std::string line) {
   }
 }
 
-int guarded(const std::function<int(const Say&)>& work, const Say& say) {
+int guarded(const std::function<int(const SendLine&)>& work, const SendLine& say) {
   const auto complain = [](const std::string& message, ExitCode code) {
     std::cout.flush();
     std::cerr << "dkdm: " << io::printable(message) << '\n';
@@ -276,7 +276,7 @@ std::string death_text(const ChildEnd& end) {
   return end.plugin.empty() ? text : text + "; dkdm plugins check " + end.plugin + " may tell why";
 }
 
-ChildEnd in_child(const std::function<int(const Say&)>& work,
+ChildEnd in_child(const std::function<int(const SendLine&)>& work,
                   const std::function<void(const std::string&)>& heard,
                   const std::vector<fs::path>& plugins) {
   std::array<int, 2> ends{};

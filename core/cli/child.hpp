@@ -26,7 +26,7 @@ std::string crash_text(const ChildEnd& end);
 // One line for a child that did not return: the plugin that was called and where, how it ended, and what helps.
 std::string death_text(const ChildEnd& end);
 
-using Say = std::function<void(const std::string& line)>;
+using SendLine = std::function<void(const std::string& line)>;
 
 // Forks; `work` runs in the child, what it returns is the exit code. What it passes to `say`, a line at
 // a time, `heard` gets here, until the child has ended. An error that `work` throws is its exit code and
@@ -35,7 +35,7 @@ using Say = std::function<void(const std::string& line)>;
 // named, and ended after plugin::probe_seconds(). `plugins`: files to look for in a crash's stack.
 //
 // Threads do not survive a fork: this process must not have computed with LibTorch.
-ChildEnd in_child(const std::function<int(const Say& say)>& work,
+ChildEnd in_child(const std::function<int(const SendLine& say)>& work,
                   const std::function<void(const std::string& line)>& heard,
                   const std::vector<std::filesystem::path>& plugins);
 

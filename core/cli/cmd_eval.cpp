@@ -247,10 +247,10 @@ int cmd_eval(const Arguments& args, Context& context) {
   for (const auto& set : samples) {
     warn_of_other_channels(set, reference, session.host());
     const auto count = set.images().size();
-    if (count >= evaluator->least_samples()) continue;
+    if (count >= evaluator->min_samples()) continue;
     if (options.has("strict"))
       throw DataError(set.name, std::to_string(count) + " samples where at least " +
-                                    std::to_string(evaluator->least_samples()) +
+                                    std::to_string(evaluator->min_samples()) +
                                     " are needed: twice the dimension of the largest feature");
     stages::warn_of_few_samples(*evaluator, count, session.host());
   }

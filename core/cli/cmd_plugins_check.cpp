@@ -127,13 +127,13 @@ Params params_of(const plugin::PluginInfo& info, const Options& options) {
         throw ConfigError(entry.where, "expected NAME=VALUE with a parameter of " + info.name);
       given[entry.name] = *entry.value();
       for (const Param& param : info.params)
-        if (param.name == entry.name && std::holds_alternative<std::string>(param.fallback) &&
+        if (param.name == entry.name && std::holds_alternative<std::string>(param.default_value) &&
             !std::holds_alternative<std::string>(*entry.value()))
           given[entry.name] = entry.raw;
     }
   }
   for (const Param& param : info.params)
-    if (param.required && !given.contains(param.name))
+    if (param.is_required && !given.contains(param.name))
       throw ConfigError("plugins check", info.name + " must be given " + param.name + " (" + param.help +
                                              "): --set " + param.name + "=…");
   return Params(info.params, given, "--set");
@@ -170,7 +170,7 @@ int run_checks(const Found& found, const Params& params, bool in_process, const 
                Report& report) {
   std::string under_way = "loading";
   std::set<std::string> reported, deadly;  // checks: whose findings are out, that ended their process
-  const auto work = [&](const Say& say) {
+  const auto work = [&](const SendLine& say) {
     run::RunHost host(*found.registry, stop_requested, nullptr);
     conformance::Checklist list([&](const std::string& check) {
                              if (stop_requested) throw Interrupted();
@@ -212,7 +212,7 @@ std::string cost_text(const plugin::Registry& registry, const plugin::PluginChoi
                       std::optional<ImageSpec>& spec, ChildEnd& end) {
   constexpr std::int64_t kBatch = 4;
   std::string text;
-  const auto work = [&](const Say& say) {
+  const auto work = [&](const SendLine& say) {
     const ImageSpec used = spec ? *spec : conformance::usual_spec(registry, student);
     conformance::StudentCost cost;
     try {

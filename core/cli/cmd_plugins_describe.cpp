@@ -33,8 +33,8 @@ results::Table parameter_table(const plugin::PluginInfo& info) {
   results::Table table;
   table.columns = {{"parameter"}, {"type"}, {"default"}, {"range"}, {"help"}};
   for (const Param& param : info.params) {
-    table.rows.push_back({param.name, type_name(param.fallback),
-                          param.required ? "(required)" : to_text(param.fallback),
+    table.rows.push_back({param.name, type_name(param.default_value),
+                          param.is_required ? "(required)" : to_text(param.default_value),
                           range_text(param), param.help});
   }
   return table;

@@ -16,7 +16,7 @@ std::vector<DatasetState> dataset_states(Context& context) {
     state.name = info.name;
     state.summary = info.summary;
     for (const Param& param : info.params) {
-      if (!param.required) continue;
+      if (!param.is_required) continue;
       state.problem += state.needs_parameters ? ", " : "set ";
       state.problem += param.name + " (" + param.help + ")";
       state.needs_parameters = true;

@@ -76,7 +76,7 @@ Params params_of(const ParamTable& table, const std::vector<std::string>& overri
     const auto param = std::find_if(table.begin(), table.end(),
                                     [&](const Param& p) { return p.name == entry.name; });
     const bool text = param != table.end() &&
-                      std::holds_alternative<std::string>(param->fallback) && !entry.raw.empty() &&
+                      std::holds_alternative<std::string>(param->default_value) && !entry.raw.empty() &&
                       !std::holds_alternative<std::string>(*entry.value());
     given[entry.name] = text ? Value(entry.raw) : *entry.value();
     if (const auto* path = std::get_if<std::string>(&given[entry.name]))

@@ -79,7 +79,7 @@ class Supervisor {
   }
 
  private:
-  ChildEnd child(const std::function<int(const Say&)>& work,
+  ChildEnd child(const std::function<int(const SendLine&)>& work,
                  const std::function<void(const std::string&)>& heard) const {
     const ChildEnd end = in_child(work, heard, plugin_files_);
     const bool interrupted = end.exit_code == static_cast<int>(ExitCode::interrupted);
@@ -90,7 +90,7 @@ class Supervisor {
   // Checks the whole plan, as without isolation, announces it and records what it asks for. A crash is
   // left to the rows.
   int look_ahead(const config::Experiment& experiment) {
-    const auto work = [&](const Say& say) {
+    const auto work = [&](const SendLine& say) {
       Session session(context_);
       const auto planned = session.plan_all(experiment.file, overrides_, selection_);
       announce(planned, session.artifacts());
@@ -135,7 +135,7 @@ class Supervisor {
   int make(const Configuration& configuration, const Batch& batch) {
     WorkerReport heard;
     const auto hear = [&](const std::string& line) { take(line, heard); };
-    const auto work = [&](const Say& say) { return make_here(configuration, batch, say); };
+    const auto work = [&](const SendLine& say) { return make_here(configuration, batch, say); };
     const ChildEnd end = child(work, hear);
     if (heard.over) return 0;
     const bool planned = heard.run.has_value(), crashed = heard.error.empty();
@@ -160,7 +160,7 @@ class Supervisor {
   }
 
   // In the child.
-  int make_here(const Configuration& configuration, const Batch& batch, const Say& say) const {
+  int make_here(const Configuration& configuration, const Batch& batch, const SendLine& say) const {
     const plugin::StdoutAside only_the_parent_prints;
     try {
       Session session(context_);
@@ -261,7 +261,7 @@ class Supervisor {
     record.evaluator = experiment.evaluator.name;
     record.config = experiment.resolved;
     // In a child too: looking at the environment starts threads, which no later fork would have.
-    const auto record_it = [&](const Say&) {
+    const auto record_it = [&](const SendLine&) {
       results::Store store(context_.database());
       store.add_to_request(ahead_.request, {record});
       const auto run = store.begin_run(record, record::current_environment(), {});

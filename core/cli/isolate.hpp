@@ -1,5 +1,5 @@
 // Runs in processes of their own ([experiment] isolate, a row's isolate, --isolate): a crash inside a
-// plugin, or the kernel's want of memory, is a failed run like any other, and the suite goes on.
+// plugin, or the OOM killer, is a failed run like any other, and the suite goes on.
 #pragma once
 
 #include <filesystem>

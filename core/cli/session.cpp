@@ -328,7 +328,7 @@ int run_experiments(Context& context, const std::vector<fs::path>& files, const 
                                    asked);
     record::Recorder* recorder = &session.store();
     std::optional<ForwardingRecorder> forwarding;
-    if (const Say* say = supervisor()) recorder = &forwarding.emplace(session.store(), *say);
+    if (const SendLine* say = supervisor()) recorder = &forwarding.emplace(session.store(), *say);
     RowFiles files_of_rows;
     for (auto& configuration : planned) {
       configuration.context.recorder = recorder;

@@ -15,7 +15,7 @@
 namespace dkdm::cli {
 namespace {
 
-const Say* told = nullptr;
+const SendLine* told = nullptr;
 
 bool is_traced() {
   std::ifstream status("/proc/self/status");
@@ -48,7 +48,7 @@ int report_death(const ChildEnd& end, const WorkerReport& report) {
 int supervised(const std::function<int()>& command) {
   if (is_traced()) return command();
   WorkerReport report;
-  const auto work = [&](const Say& say) {
+  const auto work = [&](const SendLine& say) {
     told = &say;
     return command();
   };
@@ -69,6 +69,6 @@ int supervised(const std::function<int()>& command) {
   return report_death(*end, report);
 }
 
-const Say* supervisor() { return told; }
+const SendLine* supervisor() { return told; }
 
 }  // namespace dkdm::cli

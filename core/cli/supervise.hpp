@@ -14,6 +14,6 @@ namespace dkdm::cli {
 int supervised(const std::function<int()>& command);
 
 // Where this process tells its supervisor what it is at (ForwardingRecorder); null where it has none.
-const Say* supervisor();
+const SendLine* supervisor();
 
 }  // namespace dkdm::cli

@@ -17,7 +17,7 @@ namespace dkdm::cli {
 // Records, and tells the parent process what a run is at.
 class ForwardingRecorder final : public record::Recorder {
  public:
-  ForwardingRecorder(record::Recorder& store, const Say& say) : store_(store), say_(say) {}
+  ForwardingRecorder(record::Recorder& store, const SendLine& say) : store_(store), say_(say) {}
 
   std::optional<std::int64_t> finished_run(const record::RunRecord& run) override {
     return store_.finished_run(run);
@@ -54,7 +54,7 @@ class ForwardingRecorder final : public record::Recorder {
 
  private:
   record::Recorder& store_;
-  const Say& say_;
+  const SendLine& say_;
 };
 
 // What was told.

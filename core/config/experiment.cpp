@@ -20,7 +20,7 @@ using Names = std::vector<std::string>;
 
 const ParamTable& row_table() {
   static const ParamTable table{
-      text("id", "", "short name of the row, [a-z0-9_-]+").must_be_given(),
+      text("id", "", "short name of the row, [a-z0-9_-]+").required(),
       text("label", "", "name in the report, empty = the id"),
       text("published", "", "row of the published values, empty = the id"),
       flag("teacher", false, "the row is the teacher itself: sampled and evaluated, not trained"),
@@ -53,7 +53,7 @@ void check_names(const Section& section, const std::string& title, const Names& 
 bool is_path(const std::string& kind, const Param& param) {
   static const std::set<std::string> names{"path", "root", "file", "folder", "weights"};
   return (kind == "dataset" || kind == "teacher" || kind == "evaluator") && names.contains(param.name) &&
-         std::holds_alternative<std::string>(param.fallback) && param.choices.empty();
+         std::holds_alternative<std::string>(param.default_value) && param.choices.empty();
 }
 
 // A weight file's parameter may hold a bare name instead, which its plugin knows ("fashion-mnist-16",
@@ -95,11 +95,11 @@ Params read_params(const ParamTable& table, const Section& section, const std::s
     if (!entry) continue;
     const Value* value = entry->value();
     if (!value) {
-      throw ConfigError(entry->where, param.name + ": expected " + type_name(param.fallback) +
+      throw ConfigError(entry->where, param.name + ": expected " + type_name(param.default_value) +
                                           ", got a section");
     }
     // On a command line 50 may well be meant as the text "50".
-    const bool as_typed = std::holds_alternative<std::string>(param.fallback) &&
+    const bool as_typed = std::holds_alternative<std::string>(param.default_value) &&
                           !std::holds_alternative<std::string>(*value) && !entry->raw.empty();
     given[param.name] = checked(param, as_typed ? Value(entry->raw) : *value, entry->where);
   }

@@ -13,8 +13,8 @@ std::string experiment_snippet(const plugin::PluginInfo& info) {
   else lines += "[" + info.kind + "]\n";
   lines += "plugin = \"" + info.name + "\"\n";
   for (const Param& param : info.params) {
-    lines += param.name + " = " + to_text(param.fallback) +
-             (param.required ? "  # must be given\n" : "\n");
+    lines += param.name + " = " + to_text(param.default_value) +
+             (param.is_required ? "  # must be given\n" : "\n");
   }
   return lines;
 }

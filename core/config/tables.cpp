@@ -42,7 +42,7 @@ ParamTable sampling(Param count) {
 
 const ParamTable& experiment_table() {
   static const ParamTable table{
-      text("name", "", "short name, [a-z0-9_-]+").must_be_given(),
+      text("name", "", "short name, [a-z0-9_-]+").required(),
       text("title", "", "heading of the report, empty = the name"),
       text("scale", "desk", "size of the experiment; scales never share a table")
           .one_of({"desk", "paper"}),
@@ -66,7 +66,7 @@ const ParamTable& experiment_table() {
 const ParamTable& train_table() {
   static const ParamTable table{
       integer("batch", 64, "training examples a step").between(1, kLargestBatch),
-      integer("steps", 0, "training steps").between(1, kMostSteps).must_be_given(),
+      integer("steps", 0, "training steps").between(1, kMostSteps).required(),
       real("lr", 1e-4, "learning rate of AdamW").between(0, 1000),
       integer("warmup_steps", 0, "steps over which lr grows linearly from zero, 0 = off")
           .between(0, kMostSteps),
@@ -89,7 +89,7 @@ const ParamTable& sample_table() {
   static const ParamTable table = [] {
     ParamTable params = sampling(integer("count", 0, "images that are drawn and evaluated")
                                      .between(1, kMostImages)
-                                     .must_be_given());
+                                     .required());
     params.push_back(text("weights", "ema", "which weights are evaluated").one_of({"ema", "raw"}));
     params.push_back(flag("save", false, "keep the images (samples.npz as ADM writes it); they go "
                                          "straight into the evaluator otherwise"));

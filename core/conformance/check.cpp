@@ -52,7 +52,7 @@ std::string check_parameters(const plugin::PluginInfo& info) {
     require(std::find(reserved.begin(), reserved.end(), param.name) == reserved.end(),
             who + " has the name of a key that the experiment file uses itself", "rename it");
     require(is_line(param.help), who + " has no help", "say in one line what it does, with unit");
-    require(!is_number(param.fallback) || param.min || param.max, who + " has no range",
+    require(!is_number(param.default_value) || param.min || param.max, who + " has no range",
             "add at_least, at_most or between, so that a wrong value is refused at once");
   }
   if (info.params.empty()) return "it has none";

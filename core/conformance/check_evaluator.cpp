@@ -49,7 +49,7 @@ class EvaluatorChecks {
   }
 
   static std::int64_t image_count(const Subject& subject) {
-    const auto least = subject.registry.evaluator(subject.choice(), subject.host)->least_samples();
+    const auto least = subject.registry.evaluator(subject.choice(), subject.host)->min_samples();
     return std::clamp<std::int64_t>(least, 64, kMostImages);
   }
 
@@ -150,7 +150,7 @@ class EvaluatorChecks {
         require(&other == &metric || other.name != metric.name, metric.name + " is there twice",
                 "give every metric its own name");
       require(std::isfinite(metric.value), metric.name + " is not finite",
-              "give a value for every set of at least least_samples() images");
+              "give a value for every set of at least min_samples() images");
       text += c10::str(text.empty() ? "" : ", ", metric.name, " ", metric.value);
     }
     return text;
@@ -215,15 +215,15 @@ class EvaluatorChecks {
 
   std::string too_few_samples() const {
     const auto evaluator = opened();
-    const auto least = evaluator->least_samples();
-    require(least >= 0, "least_samples() is negative", "0 means that any number will do");
+    const auto least = evaluator->min_samples();
+    require(least >= 0, "min_samples() is negative", "0 means that any number will do");
     if (least == 0) return "any number will do";
     try {
       evaluator->finish();
     } catch (const Error&) {
       return "none at all is refused; from " + std::to_string(least) + " on a value means something";
     }
-    fail("finish() gave values for no sample at all, least_samples() is " + std::to_string(least),
+    fail("finish() gave values for no sample at all, min_samples() is " + std::to_string(least),
          "throw a dkdm::DataError that says how many it needs");
   }
 

@@ -16,7 +16,7 @@ class Ancestral final : public SamplerRun {
                   const NoiseSource& noise) override {
     const std::int64_t step = process_.num_steps() - 1 - index;
     const at::Tensor t = at::full({x.size(0)}, step, x.options().dtype(at::kLong));
-    const at::Tensor output = plugin::predict(network, x, process_.network_time(t));
+    const at::Tensor output = plugin::predict(network, x, process_.model_timesteps(t));
     const Distribution p = process_.p_mean_variance(output, x, t, clip_);
     // The last step adds no noise: none is drawn.
     return step > 0 ? process_.ancestral_step(p, t, noise(static_cast<std::uint32_t>(step))) : p.mean;

@@ -19,7 +19,7 @@ class Ddim final : public SamplerRun {
                   const NoiseSource& noise) override {
     const std::int64_t step = process_.num_steps() - 1 - index;
     const at::Tensor t = at::full({x.size(0)}, step, x.options().dtype(at::kLong));
-    const at::Tensor output = plugin::predict(network, x, process_.network_time(t));
+    const at::Tensor output = plugin::predict(network, x, process_.model_timesteps(t));
     const Distribution p = process_.p_mean_variance(output, x, t, clip_);
     // The last step adds no noise, and neither does eta 0: none is drawn.
     if (step == 0 || eta_ == 0) return process_.ddim_step(p, x, t, 0, {});

@@ -122,7 +122,7 @@ std::int64_t GaussianDiffusion::num_steps() const {
   return static_cast<std::int64_t>(timestep_map_.size());
 }
 
-at::Tensor GaussianDiffusion::network_time(const at::Tensor& t) const {
+at::Tensor GaussianDiffusion::model_timesteps(const at::Tensor& t) const {
   if (num_steps() == config_.steps) return t;
   return device_tables_->on(t.device()).timestep_map.index_select(0, t);
 }

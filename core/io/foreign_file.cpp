@@ -119,7 +119,7 @@ std::string markup_kind(std::string_view text) {
 std::string json_kind(std::string_view text) {
   if (text.find("\"weight_map\"") != std::string_view::npos) {
     return "the index of a checkpoint in shards (weight_map): the weights are in the files that it names; "
-           "give the folder around them to the teacher diffusers, or join them";
+           "give their folder to the teacher diffusers, or join them";
   }
   if (text.find("\"_class_name\"") != std::string_view::npos) {
     return "a configuration of diffusers (JSON): the weights are in a file beside it";

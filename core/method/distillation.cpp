@@ -102,7 +102,7 @@ struct Distillation::Walk {
 
 Distillation::Distillation(const Params& params)
     : options_(new Options{
-          .respacing = params.text("chain"),
+          .respacing = params.text("respacing"),
           .student_clip = params.flag("student_clip"),
           .decode = params.text("t0_term") == "decoder",
           .upfront = value_or<std::string>(params, "prepare", "") == "upfront",
@@ -116,7 +116,7 @@ Distillation::Distillation(const Params& params)
 Distillation::~Distillation() = default;
 
 ParamTable Distillation::chain_params() {
-  return {text("chain", "", "respacing of the chain that the teacher walks and the student learns, "
+  return {text("respacing", "", "respacing of the chain that the teacher walks and the student learns, "
                             "as \"50\" or \"ddim25\" (empty = every step)"),
           flag("student_clip", false, "clip the student's predicted image in the KL term as the "
                                       "teacher's is (false = the authors' code)"),
@@ -169,7 +169,7 @@ std::string Distillation::preparation_identity(const DiffusionConfig& diffusion,
                                                std::int64_t batch) const {
   const Options& options = *options_;
   const auto together = options.teacher_batch > 0 ? options.teacher_batch : batch;
-  return "chain = " + to_text(Value(options.respacing)) +
+  return "respacing = " + to_text(Value(options.respacing)) +
          "\nteacher_clip = " + options.teacher_clip +
          "\nfirst_states = " + (options.walk.first_states == FirstStates::all ? "all" : "inner") +
          "\nteacher_batch = " + std::to_string(together) +

@@ -18,7 +18,7 @@ TeacherStep teacher_step(Denoiser& teacher, const GaussianDiffusion& chain, cons
   const at::NoGradGuard no_grad;
   if (teacher.is_training()) teacher.eval();
   TeacherStep step;
-  const at::Tensor output = plugin::predict(teacher, x_t, chain.network_time(t));
+  const at::Tensor output = plugin::predict(teacher, x_t, chain.model_timesteps(t));
   step.p = chain.p_mean_variance(output, x_t, t, clip != TeacherClip::none);
   step.x_prev = chain.ancestral_step(step.p, t, z).contiguous(at::MemoryFormat::ChannelsLast);
   if (clip == TeacherClip::chain) step.p = chain.p_mean_variance(output, x_t, t, false);

@@ -233,7 +233,7 @@ struct Known {
   std::vector<double> multipliers;
   std::vector<bool> attention;
   bool residual_resampling, scale_shift;
-  Hidden hidden;
+  UninferableOptions hidden;
 };
 
 const std::vector<Known>& known_networks() {
@@ -241,7 +241,7 @@ const std::vector<Known>& known_networks() {
       large{1, 1, 2, 2, 4, 4}, huge{0.5, 1, 1, 2, 2, 4, 4};
   const std::vector<bool> half{false, true, true, false}, from_half{false, true, true, true};
   const auto paper = [](const char* name, std::int64_t size, std::int64_t head_channels) {
-    return Hidden{name, size, head_channels, 0, true, "cosine", 1000, false};
+    return UninferableOptions{name, size, head_channels, 0, true, "cosine", 1000, false};
   };
   static const std::vector<Known> table{
       // The paper's arch files.
@@ -366,7 +366,7 @@ Recognised recognise(const Shapes& shapes) {
           /*familiar=*/false};
 }
 
-Hidden hidden_options(const Unet& unet) {
+UninferableOptions uninferable_options(const Unet& unet) {
   const std::vector<double> mult = multipliers(unet);
   for (const Known& known : known_networks()) {
     const auto wanted = known.residual_resampling ? Resampling::residual_blocks
@@ -377,7 +377,7 @@ Hidden hidden_options(const Unet& unet) {
       return known.hidden;
     }
   }
-  Hidden hidden{"", 0, 0, 4, false, "linear", 1000, false};
+  UninferableOptions hidden{"", 0, 0, 4, false, "linear", 1000, false};
   for (const Known& known : known_networks())  // networks of the same multipliers have one size
     if (known.multipliers == mult) hidden.image_size = known.hidden.image_size;
   return hidden;

@@ -41,11 +41,11 @@ Value value_of(const Json& json, const Param& param, const std::string& file,
                const std::string& section) {
   Value value;
   try {
-    value = std::visit([&](const auto& held) { return converted(json, held); }, param.fallback);
+    value = std::visit([&](const auto& held) { return converted(json, held); }, param.default_value);
   } catch (const Json::exception&) {
     const std::string range = range_text(param);
     throw DataError(file, section + param.name + " is " + json.dump() + ", expected " +
-                              type_name(param.fallback) + (range.empty() ? "" : ", " + range));
+                              type_name(param.default_value) + (range.empty() ? "" : ", " + range));
   }
   try {
     return checked(param, value, "");

@@ -145,8 +145,8 @@ class GuardedMethod final : public Guarded<Method> {
 class GuardedEvaluator final : public Guarded<Evaluator> {
  public:
   using Guarded::Guarded;
-  std::int64_t least_samples() const override {
-    return guard_.seldom("least_samples", [](Evaluator& e) { return e.least_samples(); });
+  std::int64_t min_samples() const override {
+    return guard_.seldom("min_samples", [](Evaluator& e) { return e.min_samples(); });
   }
   std::string identity() const override {
     return guard_.seldom("identity", [](Evaluator& e) { return e.identity(); });

@@ -190,7 +190,7 @@ ParamTable declared_params(const DkdmPluginTable& table, const fs::path& file) {
       if (!names.insert(param.name).second) {
         throw ConfigError("parameter " + param.name + " is declared twice");
       }
-      if (!param.required) checked(param, param.fallback, "default");
+      if (!param.is_required) checked(param, param.default_value, "default");
     }
     return params;
   } catch (...) {

@@ -142,10 +142,10 @@ const T& get(const std::map<std::string, Value>& values, const std::string& name
 }
 
 template <class T>
-Param declared(std::string name, T fallback, std::string help) {
+Param declared(std::string name, T default_value, std::string help) {
   Param param;
   param.name = std::move(name);
-  param.fallback = std::move(fallback);
+  param.default_value = std::move(default_value);
   param.help = std::move(help);
   return param;
 }
@@ -162,8 +162,8 @@ std::string shown(const Value& value) {
 
 }  // namespace
 
-double Param::lowest() const { return min.value_or(-largest(fallback)); }
-double Param::highest() const { return max.value_or(largest(fallback)); }
+double Param::lowest() const { return min.value_or(-largest(default_value)); }
+double Param::highest() const { return max.value_or(largest(default_value)); }
 
 std::string type_name(const Value& value) {
   static constexpr std::array<const char*, 7> kNames{
@@ -189,26 +189,26 @@ std::string to_text(const Value& value) {
       value);
 }
 
-Param flag(std::string name, bool fallback, std::string help) {
-  return declared(std::move(name), fallback, std::move(help));
+Param flag(std::string name, bool default_value, std::string help) {
+  return declared(std::move(name), default_value, std::move(help));
 }
-Param integer(std::string name, std::int64_t fallback, std::string help) {
-  return declared(std::move(name), fallback, std::move(help));
+Param integer(std::string name, std::int64_t default_value, std::string help) {
+  return declared(std::move(name), default_value, std::move(help));
 }
-Param real(std::string name, double fallback, std::string help) {
-  return declared(std::move(name), fallback, std::move(help));
+Param real(std::string name, double default_value, std::string help) {
+  return declared(std::move(name), default_value, std::move(help));
 }
-Param text(std::string name, std::string fallback, std::string help) {
-  return declared(std::move(name), std::move(fallback), std::move(help));
+Param text(std::string name, std::string default_value, std::string help) {
+  return declared(std::move(name), std::move(default_value), std::move(help));
 }
-Param integers(std::string name, std::vector<std::int64_t> fallback, std::string help) {
-  return declared(std::move(name), std::move(fallback), std::move(help));
+Param integers(std::string name, std::vector<std::int64_t> default_value, std::string help) {
+  return declared(std::move(name), std::move(default_value), std::move(help));
 }
-Param reals(std::string name, std::vector<double> fallback, std::string help) {
-  return declared(std::move(name), std::move(fallback), std::move(help));
+Param reals(std::string name, std::vector<double> default_value, std::string help) {
+  return declared(std::move(name), std::move(default_value), std::move(help));
 }
-Param texts(std::string name, std::vector<std::string> fallback, std::string help) {
-  return declared(std::move(name), std::move(fallback), std::move(help));
+Param texts(std::string name, std::vector<std::string> default_value, std::string help) {
+  return declared(std::move(name), std::move(default_value), std::move(help));
 }
 
 std::string range_text(const Param& param) {
@@ -221,17 +221,17 @@ std::string range_text(const Param& param) {
     }
     return text;
   }
-  if (!is_number(param.fallback)) return "";
+  if (!is_number(param.default_value)) return "";
   std::string text;
-  if (type_name(param.fallback).starts_with("list"))
+  if (type_name(param.default_value).starts_with("list"))
     text = "at most " + std::to_string(param.longest) + " elements, ";
   return text + "range " + bound_text(param.lowest()) + "…" + bound_text(param.highest());
 }
 
 Value checked(const Param& param, const Value& value, const std::string& where) {
-  Value result = converted(value, param.fallback);
-  if (result.index() != param.fallback.index()) {
-    throw ConfigError(where, param.name + ": expected " + type_name(param.fallback) + ", got " +
+  Value result = converted(value, param.default_value);
+  if (result.index() != param.default_value.index()) {
+    throw ConfigError(where, param.name + ": expected " + type_name(param.default_value) + ", got " +
                                  type_name(value) + " " + shown(value));
   }
   if (!std::visit([&](const auto& v) { return allowed(param, v); }, result)) {
@@ -256,10 +256,10 @@ Params::Params(const ParamTable& table, const std::map<std::string, Value>& give
     const auto found = given.find(param.name);
     if (found != given.end()) {
       values_[param.name] = checked(param, found->second, where);
-    } else if (param.required) {
+    } else if (param.is_required) {
       throw ConfigError(where, param.name + " must be given: " + param.help);
     } else {
-      values_[param.name] = param.fallback;
+      values_[param.name] = param.default_value;
     }
   }
 }

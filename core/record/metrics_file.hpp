@@ -17,7 +17,7 @@ nlohmann::ordered_json to_json(const std::vector<MetricRecord>& metrics);
 std::vector<MetricRecord> metrics_of(const nlohmann::ordered_json& json);
 
 // Throws StoreError.
-void write_metrics(const std::filesystem::path& folder, const std::vector<MetricRecord>& metrics);
+DKDM_API void write_metrics(const std::filesystem::path& folder, const std::vector<MetricRecord>& metrics);
 // Of an evaluation's folder. Throws DataError naming a file that cannot be read.
 DKDM_API std::vector<MetricRecord> read_metrics(const std::filesystem::path& folder);
 

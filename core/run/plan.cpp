@@ -114,7 +114,7 @@ class Planner {
   void check_sample_counts() const {
     if (experiment_.scale != "paper") return;
     const auto least =
-        context_.registry.evaluator(experiment_.evaluator, context_.host)->least_samples();
+        context_.registry.evaluator(experiment_.evaluator, context_.host)->min_samples();
     for (const auto& row : experiment_.rows)
       if (const auto count = row.sample.integer("count"); count < least)
         throw ConfigError(experiment_.file.string(),
@@ -256,18 +256,19 @@ class Planner {
   }
 
   std::size_t evaluator_stage() {
-    if (!evaluator_identity_)
+    if (!evaluator_) {
       evaluator_identity_ =
           context_.registry.evaluator(experiment_.evaluator, context_.host)->identity();
-    return add_stage(
-        stages::evaluator_stage(experiment_.evaluator, *evaluator_identity_,
-                                {stages::recipe_of(experiment_.dataset), context_.dataset, std::nullopt}),
-        {});
+      evaluator_ = stages::evaluator_stage(
+          experiment_.evaluator, evaluator_identity_,
+          {stages::recipe_of(experiment_.dataset), context_.dataset, std::nullopt});
+    }
+    return add_stage(*evaluator_, {});
   }
 
   stages::EvaluatorInput evaluator_input(std::size_t evaluator) const {
     return {experiment_.evaluator,
-            evaluator_identity_->empty() ? "" : experiment_.evaluator.params.canonical(),
+            evaluator_identity_.empty() ? "" : experiment_.evaluator.params.canonical(),
             output_of(evaluator)};
   }
 
@@ -434,7 +435,8 @@ class Planner {
   const std::string dataset_;
   std::map<std::string, std::string> variants_;  // by row
   ExternalTeacher teacher_;  // asked where experiment_.teacher_training is absent
-  std::optional<std::string> evaluator_identity_;
+  std::optional<Stage> evaluator_;  // the same for every run
+  std::string evaluator_identity_;
   bool used_external_ = false, teaches_ = false;
   Plan plan_;
 };

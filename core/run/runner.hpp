@@ -1,4 +1,4 @@
-// Makes what a plan needs and is not there yet, and records every run.
+// Runs whatever stages of a plan are still needed, and records every run.
 #pragma once
 
 #include <cstdint>

@@ -144,7 +144,7 @@ class Loop {
     if (part_.network) nn::seed_layers(*part_.network, seed_ ^ kPartSeed, step_);
     at::AutoGradMode with_grad(true);
     const at::Tensor output =
-        plugin::predict(student_, batch.x_t, method_.diffusion().network_time(batch.t));
+        plugin::predict(student_, batch.x_t, method_.diffusion().model_timesteps(batch.t));
     if (features_) batch.features = features_->take();
     const LossTerms terms = method_.loss(batch, output);
     if (!terms.loss.defined() || !terms.loss.requires_grad())

@@ -77,7 +77,7 @@ void distill(const std::string& teacher_folder, const std::string& student_name,
     // Line 5, Eq. 20: L_simple = |eps_T - eps_S|^2, which teaches the student's mean.
     // Line 6, Eq. 12 and 21: L_vlb = KL(p_T ‖ p_S), which teaches its variance alone (its mean is detached).
     dkdm::nn::seed_layers(*student, dkdm::seed_for(0, "dropout"), j);
-    const at::Tensor output = student->forward(x_t, chain.network_time(index));  // eps_S and v [B,2C,S,S]
+    const at::Tensor output = student->forward(x_t, chain.model_timesteps(index));  // eps_S and v [B,2C,S,S]
     const dkdm::LossTerms loss =
         dkdm::distillation_loss(chain, output, x_t, index, step.p, /*student_clip=*/false, kLambda);
 

@@ -100,7 +100,7 @@ at::Tensor centre_crop(at::Tensor image, std::int64_t size) {
 class ImageFolder final : public dkdm::Dataset {
  public:
   static dkdm::ParamTable params() {
-    return {dkdm::text("root", "", "the folder").must_be_given(),
+    return {dkdm::text("root", "", "the folder").required(),
             dkdm::integer("size", 32, "side in pixels; 0 = that of the first image").between(0, 4096),
             dkdm::integer("channels", 3, "1 or 3").between(1, 3),
             dkdm::flag("exact", false, "refuse images of another size instead of resizing them"),

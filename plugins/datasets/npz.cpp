@@ -15,7 +15,7 @@ using dkdm::Params;
 class Npz final : public dkdm::datasets::InMemory {
  public:
   static dkdm::ParamTable params() {
-    return {dkdm::text("file", "", "the npz").must_be_given(),
+    return {dkdm::text("file", "", "the npz").required(),
             dkdm::text("images", "arr_0", "array of the images, uint8 [N,S,S,C]"),
             dkdm::text("labels", "",
                        "array of the labels, integers [N]; empty = arr_1 or labels, where it is there")};

@@ -152,7 +152,7 @@ class Classifier final : public Evaluator {
   std::string protocol() const override { return protocol_; }
   std::string reference_fingerprint() const override { return fingerprint_; }
   std::int64_t reference_count() const override { return count_; }
-  std::int64_t least_samples() const override {
+  std::int64_t min_samples() const override {
     const auto features = network_ ? about_.features
                           : is_named() ? read_about(named_file()).features
                                        : params_.integer("features");
@@ -334,7 +334,7 @@ class Classifier final : public Evaluator {
                                 "covariance means nothing");
   }
   void require(std::int64_t count, const std::string& what) const {
-    require(count, least_samples(), what);
+    require(count, min_samples(), what);
   }
 
   static void require_hash(const fs::path& file, const std::string& sha256) {

@@ -63,7 +63,7 @@ class InceptionEvaluator final : public Evaluator {
                params.text("protocol") == "torch-fidelity", params.integer("k"),
                params.integer("bootstrap")} {}
 
-  std::int64_t least_samples() const override { return 2 * Inception::kPooled; }
+  std::int64_t min_samples() const override { return 2 * Inception::kPooled; }
 
   std::string identity() const override {
     return "protocol = " + params_.text("protocol") + "\nrules = " + kRules + "\nweights = " +

@@ -91,7 +91,7 @@ inline Config preset_config(const Params& params, std::int64_t image_size) {
   }
   for (const Param& param : param_table()) {
     if (param.name == "preset" || param.name == "learn_sigma") continue;
-    if (params.values().at(param.name) == param.fallback) continue;
+    if (params.values().at(param.name) == param.default_value) continue;
     throw ConfigError("preset \"" + name + "\" sets " + param.name + "; leave one of them out");
   }
   return preset->config;

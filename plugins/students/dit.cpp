@@ -138,7 +138,7 @@ Config config_of(const Params& params, const ImageSpec& spec) {
     for (const Param& param : param_table()) {
       const bool set = param.name == "depth" || param.name == "hidden_size" ||
                        param.name == "num_heads";
-      if (!set || params.values().at(param.name) == param.fallback) continue;
+      if (!set || params.values().at(param.name) == param.default_value) continue;
       throw ConfigError("preset \"" + name + "\" sets " + param.name + "; leave one of them out");
     }
     return std::find_if(presets().begin(), presets().end(),

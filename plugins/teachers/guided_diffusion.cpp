@@ -178,7 +178,7 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
 
   Plan plan_of(const arch::Unet& unet, const fs::path& file) {
     check_channels(unet.in_channels, unet.out_channels, file);
-    const arch::Hidden hidden = arch::hidden_options(unet);
+    const arch::UninferableOptions hidden = arch::uninferable_options(unet);
     Plan plan;
     plan.student = "adm-unet";
     plan.classes = unet.classes;
@@ -226,7 +226,7 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
   }
 
   // num_heads and num_head_channels exclude each other.
-  void plan_heads(Plan& plan, const arch::Hidden& hidden) {
+  void plan_heads(Plan& plan, const arch::UninferableOptions& hidden) {
     const auto channels = params_.integer("num_head_channels"), heads = params_.integer("num_heads");
     const auto upsample = params_.integer("num_heads_upsample");
     if (channels > 0 && heads > 0) {
@@ -262,7 +262,7 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
                         file.string() + " holds positions for " + std::to_string(dit.image_size) +
                         " pixels; leave it out");
     }
-    arch::Hidden hidden;
+    arch::UninferableOptions hidden;
     hidden.schedule = "linear";
     hidden.steps = 1000;
     const auto channels = params_.integer("num_head_channels");
@@ -284,7 +284,7 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
   }
 
   // Schedule, steps, how the network counts them.
-  void plan_hidden_process(Plan& plan, const arch::Hidden& hidden) {
+  void plan_hidden_process(Plan& plan, const arch::UninferableOptions& hidden) {
     const std::string& schedule = params_.text("schedule");
     plan.diffusion.schedule = chosen(plan, !schedule.empty(), schedule, hidden.schedule,
                                      [](const auto& name) { return name + " schedule"; });

@@ -94,7 +94,7 @@ Outcome trained(const std::string& name, std::map<std::string, Value> given) {
   if (name == "data-based") {
     bench.context.diffusion.respacing = chain;
   } else {
-    given["chain"] = chain;
+    given["respacing"] = chain;
   }
   const fixtures::ScratchFolder pool, folder;
   const auto method = bench.started(name, given, pool.path);

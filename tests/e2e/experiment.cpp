@@ -60,7 +60,7 @@ teacher = true
 [[row]]
 id = "dynamic"
 label = "Dynamic Iterative Distillation"
-method = { plugin = "dynamic", chain = "8", student_clip = true, lambda = 0.008 }
+method = { plugin = "dynamic", respacing = "8", student_clip = true, lambda = 0.008 }
 [[row]]
 id = "data_free"
 label = "Data-Free Training (0%)"

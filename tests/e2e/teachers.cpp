@@ -107,6 +107,31 @@ TEST_CASE("teachers: paths of an experiment file are relative to it, wherever th
   CHECK_THAT(missing.err, Contains(std::string(std::getenv("HOME")) + "/no-such-dit.pt: no such file"));
 }
 
+TEST_CASE("teachers: one from elsewhere has its cost in the plan and its parameters in the record",
+          "[e2e][teachers]") {
+  const e2e::WithFixtures fixtures;
+  const Files program;
+  io::write_torch(program.home() / "dit.pt", program.raw);
+  std::int64_t parameters = 0;
+  for (const auto& [name, tensor] : program.raw) parameters += tensor.numel();
+  const auto file = program.write("t.toml", experiment("dit.pt")).string();
+  const auto seconds = [&](const std::string& count) {
+    const Output said = program.run({"plan", file, "--format", "json", "--set", "sample.count=" + count});
+    INFO(said.err);
+    for (const auto& stage : nlohmann::json::parse(said.out))
+      if (stage.at("stage") == "sample and evaluate teacher") return stage.at("estimate").get<double>();
+    return 0.0;
+  };
+  // A second is the evaluator's; the network's share grows with the images.
+  CHECK(seconds("100000") > seconds("8") + 1);
+
+  const Output run = program.run({"run", file});
+  INFO(run.err);
+  REQUIRE(run.exit_code == 0);
+  const Output said = program.run({"query", "SELECT parameters FROM runs", "--format", "csv"});
+  CHECK_THAT(said.out, Contains(std::to_string(parameters)));
+}
+
 TEST_CASE("teachers: of a file with raw and EMA weights the EMA weights are scored, and raw ones are "
           "recorded as raw",
           "[e2e][teachers]") {

@@ -18,7 +18,7 @@ using Words = std::vector<std::string>;
 constexpr const char* kTeacher = "[[row]]\nid = \"teacher\"\nteacher = true\n";
 constexpr const char* kStudent = "[[row]]\nid = \"student\"\nmethod = { plugin = \"data-based\" }\n";
 constexpr const char* kDynamic =
-    "[[row]]\nid = \"dynamic\"\nmethod = { plugin = \"dynamic\", chain = \"8\", rho = 0.5 }\n";
+    "[[row]]\nid = \"dynamic\"\nmethod = { plugin = \"dynamic\", respacing = \"8\", rho = 0.5 }\n";
 
 // The metric is the mean pixel of the samples, so other samples have another value.
 std::string experiment(const std::string& rows) {

@@ -153,7 +153,7 @@ TEST_CASE("architecture: the paper's networks are known by their shapes", "[unit
     const Unet unet = published(row.channels, row.blocks,
                                 row.celeba ? Integers{1, 2, 3, 4} : Integers{1, 2, 2, 2},
                                 {false, true, true, row.celeba});
-    const Hidden hidden = hidden_options(unet);
+    const UninferableOptions hidden = uninferable_options(unet);
     INFO(row.name);
     CHECK_THAT(hidden.network, Contains(row.name));
     CHECK(hidden.image_size == (row.celeba ? 64 : 32));
@@ -163,7 +163,7 @@ TEST_CASE("architecture: the paper's networks are known by their shapes", "[unit
     CHECK(hidden.steps == 1000);
   }
   // From a network itself.
-  CHECK_THAT(hidden_options(unet_of(shapes_of("adm-unet", {{"preset", "14M-CNN"}}, {3, 32}))).network,
+  CHECK_THAT(uninferable_options(unet_of(shapes_of("adm-unet", {{"preset", "14M-CNN"}}, {3, 32}))).network,
              Contains("14M-CNN"));
 }
 
@@ -172,23 +172,23 @@ TEST_CASE("architecture: OpenAI's published networks and the defaults of their c
   // guided-diffusion's README, 512 x 512; improved-diffusion's README, CIFAR-10.
   Unet large = published(256, 2, {}, {false, false, false, false, true, true, true});
   large.widths = {128, 256, 256, 512, 512, 1024, 1024};
-  CHECK(hidden_options(large).image_size == 512);
-  CHECK(hidden_options(large).num_head_channels == 64);
-  CHECK(hidden_options(large).schedule == "linear");
+  CHECK(uninferable_options(large).image_size == 512);
+  CHECK(uninferable_options(large).num_head_channels == 64);
+  CHECK(uninferable_options(large).schedule == "linear");
   Unet cifar = published(128, 3, {1, 2, 2, 2}, {false, true, true, false});
   cifar.resampling = Resampling::convolutions;
-  CHECK(hidden_options(cifar).steps == 4000);
-  CHECK(hidden_options(cifar).rescale_timesteps);
-  CHECK(hidden_options(cifar).num_heads == 4);
-  CHECK_FALSE(hidden_options(cifar).new_attention_order);
+  CHECK(uninferable_options(cifar).steps == 4000);
+  CHECK(uninferable_options(cifar).rescale_timesteps);
+  CHECK(uninferable_options(cifar).num_heads == 4);
+  CHECK_FALSE(uninferable_options(cifar).new_attention_order);
   // Nobody's: script_util.py's defaults, and the size that goes with its multipliers.
-  const Hidden other = hidden_options(published(64, 1, {1, 2, 3, 4}, {false, false, true, true}));
+  const UninferableOptions other = uninferable_options(published(64, 1, {1, 2, 3, 4}, {false, false, true, true}));
   CHECK(other.network.empty());
   CHECK(other.image_size == 64);
   CHECK(other.num_heads == 4);
   CHECK(other.schedule == "linear");
   CHECK(other.steps == 1000);
-  CHECK(hidden_options(published(64, 1, {1, 5}, {false, true})).image_size == 0);
+  CHECK(uninferable_options(published(64, 1, {1, 5}, {false, true})).image_size == 0);
 }
 
 TEST_CASE("architecture: what is not known is said with what was recognised",

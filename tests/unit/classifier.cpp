@@ -216,7 +216,7 @@ TEST_CASE("classifier: opened again it gives the same values under the same prot
   CHECK(again->reference_fingerprint() == "bars");
   CHECK(again->reference_count() == 1200);
   CHECK_THROWS_AS(again->reference_statistics(), dkdm::ConfigError);
-  CHECK(again->least_samples() == 2 * 7 * 4 * 4);
+  CHECK(again->min_samples() == 2 * 7 * 4 * 4);
   const auto about = dkdm::io::read_text(prepared().scratch.path / "classifier.json");
   CHECK_THAT(about, Catch::Contains("\"reference_images\": 1200") &&
                         Catch::Contains("\"held_out_images\": 100"));
@@ -308,7 +308,7 @@ TEST_CASE("classifier: weights passed on are the same ruler under the same name"
   CountingHost host;
   const auto file = prepared().scratch.path / "weights.safetensors";
   const auto elsewhere = with(host, {{"weights", file.string()}});
-  CHECK(elsewhere->least_samples() == 32);  // features of the file; those of space show when it is open
+  CHECK(elsewhere->min_samples() == 32);  // features of the file; those of space show when it is open
   CHECK(elsewhere->identity() == with(host, {{"weights", file.string()}})->identity());
   elsewhere->prepare(Bars(1200, false), /*seed=*/99, scratch.path);  // labels are not needed
   elsewhere->open(scratch.path);
@@ -344,7 +344,7 @@ TEST_CASE("classifier: the network that comes with dkdm is one ruler, whatever t
   ScratchFolder scratch;
   CountingHost host;
   const auto shipped = with(host, {{"weights", std::string("fashion-mnist-16")}});
-  CHECK(shipped->least_samples() == 128);
+  CHECK(shipped->min_samples() == 128);
   shipped->prepare(Small(), 1, scratch.path);
   shipped->open(scratch.path);
   const auto file = std::filesystem::path(DKDM_SOURCE_DIR) /

@@ -83,8 +83,8 @@ TEST_CASE("schedule: respacing leaves alpha_bar of the kept steps as it was", "[
     const auto t = static_cast<std::size_t>(some.timestep_map()[k]);
     CHECK(some.tables().alpha_bar[k] == Approx(full.tables().alpha_bar[t]).epsilon(1e-9));
   }
-  CHECK(at::equal(some.network_time(times({0, 25, 49})), times({0, 510, 999})));
-  CHECK(at::equal(full.network_time(times({0, 25, 49})), times({0, 25, 49})));
+  CHECK(at::equal(some.model_timesteps(times({0, 25, 49})), times({0, 510, 999})));
+  CHECK(at::equal(full.model_timesteps(times({0, 25, 49})), times({0, 25, 49})));
 }
 
 TEST_CASE("diffusion: the true eps leads back to x0", "[unit][diffusion]") {

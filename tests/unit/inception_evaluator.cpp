@@ -104,7 +104,7 @@ TEST_CASE("inception: what was computed with unpublished weights says so", "[uni
   CHECK_THAT(
       evaluator(host, {{"protocol", std::string("clean")}, {"k", std::int64_t{5}}})->protocol(),
       Catch::Matchers::Matches("unpublished-[0-9a-f]{8}-clean-1-k5"));
-  CHECK(prepared().opened->least_samples() == 4096);
+  CHECK(prepared().opened->min_samples() == 4096);
   CHECK(prepared().opened->reference_count() == kImages);
   CHECK(prepared().opened->reference_fingerprint() == "waves 0");
   // What is computed of the samples alone does not make another reference.

@@ -107,7 +107,7 @@ TEST_CASE("limits: every number of every section and shipped plugin declares bot
   REQUIRE(tables.size() > 20);
   for (const auto& [title, table] : tables)
     for (const Param& param : table) {
-      if (!is_numeric(param.fallback)) continue;
+      if (!is_numeric(param.default_value)) continue;
       INFO(title << " " << param.name);
       CHECK(param.min.has_value());
       CHECK(param.max.has_value());
@@ -129,7 +129,7 @@ TEST_CASE("limits: a number outside its range is one line with file, line, key, 
       {"diffusion", &config::diffusion_table()}, {"experiment", &config::experiment_table()}};
   for (const auto& [section, table] : sections)
     for (const Param& param : *table) {
-      if (!is_number(param.fallback)) continue;
+      if (!is_number(param.default_value)) continue;
       for (const char* value : {"9223372036854775807", "-9223372036854775807"}) {
         const std::string key = section + "." + param.name;
         INFO(key << " = " << value);

@@ -76,7 +76,7 @@ TEST_CASE("iterative: each batch is the ancestral step of the one before", "[uni
 TEST_CASE("distillation: a respaced chain calls the teacher at the kept original steps",
           "[unit][methods]") {
   Bench bench(1000, 2);
-  auto method = bench.started("iterative", {{"chain", std::string("4")}}, "");
+  auto method = bench.started("iterative", {{"respacing", std::string("4")}}, "");
   CHECK(method->diffusion().num_steps() == 4);
   const TrainBatch batch = method->next(0);
   CHECK(values(batch.t) == Values{3, 3});

@@ -93,7 +93,7 @@ TEST_CASE("params: an unknown name comes with the nearest known one", "[unit][co
 }
 
 TEST_CASE("params: a required parameter must be given", "[unit][config]") {
-  const ParamTable required{integer("steps", 0, "training steps").must_be_given()};
+  const ParamTable required{integer("steps", 0, "training steps").required()};
   CHECK_THROWS_WITH(Params(required, {}, "here"), "here: steps must be given: training steps");
   CHECK(Params(required, {{"steps", std::int64_t{5}}}).integer("steps") == 5);
 }

@@ -48,6 +48,7 @@ respacing = "10"
 plugin = "classifier"
 [[row]]
 id = "teacher"
+teacher = true
 [[row]]
 id = "dynamic"
 method = { plugin = "dynamic" }
@@ -128,7 +129,7 @@ TEST_CASE("plan: equal work is one stage, and stands before what reads it", "[un
   };
   CHECK(count(StageKind::train) == 7);      // one teacher, three students of two seeds each
   CHECK(count(StageKind::synthetic) == 1);
-  CHECK(count(StageKind::pool) == 2);       // of "dynamic", for each seed
+  CHECK(count(StageKind::pool) == 4);       // of "dynamic" and "shuffled", for each seed
   CHECK(count(StageKind::evaluator) == 1);
   CHECK(count(StageKind::evaluate) == 8);
   // The teacher is one network; its samples differ with the seed.
@@ -161,7 +162,7 @@ TEST_CASE("plan: a batch set is shared by students that differ in the loss alone
     CHECK(stage_of(with(setting), "dynamic", "pool").key == pool);
     CHECK(stage_of(with(setting), "dynamic", "train").key != train);
   }
-  for (const char* setting : {"rho=0.1", "chain=50", "teacher_clip=none", "first_states=all"}) {
+  for (const char* setting : {"rho=0.1", "respacing=50", "teacher_clip=none", "first_states=all"}) {
     INFO(setting);
     CHECK(stage_of(with(setting), "dynamic", "pool").key != pool);
   }

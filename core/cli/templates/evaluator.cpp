@@ -35,7 +35,7 @@ class MyPlugin final : public dkdm::Evaluator {
   MyPlugin(const dkdm::Params& params, dkdm::Host&)
       : side_(params.integer("side")), count_(params.integer("reference")) {}
 
-  std::int64_t least_samples() const override { return 2 * side_ * side_; }
+  std::int64_t min_samples() const override { return 2 * side_ * side_; }
 
   void prepare(const dkdm::Dataset& reference, std::uint64_t, const fs::path& dir) override {
     const std::int64_t count = std::min(count_, reference.size());

@@ -63,7 +63,7 @@ DKDM_API Shapes behind(const Shapes& shapes, const std::string& prefix);
 DKDM_API Recognised recognise(const Shapes& shapes);
 
 // What no tensor of a UNet shows.
-struct Hidden {
+struct UninferableOptions {
   std::string network;          // whose options these are, "" = guided-diffusion's defaults
   std::int64_t image_size = 0;  // 0 = not known
   std::int64_t num_head_channels = 0, num_heads = 0;  // one of them is 0
@@ -76,7 +76,7 @@ struct Hidden {
 // For the shapes of the paper's seven networks and of OpenAI's published ones, theirs; else the
 // defaults of guided-diffusion's script_util.py: 4 heads, legacy order, linear, 1000 steps, and the
 // image size that goes with the multipliers there.
-DKDM_API Hidden hidden_options(const Unet& unet);
+DKDM_API UninferableOptions uninferable_options(const Unet& unet);
 
 // Heads of a DiT by its width: those of DiT-S, B, L and XL, else one for 64 channels.
 DKDM_API std::int64_t usual_heads(const Dit& dit);

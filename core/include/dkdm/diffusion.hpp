@@ -27,7 +27,7 @@ class DKDM_API GaussianDiffusion {
   std::int64_t num_steps() const;                      // T' after respacing
   const std::vector<std::int64_t>& timestep_map() const { return timestep_map_; }
   // t [N] int64 in 0 … T'-1 -> the original indices that the network is called with.
-  at::Tensor network_time(const at::Tensor& t) const;
+  at::Tensor model_timesteps(const at::Tensor& t) const;
 
   // Float64 tables, one entry a (respaced) step.
   struct Tables {

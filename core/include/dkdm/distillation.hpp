@@ -19,7 +19,7 @@ class DKDM_API Distillation : public Method {
  public:
   explicit Distillation(const Params& params);
   ~Distillation() override;
-  static ParamTable chain_params();        // chain, lambda, student_clip, teacher_clip, t0_term
+  static ParamTable chain_params();        // respacing, lambda, student_clip, teacher_clip, t0_term
   static ParamTable preparation_params();  // prepare, teacher_batch, first_states
 
   Needs needs() const final;

@@ -63,7 +63,7 @@ class DKDM_API StoreError : public Error {
 // The user asked to stop (Ctrl-C, SIGTERM). Everything up to the last checkpoint is kept.
 class DKDM_API Interrupted : public Error {
  public:
-  Interrupted() : Error("interrupted; the same command continues", ExitCode::interrupted) {}
+  Interrupted() : Error("interrupted; rerun the same command to resume", ExitCode::interrupted) {}
 };
 
 }  // namespace dkdm

@@ -29,7 +29,7 @@ class DKDM_API Evaluator {
 
   // Fewer samples than this are too biased to compare (twice the largest feature dimension): the host
   // warns, and refuses them at scale "paper". Known from the parameters, before anything is trained.
-  virtual std::int64_t least_samples() const = 0;
+  virtual std::int64_t min_samples() const = 0;
 
   // What decides, besides name and version, what `prepare` makes of a reference: parameters, a weight
   // file's hash. Input of content keys; "" = all parameters. DataError where a file is missing says how to get it.

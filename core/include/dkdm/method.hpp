@@ -35,7 +35,7 @@ struct MethodContext {
 };
 
 // One training batch: what the student sees, what it is compared with. t counts the method's own
-// (possibly respaced) steps; the loop calls the student with diffusion().network_time(t).
+// (possibly respaced) steps; the loop calls the student with diffusion().model_timesteps(t).
 struct TrainBatch {
   at::Tensor x_t, t;     // [N,C,S,S] f32, [N] int64
   at::Tensor x0, eps;    // data-based targets

@@ -19,21 +19,21 @@ using Value = std::variant<bool, std::int64_t, double, std::string, std::vector<
 // As TOML writes it: true, 3, 0.1, "text", [1, 2]. Reals in the shortest form that reads back equal.
 DKDM_API std::string to_text(const Value& value);
 
-// One parameter. The type is that of `fallback` (the default). Build with the functions below.
+// One parameter. The type is that of `default_value` (the default). Build with the functions below.
 struct DKDM_API Param {
   std::string name;
-  Value fallback;
+  Value default_value;
   std::string help;                  // one line
   std::optional<double> min, max;    // inclusive; for numbers and for each element of a list
   std::size_t longest = 1000;        // elements of a list
   std::vector<std::string> choices;  // for text; empty = any
-  bool required = false;
+  bool is_required = false;
 
   Param& at_least(double low) { min = low; return *this; }
   Param& at_most(double high) { max = high; return *this; }
   Param& between(double low, double high) { min = low; max = high; return *this; }
   Param& one_of(std::vector<std::string> allowed) { choices = std::move(allowed); return *this; }
-  Param& must_be_given() { required = true; return *this; }
+  Param& required() { is_required = true; return *this; }
   Param& at_most_elements(std::size_t count) { longest = count; return *this; }
 
   // The bounds that hold: where none is declared, integers lie within ±1e9 and reals within ±1e12.
@@ -41,13 +41,13 @@ struct DKDM_API Param {
   double highest() const;
 };
 
-DKDM_API Param flag(std::string name, bool fallback, std::string help);
-DKDM_API Param integer(std::string name, std::int64_t fallback, std::string help);
-DKDM_API Param real(std::string name, double fallback, std::string help);
-DKDM_API Param text(std::string name, std::string fallback, std::string help);
-DKDM_API Param integers(std::string name, std::vector<std::int64_t> fallback, std::string help);
-DKDM_API Param reals(std::string name, std::vector<double> fallback, std::string help);
-DKDM_API Param texts(std::string name, std::vector<std::string> fallback, std::string help);
+DKDM_API Param flag(std::string name, bool default_value, std::string help);
+DKDM_API Param integer(std::string name, std::int64_t default_value, std::string help);
+DKDM_API Param real(std::string name, double default_value, std::string help);
+DKDM_API Param text(std::string name, std::string default_value, std::string help);
+DKDM_API Param integers(std::string name, std::vector<std::int64_t> default_value, std::string help);
+DKDM_API Param reals(std::string name, std::vector<double> default_value, std::string help);
+DKDM_API Param texts(std::string name, std::vector<std::string> default_value, std::string help);
 
 using ParamTable = std::vector<Param>;
 

@@ -8,7 +8,7 @@
 
 namespace dkdm {
 
-// Of a variance: what rounding of float32 sums or of an f32 file explains; below it is no covariance.
+// Of a variance: what rounding of float32 sums or of an f32 file explains; below it, the matrix is not a valid covariance.
 inline constexpr double kRoundedVariance = 1e-3;
 
 // What is wrong with the variances [D] f64 of a covariance matrix: "variance of feature 17 is -1.9". "" where

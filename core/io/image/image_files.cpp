@@ -80,7 +80,7 @@ class Walk {
     const auto status = status_of(name, there);
     const std::pair<dev_t, ino_t> identity{status.st_dev, status.st_ino};
     if (std::find(around_.begin(), around_.end(), identity) != around_.end())
-      throw DataError((root_ / name).string(), "is a link to a folder around it");
+      throw DataError((root_ / name).string(), "is a link to one of its parent folders");
     around_.push_back(identity);
     std::vector<std::string> names;
     std::error_code error;
