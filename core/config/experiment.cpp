@@ -8,6 +8,7 @@
 #include "config/document.hpp"
 #include "config/number.hpp"
 #include "config/resolved.hpp"
+#include "config/settings.hpp"
 #include "dkdm/diffusion.hpp"
 #include "dkdm/nearest.hpp"
 #include "log/log.hpp"
@@ -191,14 +192,8 @@ class Reader {
     out.expected_minutes = params.real("expected_minutes");
     isolate_ = params.flag("isolate");
 
-    const Params diffusion = read_params(diffusion_table(), optional("diffusion"), "[diffusion]");
-    out.diffusion = {.schedule = diffusion.text("schedule"),
-                     .steps = diffusion.integer("steps"),
-                     .respacing = "",
-                     .beta_start = diffusion.real("beta_start"),
-                     .beta_end = diffusion.real("beta_end"),
-                     .variance = diffusion.text("variance"),
-                     .variance_range = diffusion.text("variance_range")};
+    out.diffusion = diffusion_settings().read(
+        read_params(diffusion_settings().table(), optional("diffusion"), "[diffusion]"));
     steps_ = out.diffusion.steps;
     out.dataset = choose("dataset", required("dataset"), "[dataset]");
     out.evaluator = choose("evaluator", required("evaluator"), "[evaluator]");

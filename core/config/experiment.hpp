@@ -49,13 +49,12 @@ struct Experiment {
   std::string resolved;                // canonical TOML text of all of the above, stored with runs
 };
 
-// Section tables, also printed by `dkdm plan --keys`-like help and used by tests.
+// Section tables (those of [diffusion] and of samplers: config/settings.hpp), also printed by `dkdm plan --keys`-like help and used by tests.
 DKDM_API const ParamTable& experiment_table();
 DKDM_API const ParamTable& train_table();
 DKDM_API const ParamTable& sample_table();
 DKDM_API const ParamTable& evaluate_table();
 DKDM_API const ParamTable& synthetic_table();
-DKDM_API const ParamTable& diffusion_table();
 
 // Reads `file`; `overrides` are "dotted.key=TOML value" texts ("train.steps=100",
 // "row.dynamic.train.lr=1e-3"; a bare word that is not TOML is taken as text). Throws ConfigError

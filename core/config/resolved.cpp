@@ -3,6 +3,8 @@
 
 #include <sstream>
 
+#include "config/settings.hpp"
+
 namespace dkdm::config {
 namespace {
 
@@ -50,12 +52,7 @@ std::string resolved_text(const Experiment& experiment) {
   out.value("expected_minutes", experiment.expected_minutes);
   out.plugin("[dataset]", experiment.dataset);
   out.section("[diffusion]");
-  out.value("schedule", experiment.diffusion.schedule);
-  out.value("steps", experiment.diffusion.steps);
-  out.value("beta_start", experiment.diffusion.beta_start);
-  out.value("beta_end", experiment.diffusion.beta_end);
-  out.value("variance", experiment.diffusion.variance);
-  out.value("variance_range", experiment.diffusion.variance_range);
+  for (const auto& [name, value] : diffusion_settings().values(experiment.diffusion)) out.value(name, value);
   out.plugin("[teacher]", experiment.teacher);
   if (experiment.teacher_training) out.training("teacher", *experiment.teacher_training);
   out.params("[synthetic]", experiment.synthetic);

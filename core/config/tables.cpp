@@ -1,5 +1,6 @@
 // Sections of an experiment file that belong to no plugin, as parameter tables.
 #include "config/experiment.hpp"
+#include "config/settings.hpp"
 #include "diffusion/sampler_kind.hpp"
 
 namespace dkdm::config {
@@ -13,6 +14,11 @@ constexpr double kLargestBatch = 65536;
 constexpr double kLargestSeed = 9007199254740991;  // 2^53 - 1: what JSON and a database read back equal
 constexpr std::size_t kMostSeeds = 10000;
 
+ParamTable joined(ParamTable first, const ParamTable& second) {
+  first.insert(first.end(), second.begin(), second.end());
+  return first;
+}
+
 // "ancestral (DDPM, Ho et al. 2020), …"
 std::string samplers() {
   std::string text;
@@ -23,19 +29,13 @@ std::string samplers() {
 
 // What drawing images is configured by, for evaluation and for synthetic sets.
 ParamTable sampling(Param count) {
-  return {std::move(count),
-          text("respacing", "50", "steps of the chain: \"50\", \"10,15,20\" by section, \"ddim25\", "
-                                  "\"\" = all"),
-          text("sampler", "ancestral", samplers()).one_of(sampler_names()),
-          real("eta", 0, "DDIM's stochasticity, 0 = deterministic; the others ignore it")
-              .between(0, 1),
-          integer("solver_steps", 20, "network calls of dpm-solver, which ignores respacing; the "
-                                      "others ignore it")
-              .between(2, 1000),
-          flag("clip_denoised", true, "clamp the predicted image to [-1, 1] at every step; "
-                                      "dpm-solver thresholds it dynamically"),
-          integer("batch", 64, "images drawn at a time; no sample depends on it")
-              .between(1, kLargestBatch)};
+  return joined({std::move(count),
+                 text("respacing", "50", "steps of the chain: \"50\", \"10,15,20\" by section, \"ddim25\", "
+                                         "\"\" = all"),
+                 integer("batch", 64, "images drawn at a time; no sample depends on it")
+                     .between(1, kLargestBatch)
+                     .no_effect_on_result()},
+                sampler_settings().table());
 }
 
 }  // namespace
@@ -79,8 +79,12 @@ const ParamTable& train_table() {
       real("ema", 0.9999, "decay of the weights' moving average, a step").between(0, 1),
       flag("ema_warmup", false, "EMA decay min(ema, (1 + step) / (10 + step)), for short runs"),
       real("grad_clip", 0, "largest global L2 norm of the gradients, 0 = off").between(0, 1e9),
-      integer("checkpoint_every", 1000, "steps between checkpoints").between(1, kMostSteps),
-      integer("log_every", 50, "steps between points of the curves").between(1, kMostSteps),
+      integer("checkpoint_every", 1000, "steps between checkpoints")
+          .between(1, kMostSteps)
+          .no_effect_on_result(),
+      integer("log_every", 50, "steps between points of the curves")
+          .between(1, kMostSteps)
+          .no_effect_on_result(),
   };
   return table;
 }
@@ -116,20 +120,43 @@ const ParamTable& synthetic_table() {
   return table;
 }
 
-const ParamTable& diffusion_table() {
-  static const ParamTable table{
-      text("schedule", "cosine", "noise schedule").one_of({"cosine", "linear", "scaled_linear"}),
-      integer("steps", 1000, "diffusion steps T before respacing").between(2, 100000),
-      real("beta_start", 0, "first beta of a linear schedule, 0 = 0.1 / steps").between(0, 1),
-      real("beta_end", 0, "last beta of a linear schedule, 0 = 20 / steps").between(0, 1),
-      text("variance", "fixed_large", "variance of networks that predict none: beta (fixed_large) "
-                                      "or the posterior's (fixed_small)")
-          .one_of({"fixed_large", "fixed_small"}),
-      text("variance_range", "centred", "v that spans posterior variance to beta: -1 … 1 (centred, the "
-                                        "authors' code) or 0 … 1 (unit, the paper's Eq. 12)")
-          .one_of({"centred", "unit"}),
-  };
-  return table;
+const Settings<DiffusionConfig>& diffusion_settings() {
+  using C = DiffusionConfig;
+  static const Settings<C> kSettings(std::vector<Setting<C>>{
+      {&C::schedule, text("schedule", C().schedule, "noise schedule")
+                         .one_of({"cosine", "linear", "scaled_linear"})},
+      {&C::steps, integer("steps", C().steps, "diffusion steps T before respacing").between(2, 100000)},
+      {&C::beta_start, real("beta_start", 0, "first beta of a linear schedule, 0 = 0.1 / steps").between(0, 1),
+       /*added=*/true},
+      {&C::beta_end, real("beta_end", 0, "last beta of a linear schedule, 0 = 20 / steps").between(0, 1),
+       /*added=*/true},
+      {&C::variance, text("variance", C().variance, "variance of networks that predict none: beta "
+                                                    "(fixed_large) or the posterior's (fixed_small)")
+                         .one_of({"fixed_large", "fixed_small"}),
+       /*added=*/true},
+      {&C::variance_range, text("variance_range", C().variance_range,
+                                "v that spans posterior variance to beta: -1 … 1 (centred, the authors' "
+                                "code) or 0 … 1 (unit, the paper's Eq. 12)")
+                               .one_of({"centred", "unit"}),
+       /*added=*/true},
+  });
+  return kSettings;
+}
+
+const Settings<SamplerConfig>& sampler_settings() {
+  using C = SamplerConfig;
+  static const Settings<C> kSettings(std::vector<Setting<C>>{
+      {&C::sampler, text("sampler", C().sampler, samplers()).one_of(sampler_names())},
+      {&C::eta, real("eta", C().eta, "DDIM's stochasticity, 0 = deterministic; the others ignore it")
+                    .between(0, 1)},
+      {&C::solver_steps, integer("solver_steps", C().solver_steps,
+                                 "network calls of dpm-solver, which ignores respacing; the others ignore it")
+                             .between(2, 1000)},
+      {&C::clip_denoised, flag("clip_denoised", C().clip_denoised,
+                               "clamp the predicted image to [-1, 1] at every step; dpm-solver thresholds it "
+                               "dynamically")},
+  });
+  return kSettings;
 }
 
 }  // namespace dkdm::config

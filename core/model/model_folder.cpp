@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "config/experiment.hpp"
+#include "config/settings.hpp"
 #include "dkdm/checkpoint.hpp"
 #include "dkdm/documents.hpp"
 #include "dkdm/files.hpp"
@@ -61,19 +62,16 @@ void write_model_description(const std::filesystem::path& folder,
   Json params = Json::object();
   for (const auto& [name, value] : description.student.params.values())
     params[name] = to_json(value);
+  Json diffusion = Json::object();
+  for (const auto& [name, value] : config::diffusion_settings().values(description.diffusion))
+    diffusion[name] = to_json(value);
   const Json json = {
       {"student",
        {{"plugin", description.student.name},
         {"version", description.student.version},
         {"params", params}}},
       {"image", {{"channels", description.spec.channels}, {"size", description.spec.size}}},
-      {"diffusion",
-       {{"schedule", description.diffusion.schedule},
-        {"steps", description.diffusion.steps},
-        {"beta_start", description.diffusion.beta_start},
-        {"beta_end", description.diffusion.beta_end},
-        {"variance", description.diffusion.variance},
-        {"variance_range", description.diffusion.variance_range}}},
+      {"diffusion", diffusion},
       {"trained_steps", description.steps}};
   io::write_text(folder / kModelFile, json.dump(2) + "\n");
 }
@@ -104,22 +102,12 @@ ModelDescription read_model_description(const std::filesystem::path& folder,
     const Json& image = json.at("image");
     description.spec = {whole(image, integer("channels", 3, "").between(1, kMostChannels), "image."),
                         whole(image, integer("size", 32, "").between(1, kLargestSide), "image.")};
-    // What folders of before there was a choice do not have is at its default.
-    const auto& table = config::diffusion_table();
+    const auto& settings = config::diffusion_settings();
     std::map<std::string, Value> process;
-    for (const Param& param : table) {
-      const bool always = param.name == "schedule" || param.name == "steps";
-      if (always || json.at("diffusion").contains(param.name))
+    for (const auto& [member, param, added] : settings.all())
+      if (!added || json.at("diffusion").contains(param.name))
         process[param.name] = stated(json.at("diffusion"), param, "diffusion.");
-    }
-    const Params diffusion(table, process, file.string());
-    description.diffusion = {.schedule = diffusion.text("schedule"),
-                             .steps = diffusion.integer("steps"),
-                             .respacing = "",
-                             .beta_start = diffusion.real("beta_start"),
-                             .beta_end = diffusion.real("beta_end"),
-                             .variance = diffusion.text("variance"),
-                             .variance_range = diffusion.text("variance_range")};
+    description.diffusion = settings.read(Params(settings.table(), process, file.string()));
     description.steps = whole(json, integer("trained_steps", 0, "").at_least(0), "");
     return description;
   } catch (const Json::exception& error) {

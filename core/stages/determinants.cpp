@@ -1,5 +1,7 @@
 #include "stages/determinants.hpp"
 
+#include "config/experiment.hpp"
+#include "config/settings.hpp"
 #include "diffusion/sampler_kind.hpp"
 
 namespace dkdm::stages {
@@ -14,13 +16,7 @@ std::string describe(const plugin::PluginChoice& choice) {
 }
 
 std::string describe(const DiffusionConfig& config) {
-  std::string text = config.schedule + " " + std::to_string(config.steps);
-  if (config.beta_start != 0) text += " beta_start " + to_text(Value(config.beta_start));
-  if (config.beta_end != 0) text += " beta_end " + to_text(Value(config.beta_end));
-  if (config.variance != DiffusionConfig().variance) text += " variance " + config.variance;
-  if (config.variance_range != DiffusionConfig().variance_range)
-    text += " variance_range " + config.variance_range;
-  return text;
+  return config::diffusion_settings().describe(config);
 }
 
 std::string describe(const ImageSpec& spec) {
@@ -29,17 +25,21 @@ std::string describe(const ImageSpec& spec) {
 
 std::string describe(const SamplingSpec& spec) {
   const auto& kind = diffusion::sampler_kind(spec.sampler.sampler);
-  std::string text = kind.name + " clip " + to_text(Value(spec.sampler.clip_denoised));
-  if (kind.uses_eta) text += " eta " + to_text(Value(spec.sampler.eta));
-  if (kind.uses_respacing) text += " respacing " + spec.respacing;
-  if (kind.uses_solver_steps) text += " steps " + std::to_string(spec.sampler.solver_steps);
-  return text + " count " + std::to_string(spec.count) + " seed " + std::to_string(spec.seed);
+  const auto reads = [&](const std::string& setting) {
+    if (setting == "eta") return kind.uses_eta;
+    if (setting == "solver_steps") return kind.uses_solver_steps;
+    return true;
+  };
+  std::string text = config::sampler_settings().describe(spec.sampler, reads);
+  if (kind.uses_respacing) text += "respacing = " + to_text(Value(spec.respacing)) + "\n";
+  return text + "count = " + std::to_string(spec.count) + "\nseed = " + std::to_string(spec.seed) + "\n";
 }
 
 std::string describe_training(const Params& train) {
   std::string text;
-  for (const auto& [name, value] : train.values())
-    if (name != "checkpoint_every" && name != "log_every") text += name + " = " + to_text(value) + "\n";
+  for (const Param& param : config::train_table())
+    if (param.determines_result)
+      text += param.name + " = " + to_text(train.values().at(param.name)) + "\n";
   return text;
 }
 

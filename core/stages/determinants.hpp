@@ -10,7 +10,6 @@
 namespace dkdm::stages {
 
 DKDM_API std::string describe(const plugin::PluginChoice& choice);
-// What is at its default is left out, so keys predating an option stay valid.
 std::string describe(const DiffusionConfig& config);
 std::string describe(const ImageSpec& spec);
 // All that changes a sample; not the batch size, on which no sample depends.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "config/settings.hpp"
 #include "diffusion/sampler_kind.hpp"
 #include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
@@ -128,8 +129,7 @@ std::shared_ptr<Dataset> open_samples(const fs::path& folder) {
 
 SamplingSpec sampling_spec(const Params& section, std::int64_t count, std::uint64_t seed) {
   SamplingSpec spec;
-  spec.sampler = {section.text("sampler"), section.real("eta"), section.flag("clip_denoised"),
-                  section.integer("solver_steps")};
+  spec.sampler = config::sampler_settings().read(section);
   spec.respacing = section.text("respacing");
   spec.count = count;
   spec.batch = section.integer("batch");

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <fstream>
 
+#include "config/settings.hpp"
 #include "fixtures/analytic.hpp"
 #include "run/cost.hpp"
 #include "run/limits.hpp"
@@ -102,7 +103,7 @@ TEST_CASE("limits: every number of every section and shipped plugin declares bot
   std::vector<std::pair<std::string, ParamTable>> tables{
       {"[experiment]", config::experiment_table()}, {"[train]", config::train_table()},
       {"[sample]", config::sample_table()},         {"[evaluate]", config::evaluate_table()},
-      {"[synthetic]", config::synthetic_table()},   {"[diffusion]", config::diffusion_table()}};
+      {"[synthetic]", config::synthetic_table()},   {"[diffusion]", config::diffusion_settings().table()}};
   for (const plugin::PluginInfo& info : registry().plugins()) tables.emplace_back(info.name, info.params);
   REQUIRE(tables.size() > 20);
   for (const auto& [title, table] : tables)
@@ -126,7 +127,7 @@ TEST_CASE("limits: a number outside its range is one line with file, line, key, 
   const std::vector<std::pair<std::string, const ParamTable*>> sections{
       {"train", &config::train_table()},         {"sample", &config::sample_table()},
       {"evaluate", &config::evaluate_table()},   {"synthetic", &config::synthetic_table()},
-      {"diffusion", &config::diffusion_table()}, {"experiment", &config::experiment_table()}};
+      {"diffusion", &config::diffusion_settings().table()}, {"experiment", &config::experiment_table()}};
   for (const auto& [section, table] : sections)
     for (const Param& param : *table) {
       if (!is_number(param.default_value)) continue;

@@ -28,12 +28,14 @@ struct DKDM_API Param {
   std::size_t longest = 1000;        // elements of a list
   std::vector<std::string> choices;  // for text; empty = any
   bool is_required = false;
+  bool determines_result = true;     // false: says how to work or what to show, and enters no key
 
   Param& at_least(double low) { min = low; return *this; }
   Param& at_most(double high) { max = high; return *this; }
   Param& between(double low, double high) { min = low; max = high; return *this; }
   Param& one_of(std::vector<std::string> allowed) { choices = std::move(allowed); return *this; }
   Param& required() { is_required = true; return *this; }
+  Param& no_effect_on_result() { determines_result = false; return *this; }
   Param& at_most_elements(std::size_t count) { longest = count; return *this; }
 
   // The bounds that hold: where none is declared, integers lie within ±1e9 and reals within ±1e12.
