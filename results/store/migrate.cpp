@@ -71,13 +71,6 @@ const std::map<std::pair<std::string, std::string>, std::string>& new_columns() 
   return kColumns;
 }
 
-// What a column of old holds, where it is not what it held.
-std::string value_of(const std::string& table, const std::string& column) {
-  // Schemas 1 to 4 called the evaluation of snapshots "course".
-  if (table == "stages" && column == "name") return "CASE name WHEN 'course' THEN 'snapshots' ELSE name END";
-  return column;
-}
-
 void copy_rows(SQLite::Database& db, const std::string& table) {
   const auto before = columns_of(db, "old_" + table);
   const std::set<std::string> known(before.begin(), before.end());
@@ -86,7 +79,7 @@ void copy_rows(SQLite::Database& db, const std::string& table) {
     const auto fill = new_columns().find({table, column});
     if (known.count(column) == 0 && fill == new_columns().end()) continue;  // its default
     names += (names.empty() ? "" : ", ") + column;
-    values += (values.empty() ? "" : ", ") + (known.count(column) > 0 ? value_of(table, column) : fill->second);
+    values += (values.empty() ? "" : ", ") + (known.count(column) > 0 ? column : fill->second);
   }
   // What a new constraint calls the same fact stands once; WHERE true tells ON from a join's.
   db.exec("INSERT INTO " + table + " (" + names + ") SELECT " + values + " FROM old_" + table +
@@ -262,6 +255,8 @@ void rebuild(SQLite::Database& db, std::int64_t before) {
   if (replaced.count("settings") > 0) respell_settings(db);
   if (kept.count("requests") == 0 && replaced.count("requests") == 0) fill_requests(db);
   db.exec("DROP TABLE variants_of_old");
+  // Schemas 1 to 4 called the evaluation of snapshots so.
+  db.exec("UPDATE stages SET name = 'snapshots' WHERE name = 'course'");
 
   SQLite::Statement broken(db, "PRAGMA foreign_key_check");
   if (broken.executeStep()) {

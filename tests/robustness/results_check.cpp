@@ -130,8 +130,8 @@ TEST_CASE("check: samples that nobody kept, and evaluations on the way, are reco
   CHECK(csv(home.database, "SELECT step, value FROM metrics ORDER BY step") ==
         "step,value\r\n50,20\r\n100,8.5\r\n");
   CHECK(csv(home.database, "SELECT name, key, artifact FROM stages") ==
-        "name,key,artifact\r\ncourse,c,artifacts/course/c\r\nevaluate,e,artifacts/evaluate/e\r\n"
-        "sample,s,\r\ntrain,t,artifacts/train/t\r\n");
+        "name,key,artifact\r\nevaluate,e,artifacts/evaluate/e\r\nsample,s,\r\n"
+        "snapshots,c,artifacts/snapshots/c\r\ntrain,t,artifacts/train/t\r\n");
 }
 
 TEST_CASE("check: an attempt whose process was killed is marked, and its result recorded",
