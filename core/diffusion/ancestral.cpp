@@ -1,8 +1,5 @@
 // Ancestral sampling: Ho et al. 2020, "Denoising Diffusion Probabilistic Models", Algorithm 2.
-#include <ATen/ATen.h>
-
 #include "diffusion/sampler_kind.hpp"
-#include "plugin/call.hpp"
 
 namespace dkdm::diffusion {
 namespace {
@@ -14,10 +11,7 @@ class Ancestral final : public SamplerRun {
 
   at::Tensor step(Denoiser& network, const at::Tensor& x, std::int64_t index,
                   const NoiseSource& noise) override {
-    const std::int64_t step = process_.num_steps() - 1 - index;
-    const at::Tensor t = at::full({x.size(0)}, step, x.options().dtype(at::kLong));
-    const at::Tensor output = plugin::predict(network, x, process_.model_timesteps(t));
-    const Distribution p = process_.p_mean_variance(output, x, t, clip_);
+    const auto [step, t, p] = chain_step(network, process_, x, index, clip_);
     // The last step adds no noise: none is drawn.
     return step > 0 ? process_.ancestral_step(p, t, noise(static_cast<std::uint32_t>(step))) : p.mean;
   }

@@ -1,8 +1,5 @@
 // DDIM: Song et al. 2021, "Denoising Diffusion Implicit Models", Eq. 12. eta 0 is deterministic.
-#include <ATen/ATen.h>
-
 #include "diffusion/sampler_kind.hpp"
-#include "plugin/call.hpp"
 
 namespace dkdm::diffusion {
 namespace {
@@ -17,10 +14,7 @@ class Ddim final : public SamplerRun {
 
   at::Tensor step(Denoiser& network, const at::Tensor& x, std::int64_t index,
                   const NoiseSource& noise) override {
-    const std::int64_t step = process_.num_steps() - 1 - index;
-    const at::Tensor t = at::full({x.size(0)}, step, x.options().dtype(at::kLong));
-    const at::Tensor output = plugin::predict(network, x, process_.model_timesteps(t));
-    const Distribution p = process_.p_mean_variance(output, x, t, clip_);
+    const auto [step, t, p] = chain_step(network, process_, x, index, clip_);
     // The last step adds no noise, and neither does eta 0: none is drawn.
     if (step == 0 || eta_ == 0) return process_.ddim_step(p, x, t, 0, {});
     return process_.ddim_step(p, x, t, eta_, noise(static_cast<std::uint32_t>(step)));

@@ -23,6 +23,15 @@ class SamplerRun {
                           const NoiseSource& noise) = 0;
 };
 
+// What the network says at one step of the process's chain: those that walk it begin with this.
+struct ChainStep {
+  std::int64_t step;  // T-1, …, 0
+  at::Tensor t;       // int64 [N], the same in each
+  Distribution p;
+};
+ChainStep chain_step(Denoiser& network, const GaussianDiffusion& process, const at::Tensor& x,
+                     std::int64_t index, bool clip_denoised);
+
 struct SamplerKind {
   std::string name;   // [sample] sampler
   std::string paper;  // where it is from, for a person
