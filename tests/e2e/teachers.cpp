@@ -122,8 +122,8 @@ TEST_CASE("teachers: one from elsewhere has its cost in the plan and its paramet
       if (stage.at("stage") == "sample and evaluate teacher") return stage.at("estimate").get<double>();
     return 0.0;
   };
-  // A second is the evaluator's; the network's share grows with the images.
-  CHECK(seconds("100000") > seconds("8") + 1);
+  // A second is the metrics'; the network's share grows with the images, whatever the machine.
+  CHECK(seconds("50000000") > seconds("8") + 1);
 
   const Output run = program.run({"run", file});
   INFO(run.err);
