@@ -1,5 +1,6 @@
 // dkdm sample: images from a trained network.
 #include <algorithm>
+#include <boost/algorithm/string/join.hpp>
 #include <cstdio>
 
 #include "cli/commands.hpp"
@@ -66,8 +67,7 @@ int cmd_sample(const Arguments& args, Context& context) {
                   "(.pt, .safetensors), or a diffusers folder. --teacher reads any other kind of file.\n"
                   "An npz holds the images as ADM's tools expect them (arr_0, uint8 NHWC); a png shows a\n"
                   "grid.");
-  std::string samplers;
-  for (const auto& name : sampler_names()) samplers += (samplers.empty() ? "" : ", ") + name;
+  const std::string samplers = boost::algorithm::join(sampler_names(), ", ");
   constexpr std::int64_t kMostImages = 10'000'000, kMostAtOnce = 100'000;
   options.add_integer("count,n", "N", 64, 1, kMostImages, "images");
   options.add()("output,o", po::value<std::string>()->default_value("samples.png"),

@@ -12,6 +12,7 @@
 #include "record/content_key.hpp"
 #include "record/environment.hpp"
 #include "results/report/report.hpp"
+#include "run/run_record.hpp"
 
 namespace dkdm::cli {
 namespace {
@@ -56,7 +57,7 @@ class Supervisor {
       if (const int code = look_ahead(experiment.front().experiment)) return code;
       if (ahead_.request == 0)  // its cells are added as they are planned
         ahead_.request = results::Store(context_.database())
-                       .begin_request(record_of(experiment.front().experiment), command_);
+                       .begin_request(run::record_of(experiment.front().experiment), command_);
       ahead.push_back(ahead_);
     }
     for (std::size_t i = 0; i < experiments.size(); ++i) {
@@ -224,42 +225,18 @@ class Supervisor {
     if (!heard.stage.name.empty()) run_options_.failed_stages[heard.stage.key] = message;
   }
 
-  // What runs and requests of the experiment have in common.
-  static record::RunRecord record_of(const config::Experiment& experiment) {
-    record::RunRecord record;
-    record.experiment = experiment.name;
-    record.title = experiment.title;
-    record.table = experiment.table;
-    record.published_section = experiment.published;
-    record.scale = experiment.scale;
-    record.file = experiment.file.string();
-    return record;
-  }
-
   // A run that died while it was planned (a network's constructor, as a rule) has no content key: its
   // configuration stands for it. Returns the exit code of recording it.
   int record_unplanned(const config::Experiment& experiment, const std::string& id,
                         std::int64_t seed, const std::string& message) {
     const auto row = std::find_if(experiment.rows.begin(), experiment.rows.end(),
                                   [&](const config::Row& other) { return other.id == id; });
-    record::RunRecord record = record_of(experiment);
+    record::RunRecord record = run::record_of(experiment, *row, seed);
     record.key = record::content_key({{"stage", "plan"},
-                                   {"config", experiment.resolved},
-                                   {"row", id},
-                                   {"seed", std::to_string(seed)}});
-    record.published_row = row->published;
-    record.row = id;
-    record.label = row->label;
-    record.row_order = row - experiment.rows.begin();
-    record.seed = seed;
-    if (row->training) {
-      record.method = row->training->method.name;
-      record.student = row->training->student.name;
-    }
+                                      {"config", experiment.resolved},
+                                      {"row", id},
+                                      {"seed", std::to_string(seed)}});
     record.teacher = experiment.teacher.name;
-    record.dataset = experiment.dataset.name;
-    record.evaluator = experiment.evaluator.name;
-    record.config = experiment.resolved;
     // In a child too: looking at the environment starts threads, which no later fork would have.
     const auto record_it = [&](const SendLine&) {
       results::Store store(context_.database());

@@ -28,10 +28,7 @@ SamplerKind ancestral_sampler() {
   kind.name = "ancestral";
   kind.paper = "DDPM, Ho et al. 2020";
   kind.steps = [](const GaussianDiffusion& process, const SamplerConfig&) { return process.num_steps(); };
-  kind.begin = [](const GaussianDiffusion& process,
-                  const SamplerConfig& config) -> std::unique_ptr<SamplerRun> {
-    return std::make_unique<Ancestral>(process, config);
-  };
+  kind.begin = &begin<Ancestral>;
   return kind;
 }
 

@@ -34,10 +34,7 @@ SamplerKind ddim_sampler() {
   kind.paper = "Song et al. 2021";
   kind.uses_eta = true;
   kind.steps = [](const GaussianDiffusion& process, const SamplerConfig&) { return process.num_steps(); };
-  kind.begin = [](const GaussianDiffusion& process,
-                  const SamplerConfig& config) -> std::unique_ptr<SamplerRun> {
-    return std::make_unique<Ddim>(process, config);
-  };
+  kind.begin = &begin<Ddim>;
   return kind;
 }
 

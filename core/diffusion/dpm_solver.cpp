@@ -138,10 +138,7 @@ SamplerKind dpm_solver_sampler() {
   kind.uses_solver_steps = true;
   kind.uses_respacing = false;
   kind.steps = [](const GaussianDiffusion&, const SamplerConfig& config) { return config.solver_steps; };
-  kind.begin = [](const GaussianDiffusion& process,
-                  const SamplerConfig& config) -> std::unique_ptr<SamplerRun> {
-    return std::make_unique<DpmSolver>(process, config);
-  };
+  kind.begin = &begin<DpmSolver>;
   return kind;
 }
 

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <boost/algorithm/string/join.hpp>
+
 #include "plugin/call.hpp"
 
 namespace dkdm {
@@ -20,12 +22,10 @@ const std::vector<diffusion::SamplerKind>& diffusion::sampler_kinds() {
 }
 
 const diffusion::SamplerKind& diffusion::sampler_kind(const std::string& name) {
-  std::string names;
-  for (const auto& kind : sampler_kinds()) {
+  for (const auto& kind : sampler_kinds())
     if (kind.name == name) return kind;
-    names += (names.empty() ? "" : ", ") + kind.name;
-  }
-  throw ConfigError("sampler is \"" + name + "\", expected one of " + names);
+  throw ConfigError("sampler is \"" + name + "\", expected one of " +
+                    boost::algorithm::join(sampler_names(), ", "));
 }
 
 std::vector<std::string> sampler_names() {

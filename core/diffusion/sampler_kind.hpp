@@ -46,6 +46,12 @@ struct SamplerKind {
   std::unique_ptr<SamplerRun> (*begin)(const GaussianDiffusion& process, const SamplerConfig& config);
 };
 
+// SamplerKind::begin of the class Run.
+template <class Run>
+std::unique_ptr<SamplerRun> begin(const GaussianDiffusion& process, const SamplerConfig& config) {
+  return std::make_unique<Run>(process, config);
+}
+
 SamplerKind ancestral_sampler();
 SamplerKind ddim_sampler();
 SamplerKind dpm_solver_sampler();

@@ -23,7 +23,7 @@ std::int64_t measured_batch(const ImageSpec& spec, std::int64_t parameters) {
 CostModel::Measured& CostModel::entry(const plugin::PluginChoice& student,
                                       const StudentContext& context) {
   const std::string name = student.name + '\n' + student.params.canonical() + '\n' +
-                           stages::describe(context.spec) + '\n' + stages::describe(context.diffusion);
+                           text_of(context.spec) + '\n' + stages::describe(context.diffusion);
   if (const auto found = measured_.find(name); found != measured_.end()) return found->second;
   const NetworkSize size = registry_.check_size(student, context);
   return measured_[name] = {size};

@@ -28,6 +28,7 @@ class Limits {
 
   void check(std::size_t seeds) const {
     model::check_spec(spec_, file_ + ": dataset " + experiment_.dataset.name);
+    check_sample_counts();
     if (seeds * experiment_.rows.size() > kMostRuns)
       throw ConfigError(file_, std::to_string(experiment_.rows.size()) + " rows with " +
                                    std::to_string(seeds) + " seeds are " +
@@ -46,6 +47,22 @@ class Limits {
   }
 
  private:
+  // Too few samples for a published table would show only after days of training. At desk scale they
+  // are a person's choice: the evaluation warns.
+  void check_sample_counts() const {
+    if (experiment_.scale != "paper") return;
+    const auto least =
+        context_.registry.evaluator(experiment_.evaluator, context_.host)->min_samples();
+    for (const auto& row : experiment_.rows)
+      if (const auto count = row.sample.integer("count"); count < least)
+        throw ConfigError(experiment_.file.string(),
+                          "row \"" + row.id + "\": sample.count = " + std::to_string(count) +
+                              ", but at scale \"paper\" the evaluator " +
+                              experiment_.evaluator.name + " needs at least " +
+                              std::to_string(least) +
+                              " samples (twice its largest feature dimension)");
+  }
+
   void check_training(const std::string& section, const config::Training& training) const {
     const std::string where = file_ + ": " + section;
     NetworkSize size;

@@ -9,7 +9,7 @@
 namespace dkdm::run {
 
 // Throws ConfigError naming the file, the section or row and the numbers: for image shapes outside what is
-// supported, networks of which training's copies do not fit the memory, batches, batch sets and sample
+// supported, at scale "paper" sample sets too small for the evaluator, networks of which training's copies do not fit the memory, batches, batch sets and sample
 // sets that do not, and for more runs or evaluations than anybody can mean.
 DKDM_API void check_limits(const config::Experiment& experiment, const stages::StageContext& context, CostModel& cost,
                            std::size_t seeds);

@@ -1,8 +1,10 @@
 #include "run/plan.hpp"
 
 #include <algorithm>
+#include <boost/algorithm/string/join.hpp>
 #include <map>
-#include <set>
+#include <optional>
+#include <type_traits>
 
 #include "dkdm/nearest.hpp"
 #include "dkdm/optimizer.hpp"
@@ -10,6 +12,7 @@
 #include "method/teacher_fit.hpp"
 #include "run/external_teacher.hpp"
 #include "run/limits.hpp"
+#include "run/run_record.hpp"
 #include "run/runner.hpp"
 #include "stages/determinants.hpp"
 #include "stages/reference.hpp"
@@ -20,83 +23,38 @@ namespace {
 
 using stages::Stage;
 
-std::string join(const std::vector<std::string>& names) {
-  std::string text;
-  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text;
-}
-
-record::RunRecord record_of(const config::Experiment& experiment, const config::Row& row,
-                            std::size_t order, std::int64_t seed) {
-  record::RunRecord record;
-  record.experiment = experiment.name;
-  record.title = experiment.title;
-  record.table = experiment.table;
-  record.published_section = experiment.published;
-  record.published_row = row.published;
-  record.scale = experiment.scale;
-  record.file = experiment.file.string();
-  record.row = row.id;
-  record.label = row.label;
-  record.row_order = static_cast<std::int64_t>(order);
-  record.seed = seed;
-  const auto& training = row.training ? row.training : experiment.teacher_training;
-  if (row.training) record.method = row.training->method.name;  // "" marks the teacher
-  if (training) record.student = training->student.name;
-  record.dataset = experiment.dataset.name;
-  record.evaluator = experiment.evaluator.name;
-  record.config = experiment.resolved;
-  return record;
-}
-
 class Planner {
  public:
   Planner(const config::Experiment& experiment, const stages::StageContext& context,
-          const record::ArtifactStore& store,
-          CostModel& cost, const PlanExtras& extras)
+          const record::ArtifactStore& store, CostModel& cost, const PlanExtras& extras)
       : experiment_(experiment), context_(context), store_(store), cost_(cost), extras_(extras),
         spec_(context.dataset->spec()), dataset_(context.dataset->fingerprint()),
         teacher_(experiment.teacher, context) {}
 
- private:
-  // What `look` returns of a plan of its own, which is then forgotten.
-  template <class Look>
-  auto aside(const Look& look) {
-    Plan kept;
-    std::swap(plan_, kept);
-    auto seen = look();
-    std::swap(plan_, kept);
-    return seen;
-  }
-
- public:
   Plan plan(const Selection& selection) {
-    check_sample_counts();
     const auto seeds = selection.seeds.empty() ? experiment_.seeds : selection.seeds;
-    auto chosen = experiment_;  // a row that was left out may be one that cannot be constructed
-    if (!selection.rows.empty())
-      std::erase_if(chosen.rows, [&](const config::Row& row) {
-        return std::find(selection.rows.begin(), selection.rows.end(), row.id) == selection.rows.end();
-      });
-    check_limits(chosen, context_, cost_, seeds.size());
-    std::int64_t number = 0;
     for (const auto& id : selection.rows)
       if (std::none_of(experiment_.rows.begin(), experiment_.rows.end(),
                        [&](const auto& row) { return row.id == id; }))
         unknown_row(id);
+    const auto chosen = [&](const config::Row& row) {
+      const auto& rows = selection.rows;
+      return rows.empty() || std::find(rows.begin(), rows.end(), row.id) != rows.end();
+    };
+    auto limited = experiment_;  // a row that was left out may be one that cannot be constructed
+    std::erase_if(limited.rows, [&](const config::Row& row) { return !chosen(row); });
+    check_limits(limited, context_, cost_, seeds.size());
+    std::int64_t number = 0;
     for (const auto seed : seeds) {
-      for (std::size_t i = 0; i < experiment_.rows.size(); ++i) {
-        const auto& row = experiment_.rows[i];
-        if (!selection.rows.empty() &&
-            std::find(selection.rows.begin(), selection.rows.end(), row.id) == selection.rows.end())
-          continue;
+      for (const auto& row : experiment_.rows) {
+        if (!chosen(row)) continue;
         // The teacher is one network whatever the students' seed; its samples differ all the same.
         if (number++ % selection.shards == selection.shard - 1) {
-          add_run(row, i, seed);
+          add_run(row, seed);
           plan_.asked.push_back(plan_.runs.back().record);
         } else {
           plan_.asked.push_back(aside([&] {
-            add_run(row, i, seed);
+            add_run(row, seed);
             return plan_.runs.back().record;
           }));
         }
@@ -109,20 +67,14 @@ class Planner {
  private:
   using Chain = std::vector<std::pair<std::string, std::size_t>>;
 
-  // Too few samples for a published table would show only after days of training. At desk scale they
-  // are a person's choice: the evaluation warns.
-  void check_sample_counts() const {
-    if (experiment_.scale != "paper") return;
-    const auto least =
-        context_.registry.evaluator(experiment_.evaluator, context_.host)->min_samples();
-    for (const auto& row : experiment_.rows)
-      if (const auto count = row.sample.integer("count"); count < least)
-        throw ConfigError(experiment_.file.string(),
-                          "row \"" + row.id + "\": sample.count = " + std::to_string(count) +
-                              ", but at scale \"paper\" the evaluator " +
-                              experiment_.evaluator.name + " needs at least " +
-                              std::to_string(least) +
-                              " samples (twice its largest feature dimension)");
+  // What `look` returns of a plan of its own, which is then forgotten.
+  template <class Look>
+  std::invoke_result_t<const Look&> aside(const Look& look) {
+    Plan kept;
+    std::swap(plan_, kept);
+    auto seen = look();
+    std::swap(plan_, kept);
+    return seen;
   }
 
   // A teacher from elsewhere that does not fit would show only when it is used, or, where its row is sampled
@@ -155,7 +107,7 @@ class Planner {
     const auto near = nearest_name(id, ids);
     throw ConfigError("--rows", "no row \"" + id + "\"" +
                                     (near.empty() ? "" : " (did you mean \"" + near + "\"?)") +
-                                    "; " + experiment_.file.string() + " has " + join(ids));
+                                    "; " + experiment_.file.string() + " has " + boost::algorithm::join(ids, ", "));
   }
 
   // The stage with these parts; an equal one is shared.
@@ -361,7 +313,7 @@ class Planner {
                      std::move(inputs));
   }
 
-  void add_run(const config::Row& row, std::size_t order, std::int64_t seed) {
+  void add_run(const config::Row& row, std::int64_t seed) {
     PlannedRun run;
     Chain& chain = run.stages;
     warn_of_short_average(row);
@@ -380,7 +332,7 @@ class Planner {
       add_to(chain, "snapshots", snapshots);
       run.outputs.push_back(snapshots);
     }
-    run.record = record_of(experiment_, row, order, seed);
+    run.record = record_of(experiment_, row, seed);
     run.record.key = key(chain.back().second);
     run.record.parameters = parameters(row);
     run.record.samples = key(run.sample_stage);

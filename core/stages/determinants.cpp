@@ -19,10 +19,6 @@ std::string describe(const DiffusionConfig& config) {
   return config::diffusion_settings().describe(config);
 }
 
-std::string describe(const ImageSpec& spec) {
-  return std::to_string(spec.channels) + "x" + std::to_string(spec.size);
-}
-
 std::string describe(const SamplingSpec& spec) {
   const auto& kind = diffusion::sampler_kind(spec.sampler.sampler);
   const auto reads = [&](const std::string& setting) {

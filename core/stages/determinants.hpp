@@ -11,7 +11,6 @@ namespace dkdm::stages {
 
 DKDM_API std::string describe(const plugin::PluginChoice& choice);
 std::string describe(const DiffusionConfig& config);
-std::string describe(const ImageSpec& spec);
 // All that changes a sample; not the batch size, on which no sample depends.
 std::string describe(const SamplingSpec& spec);
 // [train] without what only says how often to look.

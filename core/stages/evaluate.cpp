@@ -5,7 +5,6 @@
 #include <chrono>
 
 #include "record/metrics_file.hpp"
-#include "stages/determinants.hpp"
 #include "stages/feed.hpp"
 #include "stages/npz_images.hpp"
 #include "stages/stages.hpp"

@@ -102,7 +102,7 @@ Stage train_stage(const std::string& label, const TrainingJob& job, const Traini
   add("method", describe(job.training.method));
   add("train", describe_training(train));
   add("diffusion", describe(job.diffusion));
-  add("image", describe(job.spec));
+  add("image", text_of(job.spec));
   add("seed", std::to_string(job.seed));
   if (job.snapshots.every > 0)
     add("kept", job.snapshots.weights + " every " + std::to_string(job.snapshots.every));
