@@ -1,5 +1,6 @@
 // dkdm plan: the stages of experiments, what is done, why the rest is not, what it costs.
 #include <algorithm>
+#include <cstdio>
 #include <set>
 
 #include "cli/commands.hpp"
@@ -99,6 +100,32 @@ results::Table plan_table(const Session::Planned& planned, const std::string& co
   return table;
 }
 
+// --rows and --seeds as the overrides that they come to.
+std::vector<std::string> selection_overrides(const Options& options) {
+  const auto selection = selection_of(options);
+  std::vector<std::string> overrides;
+  if (!selection.rows.empty()) overrides.push_back("experiment.rows=" + to_text(Value(selection.rows)));
+  if (!selection.seeds.empty()) overrides.push_back("experiment.seeds=" + to_text(Value(selection.seeds)));
+  return overrides;
+}
+
+int print_resolved(const Options& options, Context& context) {
+  if (options.format() != results::Format::text || options.has("shard"))
+    options.misuse("--resolved prints whole experiments as TOML, without --format and --shard");
+  const auto selection = selection_overrides(options);
+  const char* between = "";
+  for (const auto& file : experiment_files(options, context))
+    for (const auto& overrides : configurations(file, overrides_of(options), context)) {
+      auto selected = overrides;
+      selected.insert(selected.end(), selection.begin(), selection.end());
+      std::printf("%s# %s", between, file.c_str());
+      for (const auto& text : overrides) std::printf(" --set %s", text.c_str());
+      std::printf("\n%s", read_experiment(file, selected, context).annotated.c_str());
+      between = "\n";
+    }
+  return 0;
+}
+
 }  // namespace
 
 int cmd_plan(const Arguments& args, Context& context) {
@@ -108,8 +135,11 @@ int cmd_plan(const Arguments& args, Context& context) {
                   "same row and seed), and the estimated cost on this machine, in seconds in csv and json.\n"
                   "Samples that go straight into the evaluator are no stage of their own.");
   add_selection(options);
+  options.add()("resolved", "print each experiment as it is understood, bases, sweeps and defaults included, "
+                            "with the place that each value comes from; nothing is planned");
   options.with_words(-1).with_format();
   if (!options.parse(args)) return 0;
+  if (options.has("resolved")) return print_resolved(options, context);
   Session session(context);
   results::Table all;  // for programs: one table, whatever the number of experiments
   const auto files = experiment_files(options, context);

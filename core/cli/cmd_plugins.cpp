@@ -39,7 +39,7 @@ void list(const Options& options, const plugin::Registry& registry) {
 // What a word of `list` names: a module, a folder of them, or an experiment file.
 void add(const std::string& word, Context& context) {
   if (fs::path(word).extension() != ".toml") return context.registry().add(word, "command line");
-  for (const auto& plugin : config::named_plugins(word, {}))
+  for (const auto& plugin : config::named_plugins({word, {}, context.experiments()}))
     context.registry().add(plugin.path, word);
 }
 

@@ -113,15 +113,16 @@ class Supervisor {
   }
 
   std::vector<Batch> batches(const config::Experiment& experiment) const {
-    const auto& wanted = selection_.rows;
-    std::vector<Batch> made;
-    std::int64_t number = 0;
-    for (const auto seed : selection_.seeds.empty() ? experiment.seeds : selection_.seeds) {
+    // Of each seed first the rows that share a process, then the others.
+    std::vector<Batch> made, alone;
+    const auto cells = run::selected_cells(experiment, selection_);
+    for (std::size_t i = 0; i < cells.size();) {
+      const auto seed = cells[i].seed;
       Batch together{{}, seed};
-      std::vector<Batch> alone;
-      for (const auto& row : experiment.rows) {
-        if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), row.id) == wanted.end()) continue;
-        if (number++ % selection_.shards != selection_.shard - 1) continue;
+      alone.clear();
+      for (; i < cells.size() && cells[i].seed == seed; ++i) {
+        const auto& row = experiment.rows[cells[i].row];
+        if (!cells[i].here) continue;
         if (all_ || row.isolate) alone.push_back({{row.id}, seed});
         else together.rows.push_back(row.id);
       }
@@ -236,7 +237,7 @@ class Supervisor {
                                       {"config", experiment.resolved},
                                       {"row", id},
                                       {"seed", std::to_string(seed)}});
-    record.teacher = experiment.teacher.name;
+    record.teacher = row->teacher ? row->teacher->plugin.name : "";
     // In a child too: looking at the environment starts threads, which no later fork would have.
     const auto record_it = [&](const SendLine&) {
       results::Store store(context_.database());

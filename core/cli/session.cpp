@@ -143,7 +143,8 @@ void print_results(Context& context, const std::string& experiment,
 
 Session::Session(Context& context)
     : context_(context), artifacts_(context.home()),
-      host_(context.registry(), stop_requested, nullptr), cost_(context.registry()) {}
+      host_(context.registry(), stop_requested, nullptr),
+      datasets_(stages::opened_once(context.registry(), host_)), cost_(context.registry()) {}
 
 results::Store& Session::store() {
   if (!store_) {
@@ -167,17 +168,17 @@ std::vector<record::PluginRecord> Session::plugin_records() const {
 
 config::Experiment read_experiment(const fs::path& file, const std::vector<std::string>& overrides,
                                    Context& context) {
-  for (const auto& plugin : config::named_plugins(file, overrides))
+  const config::ExperimentSource source{file, overrides, context.experiments()};
+  for (const auto& plugin : config::named_plugins(source))
     context.add_plugins(plugin.path, file.string(), plugin.where);
-  return config::load_experiment(file, overrides, context.registry());
+  return config::load_experiment(source, context.registry());
 }
 
 Session::Planned Session::plan(const fs::path& file, const std::vector<std::string>& overrides,
                                const run::Selection& selection, Estimate estimate) {
   const plugin::StdoutAside only_results_are_printed;
   auto experiment = read_experiment(file, overrides, context_);
-  stages::StageContext context{context_.registry(), host_,
-                               context_.registry().dataset(experiment.dataset, host_)};
+  stages::StageContext context{context_.registry(), host_, datasets_};
   // Measuring what stages cost is only worth its seconds when some are to be made.
   auto plan = run::make_plan(experiment, selection, context, artifacts_, cost_, {});
   if (estimate != Estimate::none && !run::missing_stages(plan, artifacts_).empty())
@@ -243,10 +244,12 @@ std::vector<std::string> overrides_of(const Options& options) {
 }
 
 std::vector<std::string> shipped_experiments(const Context& context) {
+  constexpr const char* kBases = "bases";  // folders of what experiments inherit from
   std::vector<std::string> names;
   std::error_code absent;
   for (fs::recursive_directory_iterator entry(context.experiments(), absent), end;
        !absent && entry != end; entry.increment(absent)) {
+    if (entry->path().filename() == kBases) entry.disable_recursion_pending();
     if (entry->path().extension() == ".toml")
       names.push_back(
           fs::relative(entry->path(), context.experiments()).replace_extension().string());
@@ -275,7 +278,8 @@ std::vector<fs::path> experiment_files(const Options& options, Context& context)
       const auto near = nearest_experiment(word, names);
       std::string known;
       for (const auto& name : names) known += (known.empty() ? "" : ", ") + name;
-      throw ConfigError(word, "no such experiment file" +
+      throw ConfigError(word, "no such experiment file, neither " + fs::absolute(word).string() +
+                                  " nor one below " + context.experiments().string() +
                                   (near.empty() ? "; shipped ones are " + known
                                                 : "; did you mean " + near + "?"));
     }

@@ -49,6 +49,7 @@ class Session {
   Context& context_;
   record::ArtifactStore artifacts_;
   run::RunHost host_;
+  stages::OpenDataset datasets_;
   run::CostModel cost_;
   std::unique_ptr<results::Store> store_;
 };

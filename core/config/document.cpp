@@ -2,7 +2,9 @@
 #include "config/document.hpp"
 
 #include <algorithm>
+#include <boost/algorithm/string/join.hpp>
 #include <cstdlib>
+#include <optional>
 #include <sstream>
 #include <type_traits>
 
@@ -16,6 +18,7 @@ namespace {
 // Writes positions of one source: a file's by line and column, an override's by its key alone.
 struct Source {
   std::string name;
+  std::filesystem::path folder;
   bool positions = true;
 
   std::string where(const toml::source_region& region) const {
@@ -32,13 +35,14 @@ Value list(const toml::array& array) {
   return values;
 }
 
-Value read_list(const toml::array& array, const std::string& where) {
+// Nothing where it is a list of anything else.
+std::optional<Value> read_list(const toml::array& array) {
   const auto all = [&](auto&& is) { return std::all_of(array.begin(), array.end(), is); };
   // An empty list is of any type (params.cpp).
   if (all([](const toml::node& n) { return n.is_integer(); })) return list<std::int64_t>(array);
   if (all([](const toml::node& n) { return n.is_number(); })) return list<double>(array);
   if (all([](const toml::node& n) { return n.is_string(); })) return list<std::string>(array);
-  throw ConfigError(where, "expected a list of integers, of reals or of texts");
+  return std::nullopt;
 }
 
 Section read_section(const toml::table& table, const Source& source);
@@ -49,6 +53,7 @@ Entry read_entry(std::string name, const toml::source_region& key, const toml::n
   entry.name = std::move(name);
   entry.key_where = source.where(key);
   entry.where = source.where(node.source());
+  entry.folder = source.folder;
   if (const toml::table* table = node.as_table()) {
     entry.content = read_section(*table, source);
   } else if (const toml::array* array = node.as_array()) {
@@ -58,8 +63,13 @@ Entry read_entry(std::string name, const toml::source_region& key, const toml::n
         sections.push_back(read_section(*element.as_table(), source));
       }
       entry.content = std::move(sections);
+    } else if (auto values = read_list(*array)) {
+      entry.content = std::move(*values);
     } else {
-      entry.content = read_list(*array, entry.where);
+      std::vector<Entry> elements;
+      for (const toml::node& element : *array)
+        elements.push_back(read_entry(entry.name, element.source(), element, source));
+      entry.content = std::move(elements);
     }
   } else if (node.is_boolean()) {
     entry.content = Value(*node.value<bool>());
@@ -108,31 +118,75 @@ Entry read_value(const std::string& name, const std::string& text, const Source&
       throw ConfigError(source.name, std::string(e.description()) + ", got " + text);
     }
   }
-  Entry entry;
-  entry.name = name;
-  entry.key_where = entry.where = source.name;
-  entry.raw = text;
-  entry.content = Value(text);
-  return entry;
+  return {name, source.name, source.name, text, {}, Value(text)};
+}
+
+std::string id_of(const Section& section) {
+  const Entry* entry = section.find("id");
+  const Value* value = entry ? entry->value() : nullptr;
+  const std::string* text = value ? std::get_if<std::string>(value) : nullptr;
+  return text ? *text : "";
+}
+
+Section* section_with_id(std::vector<Section>& sections, const std::string& id) {
+  const auto found = std::find_if(sections.begin(), sections.end(),
+                                  [&](const Section& section) { return id_of(section) == id; });
+  return id.empty() || found == sections.end() ? nullptr : &*found;
 }
 
 Section& section_with_id(std::vector<Section>& sections, const std::string& name,
                          const std::string& id, const std::string& where) {
+  if (Section* section = section_with_id(sections, id)) return *section;
   std::vector<std::string> ids;
-  for (Section& section : sections) {
-    const Entry* entry = section.find("id");
-    const Value* value = entry ? entry->value() : nullptr;
-    const std::string* text = value ? std::get_if<std::string>(value) : nullptr;
-    if (!text) continue;
-    if (*text == id) return section;
-    ids.push_back(*text);
-  }
-  std::string known;
-  for (const std::string& other : ids) known += (known.empty() ? "" : ", ") + other;
+  for (const Section& section : sections)
+    if (!id_of(section).empty()) ids.push_back(id_of(section));
   const std::string near = nearest_name(id, ids);
   throw ConfigError(where, "no " + name + " has the id \"" + id + '"' +
-                               (near.empty() ? ", expected one of " + known
+                               (near.empty() ? ", expected one of " + boost::algorithm::join(ids, ", ")
                                              : ", did you mean \"" + near + "\"?"));
+}
+
+void lay(Section& base, const Section& over);
+
+const char* noun(const Entry& entry) {
+  return entry.section() ? "a section" : entry.sections() ? "a list of sections" : "a value";
+}
+
+// Whether `over` chooses another plugin than `base`, whose parameters it then does not know.
+bool chooses_another(const Section& base, const Section& over) {
+  const Entry *mine = base.find("plugin"), *theirs = over.find("plugin");
+  return mine && theirs && mine->value() && theirs->value() && *mine->value() != *theirs->value();
+}
+
+void lay(Entry& base, const Entry& over) {
+  // A row's teacher is a name or a section, whichever it had.
+  const bool is_row_teacher = base.name == "teacher" && !base.sections() && !over.sections();
+  const bool both_values = !base.section() && !base.sections() && !over.section() && !over.sections();
+  if (both_values || (is_row_teacher && !(base.section() && over.section()))) {
+    base = over;
+  } else if (base.content.index() != over.content.index()) {
+    throw ConfigError(over.key_where, '"' + over.name + "\" is " + noun(over) + " here and " + noun(base) +
+                                          " at " + base.key_where + "; expected " + noun(base));
+  } else if (auto* sections = std::get_if<std::vector<Section>>(&base.content)) {
+    for (const Section& section : *over.sections())
+      if (Section* same = section_with_id(*sections, id_of(section))) lay(*same, section);
+      else sections->push_back(section);
+  } else {
+    lay(std::get<Section>(base.content), *over.section());
+    base.key_where = over.key_where;
+    base.where = over.where;
+  }
+}
+
+void lay(Section& base, const Section& over) {
+  if (chooses_another(base, over)) {
+    base = over;
+    return;
+  }
+  base.where = over.where;
+  for (const Entry& entry : over.entries)
+    if (Entry* old = base.find(entry.name)) lay(*old, entry);
+    else base.entries.push_back(entry);
 }
 
 }  // namespace
@@ -153,7 +207,7 @@ Section read_document(const std::filesystem::path& file) {
     throw DataError(file.string(), "no such experiment file");
   }
   const std::string text = io::read_document(file, io::Syntax::toml);
-  const Source source{file.string()};
+  const Source source{file.string(), std::filesystem::absolute(file).parent_path()};
   try {
     return read_section(toml::parse(text), source);
   } catch (const toml::parse_error& e) {
@@ -161,10 +215,37 @@ Section read_document(const std::filesystem::path& file) {
   }
 }
 
+Section overlaid(Section base, const Section& over) {
+  lay(base, over);
+  return base;
+}
+
+Section& section_at(Section& root, const std::vector<std::string>& path, const std::string& where) {
+  Section* at = &root;
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    Entry* entry = at->find(path[i]);
+    if (!entry) {
+      at->entries.push_back({path[i], where, where, "", {}, Section{where, {}}});
+      entry = &at->entries.back();
+    }
+    if (auto* section = std::get_if<Section>(&entry->content)) {
+      at = section;
+    } else if (auto* sections = std::get_if<std::vector<Section>>(&entry->content)) {
+      if (i + 1 == path.size())
+        throw ConfigError(where, "names a whole " + path[i] + ", expected " + path[i] + ".ID.KEY=VALUE");
+      at = &section_with_id(*sections, path[i], path[i + 1], where);
+      ++i;
+    } else {
+      throw ConfigError(where, '"' + path[i] + "\" is a value, expected a section");
+    }
+  }
+  return *at;
+}
+
 void apply_override(Section& root, const std::string& text) {
   const auto equals = text.find('=');
   const std::string key = text.substr(0, equals);
-  const Source source{"--set " + key, false};
+  const Source source{"--set " + key, {}, false};
   std::vector<std::string> parts;
   std::istringstream stream(key);
   for (std::string part; std::getline(stream, part, '.');) parts.push_back(part);
@@ -172,36 +253,15 @@ void apply_override(Section& root, const std::string& text) {
       std::find(parts.begin(), parts.end(), "") != parts.end()) {
     throw ConfigError(source.name, "expected KEY=VALUE, as in train.steps=100");
   }
-
-  Section* at = &root;
-  for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
-    Entry* entry = at->find(parts[i]);
-    if (!entry) {
-      at->entries.push_back({parts[i], source.name, source.name, "", Section{source.name, {}}});
-      entry = &at->entries.back();
-    }
-    if (auto* section = std::get_if<Section>(&entry->content)) {
-      at = section;
-    } else if (auto* sections = std::get_if<std::vector<Section>>(&entry->content)) {
-      at = &section_with_id(*sections, parts[i], parts[i + 1], source.name);
-      if (++i + 1 == parts.size()) {
-        throw ConfigError(source.name, "names a whole " + parts[i - 1] + ", expected " +
-                                           parts[i - 1] + "." + parts[i] + ".KEY=VALUE");
-      }
-    } else {
-      throw ConfigError(source.name, '"' + parts[i] + "\" is a value, expected a section");
-    }
-  }
-  Entry entry = read_value(parts.back(), text.substr(equals + 1), source);
-  // Another plugin does not know the parameters of the one whose place it takes.
-  const Entry* plugin = entry.name == "plugin" ? at->find("plugin") : nullptr;
-  if (plugin && plugin->value() && entry.value() && *plugin->value() != *entry.value())
-    std::erase_if(at->entries, [](const Entry& e) { return e.value() && e.name != "plugin"; });
-  if (Entry* old = at->find(parts.back())) {
-    *old = std::move(entry);
-  } else {
-    at->entries.push_back(std::move(entry));
-  }
+  const Entry entry = read_value(parts.back(), text.substr(equals + 1), source);
+  const Entry* list = parts.size() == 2 ? root.find(parts[0]) : nullptr;
+  if (list && list->sections())
+    throw ConfigError(source.name, "names a whole " + parts[0] + ", expected " + key + ".KEY=VALUE");
+  parts.pop_back();
+  Section& section = section_at(root, parts, source.name);
+  // What is set takes the place of what was there, a section included.
+  if (entry.section()) std::erase_if(section.entries, [&](const Entry& old) { return old.name == entry.name; });
+  lay(section, {section.where, {entry}});
 }
 
 std::filesystem::path expanded_home(const std::string& path) {
@@ -209,19 +269,6 @@ std::filesystem::path expanded_home(const std::string& path) {
   const bool below = path == "~" || path.starts_with("~/");
   if (!below || !home || *home == 0) return path;
   return std::filesystem::path(home) / path.substr(path.size() > 1 ? 2 : 1);
-}
-
-Section merged(const Section& base, const Section& over) {
-  Section result = base;
-  result.where = over.where;
-  for (const Entry& entry : over.entries) {
-    if (Entry* old = result.find(entry.name)) {
-      *old = entry;
-    } else {
-      result.entries.push_back(entry);
-    }
-  }
-  return result;
 }
 
 }  // namespace dkdm::config

@@ -23,29 +23,38 @@ struct DKDM_API Section {
 struct Entry {
   std::string name;
   std::string key_where, where;  // of the key, of the value
-  std::string raw;               // an override's text as typed, "" for what the file says
-  std::variant<Value, Section, std::vector<Section>> content;
+  std::string raw;               // an override's text as typed, "" for what a file says
+  std::filesystem::path folder;  // paths in the value are relative to it: the file's; "" = the working folder
+  // A list that is no Value (of booleans, of lists, of mixed types) holds its elements, which have no names.
+  std::variant<Value, Section, std::vector<Section>, std::vector<Entry>> content;
 
   const Value* value() const { return std::get_if<Value>(&content); }
   const Section* section() const { return std::get_if<Section>(&content); }
   const std::vector<Section>* sections() const {
     return std::get_if<std::vector<Section>>(&content);
   }
+  const std::vector<Entry>* elements() const { return std::get_if<std::vector<Entry>>(&content); }
 };
 
 // Throws DataError when there is no such file, ConfigError with file:line:column for what is not
-// TOML or not a Value (dates, lists of mixed types).
+// TOML and for dates.
 Section read_document(const std::filesystem::path& file);
+
+// `base` with what `over` says in place of its own, section by section. A section whose plugin is another takes
+// the place of the base's whole; of lists of sections ([[row]]) those with the same id are laid over each other
+// and the others follow. Throws ConfigError where one has a section and the other a value.
+Section overlaid(Section base, const Section& over);
 
 // Puts "dotted.key=value" into `root`, making sections on the way. The value is TOML, or text where
 // that cannot be read as TOML. "row.dynamic.train.lr" goes to the [[row]] whose id is "dynamic".
 // Throws ConfigError.
 DKDM_API void apply_override(Section& root, const std::string& text);
 
+// Section `path` of `root`, made where it is missing; its last name's entry is the caller's to set. Throws
+// ConfigError(`where`) where a name on the way is a value.
+Section& section_at(Section& root, const std::vector<std::string>& path, const std::string& where);
+
 // "~/x" is x in $HOME; anything else is itself.
 DKDM_API std::filesystem::path expanded_home(const std::string& path);
-
-// `base` with the entries of `over` in place of its own.
-Section merged(const Section& base, const Section& over);
 
 }  // namespace dkdm::config

@@ -2,16 +2,15 @@
 #include "config/experiment.hpp"
 
 #include <algorithm>
+#include <boost/algorithm/string/join.hpp>
 #include <map>
-#include <set>
 
-#include "config/document.hpp"
-#include "config/number.hpp"
+#include "config/compose.hpp"
+#include "config/paths.hpp"
 #include "config/resolved.hpp"
 #include "config/settings.hpp"
 #include "dkdm/diffusion.hpp"
 #include "dkdm/nearest.hpp"
-#include "log/log.hpp"
 #include "plugin/param_check.hpp"
 
 namespace dkdm::config {
@@ -24,11 +23,14 @@ const ParamTable& row_table() {
       text("id", "", "short name of the row, [a-z0-9_-]+").required(),
       text("label", "", "name in the report, empty = the id"),
       text("published", "", "row of the published values, empty = the id"),
-      flag("teacher", false, "the row is the teacher itself: sampled and evaluated, not trained"),
       flag("isolate", false, "the row runs in a process of its own, as with [experiment] isolate"),
   };
   return table;
 }
+
+// What a row may say of its own besides, laid over the file's sections of the same names.
+const Names kRowSections{"dataset", "diffusion", "teacher", "student", "method", "train", "sample",
+                         "synthetic", "evaluator", "evaluate"};
 
 Names names_of(const ParamTable& table, const Names& more = {}) {
   Names names;
@@ -37,74 +39,17 @@ Names names_of(const ParamTable& table, const Names& more = {}) {
   return names;
 }
 
+// ", did you mean …?" or what there is.
+std::string hint(const std::string& wrong, const Names& known) {
+  const std::string near = nearest_name(wrong, known);
+  return near.empty() ? ", expected one of " + boost::algorithm::join(known, ", ")
+                      : ", did you mean \"" + near + "\"?";
+}
+
 void check_names(const Section& section, const std::string& title, const Names& known) {
-  for (const Entry& entry : section.entries) {
-    if (std::find(known.begin(), known.end(), entry.name) != known.end()) continue;
-    const std::string near = nearest_name(entry.name, known);
-    std::string hint = ", did you mean \"" + near + "\"?";
-    if (near.empty()) {
-      hint = ", expected one of ";
-      for (const std::string& name : known) hint += (&name == &known[0] ? "" : ", ") + name;
-    }
-    throw ConfigError(entry.key_where, "unknown key \"" + entry.name + "\" in " + title + hint);
-  }
-}
-
-// Whether a parameter of these plugins, whose fingerprints say what they read, names a file or folder.
-bool is_path(const std::string& kind, const Param& param) {
-  static const std::set<std::string> names{"path", "root", "file", "folder", "weights"};
-  return (kind == "dataset" || kind == "teacher" || kind == "evaluator") && names.contains(param.name) &&
-         std::holds_alternative<std::string>(param.default_value) && param.choices.empty();
-}
-
-// A weight file's parameter may hold a bare name instead, which its plugin knows ("fashion-mnist-16",
-// "train"): what has no folder in it and is no file.
-bool is_name(const Param& param, const std::string& text, const std::filesystem::path& folder) {
-  namespace fs = std::filesystem;
-  std::error_code error;
-  return param.name == "weights" && text.find('/') == std::string::npos && !text.starts_with('~') &&
-         !fs::is_regular_file(folder / text, error) && !fs::is_regular_file(text, error);
-}
-
-// Where a path leads: one of the file is relative to the file's folder, one of an override to the working
-// folder. A file whose path only fits the working folder keeps working, and the log says so.
-std::string resolved_path(const std::string& text, const Entry& entry,
-                          const std::filesystem::path& folder) {
-  namespace fs = std::filesystem;
-  const fs::path path = expanded_home(text);
-  if (text.empty() || path.is_absolute()) return path.string();
-  const fs::path working = fs::current_path();
-  if (!entry.raw.empty()) return (working / path).lexically_normal().string();
-  const fs::path beside = (folder / path).lexically_normal();
-  std::error_code error;
-  if (!fs::exists(beside, error) && fs::exists(working / path, error)) {
-    const fs::path found = (working / path).lexically_normal();
-    log::warn("config", entry.where + ": " + entry.name + " is taken from the working folder (" +
-                            found.string() + "), since there is no " + beside.string());
-    return found.string();
-  }
-  return beside.string();
-}
-
-// The values of `section` for `table`; entries named in `others` are read elsewhere.
-Params read_params(const ParamTable& table, const Section& section, const std::string& title,
-                   const Names& others = {}) {
-  check_names(section, title, names_of(table, others));
-  std::map<std::string, Value> given;
-  for (const Param& param : table) {
-    const Entry* entry = section.find(param.name);
-    if (!entry) continue;
-    const Value* value = entry->value();
-    if (!value) {
-      throw ConfigError(entry->where, param.name + ": expected " + type_name(param.default_value) +
-                                          ", got a section");
-    }
-    // On a command line 50 may well be meant as the text "50".
-    const bool as_typed = std::holds_alternative<std::string>(param.default_value) &&
-                          !std::holds_alternative<std::string>(*value) && !entry->raw.empty();
-    given[param.name] = checked(param, as_typed ? Value(entry->raw) : *value, entry->where);
-  }
-  return Params(table, given, section.where + ": " + title);
+  for (const Entry& entry : section.entries)
+    if (std::find(known.begin(), known.end(), entry.name) == known.end())
+      throw ConfigError(entry.key_where, "unknown key \"" + entry.name + "\" in " + title + hint(entry.name, known));
 }
 
 // The sub-section, or nullptr where there is none.
@@ -117,64 +62,63 @@ const Section* find_section(const Section& parent, const std::string& name) {
   return entry->section();
 }
 
+const std::string* text_of(const Entry& entry) {
+  return entry.value() ? std::get_if<std::string>(entry.value()) : nullptr;
+}
+
 const std::string& plugin_name(const Section& section, const std::string& title) {
   const Entry* entry = section.find("plugin");
   if (!entry) {
     throw ConfigError(section.where, title + ": plugin must be given: the plugin's name");
   }
-  const Value* value = entry->value();
-  const std::string* name = value ? std::get_if<std::string>(value) : nullptr;
+  const std::string* name = text_of(*entry);
   if (!name) throw ConfigError(entry->where, title + ": plugin: expected text");
   return *name;
 }
 
-void require_slug(const Section& section, const std::string& name, const std::string& text) {
+void require_slug(const std::string& where, const std::string& name, const std::string& text) {
   constexpr const char* kAllowed = "abcdefghijklmnopqrstuvwxyz0123456789_-";
   if (!text.empty() && text.find_first_not_of(kAllowed) == std::string::npos) return;
-  throw ConfigError(section.find(name)->where,
-                    name + ": expected letters a-z, digits, _ and -, got \"" + text + '"');
+  throw ConfigError(where, name + ": expected letters a-z, digits, _ and -, got \"" + text + '"');
 }
 
-// A row's student or the default one: another plugin replaces it whole, anything else adds to it.
-Section chosen_student(const Section* base, const Section* own, const std::string& where) {
-  if (!base && !own) throw ConfigError(where, "no student: add [student] or the row's own");
-  if (!base || !own) return base ? *base : *own;
-  const bool other = own->find("plugin") && base->find("plugin") &&
-                     plugin_name(*own, "student") != plugin_name(*base, "[student]");
-  return other ? *own : merged(*base, *own);
-}
+// A section as a person finds it ("[train]", "row \"dynamic\" train") and as places of values are kept.
+struct Place {
+  std::string title, path;
 
-// `plugins` of [experiment].
-std::vector<NamedPlugin> plugins_of(const Section& root, const std::filesystem::path& file) {
-  const Section* head = find_section(root, "experiment");
-  const Entry* entry = head ? head->find("plugins") : nullptr;
-  if (!entry) return {};
-  const Params params = read_params({texts("plugins", {}, "")}, {head->where, {*entry}}, "[experiment]");
-  const auto folder = entry->raw.empty() ? std::filesystem::absolute(file).parent_path()
-                                         : std::filesystem::current_path();
-  std::vector<NamedPlugin> named;
-  for (const std::string& path : params.texts("plugins"))
-    named.push_back({(folder / expanded_home(path)).lexically_normal(), entry->where});
-  return named;
-}
+  Place at(const std::string& name) const { return {title + ' ' + name, path + '.' + name}; }
+};
 
 class Reader {
  public:
   Reader(const std::filesystem::path& file, Section root, const plugin::Registry& registry)
-      : file_(file.string()), folder_(std::filesystem::absolute(file).parent_path()),
-        root_(std::move(root)), registry_(registry) {
-    check_names(root_, "the file",
-                {"experiment", "dataset", "diffusion", "teacher", "student", "train", "sample",
-                 "synthetic", "evaluator", "evaluate", "row"});
+      : file_(file.string()), root_(std::move(root)), registry_(registry) {
+    Names known{"experiment", "row"};
+    for (const std::string& name : kRowSections)
+      if (name != "method") known.push_back(name);
+    check_names(root_, "the file", known);
   }
 
   Experiment read() {
     Experiment out;
     out.file = file_;
-    const Section& head = required("experiment");
-    const Params params = read_params(experiment_table(), head, "[experiment]");
+    read_head(out);
+    // Rows complete it; a wrong name is reported even where no row trains.
+    check_names(section("train"), "[train]", names_of(train_table()));
+    read_teachers();
+    read_rows(out);
+    out.resolved = resolved_text(out);
+    out.annotated = resolved_text(out, origins_);
+    return out;
+  }
+
+ private:
+  void read_head(Experiment& out) {
+    const Section* head = find_section(root_, "experiment");
+    if (!head) throw ConfigError(file_, "[experiment] is missing");
+    const Params params = read_params(experiment_table(), *head, {"[experiment]", "experiment"});
     out.name = params.text("name");
-    require_slug(head, "name", out.name);
+    require_slug(head->find("name")->where, "name", out.name);
     out.title = params.text("title").empty() ? out.name : params.text("title");
     out.scale = params.text("scale");
     out.table = params.text("table");
@@ -183,107 +127,200 @@ class Reader {
     auto seeds = out.seeds;
     std::sort(seeds.begin(), seeds.end());
     if (seeds.empty() || std::adjacent_find(seeds.begin(), seeds.end()) != seeds.end()) {
-      throw ConfigError(head.find("seeds")->where,
+      throw ConfigError(head->find("seeds")->where,
                         "seeds: expected at least one and none twice, got " + to_text(out.seeds));
     }
     out.samples = params.integer("samples");
-    for (const NamedPlugin& plugin : plugins_of(root_, file_))
-      out.plugins.push_back(plugin.path.string());
+    for (const NamedPlugin& plugin : plugins_of(root_)) out.plugins.push_back(plugin.path.string());
     out.expected_minutes = params.real("expected_minutes");
     isolate_ = params.flag("isolate");
+    wanted_ = params.texts("rows");
+  }
 
-    out.diffusion = diffusion_settings().read(
-        read_params(diffusion_settings().table(), optional("diffusion"), "[diffusion]"));
-    steps_ = out.diffusion.steps;
-    out.dataset = choose("dataset", required("dataset"), "[dataset]");
-    out.evaluator = choose("evaluator", required("evaluator"), "[evaluator]");
-    out.evaluate = read_params(evaluate_table(), optional("evaluate"), "[evaluate]");
-    out.synthetic = sampling(synthetic_table(), optional("synthetic"), "[synthetic]");
-    // Rows complete these; a wrong name is reported even where no row trains.
-    check_names(optional("train"), "[train]", names_of(train_table()));
-    read_teacher(out);
-    read_rows(out);
-    out.resolved = resolved_text(out);
-    return out;
+ public:
+  // `plugins` of [experiment].
+  static std::vector<NamedPlugin> plugins_of(const Section& root) {
+    const Section* head = find_section(root, "experiment");
+    const Entry* entry = head ? head->find("plugins") : nullptr;
+    if (!entry) return {};
+    const auto folder = entry->folder.empty() ? std::filesystem::current_path() : entry->folder;
+    const Value paths = value_of(texts("plugins", {}, ""), *entry);
+    std::vector<NamedPlugin> named;
+    for (const std::string& path : std::get<std::vector<std::string>>(paths))
+      named.push_back({(folder / expanded_home(path)).lexically_normal(), entry->where});
+    return named;
   }
 
  private:
-  Section optional(const std::string& name) const {
+  // The file's section, empty where it has none.
+  Section section(const std::string& name) const {
     const Section* section = find_section(root_, name);
     return section ? *section : Section{file_, {}};
   }
-  const Section& required(const std::string& name) const {
-    if (const Section* section = find_section(root_, name)) return *section;
-    throw ConfigError(file_, "[" + name + "] is missing");
+
+  static Value value_of(const Param& param, const Entry& entry) {
+    const Value* value = entry.value();
+    if (!value)
+      throw ConfigError(entry.where,
+                        param.name + ": expected " + type_name(param.default_value) + ", got " +
+                            (entry.elements() ? "a list of something else or of mixed types" : "a section"));
+    // On a command line 50 may well be meant as the text "50".
+    const bool as_typed = std::holds_alternative<std::string>(param.default_value) &&
+                          !std::holds_alternative<std::string>(*value) && !entry.raw.empty();
+    return checked(param, as_typed ? Value(entry.raw) : *value, entry.where);
   }
 
-  PluginChoice choose(const std::string& kind, const Section& section, const std::string& title,
-                      Names others = {}) const {
-    const std::string& name = plugin_name(section, title);
-    const plugin::PluginInfo& info = registry_.find(kind, name, section.find("plugin")->where);
-    others.push_back("plugin");
-    return {info.kind, info.name, info.version,
-            with_paths(kind, info.params, section,
-                       read_params(info.params, section, title + " (" + name + ")", others))};
-  }
-
-  // `read`, with the paths that `section` states leading where they should.
-  Params with_paths(const std::string& kind, const ParamTable& table, const Section& section,
-                    const Params& read) const {
-    auto values = read.values();
+  // The values of `section` for `table`; entries named in `others` are read elsewhere.
+  Params read_params(const ParamTable& table, const Section& section, const Place& place, const Names& others = {}) {
+    check_names(section, place.title, names_of(table, others));
+    std::map<std::string, Value> given;
     for (const Param& param : table) {
       const Entry* entry = section.find(param.name);
-      if (!entry || !is_path(kind, param)) continue;
-      const std::string& text = read.text(param.name);
-      if (!is_name(param, text, folder_)) values[param.name] = resolved_path(text, *entry, folder_);
+      if (!entry) continue;
+      given[param.name] = value_of(param, *entry);
+      origins_[place.path + '.' + param.name] = entry->where;
     }
-    return Params(table, values);
+    return Params(table, given, section.where + ": " + place.title);
   }
 
-  Params sampling(const ParamTable& table, const Section& section, const std::string& title) const {
-    const Params params = read_params(table, section, title);
+  PluginChoice choose(const std::string& kind, const Section& section, const Place& place, Names others = {}) {
+    const std::string& name = plugin_name(section, place.title);
+    const std::string& where = section.find("plugin")->where;
+    const plugin::PluginInfo& info = registry_.find(kind, name, where);
+    others.push_back("plugin");
+    origins_[place.path + ".plugin"] = where;
+    const Place named{place.title + " (" + name + ")", place.path};
+    return {info.kind, info.name, info.version,
+            with_paths(kind, info.params, section, read_params(info.params, section, named, others))};
+  }
+
+  Params sampling(const ParamTable& table, const Section& section, const Place& place, std::int64_t steps) {
+    const Params params = read_params(table, section, place);
     try {
-      respaced_steps(steps_, params.text("respacing"));
+      respaced_steps(steps, params.text("respacing"));
     } catch (const ConfigError& e) {
       const Entry* entry = section.find("respacing");
-      throw ConfigError(entry ? entry->where : section.where, title + ": " + e.what());
+      throw ConfigError(entry ? entry->where : section.where, place.title + ": " + e.what());
     }
     return params;
   }
 
-  // `section` holds method and perhaps train; `student` is complete.
-  Training training(const Section& section, const Section& student,
-                    const std::string& title) const {
+  // `section` holds method and perhaps train, which completes [train]; `student` is complete.
+  Training training(const Section& section, const Section& student, const Place& place) {
     const Section* method = find_section(section, "method");
     const Section* train = find_section(section, "train");
-    if (!method) throw ConfigError(section.where, title + ": method is missing");
-    const Section defaults = optional("train");
+    if (!method) throw ConfigError(section.where, place.title + ": method is missing");
+    const Section defaults = this->section("train");
     Training out;
-    out.student = choose("student", student, title + " student");
-    out.method = choose("method", *method, title + " method");
-    out.train = read_params(train_table(), train ? merged(defaults, *train) : defaults,
-                            title + " train");
+    out.student = choose("student", student, place.at("student"));
+    out.method = choose("method", *method, place.at("method"));
+    out.train = read_params(train_table(), train ? overlaid(defaults, *train) : defaults, place.at("train"));
     return out;
   }
 
-  void read_teacher(Experiment& out) const {
-    const Section& teacher = required("teacher");
-    out.teacher = choose("teacher", teacher, "[teacher]", {"student", "method", "train"});
-    const Section* student = find_section(teacher, "student");
-    if (student || find_section(teacher, "method") || find_section(teacher, "train")) {
-      if (!student) throw ConfigError(teacher.where, "[teacher.student] is missing");
-      out.teacher_training = training(teacher, *student, "[teacher]");
+  // [teacher], or [teacher.NAME] for each of several.
+  void read_teachers() {
+    const Section* sections = find_section(root_, "teacher");
+    if (!sections) return;
+    const Names own{"student", "method", "train"};
+    const auto is_own = [&](const Entry& entry) { return std::find(own.begin(), own.end(), entry.name) != own.end(); };
+    const auto is_named = [&](const Entry& entry) { return entry.section() && !is_own(entry); };
+    const auto& entries = sections->entries;
+    if (sections->find("plugin") || std::none_of(entries.begin(), entries.end(), is_named)) {
+      teachers_[""] = *sections;
+      read_teacher(*sections, "", {"[teacher]", "teacher"});
+      return;
+    }
+    for (const Entry& entry : entries) {
+      if (!is_named(entry))
+        throw ConfigError(entry.key_where, "[teacher] has named teachers and \"" + entry.name +
+                                               "\" beside them; expected [teacher.NAME] sections, or one teacher "
+                                               "with its plugin");
+      require_slug(entry.key_where, "a teacher's name", entry.name);
+      teachers_[entry.name] = *entry.section();
+      read_teacher(*entry.section(), entry.name, {"[teacher." + entry.name + "]", "teacher." + entry.name});
     }
   }
 
-  void read_rows(Experiment& out) const {
+  Teacher read_teacher(const Section& section, const std::string& name, const Place& place) {
+    Teacher out;
+    out.name = name;
+    if (const Entry* entry = section.find("name")) {
+      out.name = std::get<std::string>(value_of(text("name", "", ""), *entry));
+      require_slug(entry->where, "name", out.name);
+    }
+    out.plugin = choose("teacher", section, place, {"name", "student", "method", "train"});
+    const Section* student = find_section(section, "student");
+    if (student || find_section(section, "method") || find_section(section, "train")) {
+      if (!student) throw ConfigError(section.where, place.title + ": student is missing");
+      out.training = training(section, *student, place);
+    }
+    return out;
+  }
+
+  // The teacher that a row names, changes or, where there is one alone, has without a word.
+  std::optional<Teacher> teacher_of(const Section& row, const Place& place) {
+    const Entry* entry = row.find("teacher");
+    const bool is_one = teachers_.size() == 1;
+    Names names;
+    for (const auto& [name, _] : teachers_) names.push_back(name);
+    if (entry && entry->section()) {
+      const auto unnamed = teachers_.find("");
+      if (unnamed == teachers_.end() && !teachers_.empty() && !entry->section()->find("plugin"))
+        throw ConfigError(entry->where, place.title + " teacher: expected the name of a teacher" + hint("", names) +
+                                            ", or a section with a plugin");
+      const Section section =
+          unnamed == teachers_.end() ? *entry->section() : overlaid(unnamed->second, *entry->section());
+      return read_teacher(section, "", place.at("teacher"));
+    }
+    std::string name = is_one ? names.front() : "";
+    if (entry) {
+      origins_[place.path + ".teacher"] = entry->where;
+      const bool* flag = entry->value() ? std::get_if<bool>(entry->value()) : nullptr;
+      const std::string* text = text_of(*entry);
+      if (!text && !(flag && *flag))
+        throw ConfigError(entry->where, place.title + ": teacher: expected true, the name of a teacher, or a section");
+      if (text ? !teachers_.contains(*text) || text->empty() : !is_one)
+        throw ConfigError(entry->where, place.title + ": teacher" + (text ? " \"" + *text + '"' : " = true") +
+                                            (teachers_.empty()      ? ": there is no [teacher]"
+                                             : names.front().empty() ? ": the one [teacher] has no name; expected true"
+                                             : text ? " is not there" + hint(*text, names)
+                                                    : ": there are several" + hint("", names)));
+      if (text) name = *text;
+    }
+    if (!is_one && !entry) return std::nullopt;
+    return read_teacher(teachers_.at(name), name, place.at("teacher"));
+  }
+
+  // Those of [experiment] rows in that order, else all.
+  std::vector<const Section*> wanted(const std::vector<Section>& sections) const {
+    std::vector<const Section*> rows;
+    Names ids;
+    for (const Section& section : sections) {
+      rows.push_back(&section);
+      const Entry* id = section.find("id");
+      ids.push_back(id && text_of(*id) ? *text_of(*id) : "");
+    }
+    if (wanted_.empty()) return rows;
+    std::vector<const Section*> chosen;
+    for (const std::string& id : wanted_) {
+      const auto found = std::find(ids.begin(), ids.end(), id);
+      if (found == ids.end())
+        throw ConfigError(find_section(root_, "experiment")->find("rows")->where,
+                          "rows: no row has the id \"" + id + '"' + hint(id, ids));
+      chosen.push_back(rows[std::size_t(found - ids.begin())]);
+    }
+    return chosen;
+  }
+
+  void read_rows(Experiment& out) {
     const Entry* rows = root_.find("row");
     if (!rows) throw ConfigError(file_, "no rows, expected at least one [[row]]");
     if (!rows->sections()) throw ConfigError(rows->where, "row: expected [[row]] sections");
     std::map<std::string, std::string> seen;
-    for (const Section& section : *rows->sections()) {
-      Row row = read_row(section);
-      const std::string& where = section.find("id")->where;
+    for (const Section* section : wanted(*rows->sections())) {
+      Row row = read_row(*section);
+      const std::string& where = section->find("id")->where;
       const auto [first, fresh] = seen.emplace(row.id, where);
       if (!fresh) {
         throw ConfigError(where, "row id \"" + row.id + "\" is used twice, first at " +
@@ -301,95 +338,104 @@ class Reader {
     }
   }
 
-  Row read_row(const Section& section) const {
-    const Params params =
-        read_params(row_table(), section, "[[row]]", {"student", "method", "train", "sample"});
+  // What a row has of a section: the file's, with its own laid over it.
+  struct Completed {
+    Section section;
+    Place place;
+  };
+  Completed completed(const Section& row, const Place& place, const std::string& name) const {
+    const Section* own = find_section(row, name);
+    return {own ? overlaid(section(name), *own) : section(name),
+            {own ? place.title + ' ' + name : '[' + name + ']', place.path + '.' + name}};
+  }
+
+  PluginChoice choose_for(const Section& row, const Place& place, const std::string& kind) {
+    const auto [section, of] = completed(row, place, kind);
+    if (section.entries.empty()) throw ConfigError(file_, '[' + kind + "] is missing");
+    return choose(kind, section, of);
+  }
+
+  Row read_row(const Section& section) {
+    const Names others = kRowSections;
     Row row;
+    const Entry* id = section.find("id");
+    const Place place{"row \"" + (id && text_of(*id) ? *text_of(*id) : "") + '"',
+                      "row." + (id && text_of(*id) ? *text_of(*id) : "")};
+    const Params params = read_params(row_table(), section, {"[[row]]", place.path}, others);
+    row.where = section.where;
     row.id = params.text("id");
-    require_slug(section, "id", row.id);
+    require_slug(id->where, "id", row.id);
     row.label = params.text("label").empty() ? row.id : params.text("label");
     row.isolate = isolate_ || params.flag("isolate");
     row.published = params.text("published").empty() ? row.id : params.text("published");
-    const std::string title = "row \"" + row.id + '"';
-    const Section* own = find_section(section, "sample");
-    const Section defaults = optional("sample");
-    row.sample = sampling(sample_table(), own ? merged(defaults, *own) : defaults,
-                          title + " sample");
-    if (params.flag("teacher")) {
-      for (const char* name : {"method", "student", "train"}) {
-        if (const Entry* entry = section.find(name)) {
-          throw ConfigError(entry->key_where, title + ": teacher = true and " + name +
-                                                  " exclude each other; remove one");
-        }
-      }
+    const auto read = [&](const ParamTable& table, const std::string& name) {
+      const auto [own, of] = completed(section, place, name);
+      return read_params(table, own, of);
+    };
+    const auto sample = [&](const ParamTable& table, const std::string& name) {
+      const auto [own, of] = completed(section, place, name);
+      return sampling(table, own, of, row.diffusion.steps);
+    };
+    row.diffusion = diffusion_settings().read(read(diffusion_settings().table(), "diffusion"));
+    row.dataset = choose_for(section, place, "dataset");
+    row.evaluator = choose_for(section, place, "evaluator");
+    row.evaluate = read(evaluate_table(), "evaluate");
+    row.synthetic = sample(synthetic_table(), "synthetic");
+    row.sample = sample(sample_table(), "sample");
+    row.teacher = teacher_of(section, place);
+    if (section.find("method")) {
+      const Entry* teacher = section.find("teacher");
+      if (teacher && teacher->value() && std::holds_alternative<bool>(*teacher->value()))
+        throw ConfigError(section.find("method")->key_where,
+                          place.title + ": teacher = true and method exclude each other; remove one");
+      const auto [student, of] = completed(section, place, "student");
+      if (student.entries.empty())
+        throw ConfigError(section.where, "no student: add [student] or the row's own");
+      row.training = training(section, student, place);
       return row;
     }
-    if (!section.find("method")) {
-      throw ConfigError(section.where,
-                        title + ": expected method = { plugin = \"…\" } or teacher = true");
-    }
-    const Section student = chosen_student(find_section(root_, "student"),
-                                           find_section(section, "student"), section.where);
-    row.training = training(section, student, title);
+    if (!section.find("teacher"))
+      throw ConfigError(section.where, place.title + ": expected method = { plugin = \"…\" } or teacher = true");
+    for (const char* name : {"student", "train"})
+      if (const Entry* entry = section.find(name))
+        throw ConfigError(entry->key_where, place.title + ": has a " + name +
+                                                " and no method; a row that is the teacher itself has neither");
     return row;
   }
 
   std::string file_;
-  std::filesystem::path folder_;
   Section root_;
   const plugin::Registry& registry_;
-  std::int64_t steps_ = 0;
+  std::map<std::string, Section> teachers_;  // by name, "" = [teacher]
+  Origins origins_;
+  Names wanted_;
   bool isolate_ = false;
 };
 
-Section overridden(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
-  Section root = read_document(file);
-  for (const std::string& text : overrides) apply_override(root, text);
-  return root;
+// The experiment's tree, and what `read` makes of it. An error in a base says how one came to that file.
+template <class Read>
+auto with_root(const ExperimentSource& source, const Read& read) {
+  Bases bases;
+  try {
+    Section root = composed(source.file, source.shipped, bases);
+    for (const std::string& text : source.overrides) apply_override(root, text);
+    return read(std::move(root));
+  } catch (const ConfigError& error) {
+    const std::string message = error.what();
+    for (const auto& [file, role] : bases)
+      if (message.starts_with(file + ':')) throw ConfigError(message + " (this file is " + role + ")");
+    throw;
+  }
 }
 
 }  // namespace
 
-std::vector<NamedPlugin> named_plugins(const std::filesystem::path& file,
-                                       const std::vector<std::string>& overrides) {
-  return plugins_of(overridden(file, overrides), file);
+std::vector<NamedPlugin> named_plugins(const ExperimentSource& source) {
+  return with_root(source, [](const Section& root) { return Reader::plugins_of(root); });
 }
 
-Experiment load_experiment(const std::filesystem::path& file,
-                           const std::vector<std::string>& overrides,
-                           const plugin::Registry& registry) {
-  return Reader(file, overridden(file, overrides), registry).read();
-}
-
-std::vector<std::int64_t> parse_seeds(const std::string& text) {
-  constexpr std::int64_t kLargest = (std::int64_t{1} << 53) - 1, kMost = 10'000;  // as in a file
-  const auto refuse = [&](const std::string& why) {
-    throw ConfigError("--seeds",
-                      "expected \"0\", \"0-2\" or \"1,4,7\", got \"" + text + "\": " + why);
-  };
-  const auto number = [&](const std::string& part) {
-    if (part.empty()) refuse("a number is missing");
-    return whole_number(part, "--seeds \"" + text + '"', 0, kLargest);
-  };
-  std::vector<std::int64_t> seeds;
-  for (std::size_t start = 0; start <= text.size();) {
-    const auto end = std::min(text.find(',', start), text.size());
-    const std::string part = text.substr(start, end - start);
-    const auto dash = part.find('-');
-    const std::int64_t first = number(part.substr(0, dash));
-    const std::int64_t last = dash == std::string::npos ? first : number(part.substr(dash + 1));
-    if (last < first) refuse("a range goes up");
-    if (last - first >= kMost) refuse("at most " + std::to_string(kMost) + " at a time");
-    for (std::int64_t seed = first; seed <= last; ++seed) {
-      if (std::find(seeds.begin(), seeds.end(), seed) != seeds.end())
-        refuse(std::to_string(seed) + " is there twice");
-      seeds.push_back(seed);
-      if (static_cast<std::int64_t>(seeds.size()) > kMost)
-        refuse("at most " + std::to_string(kMost) + " seeds");
-    }
-    start = end + 1;
-  }
-  return seeds;
+Experiment load_experiment(const ExperimentSource& source, const plugin::Registry& registry) {
+  return with_root(source, [&](Section root) { return Reader(source.file, std::move(root), registry).read(); });
 }
 
 }  // namespace dkdm::config

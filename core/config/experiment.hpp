@@ -23,11 +23,23 @@ struct Training {
   Params train;  // [train]: batch, steps, lr, …
 };
 
+// Where students learn from: a network trained here, or what its plugin has from elsewhere.
+struct Teacher {
+  std::string name;  // "cnn" of [teacher.cnn]; "" of [teacher]
+  PluginChoice plugin;
+  std::optional<Training> training;  // its student, method and train
+};
+
+// A line of the table, complete: the file's sections with the row's own laid over them.
 struct Row {
   std::string id, label;
   std::string published;              // row of published.toml; id when not stated
+  std::string where;                  // "file:line:column"
+  PluginChoice dataset, evaluator;
+  DiffusionConfig diffusion;          // of training; sampling respaces it
+  std::optional<Teacher> teacher;     // none: the file has none, or several and the row names none
   std::optional<Training> training;   // none: the row is the teacher itself
-  Params sample;                      // [sample] with the row's overrides
+  Params sample, synthetic, evaluate;
   bool isolate = false;               // in a process of its own; not part of `resolved`
 };
 
@@ -40,40 +52,40 @@ struct Experiment {
   std::int64_t samples = 0;            // of the published values; scale "paper" refuses fewer
   std::vector<std::string> plugins;    // absolute paths of plugin files and folders
   double expected_minutes = 0;         // author's figure on two cores, 0 = not stated
-  DiffusionConfig diffusion;           // of training; sampling respaces it
-  PluginChoice dataset, teacher, evaluator;
-  std::optional<Training> teacher_training;  // [teacher.student], [teacher.method], [teacher.train]
-  Params evaluate;                     // [evaluate]: whether students are evaluated as they train
-  Params synthetic;                    // [synthetic]: count, respacing, sampler, …
   std::vector<Row> rows;
   std::string resolved;                // canonical TOML text of all of the above, stored with runs
+  std::string annotated;               // the same, with the place that each value comes from as a comment
 };
 
-// Section tables (those of [diffusion] and of samplers: config/settings.hpp), also printed by `dkdm plan --keys`-like help and used by tests.
+// Section tables; those of [diffusion] and of samplers: config/settings.hpp.
 DKDM_API const ParamTable& experiment_table();
 DKDM_API const ParamTable& train_table();
 DKDM_API const ParamTable& sample_table();
 DKDM_API const ParamTable& evaluate_table();
 DKDM_API const ParamTable& synthetic_table();
 
-// Reads `file`; `overrides` are "dotted.key=TOML value" texts ("train.steps=100",
-// "row.dynamic.train.lr=1e-3"; a bare word that is not TOML is taken as text). Throws ConfigError
-// with file:line:column (or "--set KEY") for syntax errors, unknown keys (nearest known name), wrong
-// types, impossible values, unknown plugins, duplicate row ids; DataError when there is no such
-// file.
-DKDM_API Experiment load_experiment(const std::filesystem::path& file,
-                                    const std::vector<std::string>& overrides,
-                                    const plugin::Registry& registry);
+// What an experiment is read from.
+struct ExperimentSource {
+  std::filesystem::path file;
+  // "dotted.key=TOML value" texts ("train.steps=100", "row.dynamic.train.lr=1e-3"; a bare word that is not TOML is
+  // taken as text), laid over the file and its bases.
+  std::vector<std::string> overrides;
+  std::filesystem::path shipped;  // where bases are looked for besides the file's folder, "" = nowhere
+};
 
-// The plugin files and folders that `file` names (`plugins` of [experiment]), as absolute paths: written in
-// the file they are relative to its folder, in an override to the working folder. To be loaded before
+// Throws ConfigError with file:line:column (or "--set KEY") for syntax errors, unknown keys (nearest known name),
+// wrong types, impossible values, unknown plugins, duplicate row ids, and what config/compose.hpp says of bases
+// and sweeps; in a base, with the files that lead to it. DataError when there is no such file.
+DKDM_API Experiment load_experiment(const ExperimentSource& source, const plugin::Registry& registry);
+
+// The plugin files and folders that an experiment names (`plugins` of [experiment]), as absolute paths: written in
+// a file they are relative to its folder, in an override to the working folder. To be loaded before
 // load_experiment, which asks for what they hold. Throws as it does.
 struct NamedPlugin {
   std::filesystem::path path;
   std::string where;  // "file:line:column", or "--set KEY"
 };
-DKDM_API std::vector<NamedPlugin> named_plugins(const std::filesystem::path& file,
-                                                const std::vector<std::string>& overrides);
+DKDM_API std::vector<NamedPlugin> named_plugins(const ExperimentSource& source);
 
 // "0", "0-2", "1,4,7" -> seeds. Throws ConfigError.
 DKDM_API std::vector<std::int64_t> parse_seeds(const std::string& text);

@@ -54,6 +54,7 @@ const ParamTable& experiment_table() {
       integer("samples", 50000, "images that the published values are of; at scale paper a row with "
                                 "fewer is refused")
           .between(1, kMostImages),
+      texts("rows", {}, "which rows of the file and its bases are made, in this order; empty = all"),
       flag("isolate", false, "every run in a process of its own: one that crashes is recorded as failed, "
                              "and the others go on"),
       texts("plugins", {}, "plugin files and folders beside the shipped ones, relative to this file"),

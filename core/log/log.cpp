@@ -10,6 +10,16 @@
 #include "io/plain_text.hpp"
 
 namespace dkdm::log {
+namespace {
+
+bool is_new(const std::string& component, const std::string& line) {
+  static std::mutex mutex;
+  static std::set<std::string> said;
+  const std::scoped_lock lock(mutex);
+  return said.insert(component + '\n' + line).second;
+}
+
+}  // namespace
 
 void set_up(const std::string& level) {
   auto log = spdlog::stderr_color_mt("dkdm");
@@ -31,13 +41,11 @@ void warn(const std::string& component, const std::string& line) {
 }
 
 void info_once(const std::string& component, const std::string& line) {
-  static std::mutex mutex;
-  static std::set<std::string> said;
-  {
-    const std::scoped_lock lock(mutex);
-    if (!said.insert(component + '\n' + line).second) return;
-  }
-  info(component, line);
+  if (is_new(component, line)) info(component, line);
+}
+
+void warn_once(const std::string& component, const std::string& line) {
+  if (is_new(component, line)) warn(component, line);
 }
 
 }  // namespace dkdm::log

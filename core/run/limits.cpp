@@ -1,6 +1,7 @@
 #include "run/limits.hpp"
 
 #include <algorithm>
+#include <map>
 
 #include "dkdm/memory.hpp"
 #include "model/image_limits.hpp"
@@ -23,26 +24,27 @@ double values_of(const ImageSpec& spec, std::int64_t images) {
 class Limits {
  public:
   Limits(const config::Experiment& experiment, const stages::StageContext& context, CostModel& cost)
-      : experiment_(experiment), context_(context), cost_(cost), file_(experiment.file.string()),
-        spec_(context.dataset->spec()) {}
+      : experiment_(experiment), context_(context), cost_(cost), file_(experiment.file.string()) {}
 
   void check(std::size_t seeds) const {
-    model::check_spec(spec_, file_ + ": dataset " + experiment_.dataset.name);
     check_sample_counts();
     if (seeds * experiment_.rows.size() > kMostRuns)
       throw ConfigError(file_, std::to_string(experiment_.rows.size()) + " rows with " +
                                    std::to_string(seeds) + " seeds are " +
                                    std::to_string(seeds * experiment_.rows.size()) +
                                    " runs, expected at most " + std::to_string(kMostRuns));
-    if (experiment_.teacher_training) check_training("[teacher]", *experiment_.teacher_training);
-    check_sampling("[synthetic]", experiment_.synthetic, /*kept=*/true, context_.dataset->size());
     for (const config::Row& row : experiment_.rows) {
+      const auto dataset = context_.dataset(row.dataset);
+      const ImageSpec spec = dataset->spec();
+      model::check_spec(spec, file_ + ": dataset " + row.dataset.name);
       const std::string section = "row \"" + row.id + '"';
+      if (row.teacher && row.teacher->training) check_training("[teacher]", *row.teacher->training, row, spec);
+      check_sampling("[synthetic]", row.synthetic, spec, needs_synthetic(row), dataset->size());
       if (row.training) {
-        check_training(section, *row.training);
-        check_evaluations(section, row.training->train.integer("steps"));
+        check_training(section, *row.training, row, spec);
+        check_evaluations(section, row);
       }
-      check_sampling(section, row.sample, row.sample.flag("save"), 0);
+      check_sampling(section, row.sample, spec, row.sample.flag("save"), 0);
     }
   }
 
@@ -51,23 +53,25 @@ class Limits {
   // are a person's choice: the evaluation warns.
   void check_sample_counts() const {
     if (experiment_.scale != "paper") return;
-    const auto least =
-        context_.registry.evaluator(experiment_.evaluator, context_.host)->min_samples();
-    for (const auto& row : experiment_.rows)
+    std::map<std::string, std::int64_t> known;  // evaluators may read weights to say it
+    for (const auto& row : experiment_.rows) {
+      auto& least = known[row.evaluator.name + '\n' + row.evaluator.params.canonical()];
+      if (least == 0) least = context_.registry.evaluator(row.evaluator, context_.host)->min_samples();
       if (const auto count = row.sample.integer("count"); count < least)
         throw ConfigError(experiment_.file.string(),
                           "row \"" + row.id + "\": sample.count = " + std::to_string(count) +
                               ", but at scale \"paper\" the evaluator " +
-                              experiment_.evaluator.name + " needs at least " +
-                              std::to_string(least) +
+                              row.evaluator.name + " needs at least " + std::to_string(least) +
                               " samples (twice its largest feature dimension)");
+    }
   }
 
-  void check_training(const std::string& section, const config::Training& training) const {
+  void check_training(const std::string& section, const config::Training& training, const config::Row& row,
+                      const ImageSpec& spec) const {
     const std::string where = file_ + ": " + section;
     NetworkSize size;
     try {
-      size = cost_.size(training.student, {spec_, experiment_.diffusion});
+      size = cost_.size(training.student, {spec, row.diffusion});
     } catch (const ConfigError& error) {
       throw ConfigError(where, error.what());
     }
@@ -77,43 +81,38 @@ class Limits {
                        " parameters in 5 copies (weights, gradients, two moments, average),",
                    "give it fewer or narrower layers");
     const auto batch = training.train.integer("batch");
-    require_memory(values_of(spec_, batch) * sizeof(float) * kTrainingTensors,
-                   where + ": train.batch = " + std::to_string(batch) + " images of " + text_of(spec_),
+    require_memory(values_of(spec, batch) * sizeof(float) * kTrainingTensors,
+                   where + ": train.batch = " + std::to_string(batch) + " images of " + text_of(spec),
                    "give a smaller batch");
     const auto method = context_.registry.method(training.method, context_.host);
-    require_memory(method->held_bytes(experiment_.diffusion, spec_, batch),
+    require_memory(method->held_bytes(row.diffusion, spec, batch),
                    where + ": what " + training.method.name + " keeps for train.batch = " +
-                       std::to_string(batch) + " and images of " + text_of(spec_),
+                       std::to_string(batch) + " and images of " + text_of(spec),
                    "give a smaller batch, or smaller parameters of the method");
   }
 
   // A set that is kept is put together in memory.
-  void check_sampling(const std::string& section, const Params& sample, bool kept,
+  void check_sampling(const std::string& section, const Params& sample, const ImageSpec& spec, bool kept,
                       std::int64_t otherwise) const {
     const auto stated = sample.integer("count"), count = stated > 0 ? stated : otherwise;
     const auto batch = std::min(sample.integer("batch"), std::max<std::int64_t>(count, 1));
     const std::string where = file_ + ": " + section + ": ";
-    require_memory(values_of(spec_, batch) * sizeof(float) * kSamplingTensors,
+    require_memory(values_of(spec, batch) * sizeof(float) * kSamplingTensors,
                    where + "sampling with batch = " + std::to_string(batch) + " and images of " +
-                       text_of(spec_),
+                       text_of(spec),
                    "give a smaller batch");
-    if (kept && needs(section))
-      require_memory(values_of(spec_, count),
-                     where + "count = " + std::to_string(count) + " images of " + text_of(spec_),
+    if (kept)
+      require_memory(values_of(spec, count),
+                     where + "count = " + std::to_string(count) + " images of " + text_of(spec),
                      "give a smaller count");
   }
 
-  // Whether anything draws the synthetic set; rows that save their samples do.
-  bool needs(const std::string& section) const {
-    return section != "[synthetic]" ||
-           std::any_of(experiment_.rows.begin(), experiment_.rows.end(), [&](const auto& row) {
-             return row.training &&
-                    context_.registry.method(row.training->method, context_.host)->needs().synthetic;
-           });
+  bool needs_synthetic(const config::Row& row) const {
+    return row.training && context_.registry.method(row.training->method, context_.host)->needs().synthetic;
   }
 
-  void check_evaluations(const std::string& section, std::int64_t steps) const {
-    const auto every = experiment_.evaluate.integer("every");
+  void check_evaluations(const std::string& section, const config::Row& row) const {
+    const auto every = row.evaluate.integer("every"), steps = row.training->train.integer("steps");
     if (every == 0 || steps / every <= kMostEvaluations) return;
     throw ConfigError(file_, section + ": evaluate.every = " + std::to_string(every) +
                                  " of train.steps = " + std::to_string(steps) + " is " +
@@ -125,7 +124,6 @@ class Limits {
   const stages::StageContext& context_;
   CostModel& cost_;
   const std::string file_;
-  const ImageSpec spec_;
 };
 
 }  // namespace

@@ -1,12 +1,10 @@
 #include "run/plan.hpp"
 
 #include <algorithm>
-#include <boost/algorithm/string/join.hpp>
 #include <map>
 #include <optional>
 #include <type_traits>
 
-#include "dkdm/nearest.hpp"
 #include "dkdm/optimizer.hpp"
 #include "log/log.hpp"
 #include "method/teacher_fit.hpp"
@@ -27,40 +25,26 @@ class Planner {
  public:
   Planner(const config::Experiment& experiment, const stages::StageContext& context,
           const record::ArtifactStore& store, CostModel& cost, const PlanExtras& extras)
-      : experiment_(experiment), context_(context), store_(store), cost_(cost), extras_(extras),
-        spec_(context.dataset->spec()), dataset_(context.dataset->fingerprint()),
-        teacher_(experiment.teacher, context) {}
+      : experiment_(experiment), context_(context), store_(store), cost_(cost), extras_(extras) {}
 
   Plan plan(const Selection& selection) {
-    const auto seeds = selection.seeds.empty() ? experiment_.seeds : selection.seeds;
-    for (const auto& id : selection.rows)
-      if (std::none_of(experiment_.rows.begin(), experiment_.rows.end(),
-                       [&](const auto& row) { return row.id == id; }))
-        unknown_row(id);
-    const auto chosen = [&](const config::Row& row) {
-      const auto& rows = selection.rows;
-      return rows.empty() || std::find(rows.begin(), rows.end(), row.id) != rows.end();
-    };
     auto limited = experiment_;  // a row that was left out may be one that cannot be constructed
-    std::erase_if(limited.rows, [&](const config::Row& row) { return !chosen(row); });
-    check_limits(limited, context_, cost_, seeds.size());
-    std::int64_t number = 0;
-    for (const auto seed : seeds) {
-      for (const auto& row : experiment_.rows) {
-        if (!chosen(row)) continue;
-        // The teacher is one network whatever the students' seed; its samples differ all the same.
-        if (number++ % selection.shards == selection.shard - 1) {
-          add_run(row, seed);
-          plan_.asked.push_back(plan_.runs.back().record);
-        } else {
-          plan_.asked.push_back(aside([&] {
-            add_run(row, seed);
-            return plan_.runs.back().record;
-          }));
-        }
+    std::erase_if(limited.rows, [&](const config::Row& row) { return !is_selected(row, selection); });
+    check_limits(limited, context_, cost_, selected_seeds(experiment_, selection).size());
+    for (const auto& cell : selected_cells(experiment_, selection)) {
+      const auto& row = experiment_.rows[cell.row];
+      // The teacher is one network whatever the students' seed; its samples differ all the same.
+      if (cell.here) {
+        add_run(row, cell.seed);
+        plan_.asked.push_back(plan_.runs.back().record);
+      } else {
+        plan_.asked.push_back(aside([&] {
+          add_run(row, cell.seed);
+          return plan_.runs.back().record;
+        }));
       }
     }
-    check_teacher();
+    check_teachers();
     return std::move(plan_);
   }
 
@@ -77,17 +61,57 @@ class Planner {
     return seen;
   }
 
+  // A dataset as rows need it.
+  struct Images {
+    std::shared_ptr<Dataset> dataset;
+    std::string fingerprint;
+    ImageSpec spec;
+  };
+
+  const Images& images_of(const config::Row& row) {
+    auto& images = images_[stages::describe(row.dataset)];
+    if (!images.dataset) {
+      auto dataset = context_.dataset(row.dataset);
+      images = {dataset, dataset->fingerprint(), dataset->spec()};
+    }
+    return images;
+  }
+
+  StudentContext made_for(const config::Row& row) { return {images_of(row).spec, row.diffusion}; }
+
+  // A teacher from elsewhere, and the rows that it is used in.
+  struct External {
+    ExternalTeacher teacher;
+    const config::Row* sampled_in = nullptr;  // any row that uses it
+    const config::Row* teaches_in = nullptr;
+  };
+
+  External& external_teacher(const config::Row& row) {
+    const auto& choice = teacher_of(row).plugin;
+    const std::string called = stages::describe(choice) + choice.params.canonical();
+    return external_.try_emplace(called, External{ExternalTeacher(choice, context_)}).first->second;
+  }
+
+  static const config::Teacher& teacher_of(const config::Row& row) { return row.teacher.value(); }
+  static const std::optional<config::Training>& trained_teacher(const config::Row& row) {
+    return teacher_of(row).training;
+  }
+
   // A teacher from elsewhere that does not fit would show only when it is used, or, where its row is sampled
   // and scored alone, not at all. Nothing is loaded where all is done, or where a plan only gives keys.
-  void check_teacher() {
-    if (!extras_.look || !used_external_ || missing_stages(plan_, store_).empty()) return;
-    const auto& model = teacher_.model();
-    for (const std::string& misfit :
-         {image_misfit(model, spec_),
-          teaches_ ? process_misfit(model, experiment_.diffusion) : std::string()})
-      if (!misfit.empty())
-        throw ConfigError(experiment_.file.string() + ": [teacher] (" + experiment_.teacher.name + ")",
-                          misfit);
+  void check_teachers() {
+    if (!extras_.look || missing_stages(plan_, store_).empty()) return;
+    for (auto& [_, external] : external_) {
+      if (!external.sampled_in) continue;
+      const auto& model = external.teacher.model();
+      for (const std::string& misfit :
+           {image_misfit(model, images_of(*external.sampled_in).spec),
+            external.teaches_in ? process_misfit(model, external.teaches_in->diffusion) : std::string()})
+        if (!misfit.empty())
+          throw ConfigError(experiment_.file.string() + ": [teacher] (" +
+                                teacher_of(*external.sampled_in).plugin.name + ")",
+                            misfit);
+    }
   }
 
   // Once a row, whatever its seeds and the configurations of a sweep.
@@ -98,16 +122,7 @@ class Planner {
       if (!warning.empty()) log::info_once(name, warning);
     };
     if (row.training) warn("row " + row.id, *row.training);
-    else if (experiment_.teacher_training) warn("[teacher]", *experiment_.teacher_training);
-  }
-
-  [[noreturn]] void unknown_row(const std::string& id) const {
-    std::vector<std::string> ids;
-    for (const auto& row : experiment_.rows) ids.push_back(row.id);
-    const auto near = nearest_name(id, ids);
-    throw ConfigError("--rows", "no row \"" + id + "\"" +
-                                    (near.empty() ? "" : " (did you mean \"" + near + "\"?)") +
-                                    "; " + experiment_.file.string() + " has " + boost::algorithm::join(ids, ", "));
+    else if (trained_teacher(row)) warn("[teacher]", *trained_teacher(row));
   }
 
   // The stage with these parts; an equal one is shared.
@@ -140,64 +155,78 @@ class Planner {
     return result;
   }
 
-  stages::ForwardCosts costs(const plugin::PluginChoice* student) {
+  // Seconds of a forward: of `student`, where one is meant, and of the row's teacher, where it has one.
+  stages::ForwardCosts costs(const config::Row& row, const plugin::PluginChoice* student) {
     if (!extras_.estimate) return {};
-    const auto seconds = [&](const plugin::PluginChoice& network) {
-      return cost_.forward_s(network, {spec_, experiment_.diffusion});
-    };
-    return {student ? seconds(*student) : 0,
-            trained_teacher() ? seconds(trained_teacher()->student)
-            : used_external_  ? teacher_.forward_s()
-                              : 0};
+    stages::ForwardCosts costs;
+    if (student) costs.student_s = cost_.forward_s(*student, made_for(row));
+    if (!row.teacher) return costs;
+    if (trained_teacher(row)) costs.teacher_s = cost_.forward_s(trained_teacher(row)->student, made_for(row));
+    else if (external_teacher(row).sampled_in) costs.teacher_s = external_teacher(row).teacher.forward_s();
+    return costs;
   }
 
-  const std::optional<config::Training>& trained_teacher() const { return experiment_.teacher_training; }
+  void require_teacher(const config::Row& row, const std::string& who) const {
+    if (row.teacher) return;
+    throw ConfigError(row.where, "row \"" + row.id + "\": " + who + " needs a teacher and the row has none; expected "
+                                 "a [teacher], or teacher = \"NAME\" where [teacher.NAME] are several");
+  }
 
   // The teacher: trained here (a stage of the chain) or found by its plugin.
-  stages::NetworkSource teacher(Chain& chain) {
-    stages::NetworkSource source{experiment_.teacher, {}, stages::describe(experiment_.teacher) + "\n"};
-    if (trained_teacher()) {
+  stages::NetworkSource teacher(const config::Row& row, Chain& chain) {
+    const auto& choice = teacher_of(row).plugin;
+    stages::NetworkSource source{choice, {}, stages::describe(choice) + "\n"};
+    if (trained_teacher(row)) {
+      const auto& method = trained_teacher(row)->method;
+      if (const Needs needs = context_.registry.method(method, context_.host)->needs();
+          needs.teacher || needs.synthetic)
+        throw ConfigError(row.where, "row \"" + row.id + "\": its teacher is trained by " + method.name +
+                                         ", which needs a teacher itself; expected a method that learns from images");
       constexpr std::int64_t kTeacherSeed = 0;  // one teacher for the students of every seed
-      const auto stage = train_stage(*trained_teacher(), kTeacherSeed, "train the teacher", chain);
+      const auto& name = teacher_of(row).name;
+      const auto stage = train_stage(row, *trained_teacher(row), kTeacherSeed,
+                                     "train the teacher" + (name.empty() ? "" : " " + name), chain);
       add_to(chain, "teacher", stage);
       source.folder = output_of(stage).folder;
       source.identity += key(stage);
     } else {
-      used_external_ = true;
-      source.identity += teacher_.fingerprint();
+      auto& external = external_teacher(row);
+      external.sampled_in = &row;
+      source.identity += external.teacher.fingerprint();
     }
     return source;
   }
 
-  std::size_t synthetic_stage(Chain& chain) {
-    const auto source = teacher(chain);
-    const auto stated = experiment_.synthetic.integer("count");
-    const auto spec = stages::sampling_spec(experiment_.synthetic,
-                                            stated > 0 ? stated : context_.dataset->size(),
-                                            record::derive_seed(0, "synthetic"));
-    return add_stage(stages::synthetic_stage(source, experiment_.diffusion, spec, costs(nullptr)),
-                     indices(chain));
+  std::size_t synthetic_stage(const config::Row& row, Chain& chain) {
+    const auto source = teacher(row, chain);
+    const auto stated = row.synthetic.integer("count");
+    const auto spec =
+        stages::sampling_spec(row.synthetic, stated > 0 ? stated : images_of(row).dataset->size(),
+                              record::derive_seed(0, "synthetic"));
+    return add_stage(stages::synthetic_stage(source, row.diffusion, spec, costs(row, nullptr)), indices(chain));
   }
 
-  std::size_t train_stage(const config::Training& training, std::int64_t seed,
+  std::size_t train_stage(const config::Row& row, const config::Training& training, std::int64_t seed,
                           const std::string& label, Chain& chain,
                           const train::SnapshotPolicy& snapshots = {}) {
     const auto method = context_.registry.method(training.method, context_.host);
     const Needs needs = method->needs();
-    const stages::TrainingJob job{training, experiment_.diffusion, spec_, seed, snapshots};
+    const auto& images = images_of(row);
+    const stages::TrainingJob job{training, row.diffusion, images.spec, seed, snapshots};
     stages::TrainingInputs inputs;
     Chain before;
-    if (needs.dataset) inputs.dataset = dataset_;
+    if (needs.dataset) inputs.dataset = {images.dataset, images.fingerprint};
+    if (needs.teacher || needs.synthetic) require_teacher(row, training.method.name);
     if (needs.teacher) {
-      teaches_ = true;
-      inputs.teacher = teacher(before);
+      inputs.teacher = teacher(row, before);
+      if (!trained_teacher(row)) external_teacher(row).teaches_in = &row;
     }
     if (needs.synthetic) {
-      const auto stage = synthetic_stage(before);
+      const auto stage = synthetic_stage(row, before);
       add_to(before, "synthetic", stage);
       inputs.synthetic = output_of(stage);
     }
-    const auto forward = costs(&training.student);
+    const auto forward = costs(row, &training.student);
     if (needs.preparation) {
       const auto stage = add_stage(stages::pool_stage(job, inputs, *method, forward), indices(before));
       add_to(before, "pool", stage);
@@ -207,26 +236,33 @@ class Planner {
     return add_stage(stages::train_stage(label, job, inputs, *method, forward), indices(before));
   }
 
-  std::size_t evaluator_stage() {
-    if (!evaluator_) {
-      evaluator_identity_ =
-          context_.registry.evaluator(experiment_.evaluator, context_.host)->identity();
-      evaluator_ = stages::evaluator_stage(
-          experiment_.evaluator, evaluator_identity_,
-          {stages::recipe_of(experiment_.dataset), context_.dataset, std::nullopt});
+  // The same for every run with this evaluator and these images.
+  struct Evaluating {
+    std::string identity;
+    std::optional<Stage> stage;
+  };
+
+  Evaluating& evaluating(const config::Row& row) {
+    auto& made = evaluators_[row.evaluator.name + '\n' + row.evaluator.params.canonical() + '\n' +
+                             stages::describe(row.dataset)];
+    if (!made.stage) {
+      made.identity = context_.registry.evaluator(row.evaluator, context_.host)->identity();
+      made.stage = stages::evaluator_stage(
+          row.evaluator, made.identity, {stages::recipe_of(row.dataset), images_of(row).dataset, std::nullopt});
     }
-    return add_stage(*evaluator_, {});
+    return made;
   }
 
-  stages::EvaluatorInput evaluator_input(std::size_t evaluator) const {
-    return {experiment_.evaluator,
-            evaluator_identity_.empty() ? "" : experiment_.evaluator.params.canonical(),
+  std::size_t evaluator_stage(const config::Row& row) { return add_stage(*evaluating(row).stage, {}); }
+
+  stages::EvaluatorInput evaluator_input(const config::Row& row, std::size_t evaluator) {
+    return {row.evaluator, evaluating(row).identity.empty() ? "" : row.evaluator.params.canonical(),
             output_of(evaluator)};
   }
 
   // What a row's training keeps to be evaluated afterwards.
   train::SnapshotPolicy snapshots_of(const config::Row& row) const {
-    const auto every = experiment_.evaluate.integer("every");
+    const auto every = row.evaluate.integer("every");
     if (every >= row.training->train.integer("steps")) return {};  // the last step is always evaluated
     return {every, row.sample.text("weights"), {}};
   }
@@ -242,19 +278,19 @@ class Planner {
     auto& network = made.network;
     network.weights = row.sample.text("weights");
     if (row.training) {
-      const auto stage = train_stage(*row.training, seed, "train " + row.id, chain, snapshots_of(row));
+      const auto stage = train_stage(row, *row.training, seed, "train " + row.id, chain, snapshots_of(row));
       add_to(chain, "train", stage);
       network.source.folder = output_of(stage).folder;
       network.source.identity = key(stage);
       made.inputs = {stage};
-      network.forward_s = costs(&row.training->student).student_s;
+      network.forward_s = costs(row, &row.training->student).student_s;
       network.steps = row.training->train.integer("steps");
     } else {
-      network.source = teacher(chain);
+      network.source = teacher(row, chain);
       made.inputs = indices(chain);
-      network.forward_s = costs(nullptr).teacher_s;
-      if (trained_teacher()) network.steps = trained_teacher()->train.integer("steps");
-      else network.weights = teacher_.weights();
+      network.forward_s = costs(row, nullptr).teacher_s;
+      if (trained_teacher(row)) network.steps = trained_teacher(row)->train.integer("steps");
+      else network.weights = external_teacher(row).teacher.weights();
     }
     return made;
   }
@@ -278,7 +314,7 @@ class Planner {
 
   std::size_t sample_stage(const config::Row& row, const Evaluated& made,
                            const stages::SamplingSpec& spec) {
-    Stage stage = stages::sample_stage(row.id, made.network, experiment_.diffusion, spec);
+    Stage stage = stages::sample_stage(row.id, made.network, row.diffusion, spec);
     stage.streamed = !row.sample.flag("save");
     return add_stage(std::move(stage), made.inputs);
   }
@@ -290,7 +326,7 @@ class Planner {
     auto inputs = sample.streamed && !sample.find(store_) ? made.inputs : std::vector{samples};
     inputs.push_back(evaluator);
     return add_stage(stages::evaluate_stage(row.id, made.network, spec, sample,
-                                            evaluator_input(evaluator), store_),
+                                            evaluator_input(row, evaluator), store_),
                      std::move(inputs));
   }
 
@@ -298,8 +334,8 @@ class Planner {
   // one of them, made again only where it had another number of images.
   std::size_t snapshots_stage(const config::Row& row, const Evaluated& made, stages::SamplingSpec spec,
                            std::size_t evaluate, std::size_t evaluator) {
-    const auto every = experiment_.evaluate.integer("every");
-    const auto count = experiment_.evaluate.integer("count");
+    const auto every = row.evaluate.integer("every");
+    const auto count = row.evaluate.integer("count");
     std::vector<std::int64_t> steps;
     for (auto step = every; step < made.network.steps; step += every) steps.push_back(step);
     if (count > 0 && count != spec.count) {
@@ -308,8 +344,8 @@ class Planner {
     }
     auto inputs = made.inputs;
     inputs.push_back(evaluator);
-    return add_stage(stages::snapshots_stage(row.id, made.network, experiment_.diffusion, spec, steps,
-                                          key(evaluate), evaluator_input(evaluator)),
+    return add_stage(stages::snapshots_stage(row.id, made.network, row.diffusion, spec, steps,
+                                          key(evaluate), evaluator_input(row, evaluator)),
                      std::move(inputs));
   }
 
@@ -321,7 +357,7 @@ class Planner {
     const auto spec = spec_of(row, seed);
     run.sample_stage = sample_stage(row, network, spec);
     add_to(chain, "sample", run.sample_stage);
-    const auto evaluator = evaluator_stage();
+    const auto evaluator = evaluator_stage(row);
     add_to(chain, "evaluator", evaluator);
     run.evaluate_stage = evaluate_stage(row, network, spec, run.sample_stage, evaluator);
     add_to(chain, "evaluate", run.evaluate_stage);
@@ -344,9 +380,9 @@ class Planner {
   // Of the network that the row evaluates; 0 where that is a teacher from elsewhere and nothing is made: its
   // record has the number already.
   std::int64_t parameters(const config::Row& row) {
-    const auto& training = row.training ? row.training : trained_teacher();
-    if (training) return cost_.parameters(training->student, {spec_, experiment_.diffusion});
-    return extras_.estimate ? teacher_.parameters() : 0;
+    const auto& training = row.training ? row.training : trained_teacher(row);
+    if (training) return cost_.parameters(training->student, made_for(row));
+    return extras_.estimate ? external_teacher(row).teacher.parameters() : 0;
   }
 
   bool uses_teacher(const config::Row& row) const {
@@ -357,7 +393,7 @@ class Planner {
 
   // Which plugins the run uses, and which teacher, where it uses one.
   void add_teacher(const config::Row& row, PlannedRun& run) {
-    run.plugins = {{"dataset", experiment_.dataset.name}, {"evaluator", experiment_.evaluator.name}};
+    run.plugins = {{"dataset", row.dataset.name}, {"evaluator", row.evaluator.name}};
     const auto add = [&](const plugin::PluginChoice& choice) {
       run.plugins.emplace_back(choice.kind, choice.name);
     };
@@ -366,16 +402,16 @@ class Planner {
       add(row.training->method);
     }
     if (!uses_teacher(row)) return;
-    run.record.teacher = experiment_.teacher.name;
-    add(experiment_.teacher);
-    if (const auto& training = experiment_.teacher_training) {
+    run.record.teacher = teacher_of(row).plugin.name;
+    add(teacher_of(row).plugin);
+    if (const auto& training = trained_teacher(row)) {
       add(training->student);
       add(training->method);
     }
     Chain chain;
-    const auto source = aside([&] { return teacher(chain); });
-    run.record.teacher_key =
-        source.folder.empty() ? teacher_.fingerprint() : source.folder.filename().string();
+    const auto source = aside([&] { return teacher(row, chain); });
+    run.record.teacher_key = source.folder.empty() ? external_teacher(row).teacher.fingerprint()
+                                                   : source.folder.filename().string();
   }
 
   const config::Experiment& experiment_;
@@ -383,13 +419,10 @@ class Planner {
   const record::ArtifactStore& store_;
   CostModel& cost_;
   const PlanExtras extras_;
-  const ImageSpec spec_;
-  const std::string dataset_;
   std::map<std::string, std::string> variants_;  // by row
-  ExternalTeacher teacher_;  // asked where experiment_.teacher_training is absent
-  std::optional<Stage> evaluator_;  // the same for every run
-  std::string evaluator_identity_;
-  bool used_external_ = false, teaches_ = false;
+  std::map<std::string, Images> images_;         // by what the dataset is
+  std::map<std::string, External> external_;     // by the plugin and its parameters
+  std::map<std::string, Evaluating> evaluators_;  // by the evaluator and its images
   Plan plan_;
 };
 

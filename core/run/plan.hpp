@@ -8,6 +8,7 @@
 #include "record/artifact_store.hpp"
 #include "record/records.hpp"
 #include "run/cost.hpp"
+#include "run/selection.hpp"
 #include "stages/stage.hpp"
 
 namespace dkdm::run {
@@ -26,12 +27,6 @@ struct Plan {
   std::vector<PlannedRun> runs;
   // The cells that were asked for, whatever shard makes them: those of `runs` are among them.
   std::vector<record::RunRecord> asked;
-};
-
-struct Selection {
-  std::vector<std::string> rows;        // empty = all; an unknown id is a ConfigError
-  std::vector<std::int64_t> seeds;      // empty = the experiment's
-  std::int64_t shard = 1, shards = 1;   // runs whose number modulo `shards` is shard - 1
 };
 
 // What making a plan does beside: the measurements that fill estimated_s; a look at a teacher from elsewhere

@@ -21,11 +21,11 @@ record::RunRecord record_of(const config::Experiment& experiment, const config::
   record.label = row.label;
   record.row_order = &row - experiment.rows.data();
   record.seed = seed;
-  const auto& training = row.training ? row.training : experiment.teacher_training;
+  const auto& training = row.training || !row.teacher ? row.training : row.teacher->training;
   if (row.training) record.method = row.training->method.name;  // "" marks the teacher
   if (training) record.student = training->student.name;
-  record.dataset = experiment.dataset.name;
-  record.evaluator = experiment.evaluator.name;
+  record.dataset = row.dataset.name;
+  record.evaluator = row.evaluator.name;
   record.config = experiment.resolved;
   return record;
 }

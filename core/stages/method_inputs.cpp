@@ -33,7 +33,7 @@ MethodInputs::MethodInputs(StageContext& context, const TrainingJob& job, const 
     teacher_->network = counted_;
   }
   if (needs.synthetic) synthetic_ = open_samples(inputs.synthetic.folder);
-  if (needs.dataset) dataset_ = context.dataset;
+  if (needs.dataset) dataset_ = inputs.dataset.images;
 }
 
 MethodContext MethodInputs::context() const {

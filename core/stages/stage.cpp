@@ -1,5 +1,7 @@
 #include "stages/stage.hpp"
 
+#include <map>
+
 namespace dkdm::stages {
 
 const char* name_of(StageKind kind) {
@@ -13,6 +15,15 @@ const char* name_of(StageKind kind) {
     case StageKind::snapshots: return "snapshots";
   }
   return "";
+}
+
+OpenDataset opened_once(const plugin::Registry& registry, Host& host) {
+  auto open = std::make_shared<std::map<std::string, std::shared_ptr<Dataset>>>();
+  return [&registry, &host, open](const plugin::PluginChoice& choice) {
+    auto& dataset = (*open)[choice.name + '\n' + choice.params.canonical()];
+    if (!dataset) dataset = registry.dataset(choice, host);
+    return dataset;
+  };
 }
 
 record::KeyParts first_parts(StageKind kind, int revision) {

@@ -21,11 +21,16 @@ enum class StageKind { train, pool, synthetic, sample, evaluator, evaluate, snap
 // The kind's folder in the store, and its name in the parts of keys.
 DKDM_API const char* name_of(StageKind kind);
 
+// Opens datasets, each once for all that ask.
+using OpenDataset = std::function<std::shared_ptr<Dataset>(const plugin::PluginChoice&)>;
+// References outlive it.
+DKDM_API OpenDataset opened_once(const plugin::Registry& registry, Host& host);
+
 // What every stage of a plan shares. References outlive the plan.
 struct StageContext {
   const plugin::Registry& registry;
   Host& host;
-  std::shared_ptr<Dataset> dataset;
+  OpenDataset dataset;
   record::Recorder* recorder = nullptr;  // null where stages are planned, not made
 };
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -34,10 +35,15 @@ struct StageInput {
   std::string key;
 };
 
+struct DatasetInput {
+  std::shared_ptr<Dataset> images;  // null = not needed
+  std::string fingerprint;
+};
+
 struct TrainingInputs {
   std::optional<NetworkSource> teacher;
   StageInput synthetic, pool;
-  std::string dataset;  // fingerprint, "" = not needed
+  DatasetInput dataset;
 };
 
 struct TrainingJob {

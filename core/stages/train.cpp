@@ -106,7 +106,7 @@ Stage train_stage(const std::string& label, const TrainingJob& job, const Traini
   add("seed", std::to_string(job.seed));
   if (job.snapshots.every > 0)
     add("kept", job.snapshots.weights + " every " + std::to_string(job.snapshots.every));
-  if (!inputs.dataset.empty()) add("dataset", inputs.dataset);
+  if (inputs.dataset.images) add("dataset", inputs.dataset.fingerprint);
   if (inputs.teacher) add("teacher", inputs.teacher->identity);
   if (!inputs.synthetic.key.empty()) add("synthetic", inputs.synthetic.key);
   if (!inputs.pool.key.empty()) add("pool", inputs.pool.key);

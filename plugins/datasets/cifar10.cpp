@@ -27,7 +27,7 @@ class Cifar10 final : public dkdm::datasets::InMemory {
     std::filesystem::path root = params.text("root");
     if (root.empty()) {
       const char* data = std::getenv("DKDM_DATA");
-      root = std::filesystem::path(data ? data : "") / kFolder;
+      root = std::filesystem::absolute(std::filesystem::path(data ? data : "") / kFolder);
     }
     if (params.text("split") == "test") {
       files_.push_back(root / "test_batch.bin");

@@ -46,7 +46,7 @@ plugin::PluginChoice classifier() {
 // 240 images of 8 steps in batches of 32, of a network in closed form.
 struct Desk {
   CountingHost host;
-  stages::StageContext bench{shipped_plugins(), host, std::make_shared<TwoShades>()};
+  stages::StageContext bench{shipped_plugins(), host, nullptr};
   ScratchFolder scratch;
   std::shared_ptr<ClosedForm> network = std::make_shared<ClosedForm>();
   TrainedModel model{network, {"cosine", 1000, ""}, {1, 8}};
@@ -56,7 +56,7 @@ struct Desk {
   Desk() {
     fs::create_directories(evaluation.prepared);
     shipped_plugins().evaluator(evaluation.evaluator, host)
-        ->prepare(*bench.dataset, /*seed=*/0, evaluation.prepared);
+        ->prepare(TwoShades(), /*seed=*/0, evaluation.prepared);
   }
 
   fs::path folder(const std::string& name) const {

@@ -59,7 +59,7 @@ struct Experiments {
 
   config::Experiment load(const std::vector<std::string>& overrides, const std::string& text = kText) {
     std::ofstream(file) << text;
-    return config::load_experiment(file, overrides, registry());
+    return config::load_experiment({file, overrides, {}}, registry());
   }
   // What loading refuses, or "".
   std::string loading(const std::vector<std::string>& overrides, const std::string& text = kText) {
@@ -75,8 +75,9 @@ struct Experiments {
                        std::size_t seeds = 1) {
     const std::atomic<bool> stop{false};
     run::RunHost host(registry(), stop, nullptr);
-    const stages::StageContext bench{registry(), host,
-                           std::make_shared<fixtures::NumberedImages>(60000, 0, spec)};
+    const stages::StageContext bench{registry(), host, [&](const auto&) {
+                                       return std::make_shared<fixtures::NumberedImages>(60000, 0, spec);
+                                     }};
     run::CostModel cost(registry());
     try {
       run::check_limits(load(overrides), bench, cost, seeds);

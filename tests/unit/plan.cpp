@@ -66,15 +66,19 @@ struct Desk {
   record::ArtifactStore store{folder.path / "home"};
   std::atomic<bool> stop{false};
   run::RunHost host{registry(), stop, nullptr};
-  stages::StageContext context{registry(), host,
-                               std::make_shared<fixtures::NumberedImages>(600, 0, ImageSpec{1, 16})};
+  std::shared_ptr<Dataset> images = std::make_shared<fixtures::NumberedImages>(600, 0, ImageSpec{1, 16});
+  stages::StageContext context{registry(), host, [this](const auto&) { return images; }};
   run::CostModel cost{registry()};
 
   run::Plan plan(const std::vector<std::string>& overrides = {}, const run::Selection& selection = {},
                  const run::PlanExtras& extras = {}) {
+    return planned(kText, overrides, selection, extras);
+  }
+  run::Plan planned(const std::string& text, const std::vector<std::string>& overrides = {},
+                    const run::Selection& selection = {}, const run::PlanExtras& extras = {}) {
     const auto file = folder.path / "plans.toml";
-    std::ofstream(file) << kText;
-    return run::make_plan(config::load_experiment(file, overrides, registry()), selection, context, store,
+    std::ofstream(file) << text;
+    return run::make_plan(config::load_experiment({file, overrides, {}}, registry()), selection, context, store,
                           cost, extras);
   }
 };
@@ -262,4 +266,74 @@ TEST_CASE("plan: why a stage is missing", "[unit][run]") {
   std::filesystem::create_directories(desk.store.root() / "work/train" / now.key);
   std::ofstream(desk.store.root() / "work/train" / now.key / "checkpoint.safetensors") << "some";
   CHECK(run::why_missing(now, desk.store, {before.key}) == "stopped half-way, resumes");
+}
+
+TEST_CASE("plan: a row with a dataset, a process or an evaluator of its own has stages of its own", "[unit][run]") {
+  Desk desk;
+  const auto plain = desk.plan();
+  const auto images = std::make_shared<fixtures::NumberedImages>(600, 0, ImageSpec{1, 24});
+  desk.context.dataset = [&](const plugin::PluginChoice& choice) -> std::shared_ptr<Dataset> {
+    return choice.params.integer("size") == 24 ? images : desk.images;
+  };
+  const auto own = [&](const std::string& setting) { return desk.plan({"row.free." + setting}); };
+  const auto same = [&](const run::Plan& plan, const std::string& row, const std::string& stage) {
+    return stage_of(plan, row, stage).key == stage_of(plain, row, stage).key;
+  };
+  const auto sized = own("dataset.size=24");
+  for (const char* stage : {"teacher", "synthetic", "train"}) {
+    INFO(stage);
+    CHECK_FALSE(same(sized, "free", stage));
+  }
+  CHECK(part(stage_of(sized, "free", "train"), "image") == "1x24x24");
+  CHECK(same(sized, "dynamic", "teacher"));
+  CHECK(same(sized, "dynamic", "evaluator"));
+  CHECK(sized.runs[3].record.dataset == "fashion-mnist");
+
+  const auto shorter = own("diffusion.steps=500");
+  CHECK_FALSE(same(shorter, "free", "teacher"));
+  CHECK(same(shorter, "dynamic", "train"));
+
+  const auto wide = own("evaluator.width=8");
+  CHECK_FALSE(same(wide, "free", "evaluator"));
+  CHECK(same(wide, "free", "train"));
+  CHECK(same(wide, "dynamic", "evaluate"));
+
+  const auto drawn = own("synthetic.count=50");
+  CHECK_FALSE(same(drawn, "free", "synthetic"));
+  CHECK(same(drawn, "free", "teacher"));
+}
+
+TEST_CASE("plan: each row learns from the teacher that it names", "[unit][run]") {
+  Desk desk;
+  const std::string first = "[teacher]\nplugin = \"checkpoint\"\nmethod = { plugin = \"data-based\" }\n[teacher.student]\n";
+  std::string text = kText;
+  const auto put = [&](const std::string& from, const std::string& to) {
+    REQUIRE(text.find(from) != std::string::npos);
+    text.replace(text.find(from), from.size(), to);
+  };
+  put(first, "[teacher.lite]\nplugin = \"checkpoint\"\nmethod = { plugin = \"data-based\" }\n[teacher.lite.student]\n");
+  put("[student]\n", "[teacher.dit]\nplugin = \"checkpoint\"\nmethod = { plugin = \"data-based\" }\nstudent = { plugin = "
+                     "\"dit\", depth = 2, hidden_size = 48, num_heads = 3, patch_size = 4 }\n[student]\n");
+  put("teacher = true", "teacher = \"dit\"");
+  put("id = \"dynamic\"", "id = \"dynamic\"\nteacher = \"lite\"");
+  put("id = \"shuffled\"", "id = \"shuffled\"\nteacher = \"dit\"");
+  put("id = \"free\"", "id = \"free\"\nteacher = \"dit\"");
+  const auto plan = desk.planned(text);
+  CHECK(stage_of(plan, "shuffled", "teacher").key == stage_of(plan, "free", "teacher").key);
+  CHECK(stage_of(plan, "shuffled", "teacher").key == stage_of(plan, "teacher", "teacher").key);
+  CHECK(stage_of(plan, "dynamic", "teacher").key != stage_of(plan, "free", "teacher").key);
+  CHECK(stage_of(plan, "dynamic", "teacher").label == "train the teacher lite");
+  CHECK(plan.runs[1].record.teacher_key == stage_of(plan, "dynamic", "teacher").key);
+  // A method that needs a teacher has one; the others need none.
+  std::string nameless = text;
+  nameless.replace(nameless.find("teacher = \"lite\"\n"), 17, "");
+  CHECK_THROWS_WITH(desk.planned(nameless), Contains("plans.toml:32:1: row \"dynamic\": dynamic needs a teacher"));
+  nameless.replace(nameless.find("plugin = \"dynamic\""), 18, "plugin = \"data-based\"");
+  CHECK(desk.planned(nameless).runs[1].record.teacher.empty());
+}
+
+TEST_CASE("plan: a teacher that would need a teacher is refused", "[unit][run]") {
+  Desk desk;
+  CHECK_THROWS_WITH(desk.plan({"teacher.method.plugin=dynamic"}),
+                    Contains("its teacher is trained by dynamic, which needs a teacher itself"));
 }

@@ -17,9 +17,9 @@ DKDM_FUZZ_TARGET(experiment) {
     input = input.substr(0, mark);
   }
   const auto file = folder.write("input.toml", input);
-  dkdm::fuzz::accepted([&] { dkdm::config::named_plugins(file, overrides); });
+  dkdm::fuzz::accepted([&] { dkdm::config::named_plugins({file, overrides, {}}); });
   dkdm::fuzz::accepted([&] {
-    const auto experiment = dkdm::config::load_experiment(file, overrides, registry);
+    const auto experiment = dkdm::config::load_experiment({file, overrides, {}}, registry);
     dkdm::fuzz::require(!experiment.rows.empty() && !experiment.resolved.empty(), "an empty experiment");
   });
 }
