@@ -6,7 +6,7 @@
 #   - CAST(x AS INTEGER), eight bytes in SQLite, is four: five billion is an error;
 #   - / of integers is a fraction: 3 / 2 is 1.5, not 1;
 #   - generated columns of a table are not there; CROSS JOIN … ON, which SQLite takes, does not parse.
-# Hence our views (results/schema.sql): a type for every column, DOUBLE and BIGINT, no integer division.
+# Hence our views (results/store/schema.sql): a type for every column, DOUBLE and BIGINT, no integer division.
 # Needs python3 and pip; installs into a temporary folder. Ends with 1 when the behaviour has changed.
 set -euo pipefail
 folder=$(mktemp -d)

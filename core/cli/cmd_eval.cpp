@@ -1,6 +1,5 @@
 // dkdm eval: metrics of sample sets against a reference.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <optional>
 #include <sstream>
@@ -10,6 +9,7 @@
 #include "cli/session.hpp"
 #include "io/plain_text.hpp"
 #include "log/log.hpp"
+#include "record/clock.hpp"
 #include "record/environment.hpp"
 #include "run/progress.hpp"
 #include "stages/feed.hpp"
@@ -68,13 +68,13 @@ std::vector<Metric> selected(const std::vector<Metric>& metrics,
 }
 
 Measured measure(Evaluator& evaluator, const ImageSet& set, Host& host) {
-  const auto started = std::chrono::steady_clock::now();
+  const auto started = record::Clock::now();
   const Dataset& images = set.images();
   evaluator.reset();
   stages::add_images(evaluator, images, 0, images.size(), host);
   Measured measured{&set, images.size(), 0, evaluator.finish()};
   measured.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+      record::seconds_since(started);
   for (const auto& metric : measured.metrics)
     if (!std::isfinite(metric.value))
       throw Error(set.name + ": " + metric.name + " is not a finite number");

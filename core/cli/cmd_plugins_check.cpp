@@ -220,22 +220,24 @@ std::string cost_text(const plugin::Registry& registry, const plugin::PluginChoi
     } catch (const Interrupted&) {
       throw;
     } catch (...) {
-      say("\t\tno training step of " + text_of(used) + " images could be made: " + current_error_text() + "; the checks above say what to do");
+      say("\t\t\tno training step of " + text_of(used) + " images could be made: " + current_error_text() + "; the checks above say what to do");
       return 0;
     }
+    std::string shape;
     std::ostringstream line;
     line.precision(3);
     line << cost.step_s << " s and " << cost.peak_bytes / (1024 * 1024) << " MiB a training step of "
-         << kBatch << " images of " << used.channels << "x" << used.size << ", "
+         << kBatch << " images of " << text_of(used) << ", "
          << double(cost.parameters) / 1e6 << " M parameters, " << double(cost.forward_flops) / 1e9
          << " GFLOPs";
-    say(std::to_string(used.channels) + '\t' + std::to_string(used.size) + '\t' + line.str());
+    for (const std::int64_t side : used.sizes()) shape += std::to_string(side) + '\t';
+    say(shape + line.str());
     return 0;
   };
   const auto heard = [&](const std::string& line) {
-    const auto parts = fields(line, 3);
-    if (!parts[0].empty()) spec = ImageSpec{std::stoll(parts[0]), std::stoll(parts[1])};
-    text = parts[2];
+    const auto parts = fields(line, 4);
+    if (!parts[0].empty()) spec = ImageSpec{std::stoll(parts[0]), std::stoll(parts[1]), std::stoll(parts[2])};
+    text = parts[3];
   };
   end = in_child(work, heard, {});
   return text;

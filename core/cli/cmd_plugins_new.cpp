@@ -8,6 +8,7 @@
 #include "cli/plugins.hpp"
 #include "dkdm/files.hpp"
 #include "dkdm/nearest.hpp"
+#include "dkdm/store_error.hpp"
 #include "templates.hpp"
 
 namespace dkdm::cli {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "cli/context.hpp"
-#include "dkdm/image.hpp"
+#include "dkdm/shape.hpp"
 
 namespace dkdm::cli {
 

@@ -1,9 +1,9 @@
 // What a dataset promises (dkdm/dataset.hpp).
 #include <ATen/ATen.h>
 
-#include <chrono>
 
 #include "conformance/check_support.hpp"
+#include "record/clock.hpp"
 
 namespace dkdm::conformance {
 namespace {
@@ -48,7 +48,7 @@ class DatasetChecks {
   std::string opening() {
     data_ = open();
     const ImageSpec spec = data_->spec();
-    require(spec.channels > 0 && spec.size > 0, "its images are " + text_of(spec),
+    require(spec.channels > 0 && spec.height > 0 && spec.width > 0, "its images are " + text_of(spec),
             "spec() gives channels and side, both positive");
     require(data_->size() > 0, "it has " + std::to_string(data_->size()) + " images",
             "refuse an empty folder or file in the constructor with a dkdm::DataError");
@@ -60,11 +60,11 @@ class DatasetChecks {
   Tensor images_at(const Tensor& index) const {
     const ImageSpec spec = data_->spec();
     const Tensor images = data_->images(index);
-    const std::vector<std::int64_t> wanted{index.size(0), spec.channels, spec.size, spec.size};
-    require(images.defined() && images.scalar_type() == at::kByte && images.sizes() == wanted,
+    const auto wanted = spec.batch(index.size(0));
+    require(images.defined() && images.scalar_type() == at::kByte && images.sizes() == at::IntArrayRef(wanted),
             "images() gave " + text_of(images) + " for " + std::to_string(index.size(0)) +
                 " indices",
-            c10::str("expected uint8 ", wanted));
+            c10::str("expected uint8 ", at::IntArrayRef(wanted)));
     return images;
   }
 
@@ -118,14 +118,14 @@ class DatasetChecks {
   }
 
   std::string fingerprint() const {
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = record::Clock::now();
     const std::string first = data_->fingerprint();
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    const double elapsed = record::seconds_since(start);
     require(!first.empty(), "it is empty", "hash the files' bytes and the preparation's recipe");
     require(first == data_->fingerprint() && first == open()->fingerprint(),
             "it changed from call to call or from opening to opening",
             "hash only what decides the images: no times, no addresses");
-    return c10::str(first.substr(0, 16), first.size() > 16 ? "… in " : " in ", elapsed.count(), " s");
+    return c10::str(first.substr(0, 16), first.size() > 16 ? "… in " : " in ", elapsed, " s");
   }
 
   const Subject& subject_;

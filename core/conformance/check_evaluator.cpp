@@ -13,10 +13,10 @@ using at::Tensor;
 using Metrics = std::vector<Metric>;
 
 constexpr std::uint64_t kSeed = 1;
-constexpr ImageSpec kSpecs[] = {{1, 16}, {3, 32}, {1, 28}, {3, 64}};  // the first that it takes is used
+constexpr ImageSpec kSpecs[] = {{1, 16, 16}, {3, 32, 32}, {1, 28, 28}, {3, 64, 64}};  // the first that it takes is used
 constexpr std::int64_t kMostImages = 512;  // of reference and samples: features of more take too long
 
-constexpr const char* kThrew = "let it work for any uint8 images [n,C,S,S] of the reference's shape";
+constexpr const char* kThrew = "let it work for any uint8 images [n,C,H,W] of the reference's shape";
 
 class EvaluatorChecks {
  public:
@@ -230,14 +230,14 @@ class EvaluatorChecks {
   std::string wrong_images() const {
     const auto evaluator = opened();
     try {
-      evaluator->add(at::zeros({2, spec_->channels, spec_->size}, at::kByte));
+      evaluator->add(at::zeros({2, spec_->channels, spec_->height}, at::kByte));
       evaluator->finish();
     } catch (const std::exception&) {
       return "an array that is no images is refused";
     }
-    fail("add() took " + c10::str("uint8 [2, ", spec_->channels, ", ", spec_->size, "]") +
+    fail("add() took " + c10::str("uint8 [2, ", spec_->channels, ", ", spec_->height, "]") +
              ", which are no images", "throw a dkdm::DataError for anything "
-         "but uint8 [n,C,S,S]");
+         "but uint8 [n,C,H,W]");
   }
 
   const Subject& subject_;

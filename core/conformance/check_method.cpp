@@ -14,7 +14,7 @@ namespace {
 
 using at::Tensor;
 
-constexpr ImageSpec kSpecs[] = {{1, 8}, {3, 32}, {1, 28}, {3, 64}};  // the first that it takes is used
+constexpr ImageSpec kSpecs[] = {{1, 8, 8}, {3, 32, 32}, {1, 28, 28}, {3, 64, 64}};  // the first that it takes is used
 constexpr std::int64_t kBatch = 4, kSteps = 3;
 constexpr std::int64_t kRows = 64;  // a batch over which a random walk's cost averages out
 constexpr double kCostTolerance = 1.5;
@@ -89,7 +89,7 @@ class MethodChecks {
 
   MethodContext context(const World& world, std::uint64_t seed = kSeed,
                         std::int64_t batch = kBatch) const {
-    MethodContext given{subject_.host, diffusion_, world.teacher.spec, batch, seed};
+    MethodContext given{subject_.host, diffusion_, world.teacher.shape, batch, seed};
     if (needs_->teacher) given.teacher = &world.teacher;
     if (needs_->dataset) given.dataset = &world.real;
     if (needs_->synthetic) given.synthetic = &world.synthetic;
@@ -99,7 +99,7 @@ class MethodChecks {
   // As the host does it; `dir` holds what was prepared.
   Started started_at(const World& world, const std::filesystem::path& dir, std::uint64_t seed,
                      std::int64_t batch = kBatch) const {
-    Started made{std::make_shared<FakeStudent>(world.teacher.spec), make()};
+    Started made{std::make_shared<FakeStudent>(world.teacher.shape), make()};
     MethodContext given = context(world, seed, batch);
     given.student = made.student.get();
     const plugin::SeededGenerator generator(seed);
@@ -191,7 +191,7 @@ class MethodChecks {
     const auto method = started();
     const auto steps = method->diffusion().num_steps();
     for (const TrainBatch& batch : batches(*method, 0, kSteps)) {
-      const std::vector<std::int64_t> shape{kBatch, spec_->channels, spec_->size, spec_->size};
+      const auto shape = spec_->batch(kBatch);
       const auto image = [&](const Tensor& tensor, const std::string& name) {
         require(tensor.defined() && tensor.sizes() == shape && tensor.scalar_type() == at::kFloat,
                 name + " is " + text_of(tensor), c10::str("expected f32 ", at::IntArrayRef(shape)));
@@ -232,7 +232,7 @@ class MethodChecks {
     TrainBatch batch = method->next(0);
     double value = 0;
     for (const std::int64_t channels : {2 * spec_->channels, spec_->channels}) {
-      const Tensor output = noisy_images({channels, spec_->size}, 40, kBatch).requires_grad_();
+      const Tensor output = noisy_images({channels, spec_->height, spec_->width}, 40, kBatch).requires_grad_();
       const LossTerms terms = loss_of(method, batch, output);
       require(terms.loss.defined() && terms.loss.sizes() == at::IntArrayRef{kBatch},
               "loss is " + text_of(terms.loss) + " for an output " + text_of(output),
@@ -264,7 +264,7 @@ class MethodChecks {
               "one seed gave two sets of initial weights",
               "make it in start() and draw from LibTorch's default generator alone, as its layers do");
     TrainBatch batch = method->next(0);
-    loss_of(method, batch, noisy_images({2 * spec_->channels, spec_->size}, 40, kBatch).requires_grad_())
+    loss_of(method, batch, noisy_images({2 * spec_->channels, spec_->height, spec_->width}, 40, kBatch).requires_grad_())
         .loss.mean()
         .backward();
     for (const auto& entry : part.network->named_parameters())

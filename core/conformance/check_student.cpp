@@ -2,7 +2,6 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 
-#include <chrono>
 #include <map>
 
 #include "conformance/check_support.hpp"
@@ -11,6 +10,7 @@
 #include "model/flops.hpp"
 #include "model/model_folder.hpp"
 #include "model/state_dict.hpp"
+#include "record/clock.hpp"
 #include "record/environment.hpp"
 
 namespace dkdm::conformance {
@@ -22,9 +22,9 @@ using Tensors = std::map<std::string, Tensor>;
 constexpr std::uint64_t kSeed = 1;
 
 // The first is where costs are taken and everything but shapes is checked, if the network takes it.
-constexpr ImageSpec kSpecs[] = {{3, 32}, {3, 16}, {1, 28}, {1, 8}, {1, 64}};
+constexpr ImageSpec kSpecs[] = {{3, 32, 32}, {3, 16, 16}, {1, 28, 28}, {1, 8, 8}, {1, 64, 64}, {3, 32, 16}};
 
-constexpr const char* kThrew = "let forward take [N,C,S,S] of every size that the constructor takes";
+constexpr const char* kThrew = "let forward take [N,C,H,W] of every size that the constructor takes";
 
 bool is_refusal(const PluginError& error) { return error.exit_code() == ExitCode::usage; }
 
@@ -218,7 +218,7 @@ class StudentChecks {
     enter_training(*network_, 0);
     const Tensor out = network_->forward(x_, t_);
     require(out.requires_grad(), "the output has no gradient", "use no NoGradGuard, detach or data()");
-    (out * noisy_images({out.size(1), out.size(2)}, 50, out.size(0))).sum().backward();
+    (out * noisy_images({out.size(1), out.size(2), out.size(3)}, 50, out.size(0))).sum().backward();
     std::string without;
     int missing = 0, trained = 0;
     for (const auto& entry : network_->named_parameters()) {
@@ -354,11 +354,10 @@ StudentCost student_cost(const plugin::Registry& registry, const plugin::PluginC
   constexpr int kRepeats = 2;  // the first prepares kernels and touches memory
   cost.step_s = 1e9;
   for (int repeat = 0; repeat < kRepeats; ++repeat) {
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = record::Clock::now();
     nn::seed_layers(*network, kSeed, repeat);
     network->forward(x, t).square().mean().backward();
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    cost.step_s = std::min(cost.step_s, elapsed.count());
+    cost.step_s = std::min(cost.step_s, record::seconds_since(start));
     network->zero_grad();
   }
   cost.peak_bytes = record::peak_resident_bytes();

@@ -9,12 +9,13 @@
 #include <set>
 
 #include "dkdm/random.hpp"
+#include "dkdm/store_error.hpp"
 #include "error_text.hpp"
 
 namespace dkdm::conformance {
 namespace {
 
-// What a network of the fakes' size has under `name`; h [N,W,S,S].
+// What a network of the fakes' size has under `name`; h [N,W,H,W].
 at::Tensor fake_activation(const std::string& name, const at::Tensor& h) {
   return name.starts_with("block") ? h.flatten(2).transpose(1, 2) : h;
 }
@@ -39,8 +40,8 @@ bool close(const at::Tensor& a, const at::Tensor& b) {
          at::allclose(a, b, 1e-3, 1e-4);
 }
 
-at::Tensor noisy_images(const ImageSpec& spec, std::int64_t first, std::int64_t n) {
-  return Random(11, Stream::sample_start).normal(0, first, n, {spec.channels, spec.size, spec.size});
+at::Tensor noisy_images(const SampleShape& shape, std::int64_t first, std::int64_t n) {
+  return Random(11, Stream::sample_start).normal(0, first, n, shape.sizes());
 }
 
 at::Tensor spread_steps(std::int64_t first, std::int64_t n, std::int64_t steps) {
@@ -53,18 +54,18 @@ void require_output(const at::Tensor& out, const at::Tensor& x_t) {
                       (out.size(1) == c || out.size(1) == 2 * c) && out.size(2) == s &&
                       out.size(3) == s;
   require(shaped, "forward gave " + text_of(out) + " for x_t " + text_of(x_t),
-          "return [N,C,S,S] (eps) or [N,2C,S,S] (eps, then v)");
+          "return [N,C,H,W] (eps) or [N,2C,H,W] (eps, then v)");
   require(out.scalar_type() == at::kFloat, "forward gave " + text_of(out),
           "return float32: cast back what was computed in another type");
   require(out.isfinite().all().item<bool>(), "forward gave NaN or infinities",
           "look for a division, a logarithm or weights of too large a scale");
 }
 
-void require_independent_rows(Denoiser& network, const ImageSpec& spec, std::int64_t steps,
+void require_independent_rows(Denoiser& network, const SampleShape& shape, std::int64_t steps,
                               const std::function<void()>& before_forward) {
   constexpr std::int64_t kRows = 3;
   const auto of = [&](std::int64_t others) {
-    const at::Tensor x = at::cat({noisy_images(spec, 0, 1), noisy_images(spec, others, kRows - 1)});
+    const at::Tensor x = at::cat({noisy_images(shape, 0, 1), noisy_images(shape, others, kRows - 1)});
     before_forward();
     const at::Tensor t = at::cat({spread_steps(0, 1, steps), spread_steps(others, kRows - 1, steps)});
     return network.forward(x, t).narrow(0, 0, 1);
@@ -111,7 +112,7 @@ Shapes taken_shapes(const std::vector<ImageSpec>& usual,
   }
   for (const std::int64_t side : sides)
     for (const std::int64_t count : channels)
-      if (shapes.taken.empty()) try_one({count, side}, false);
+      if (shapes.taken.empty()) try_one(ImageSpec::square(count, side), false);
   return shapes;
 }
 
@@ -139,21 +140,21 @@ at::Tensor FakeTeacher::forward(const at::Tensor& x_t, const at::Tensor& t) {
   return at::cat({eps, 0.3 * at::sin(x_t)}, 1);
 }
 
-FakeStudent::FakeStudent(const ImageSpec& spec)
-    : channels_(spec.channels),
-      weight_(register_parameter("weight", at::ones({kFakeWidth, spec.channels}) / 4)) {}
+FakeStudent::FakeStudent(const SampleShape& shape)
+    : channels_(shape.channels),
+      weight_(register_parameter("weight", at::ones({kFakeWidth, shape.channels}) / 4)) {}
 
 at::Tensor FakeStudent::forward(const at::Tensor& x_t, const at::Tensor&) {
-  // [N,C,S,S] by [W,C] -> [N,W,S,S].
+  // [N,C,H,W] by [W,C] -> [N,W,H,W].
   const at::Tensor h = at::sin(at::conv2d(x_t, weight_.view({kFakeWidth, channels_, 1, 1})));
   for (const std::string& name : features_asked()) feature(name.c_str(), fake_activation(name, h));
   return h.mean(1, true).repeat({1, 2 * channels_, 1, 1});
 }
 
 at::Tensor FakeImages::images(const at::Tensor& index) const {
-  const std::int64_t values = spec_.channels * spec_.size * spec_.size;
+  const std::int64_t values = spec_.values();
   const at::Tensor i = index.view({-1, 1, 1, 1});
-  const at::Tensor j = at::arange(values, at::kLong).view({1, spec_.channels, spec_.size, spec_.size});
+  const at::Tensor j = at::arange(values, at::kLong).view(spec_.batch(1));
   const at::Tensor noise = (7919 * j + 104729 * i * (j + 1) + 12345).remainder(1000003).remainder(64);
   return (noise + 19 * i.remainder(kClasses)).to(at::kByte);
 }

@@ -29,14 +29,14 @@ std::string text_of(const at::Tensor& tensor);  // "f32 [2, 3, 8, 8]"
 // Equal to rounding: another batch size may take another kernel. Shapes and dtypes must agree.
 bool close(const at::Tensor& a, const at::Tensor& b);
 
-// Noisy images [n,C,S,S], row i by i alone, and steps spread over a chain of `steps`, int64 [n].
-at::Tensor noisy_images(const ImageSpec& spec, std::int64_t first, std::int64_t n);
+// Noisy images [n,C,H,W], row i by i alone, and steps spread over a chain of `steps`, int64 [n].
+at::Tensor noisy_images(const SampleShape& shape, std::int64_t first, std::int64_t n);
 at::Tensor spread_steps(std::int64_t first, std::int64_t n, std::int64_t steps = 1000);
 
-// What a network's forward must give for x_t: f32 [N,C or 2C,S,S], finite.
+// What a network's forward must give for x_t: f32 [N,C or 2C,H,W], finite.
 void require_output(const at::Tensor& out, const at::Tensor& x_t);
 // A row's output is the same with other rows beside it, in the mode that `before_forward` sets.
-void require_independent_rows(Denoiser& network, const ImageSpec& spec, std::int64_t steps,
+void require_independent_rows(Denoiser& network, const SampleShape& shape, std::int64_t steps,
                               const std::function<void()>& before_forward);
 
 // Tries the image shapes in `usual`, and where a plugin takes none of them those that its refusals name
@@ -63,10 +63,10 @@ class FakeTeacher final : public Denoiser {
   at::Tensor forward(const at::Tensor& x_t, const at::Tensor& t) override;
 };
 
-// A student of one layer that offers whatever feature is asked for: [N,S*S,W] for "block.…", else [N,W,S,S].
+// A student of one layer that offers whatever feature is asked for: [N,S*S,W] for "block.…", else [N,W,H,W].
 class FakeStudent final : public Denoiser {
  public:
-  explicit FakeStudent(const ImageSpec& spec);
+  explicit FakeStudent(const SampleShape& shape);
   at::Tensor forward(const at::Tensor& x_t, const at::Tensor& t) override;
 
  private:

@@ -51,19 +51,18 @@ class FiniteRecord {
 }  // namespace
 
 at::Tensor sample(Denoiser& network, const GaussianDiffusion& process, const SamplerConfig& config,
-                  const ImageSpec& spec, std::uint64_t seed, std::int64_t first,
+                  const SampleShape& shape, std::uint64_t seed, std::int64_t first,
                   std::int64_t count, const std::function<void(std::int64_t)>& after_step) {
   const auto& kind = diffusion::sampler_kind(config.sampler);
   const auto run = kind.begin(process, config);
-  const std::vector<std::int64_t> shape{spec.channels, spec.size, spec.size};
-  if (count <= 0) return at::empty({0, spec.channels, spec.size, spec.size});
+    if (count <= 0) return at::empty(shape.batch(0));
   network.eval();
   // Not InferenceMode: what a network caches while it samples may later take part in training.
   const at::NoGradGuard no_grad;
   const at::Device device = device_of(network);
   const Random start(seed, Stream::sample_start), noise(seed, Stream::sample_noise);
   const auto draw = [&](const Random& random, std::uint32_t step) {
-    return random.normal(step, first, count, shape)
+    return random.normal(step, first, count, shape.sizes())
         .to(device)
         .contiguous(at::MemoryFormat::ChannelsLast);
   };

@@ -11,14 +11,14 @@
 
 namespace dkdm::diffusion {
 
-// Standard normal noise [N,C,S,S] for one step; the same number gives the same noise.
+// Standard normal noise [N,C,H,W] for one step; the same number gives the same noise.
 using NoiseSource = std::function<at::Tensor(std::uint32_t)>;
 
 // One batch on its way from noise to images.
 class SamplerRun {
  public:
   virtual ~SamplerRun() = default;
-  // x [N,C,S,S] f32 after step `index` (0, 1, … in order) of the sampler's steps.
+  // x [N,C,H,W] f32 after step `index` (0, 1, … in order) of the sampler's steps.
   virtual at::Tensor step(Denoiser& network, const at::Tensor& x, std::int64_t index,
                           const NoiseSource& noise) = 0;
 };

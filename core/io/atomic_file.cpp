@@ -13,6 +13,8 @@
 #include <system_error>
 #include <vector>
 
+#include "dkdm/store_error.hpp"
+
 namespace dkdm::io {
 
 namespace {

@@ -128,15 +128,20 @@ ZipWriter::ZipWriter(const std::filesystem::path& file, std::uint64_t alignment)
 ZipWriter::~ZipWriter() = default;
 
 void ZipWriter::add(const std::string& name, std::string_view head, std::string_view body) {
-  const std::uint64_t bytes = head.size() + body.size();
-  const ZipEntry entry{.name = name, .packed = bytes, .size = bytes, .header = offset_,
-                       .crc = checksum(checksum(0, head), body)};
+  add(name, head, body.size(), [&](const auto& take) { take(body); });
+}
+
+void ZipWriter::add(const std::string& name, std::string_view head, std::uint64_t bytes, const Pieces& each) {
+  const std::uint64_t size = head.size() + bytes;
+  std::uint32_t crc = checksum(0, head);
+  each([&](std::string_view piece) { crc = checksum(crc, piece); });
+  const ZipEntry entry{.name = name, .packed = size, .size = size, .header = offset_, .crc = crc};
   const std::string local = local_header(entry, alignment_);
   output_.write(local);
   output_.write(head.data(), head.size());
-  output_.write(body.data(), body.size());
+  each([&](std::string_view piece) { output_.write(piece.data(), piece.size()); });
   directory_ += directory_entry(entry);
-  offset_ += local.size() + bytes;
+  offset_ += local.size() + size;
   ++count_;
 }
 

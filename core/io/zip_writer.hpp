@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -18,6 +19,10 @@ class DKDM_API ZipWriter {
 
   // One entry: the bytes of `head`, then those of `body`. `name`: at most 60,000 bytes, not used before.
   void add(const std::string& name, std::string_view head, std::string_view body = {});
+  // The same of a body that is not in memory as a whole: `each` hands its `bytes` bytes to its argument piece by
+  // piece, and is called twice, for the checksum comes first.
+  using Pieces = std::function<void(const std::function<void(std::string_view)>&)>;
+  void add(const std::string& name, std::string_view head, std::uint64_t bytes, const Pieces& each);
   void commit();
 
  private:

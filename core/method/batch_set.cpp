@@ -13,14 +13,14 @@
 
 namespace dkdm {
 
-BatchSet::BatchSet(const GaussianDiffusion& chain, const ImageSpec& spec, std::uint64_t seed,
+BatchSet::BatchSet(const GaussianDiffusion& chain, const SampleShape& shape, std::uint64_t seed,
                    std::int64_t capacity, TeacherClip clip)
     : chain_(&chain),
-      spec_(spec),
+      shape_(shape),
       seed_(seed),
       capacity_(capacity),
       clip_(clip),
-      x_(at::empty({capacity, spec.channels, spec.size, spec.size}, at::kFloat,
+      x_(at::empty(shape.batch(capacity), at::kFloat,
                    at::MemoryFormat::ChannelsLast)),
       s_(at::zeros({capacity}, at::kLong)),
       end_(at::zeros({capacity}, at::kLong)),
@@ -34,13 +34,11 @@ void BatchSet::fill(const at::Tensor& x, const at::Tensor& states, const at::Ten
 }
 
 void BatchSet::fill_with_noise(std::int64_t n, const at::Tensor& ends) {
-  const at::Tensor x = Random(seed_, Stream::pool_start)
-                           .normal(0, 0, n, {spec_.channels, spec_.size, spec_.size});
+  const at::Tensor x = Random(seed_, Stream::pool_start).normal(0, 0, n, shape_.sizes());
   fill(x, at::full({n}, chain_->num_steps(), at::kLong), ends);
 }
 
 TrainBatch BatchSet::advance(Denoiser& teacher, const at::Tensor& drawn, std::int64_t step) {
-  const std::vector<std::int64_t> shape{spec_.channels, spec_.size, spec_.size};
   const std::int64_t count = drawn.size(0);
 
   // Restart the drawn rows whose pass is over.
@@ -50,7 +48,7 @@ TrainBatch BatchSet::advance(Denoiser& teacher, const at::Tensor& drawn, std::in
   for (std::int64_t i = 0; i < over.size(0); ++i) {
     const auto row = over[i].item<std::int64_t>();
     const std::int64_t restarts = restarts_[row].item<std::int64_t>() + 1;
-    x_.narrow(0, row, 1).copy_(start.normal(static_cast<std::uint32_t>(restarts), row, 1, shape));
+    x_.narrow(0, row, 1).copy_(start.normal(static_cast<std::uint32_t>(restarts), row, 1, shape_.sizes()));
     s_[row] = chain_->num_steps();
     end_[row] = 0;
     restarts_[row] = restarts;
@@ -61,7 +59,7 @@ TrainBatch BatchSet::advance(Denoiser& teacher, const at::Tensor& drawn, std::in
   batch.x_t = x_.index_select(0, drawn).contiguous(at::MemoryFormat::ChannelsLast);
   batch.t = s_.index_select(0, drawn) - 1;
   const at::Tensor z = Random(seed_, Stream::pool_noise)
-                           .normal(static_cast<std::uint32_t>(step), kTrainingNoise, count, shape);
+                           .normal(static_cast<std::uint32_t>(step), kTrainingNoise, count, shape_.sizes());
   const TeacherStep next = teacher_step(teacher, *chain_, batch.x_t, batch.t, z, clip_);
   batch.teacher = next.p;
   batch.x_prev = next.x_prev;

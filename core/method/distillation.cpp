@@ -30,7 +30,7 @@ std::string described(const DiffusionConfig& config) {
 GaussianDiffusion chain_of(const MethodContext& context, const std::string& respacing,
                            const std::string& variance_range) {
   for (const std::string& misfit : {process_misfit(*context.teacher, context.diffusion),
-                                    image_misfit(*context.teacher, context.spec)})
+                                    image_misfit(*context.teacher, context.shape)})
     if (!misfit.empty()) throw ConfigError(misfit);
   DiffusionConfig chain = context.diffusion;
   if (!respacing.empty()) chain.respacing = respacing;
@@ -52,11 +52,9 @@ TeacherClip clip_named(const std::string& name) {
 
 }  // namespace
 
-std::string image_misfit(const TrainedModel& teacher, const ImageSpec& spec) {
-  if (teacher.spec == spec) return "";
-  return "the teacher makes images of " + std::to_string(teacher.spec.size) + " pixels and " +
-         std::to_string(teacher.spec.channels) + " channels, the run's have " +
-         std::to_string(spec.size) + " and " + std::to_string(spec.channels);
+std::string image_misfit(const TrainedModel& teacher, const SampleShape& shape) {
+  if (teacher.shape == shape) return "";
+  return "the teacher makes images of " + text_of(teacher.shape) + ", the run's are " + text_of(shape);
 }
 
 std::string process_misfit(const TrainedModel& teacher, const DiffusionConfig& run) {
@@ -82,16 +80,16 @@ struct Distillation::Options {
 struct Distillation::Walk {
   Walk(const MethodContext& context, const Options& options, const Distillation& method)
       : host(&context.host),
-        spec(context.spec),
+        shape(context.shape),
         batch(context.batch),
         seed(context.seed),
         teacher(context.teacher->network),
         chain(chain_of(context, options.respacing, context.diffusion.variance_range)),
         teacher_chain(chain_of(context, options.respacing, context.teacher->diffusion.variance_range)),
-        set(teacher_chain, spec, seed, method.set_size(chain.num_steps(), batch), options.walk.clip) {}
+        set(teacher_chain, shape, seed, method.set_size(chain.num_steps(), batch), options.walk.clip) {}
 
   Host* host;
-  ImageSpec spec;
+  SampleShape shape;
   std::int64_t batch;
   std::uint64_t seed;
   std::shared_ptr<Denoiser> teacher;
@@ -189,10 +187,10 @@ std::int64_t Distillation::training_evaluations(const DiffusionConfig& diffusion
          (options_->upfront ? 0 : begin_evaluations(chain_steps(diffusion), batch));
 }
 
-double Distillation::held_bytes(const DiffusionConfig& diffusion, const ImageSpec& spec,
+double Distillation::held_bytes(const DiffusionConfig& diffusion, const SampleShape& shape,
                                 std::int64_t batch) const {
   return static_cast<double>(set_size(chain_steps(diffusion), batch)) *
-         static_cast<double>(spec.channels * spec.size * spec.size) * sizeof(float);
+         static_cast<double>(shape.values()) * sizeof(float);
 }
 
 std::int64_t Distillation::chain_steps(const DiffusionConfig& diffusion) const {
@@ -207,10 +205,10 @@ void Distillation::start(const MethodContext& context, const std::filesystem::pa
 
   const std::filesystem::path file = prepared / "pool.safetensors";
   const TensorMap pool = io::load_tensors(file);
-  const ImageSpec& spec = walk_->spec;
+  const SampleShape& shape = walk_->shape;
   const std::int64_t rows = set_size(walk_->chain.num_steps(), walk_->batch);
-  const std::vector<std::int64_t> expected{rows, spec.channels, spec.size, spec.size};
-  if (pool.count("x") == 0 || pool.count("state") == 0 || pool.at("x").sizes() != expected) {
+  const auto expected = shape.batch(rows);
+  if (pool.count("x") == 0 || pool.count("state") == 0 || pool.at("x").sizes() != at::IntArrayRef(expected)) {
     throw DataError(file.string(), "is not a batch set of " + std::to_string(rows) +
                                        " rows of this run's images");
   }
@@ -236,7 +234,7 @@ void Distillation::begin_shuffled() {
     walk.host->progress("teacher steps", done, total);
   };
   const at::Tensor x =
-      shuffle_denoise(*walk.teacher, walk.teacher_chain, walk.spec, walk.seed, rows, states,
+      shuffle_denoise(*walk.teacher, walk.teacher_chain, walk.shape, walk.seed, rows, states,
                       count_forwards, options_->walk.clip);
   walk.set.fill(x, states);
 }

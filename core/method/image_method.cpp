@@ -15,7 +15,7 @@ struct ImageMethod::Training {
   GaussianDiffusion process;
   TrainingImages images;
   Random timestep, noise;
-  ImageSpec spec;
+  SampleShape shape;
   std::int64_t batch;
 };
 
@@ -39,10 +39,10 @@ ParamTable ImageMethod::params() {
 void ImageMethod::start(const MethodContext& context, const std::filesystem::path&) {
   training_.reset(new Training{
       .process = GaussianDiffusion(context.diffusion),
-      .images = TrainingImages(sources(context), context.spec, context.batch, context.seed, flip_),
+      .images = TrainingImages(sources(context), context.shape, context.batch, context.seed, flip_),
       .timestep = Random(context.seed, Stream::timestep),
       .noise = Random(context.seed, Stream::train_noise),
-      .spec = context.spec,
+      .shape = context.shape,
       .batch = context.batch});
 }
 
@@ -50,11 +50,11 @@ const GaussianDiffusion& ImageMethod::diffusion() const { return training_->proc
 
 TrainBatch ImageMethod::next(std::int64_t step) {
   const auto key = static_cast<std::uint32_t>(step);
-  auto& [process, images, timestep, noise, spec, count] = *training_;
+  auto& [process, images, timestep, noise, shape, count] = *training_;
   TrainBatch batch;
   batch.x0 = images.batch(step);
   batch.t = timestep.integers(key, 0, count, process.num_steps());
-  batch.eps = noise.normal(key, 0, count, {spec.channels, spec.size, spec.size})
+  batch.eps = noise.normal(key, 0, count, shape.sizes())
                   .contiguous(at::MemoryFormat::ChannelsLast);
   batch.x_t = process.q_sample(batch.x0, batch.t, batch.eps)
                   .contiguous(at::MemoryFormat::ChannelsLast);

@@ -28,12 +28,12 @@ std::vector<fs::path> parts_of(const fs::path& dir) {
 
 // Rows of the set, and where they stand after their walks.
 struct Rows {
-  at::Tensor x, done;  // [rows,C,S,S] f32, [rows] bool
+  at::Tensor x, done;  // [rows,C,H,W] f32, [rows] bool
 };
 
 // Takes over what an earlier attempt finished. A part that is not what was written, or not of this set,
 // is set aside and its rows are walked again.
-void take_over_parts(const fs::path& dir, const std::string& set, const ImageSpec& spec, Host& host,
+void take_over_parts(const fs::path& dir, const std::string& set, const SampleShape& shape, Host& host,
                      Rows& rows) {
   for (const fs::path& part : parts_of(dir)) {
     if (part.extension() != ".safetensors") continue;  // set aside before
@@ -42,7 +42,7 @@ void take_over_parts(const fs::path& dir, const std::string& set, const ImageSpe
       if (work.fact("set") != set) throw DataError(part.string(), "is of another batch set");
       const at::Tensor& row = work.tensor("row", at::kLong, {-1});
       const at::Tensor& x =
-          work.tensor("x", at::kFloat, {row.size(0), spec.channels, spec.size, spec.size});
+          work.tensor("x", at::kFloat, shape.batch(row.size(0)));
       if (row.numel() > 0 && (row.min().item<std::int64_t>() < 0 ||
                               row.max().item<std::int64_t>() >= rows.x.size(0)))
         throw DataError(part.string(), "holds rows that the batch set has not");
@@ -71,16 +71,16 @@ bool is_finished(const fs::path& file, const std::string& set, Host& host) {
 void prepare_pool(const MethodContext& context, const GaussianDiffusion& chain, std::int64_t rows,
                   std::int64_t teacher_batch, const std::filesystem::path& dir,
                   const WalkOptions& options) {
-  const ImageSpec& spec = context.spec;
+  const SampleShape& shape = context.shape;
   const at::Tensor states =
       random_states(context.seed, rows, chain.num_steps(), options.first_states);
   const std::string set = std::to_string(rows) + " rows of seed " + std::to_string(context.seed) +
                           " in " + std::to_string(chain.num_steps()) + " steps";
   const fs::path whole = dir / "pool.safetensors";
   if (is_finished(whole, set, context.host)) return;
-  Rows made{at::zeros({rows, spec.channels, spec.size, spec.size}, at::kFloat),
+  Rows made{at::zeros(shape.batch(rows), at::kFloat),
             at::zeros({rows}, at::kBool)};
-  take_over_parts(dir, set, spec, context.host, made);
+  take_over_parts(dir, set, shape, context.host, made);
   auto& [x, done] = made;
 
   // Walk the rest, rows of nearly equal walks together, so that lock-step batches stay full.
@@ -93,7 +93,7 @@ void prepare_pool(const MethodContext& context, const GaussianDiffusion& chain, 
   for (const at::Tensor& chunk : todo.split(teacher_batch)) {
     if (chunk.size(0) == 0) break;
     const at::Tensor walked = shuffle_denoise(
-        *context.teacher->network, chain, spec, context.seed, chunk, states.index_select(0, chunk),
+        *context.teacher->network, chain, shape, context.seed, chunk, states.index_select(0, chunk),
         [&](std::int64_t count) {
           forwards += count;
           context.host.progress("teacher steps", forwards, total);

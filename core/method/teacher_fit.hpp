@@ -7,8 +7,8 @@
 
 namespace dkdm {
 
-// Why images of `teacher` are not those of a run with images `spec`: other sides or channels. "" = they are.
-std::string image_misfit(const TrainedModel& teacher, const ImageSpec& spec);
+// Why images of `teacher` are not those of a run with images `shape`: other sides or channels. "" = they are.
+std::string image_misfit(const TrainedModel& teacher, const SampleShape& shape);
 
 // Why a student that is trained with `run` cannot learn the steps of `teacher`: another noise process. "" = it
 // can.

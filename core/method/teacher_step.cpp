@@ -35,14 +35,13 @@ at::Tensor random_states(std::uint64_t seed, std::int64_t rows, std::int64_t cha
   return Random(seed, Stream::pool_state).integers(0, 0, rows, last) + 1;
 }
 
-at::Tensor shuffle_denoise(Denoiser& teacher, const GaussianDiffusion& chain, const ImageSpec& spec,
+at::Tensor shuffle_denoise(Denoiser& teacher, const GaussianDiffusion& chain, const SampleShape& shape,
                            std::uint64_t seed, const at::Tensor& rows, const at::Tensor& states,
                            const std::function<void(std::int64_t)>& after_forward,
                            TeacherClip clip) {
-  const std::vector<std::int64_t> shape{spec.channels, spec.size, spec.size};
   const Random noise(seed, Stream::pool_noise);
   at::Tensor x = Random(seed, Stream::pool_start)
-                     .normal(0, rows, shape)
+                     .normal(0, rows, shape.sizes())
                      .contiguous(at::MemoryFormat::ChannelsLast);
   const auto last = states.min().item<std::int64_t>();
   for (std::int64_t s = chain.num_steps(); s > last; --s) {
@@ -50,7 +49,7 @@ at::Tensor shuffle_denoise(Denoiser& teacher, const GaussianDiffusion& chain, co
     const std::int64_t count = walking.size(0);
     const at::Tensor x_t = x.index_select(0, walking).contiguous(at::MemoryFormat::ChannelsLast);
     const at::Tensor z =
-        noise.normal(static_cast<std::uint32_t>(s), rows.index_select(0, walking), shape);
+        noise.normal(static_cast<std::uint32_t>(s), rows.index_select(0, walking), shape.sizes());
     const at::Tensor t = at::full({count}, s - 1, at::kLong);
     x.index_copy_(0, walking, teacher_step(teacher, chain, x_t, t, z, clip).x_prev);
     after_forward(count);

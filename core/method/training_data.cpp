@@ -7,6 +7,7 @@
 
 #include <ATen/ATen.h>
 
+#include "dkdm/image.hpp"
 #include "dkdm/numpy_choice.hpp"
 #include "dkdm/params.hpp"
 #include "dkdm/training_data.hpp"
@@ -22,7 +23,7 @@ at::Tensor to_tensor(const std::vector<std::int64_t>& values) {
 
 }  // namespace
 
-TrainingImages::TrainingImages(std::vector<ImageSource> sources, const ImageSpec& spec,
+TrainingImages::TrainingImages(std::vector<ImageSource> sources, const SampleShape& shape,
                                std::int64_t batch, std::uint64_t seed, bool flip)
     : sources_(std::move(sources)),
       batch_(batch),
@@ -30,9 +31,9 @@ TrainingImages::TrainingImages(std::vector<ImageSource> sources, const ImageSpec
       order_(seed, Stream::minibatch),
       augment_(seed, Stream::augment) {
   for (const ImageSource& source : sources_) {
-    if (source.dataset->spec() != spec) {
+    if (source.dataset->spec() != shape) {
       throw DataError("training images", "are " + text_of(source.dataset->spec()) +
-                                             ", expected " + text_of(spec));
+                                             ", expected " + text_of(shape));
     }
     size_ += source.index.size(0);
   }

@@ -133,13 +133,13 @@ std::int64_t count_flops(const std::function<void()>& work) {
   return watch.flops();
 }
 
-std::int64_t forward_flops(Denoiser& network, const ImageSpec& spec) {
+std::int64_t forward_flops(Denoiser& network, const SampleShape& shape) {
   const bool training = network.is_training();
   network.eval();
   const at::NoGradGuard no_grad;
   const auto parameters = network.parameters();
   const at::Device device = parameters.empty() ? at::Device(at::kCPU) : parameters[0].device();
-  const auto x_t = at::zeros({1, spec.channels, spec.size, spec.size},
+  const auto x_t = at::zeros(shape.batch(1),
                              at::TensorOptions().dtype(at::kFloat).device(device));
   const auto t = at::zeros({1}, at::TensorOptions().dtype(at::kLong).device(device));
   const std::int64_t flops = count_flops([&] { network.forward(x_t, t); });

@@ -15,6 +15,6 @@ namespace dkdm::model {
 DKDM_API std::int64_t count_flops(const std::function<void()>& work);
 
 // count_flops of the forward of one image. No gradient; the network is left in its mode.
-DKDM_API std::int64_t forward_flops(Denoiser& network, const ImageSpec& spec);
+DKDM_API std::int64_t forward_flops(Denoiser& network, const SampleShape& shape);
 
 }  // namespace dkdm::model

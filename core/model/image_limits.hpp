@@ -4,13 +4,13 @@
 #include <cstdint>
 #include <string>
 
-#include "dkdm/image.hpp"
+#include "dkdm/shape.hpp"
 
 namespace dkdm::model {
 
 inline constexpr std::int64_t kMostChannels = 64, kLargestSide = 4096;
 
 // Throws DataError(`where`) for other ones.
-DKDM_API void check_spec(const ImageSpec& spec, const std::string& where);
+DKDM_API void check_shape(const SampleShape& shape, const std::string& where);
 
 }  // namespace dkdm::model

@@ -70,7 +70,7 @@ void write_model_description(const std::filesystem::path& folder,
        {{"plugin", description.student.name},
         {"version", description.student.version},
         {"params", params}}},
-      {"image", {{"channels", description.spec.channels}, {"size", description.spec.size}}},
+      {"image", {{"channels", description.shape.channels}, {"height", description.shape.height}, {"width", description.shape.width}}},
       {"diffusion", diffusion},
       {"trained_steps", description.steps}};
   io::write_text(folder / kModelFile, json.dump(2) + "\n");
@@ -100,8 +100,13 @@ ModelDescription read_model_description(const std::filesystem::path& folder,
       return std::get<std::int64_t>(stated(section, param, prefix));
     };
     const Json& image = json.at("image");
-    description.spec = {whole(image, integer("channels", 3, "").between(1, kMostChannels), "image."),
-                        whole(image, integer("size", 32, "").between(1, kLargestSide), "image.")};
+    // Before images could be rectangular they had a "size".
+    const auto side = [&](const char* name) {
+      const char* written = image.contains("size") ? "size" : name;
+      return whole(image, integer(written, 32, "").between(1, kLargestSide), "image.");
+    };
+    description.shape = {whole(image, integer("channels", 3, "").between(1, kMostChannels), "image."),
+                         side("height"), side("width")};
     const auto& settings = config::diffusion_settings();
     std::map<std::string, Value> process;
     for (const auto& [member, param, added] : settings.all())
@@ -119,7 +124,7 @@ TrainedModel load_model(const std::filesystem::path& folder, const std::string& 
                         const plugin::Registry& registry) {
   const auto description = read_model_description(folder, registry);
   auto network = registry.student(description.student,
-                                  {description.spec, description.diffusion}, /*seed=*/0);
+                                  {description.shape, description.diffusion}, /*seed=*/0);
   to_channels_last(*network);
   TensorMap target;
   for (const auto& entry : network->named_parameters()) {
@@ -132,7 +137,7 @@ TrainedModel load_model(const std::filesystem::path& folder, const std::string& 
   io::check_finite({.path = "", .tensors = {tensors.begin(), tensors.end()}}, file);
   model::copy_strictly(tensors, target, file.string());
   network->eval();
-  return {network, description.diffusion, description.spec};
+  return {network, description.diffusion, description.shape};
 }
 
 std::shared_ptr<Denoiser> untrained_student(const std::string& name,

@@ -16,7 +16,7 @@ inline constexpr const char* kModelFile = "model.json";
 // Everything needed to build the network again.
 struct ModelDescription {
   plugin::PluginChoice student;
-  ImageSpec spec;
+  SampleShape shape;
   DiffusionConfig diffusion;
   std::int64_t steps = 0;  // training steps that made the weights
 };

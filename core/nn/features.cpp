@@ -57,12 +57,12 @@ TensorMap Features::take() {
   return std::exchange(heard_, {});
 }
 
-TensorMap example_features(Denoiser& network, const ImageSpec& spec, std::vector<std::string> names) {
+TensorMap example_features(Denoiser& network, const SampleShape& shape, std::vector<std::string> names) {
   const bool training = network.is_training();
   network.eval();
   const at::NoGradGuard no_grad;
   Features features(network, std::move(names));
-  network.forward(at::zeros({1, spec.channels, spec.size, spec.size}), at::zeros({1}, at::kLong));
+  network.forward(at::zeros(shape.batch(1)), at::zeros({1}, at::kLong));
   network.train(training);
   return features.take();
 }

@@ -215,11 +215,11 @@ at::Tensor images_of(const Dataset& dataset, const at::Tensor& index) {
   const at::Tensor images = dataset.images(index);
   const bool fits = images.defined() && images.layout() == at::kStrided &&
                     images.scalar_type() == at::kByte && images.device().is_cpu() &&
-                    images.sizes() == at::IntArrayRef{index.numel(), spec.channels, spec.size, spec.size};
+                    images.sizes() == at::IntArrayRef(spec.batch(index.numel()));
   if (fits) return images.contiguous();
   std::ostringstream expected;
-  expected << "uint8 [" << index.numel() << ", " << spec.channels << ", " << spec.size << ", "
-           << spec.size << "] on cpu";
+  expected << "uint8 [" << index.numel() << ", " << spec.channels << ", " << spec.height << ", "
+           << spec.width << "] on cpu";
   refuse(&dataset, "dataset", "images", images, expected.str());
 }
 

@@ -85,12 +85,12 @@ decltype(auto) call(const std::string& plugin, const char* stage, Care care, con
   }
 }
 
-// network.forward(x_t, t), checked: float32 [N,C,S,S] or [N,2C,S,S] where x_t is, x_t as it was, else
+// network.forward(x_t, t), checked: float32 [N,C,H,W] or [N,2C,H,W] where x_t is, x_t as it was, else
 // PluginError with what it is instead. Of any memory layout; without holes or shared elements afterwards.
 // Whatever calls a network for its result calls it by this.
 DKDM_API at::Tensor predict(Denoiser& network, const at::Tensor& x_t, const at::Tensor& t);
 
-// dataset.images(index), checked: uint8 [n,C,S,S] of its own spec; contiguous afterwards.
+// dataset.images(index), checked: uint8 [n,C,H,W] of its own spec; contiguous afterwards.
 DKDM_API at::Tensor images_of(const Dataset& dataset, const at::Tensor& index);
 
 }  // namespace dkdm::plugin

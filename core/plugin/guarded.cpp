@@ -111,9 +111,9 @@ class GuardedMethod final : public Guarded<Method> {
     return guard_.seldom("training_evaluations",
                          [&](Method& m) { return m.training_evaluations(diffusion, batch, steps); });
   }
-  double held_bytes(const DiffusionConfig& diffusion, const ImageSpec& spec,
+  double held_bytes(const DiffusionConfig& diffusion, const SampleShape& shape,
                     std::int64_t batch) const override {
-    return guard_.seldom("held_bytes", [&](Method& m) { return m.held_bytes(diffusion, spec, batch); });
+    return guard_.seldom("held_bytes", [&](Method& m) { return m.held_bytes(diffusion, shape, batch); });
   }
   void start(const MethodContext& context, const std::filesystem::path& prepared) override {
     guard_.seldom("start", [&](Method& m) { m.start(context, prepared); });

@@ -35,7 +35,7 @@ std::int64_t Method::training_evaluations(const DiffusionConfig&, std::int64_t b
   return needs().teacher ? batch * steps : 0;
 }
 
-double Method::held_bytes(const DiffusionConfig&, const ImageSpec&, std::int64_t) const {
+double Method::held_bytes(const DiffusionConfig&, const SampleShape&, std::int64_t) const {
   return 0;
 }
 

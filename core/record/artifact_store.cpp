@@ -11,6 +11,7 @@
 #include <set>
 
 #include "dkdm/files.hpp"
+#include "dkdm/store_error.hpp"
 #include "io/atomic_file.hpp"
 #include "log/log.hpp"
 

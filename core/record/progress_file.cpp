@@ -1,12 +1,12 @@
 #include "record/progress_file.hpp"
 
-#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <optional>
 
 #include "dkdm/documents.hpp"
 #include "dkdm/json.hpp"
+#include "record/clock.hpp"
 #include "record/process.hpp"
 
 namespace dkdm::record {
@@ -16,10 +16,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
 constexpr std::uintmax_t kLargest = 64 * 1024;
-
-double unix_time() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
 
 Json to_json(const ProgressRecord& r) {
   return {{"host", r.host},       {"process", r.process}, {"pid", r.pid},

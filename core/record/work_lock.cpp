@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "dkdm/error.hpp"
+#include "dkdm/store_error.hpp"
 
 namespace dkdm::record {
 namespace {

@@ -1,20 +1,20 @@
 #include "run/cost.hpp"
 
 #include <algorithm>
-#include <chrono>
 
 #include "model/model_folder.hpp"
 #include "nn/memory_limit.hpp"
 #include "plugin/call.hpp"
+#include "record/clock.hpp"
 #include "stages/determinants.hpp"
 
 namespace dkdm::run {
 namespace {
 
 // A large network shows its rate with few images, and large images do; small ones need a batch.
-std::int64_t measured_batch(const ImageSpec& spec, std::int64_t parameters) {
+std::int64_t measured_batch(const SampleShape& shape, std::int64_t parameters) {
   constexpr std::int64_t kValues = 1 << 20, kLarge = 5'000'000;
-  return std::clamp<std::int64_t>(kValues / (spec.channels * spec.size * spec.size), 1,
+  return std::clamp<std::int64_t>(kValues / (shape.values()), 1,
                                   parameters > kLarge ? 2 : 32);
 }
 
@@ -23,7 +23,7 @@ std::int64_t measured_batch(const ImageSpec& spec, std::int64_t parameters) {
 CostModel::Measured& CostModel::entry(const plugin::PluginChoice& student,
                                       const StudentContext& context) {
   const std::string name = student.name + '\n' + student.params.canonical() + '\n' +
-                           text_of(context.spec) + '\n' + stages::describe(context.diffusion);
+                           text_of(context.shape) + '\n' + stages::describe(context.diffusion);
   if (const auto found = measured_.find(name); found != measured_.end()) return found->second;
   const NetworkSize size = registry_.check_size(student, context);
   return measured_[name] = {size};
@@ -38,21 +38,21 @@ NetworkSize CostModel::size(const plugin::PluginChoice& student, const StudentCo
   return entry(student, context).size;
 }
 
-double measured_forward_s(Denoiser& network, const ImageSpec& spec, std::int64_t parameters) {
+double measured_forward_s(Denoiser& network, const SampleShape& shape, std::int64_t parameters) {
   at::NoGradGuard no_grad;
-  const auto batch = measured_batch(spec, parameters);
-  const auto x_t = at::zeros({batch, spec.channels, spec.size, spec.size})
+  const auto batch = measured_batch(shape, parameters);
+  const auto x_t = at::zeros(shape.batch(batch))
                        .contiguous(at::MemoryFormat::ChannelsLast);
   const auto t = at::zeros({batch}, at::kLong);
   constexpr double kEnough_s = 1;
   double best = 1e9;  // the first calls prepare kernels and read the library's pages
   double all = 0;
   for (int repeat = 0; repeat < 6 && all < kEnough_s; ++repeat) {
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = record::Clock::now();
     plugin::predict(network, x_t, t);
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    all += elapsed.count();
-    best = std::min(best, elapsed.count());
+    const double elapsed = record::seconds_since(start);
+    all += elapsed;
+    best = std::min(best, elapsed);
   }
   return best / double(batch);
 }
@@ -64,12 +64,12 @@ double CostModel::forward_s(const plugin::PluginChoice& student, const StudentCo
     const auto network = registry_.student(student, context, /*seed=*/0);
     model::to_channels_last(*network);
     network->eval();
-    measured.forward_s = measured_forward_s(*network, context.spec, measured.size.parameters);
+    measured.forward_s = measured_forward_s(*network, context.shape, measured.size.parameters);
   };
   nn::within_memory(measure,
                     "student " + student.name + ": a forward of " +
-                        std::to_string(measured_batch(context.spec, measured.size.parameters)) +
-                        " images of " + text_of(context.spec),
+                        std::to_string(measured_batch(context.shape, measured.size.parameters)) +
+                        " images of " + text_of(context.shape),
                     "give it smaller images, or fewer or narrower layers");
   return measured.forward_s;
 }

@@ -1,6 +1,7 @@
 #include "run/limits.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "dkdm/memory.hpp"
@@ -18,13 +19,23 @@ constexpr std::int64_t kMostEvaluations = 10000;  // of one training, as it goes
 constexpr double kTrainingTensors = 12, kSamplingTensors = 6;
 
 double values_of(const ImageSpec& spec, std::int64_t images) {
-  return static_cast<double>(images) * static_cast<double>(spec.channels * spec.size * spec.size);
+  return static_cast<double>(images) * static_cast<double>(spec.values());
+}
+
+// Of the folder, or of the nearest above it that is there.
+std::filesystem::space_info disk_of(std::filesystem::path folder) {
+  std::error_code error;
+  for (folder = std::filesystem::absolute(folder); !std::filesystem::exists(folder, error) && folder.has_relative_path();)
+    folder = folder.parent_path();
+  return std::filesystem::space(folder, error);
 }
 
 class Limits {
  public:
-  Limits(const config::Experiment& experiment, const stages::StageContext& context, CostModel& cost)
-      : experiment_(experiment), context_(context), cost_(cost), file_(experiment.file.string()) {}
+  Limits(const config::Experiment& experiment, const stages::StageContext& context, CostModel& cost,
+         const std::filesystem::path& store)
+      : experiment_(experiment), context_(context), cost_(cost), disk_(disk_of(store)),
+        file_(experiment.file.string()) {}
 
   void check(std::size_t seeds) const {
     check_sample_counts();
@@ -36,7 +47,7 @@ class Limits {
     for (const config::Row& row : experiment_.rows) {
       const auto dataset = context_.dataset(row.dataset);
       const ImageSpec spec = dataset->spec();
-      model::check_spec(spec, file_ + ": dataset " + row.dataset.name);
+      model::check_shape(spec, file_ + ": dataset " + row.dataset.name);
       const std::string section = "row \"" + row.id + '"';
       if (row.teacher && row.teacher->training) check_training("[teacher]", *row.teacher->training, row, spec);
       check_sampling("[synthetic]", row.synthetic, spec, needs_synthetic(row), dataset->size());
@@ -91,7 +102,7 @@ class Limits {
                    "give a smaller batch, or smaller parameters of the method");
   }
 
-  // A set that is kept is put together in memory.
+  // Sets that are kept go to disk as they are drawn, in parts and then as a whole; what is in memory is a batch.
   void check_sampling(const std::string& section, const Params& sample, const ImageSpec& spec, bool kept,
                       std::int64_t otherwise) const {
     const auto stated = sample.integer("count"), count = stated > 0 ? stated : otherwise;
@@ -101,10 +112,13 @@ class Limits {
                    where + "sampling with batch = " + std::to_string(batch) + " and images of " +
                        text_of(spec),
                    "give a smaller batch");
-    if (kept)
-      require_memory(values_of(spec, count),
-                     where + "count = " + std::to_string(count) + " images of " + text_of(spec),
-                     "give a smaller count");
+    constexpr double kGB = 1e9, kCopies = 2;
+    if (const double bytes = kCopies * values_of(spec, count); kept && bytes > double(disk_.capacity))
+      throw ConfigError(file_, section + ": count = " + std::to_string(count) + " images of " + text_of(spec) +
+                                   " take " + std::to_string(std::llround(bytes / kGB)) +
+                                   " GB of disk while they are drawn, the disk has " +
+                                   std::to_string(std::llround(double(disk_.capacity) / kGB)) +
+                                   "; give a smaller count, or a DKDM_HOME elsewhere");
   }
 
   bool needs_synthetic(const config::Row& row) const {
@@ -123,14 +137,15 @@ class Limits {
   const config::Experiment& experiment_;
   const stages::StageContext& context_;
   CostModel& cost_;
+  const std::filesystem::space_info disk_;
   const std::string file_;
 };
 
 }  // namespace
 
 void check_limits(const config::Experiment& experiment, const stages::StageContext& context, CostModel& cost,
-                  std::size_t seeds) {
-  Limits(experiment, context, cost).check(seeds);
+                  std::size_t seeds, const std::filesystem::path& store) {
+  Limits(experiment, context, cost, store).check(seeds);
 }
 
 }  // namespace dkdm::run

@@ -30,7 +30,7 @@ class Planner {
   Plan plan(const Selection& selection) {
     auto limited = experiment_;  // a row that was left out may be one that cannot be constructed
     std::erase_if(limited.rows, [&](const config::Row& row) { return !is_selected(row, selection); });
-    check_limits(limited, context_, cost_, selected_seeds(experiment_, selection).size());
+    check_limits(limited, context_, cost_, selected_seeds(experiment_, selection).size(), store_.root());
     for (const auto& cell : selected_cells(experiment_, selection)) {
       const auto& row = experiment_.rows[cell.row];
       // The teacher is one network whatever the students' seed; its samples differ all the same.

@@ -7,14 +7,13 @@
 #include <cstdio>
 #include <numeric>
 
+#include "record/clock.hpp"
+
 namespace dkdm::run {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
+using record::Clock;
+using record::seconds_since;
 
 }  // namespace
 
@@ -65,9 +64,7 @@ void Progress::leave_word() {
   record.each_s = each_s_;
   record.stage_left_s = current_remaining_s();
   record.left_s = remaining_s();
-  record.stage_started =
-      std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count() -
-      elapsed_s();
+  record.stage_started = record::unix_time() - elapsed_s();
   file_.write(std::move(record));
 }
 

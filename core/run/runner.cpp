@@ -1,12 +1,13 @@
 #include "run/runner.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <map>
 #include <set>
 
+#include "dkdm/store_error.hpp"
 #include "error_text.hpp"
 #include "plugin/call.hpp"
+#include "record/clock.hpp"
 #include "record/environment.hpp"
 #include "record/metrics_file.hpp"
 #include "stages/sampling.hpp"
@@ -15,10 +16,6 @@ namespace dkdm::run {
 namespace {
 
 using stages::Stage;
-
-double unix_time() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
 
 class Runner {
  public:
@@ -163,7 +160,7 @@ class Runner {
   record::Manifest make_stage(std::int64_t id, const std::string& name, const Stage& stage) {
     if (const auto failed = failures_.find(stage.key); failed != failures_.end())
       throw Error(failed->second);
-    const double started = unix_time();
+    const double started = record::unix_time();
     context_.recorder->begin_stage(id, name, stage.key, stage.plugin);
     progress_.begin(stage.label, stage.key);
     try {
@@ -176,7 +173,7 @@ class Runner {
         const plugin::CallScope scope(stage.plugin, name.c_str(), plugin::Care::process);
         plugin::settle_workers();
         stage.work(context_, folder, filled);
-        if (filled.elapsed_s == 0) filled.elapsed_s = unix_time() - started;
+        if (filled.elapsed_s == 0) filled.elapsed_s = record::unix_time() - started;
         if (filled.peak_bytes == 0) filled.peak_bytes = record::peak_resident_bytes();
       };
       bool said = false;
@@ -202,7 +199,7 @@ class Runner {
       failed.plugin = stage.plugin;
       failed.status = record::StageStatus::failed;
       failed.started = started;
-      failed.elapsed_s = unix_time() - started;
+      failed.elapsed_s = record::unix_time() - started;
       failed.error = message;
       failed.determined_by = stage.parts;
       context_.recorder->record_stage(id, failed);
@@ -221,7 +218,7 @@ class Runner {
     record.key = stage.key;
     record.plugin = stage.plugin;
     record.status = status;
-    record.started = unix_time() - (status == record::StageStatus::done ? manifest.elapsed_s : 0);
+    record.started = record::unix_time() - (status == record::StageStatus::done ? manifest.elapsed_s : 0);
     record.elapsed_s = manifest.elapsed_s;
     record.artifact = relative_path(stage);
     record.bytes = manifest.bytes;

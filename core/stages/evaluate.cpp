@@ -2,8 +2,8 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <chrono>
 
+#include "record/clock.hpp"
 #include "record/metrics_file.hpp"
 #include "stages/feed.hpp"
 #include "stages/npz_images.hpp"
@@ -18,10 +18,6 @@ namespace fs = std::filesystem;
 // Of what the core does between samples and metrics.
 constexpr int kRevision = 1;
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 }  // namespace
 
 void evaluate_drawn(StageContext& context, const Evaluation& evaluation, const TrainedModel& model,
@@ -31,9 +27,9 @@ void evaluate_drawn(StageContext& context, const Evaluation& evaluation, const T
   const auto unfinished = folder / "unfinished.safetensors";
   StreamingEvaluation streaming(context.host, *evaluator, model, spec, unfinished);
   streaming.run();
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = record::Clock::now();
   record::write_metrics(folder, finish(*evaluator, evaluation, spec.count));
-  manifest.elapsed_s = streaming.evaluating_s() + seconds_since(start);
+  manifest.elapsed_s = streaming.evaluating_s() + record::seconds_since(start);
   manifest.steps = spec.count;
   write_grid(folder, streaming.first_images());
   samples.steps = spec.count;

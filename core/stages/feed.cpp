@@ -3,88 +3,26 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <condition_variable>
-#include <deque>
-#include <exception>
-#include <mutex>
-#include <thread>
 
+#include "dkdm/ahead.hpp"
 #include "plugin/call.hpp"
 
 namespace dkdm::stages {
-namespace {
-
-constexpr std::int64_t kBatch = 64;
-constexpr std::size_t kAhead = 4;  // batches read and not yet taken
-
-// A thread that reads batches in order until `last` or until it is no longer wanted.
-class Reader {
- public:
-  Reader(const Dataset& images, std::int64_t first, std::int64_t last)
-      : thread_([this, &images, first, last] { read(images, first, last); }) {}
-  ~Reader() {
-    {
-      const std::lock_guard lock(mutex_);
-      unwanted_ = true;
-    }
-    changed_.notify_all();
-    thread_.join();
-  }
-  Reader(const Reader&) = delete;
-  Reader& operator=(const Reader&) = delete;
-
-  // The next batch; undefined after the last. Throws what reading threw.
-  at::Tensor next() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return !batches_.empty() || ended_; });
-    if (batches_.empty()) {
-      if (failure_) std::rethrow_exception(failure_);
-      return {};
-    }
-    at::Tensor batch = std::move(batches_.front());
-    batches_.pop_front();
-    changed_.notify_all();
-    return batch;
-  }
-
- private:
-  void read(const Dataset& images, std::int64_t first, std::int64_t last) {
-    std::exception_ptr failure;
-    try {
-      for (; first < last; first += kBatch) {
-        at::Tensor batch =
-            plugin::images_of(images, at::arange(first, std::min(first + kBatch, last), at::kLong));
-        std::unique_lock lock(mutex_);
-        changed_.wait(lock, [this] { return batches_.size() < kAhead || unwanted_; });
-        if (unwanted_) break;
-        batches_.push_back(std::move(batch));
-        changed_.notify_all();
-      }
-    } catch (...) {
-      failure = std::current_exception();
-    }
-    const std::lock_guard lock(mutex_);
-    failure_ = failure;
-    ended_ = true;
-    changed_.notify_all();
-  }
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<at::Tensor> batches_;
-  std::exception_ptr failure_;
-  bool ended_ = false, unwanted_ = false;
-  std::thread thread_;  // last: it uses the others
-};
-
-}  // namespace
 
 void add_images(Evaluator& evaluator, const Dataset& images, std::int64_t first, std::int64_t last,
                 Host& host) {
-  Reader reader(images, first, last);
-  std::int64_t done = first;
+  constexpr std::int64_t kBatch = 64;
+  constexpr std::size_t kAhead = 4;  // batches read and not yet taken
+  Ahead ahead(Ahead::Operators::on_all);
+  const ClearAtEnd cleared{ahead};
+  std::int64_t asked = first, done = first;
   host.progress("images", done, last);
-  for (at::Tensor batch = reader.next(); batch.defined(); batch = reader.next()) {
+  while (done < last) {
+    for (; asked < last && ahead.outstanding() <= kAhead; asked += kBatch)
+      ahead.push([&images, from = asked, to = std::min(asked + kBatch, last)] {
+        return plugin::images_of(images, at::arange(from, to, at::kLong));
+      });
+    const at::Tensor batch = ahead.take();
     evaluator.add(batch);
     done += batch.size(0);
     host.progress("images", done, last);

@@ -39,7 +39,7 @@ MethodInputs::MethodInputs(StageContext& context, const TrainingJob& job, const 
 MethodContext MethodInputs::context() const {
   return {context_.host,
           job_.diffusion,
-          job_.spec,
+          job_.shape,
           job_.training.train.integer("batch"),
           record::derive_seed(job_.seed, "method"),
           teacher_ ? &*teacher_ : nullptr,
@@ -52,7 +52,7 @@ std::int64_t MethodInputs::evaluations() const { return counted_ ? counted_->ima
 
 double MethodInputs::teacher_flops(std::int64_t evaluations) const {
   if (!teacher_) return 0;
-  return double(evaluations) * double(model::forward_flops(counted_->network(), teacher_->spec));
+  return double(evaluations) * double(model::forward_flops(counted_->network(), teacher_->shape));
 }
 
 }  // namespace dkdm::stages

@@ -61,13 +61,13 @@ NpzImages::NpzImages(const std::filesystem::path& file, const std::string& key)
     : file_(file), reader_(std::make_unique<Reader>(file, key)) {
   const at::ScalarType type = reader_->header.type;
   const auto& shape = reader_->header.shape;
-  if (type != at::kByte || shape.size() != 4 || shape[1] != shape[2] || shape[1] < 1 ||
+  if (type != at::kByte || shape.size() != 4 || shape[1] < 1 || shape[2] < 1 ||
       (shape[3] != 1 && shape[3] != 3))
     throw DataError(file.string() + ": '" + key + "'",
-                    "expected square images, uint8 [N,S,S,1 or 3], found " +
+                    "expected images, uint8 [N,H,W,1 or 3], found " +
                         std::string(c10::toString(type)) + " " + shape_text(shape));
   count_ = shape[0];
-  spec_ = {shape[3], shape[1]};
+  spec_ = {shape[3], shape[1], shape[2]};
   // An image's bytes lie all over an array in Fortran order.
   if (reader_->header.fortran_order) whole_ = io::read_npz(file, key);
 }
@@ -83,9 +83,8 @@ at::Tensor NpzImages::images(const at::Tensor& index) const {
   const at::Tensor wanted = index.to(at::kLong).contiguous();
   if (whole_.defined())
     return whole_.index_select(0, wanted).permute({0, 3, 1, 2}).clone(at::MemoryFormat::Contiguous);
-  at::Tensor images =
-      at::empty({wanted.numel(), spec_.size, spec_.size, spec_.channels}, at::kByte);
-  const std::uint64_t bytes = static_cast<std::uint64_t>(spec_.size * spec_.size * spec_.channels);
+  at::Tensor images = at::empty({wanted.numel(), spec_.height, spec_.width, spec_.channels}, at::kByte);
+  const std::uint64_t bytes = static_cast<std::uint64_t>(spec_.values());
   auto* out = images.mutable_data_ptr<std::uint8_t>();
   for (std::int64_t i = 0; i < wanted.numel(); ++i, out += bytes) {
     const std::int64_t image = wanted.const_data_ptr<std::int64_t>()[i];

@@ -11,7 +11,7 @@
 
 namespace dkdm::stages {
 
-// uint8 [N,S,S,C], C = 1 or 3, as the array `key`. Images are read in ascending order at the speed
+// uint8 [N,H,W,C], C = 1 or 3, as the array `key`. Images are read in ascending order at the speed
 // of the file; going back starts at its beginning again. Of one reader at a time. What is damaged
 // shows when it is reached, the checksum after the last image. An array in Fortran order is held whole. Throws DataError: no such array,
 // another type or shape, an archive that unpacks to far more than images could.

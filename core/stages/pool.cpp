@@ -53,7 +53,7 @@ Stage pool_stage(const TrainingJob& job, const TrainingInputs& inputs, const Met
                                                       : choice.name + " " + choice.version + "\n" + identity);
   stage.parts.emplace_back("teacher", inputs.teacher.value().identity);
   stage.parts.emplace_back("diffusion", describe(job.diffusion));
-  stage.parts.emplace_back("image", text_of(job.spec));
+  stage.parts.emplace_back("image", text_of(job.shape));
   stage.parts.emplace_back("batch", std::to_string(batch));
   stage.parts.emplace_back("seed", std::to_string(job.seed));
   stage.estimated_s = double(method.preparation_evaluations(job.diffusion, batch)) * costs.teacher_s;

@@ -1,10 +1,10 @@
 #include "stages/reference.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "dkdm/files.hpp"
+#include "record/clock.hpp"
 #include "stages/stages.hpp"
 
 namespace dkdm::stages {
@@ -24,7 +24,8 @@ Json provenance(const Evaluator& evaluator, const plugin::PluginChoice& choice,
                {"statistics", reference.statistics ? "carried over from a file" : "computed"}};
   if (reference.images) {
     json["channels"] = reference.images->spec().channels;
-    json["size"] = reference.images->spec().size;
+    json["height"] = reference.images->spec().height;
+    json["width"] = reference.images->spec().width;
   }
   return json;
 }
@@ -59,10 +60,9 @@ std::string prepare_reference(Evaluator& evaluator, const plugin::PluginChoice& 
   manifest.parts = evaluator_parts(choice, evaluator.identity(), reference.fingerprint());
   const std::string kind = name_of(StageKind::evaluator), key = record::content_key(manifest.parts);
   const auto work = [&](const fs::path& folder, record::Manifest& filled) {
-    const auto started = std::chrono::steady_clock::now();
+    const auto started = record::Clock::now();
     fill_reference(evaluator, choice, reference, folder);
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - started;
-    filled.elapsed_s = elapsed.count();
+    filled.elapsed_s = record::seconds_since(started);
   };
   const auto waiting = [&](const std::string& holder) {
     host.progress("waiting for " + holder, 0, 1);

@@ -69,10 +69,10 @@ Reference read_reference(const fs::path& file) {
   try {
     io::read_field(json, "protocol", statistics.protocol);
     io::read_field(json, "images", statistics.count);
-    std::optional<std::int64_t> channels, size;  // of images alone
+    std::optional<std::int64_t> channels;  // of images alone
     io::read_field(json, "channels", channels);
-    io::read_field(json, "size", size);
-    statistics.spec = {channels.value_or(0), size.value_or(0)};
+    const auto [height, width] = io::read_sides(json);
+    statistics.spec = {channels.value_or(0), height, width};
     io::read_field(json, "recipe", reference.recipe);
   } catch (const Json::exception& error) {
     throw DataError(file.string() + ": '" + kArray + "'", error_text(error));

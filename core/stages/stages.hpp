@@ -49,7 +49,7 @@ struct TrainingInputs {
 struct TrainingJob {
   config::Training training;
   DiffusionConfig diffusion;
-  ImageSpec spec;
+  SampleShape shape;
   std::int64_t seed = 0;
   train::SnapshotPolicy snapshots;
 };

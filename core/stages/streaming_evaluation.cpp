@@ -6,6 +6,7 @@
 
 #include "error_text.hpp"
 #include "record/artifact_store.hpp"
+#include "record/clock.hpp"
 #include "stages/determinants.hpp"
 #include "stages/feed.hpp"
 
@@ -13,11 +14,7 @@ namespace dkdm::stages {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
+using record::seconds_since;
 
 // Tensors of an unfinished evaluation.
 const std::string kFirstImages = "first_images", kState = "evaluator/";
@@ -125,10 +122,10 @@ void StreamingEvaluation::take_over(const io::Work& work) {
   if (seen_ < 1 || seen_ > spec_.count)
     throw DataError(file_.string(), "holds " + std::to_string(seen_) + " of " +
                                         std::to_string(spec_.count) + " images");
-  const auto& image = model_.spec;
+  const auto& image = model_.shape;
   first_images_ =
       work.tensor(kFirstImages, at::kByte,
-                  {std::min(seen_, kGridImages), image.channels, image.size, image.size});
+                  image.batch(std::min(seen_, kGridImages)));
   sampling_s_ = work.real("sampling_s");
   evaluating_s_ = work.real("evaluating_s");
   io::TensorMap state;

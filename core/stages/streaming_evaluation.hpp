@@ -1,7 +1,6 @@
 // One sample set on its way from the sampler into an evaluator: no image is kept but the first.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -12,6 +11,7 @@
 #include "dkdm/evaluator.hpp"
 #include "io/checkpoint/work_file.hpp"
 #include "plugin/registry.hpp"
+#include "record/clock.hpp"
 #include "record/records.hpp"
 #include "stages/sampling.hpp"
 #include "stages/stage.hpp"
@@ -44,14 +44,14 @@ class StreamingEvaluation {
   // Draws the whole set and adds it. Throws Interrupted.
   void run();
 
-  // uint8 [n,C,S,S]: the first images.
+  // uint8 [n,C,H,W]: the first images.
   const at::Tensor& first_images() const { return first_images_; }
   // Of all attempts.
   double sampling_s() const { return sampling_s_; }
   double evaluating_s() const { return evaluating_s_; }
 
  private:
-  using Clock = std::chrono::steady_clock;
+  using Clock = record::Clock;
 
   at::Tensor draw();
   void add(const at::Tensor& images);

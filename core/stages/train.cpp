@@ -33,7 +33,7 @@ std::string stability_hint(const Params& method) {
 void train_student(StageContext& context, const TrainingJob& job, const TrainingInputs& inputs,
                    const std::string& key, const fs::path& folder, record::Manifest& manifest) {
   const auto method = context.registry.method(job.training.method, context.host);
-  const StudentContext made_for{job.spec, job.diffusion};
+  const StudentContext made_for{job.shape, job.diffusion};
   context.registry.check_size(job.training.student, made_for, kTrainingCopies);
   const auto student = context.registry.student(job.training.student, made_for,
                                                 record::derive_seed(job.seed, "initialise"));
@@ -51,13 +51,13 @@ void train_student(StageContext& context, const TrainingJob& job, const Training
     const auto at_step = model::kept_folder(folder, step);
     fs::create_directories(at_step);
     io::save_tensors(at_step / (snapshots.weights + ".safetensors"), weights);
-    model::write_model_description(at_step, {job.training.student, job.spec, job.diffusion, step});
+    model::write_model_description(at_step, {job.training.student, job.shape, job.diffusion, step});
   };
   const auto result = train::train(
       *student, *method, context.host, job.training.train, record::derive_seed(job.seed, "dropout"), folder,
       [&](const std::vector<record::CurvePoint>& points) { context.recorder->record_curves(key, points); },
       snapshots, stability_hint(job.training.method.params), [&] { return loaded.evaluations(); });
-  model::write_model_description(folder, {job.training.student, job.spec, job.diffusion, result.steps});
+  model::write_model_description(folder, {job.training.student, job.shape, job.diffusion, result.steps});
   manifest.outputs = {model::kModelFile, "raw.safetensors", "ema.safetensors"};
   if (fs::exists(folder / train::kPartFile)) manifest.outputs.push_back(train::kPartFile);
   for (auto step = snapshots.every; snapshots.every > 0 && step < result.steps; step += snapshots.every)
@@ -68,7 +68,7 @@ void train_student(StageContext& context, const TrainingJob& job, const Training
   manifest.teacher_evaluations = result.teacher_evaluations;
   const auto examples = result.steps * job.training.train.integer("batch");
   manifest.flops = kForwardsPerExample * double(examples) *
-                       double(model::forward_flops(*student, job.spec)) +
+                       double(model::forward_flops(*student, job.shape)) +
                    loaded.teacher_flops(result.teacher_evaluations);
   manifest.peak_bytes = record::peak_resident_bytes();
 }
@@ -102,7 +102,7 @@ Stage train_stage(const std::string& label, const TrainingJob& job, const Traini
   add("method", describe(job.training.method));
   add("train", describe_training(train));
   add("diffusion", describe(job.diffusion));
-  add("image", text_of(job.spec));
+  add("image", text_of(job.shape));
   add("seed", std::to_string(job.seed));
   if (job.snapshots.every > 0)
     add("kept", job.snapshots.weights + " every " + std::to_string(job.snapshots.every));

@@ -1,6 +1,5 @@
 #include "train/trainer.hpp"
 
-#include <chrono>
 #include <cmath>
 #include <optional>
 
@@ -12,17 +11,15 @@
 #include "error_text.hpp"
 #include "io/checkpoint/work_file.hpp"
 #include "plugin/call.hpp"
+#include "record/clock.hpp"
 
 namespace dkdm::train {
 namespace {
 
 constexpr std::uint64_t kPartSeed = 0x6d6574686f64;  // "method"
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
+using record::Clock;
+using record::seconds_since;
 
 class Loop {
  public:

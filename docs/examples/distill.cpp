@@ -39,13 +39,14 @@ void distill(const std::string& teacher_folder, const std::string& student_name,
              std::int64_t steps, const std::filesystem::path& out) {
   const dkdm::Library library;
   const dkdm::TrainedModel teacher = library.load_model(teacher_folder, "ema");
-  const auto student = library.student(student_name, {}, {teacher.spec, teacher.diffusion},
+  const auto student = library.student(student_name, {}, {teacher.shape, teacher.diffusion},
                                        dkdm::seed_for(0, "initialise"));
   const dkdm::Params settings = dkdm::train_settings({{"batch", batch}, {"steps", steps}});
   dkdm::train::Optimizer optimizer(*student, settings);
 
   const dkdm::GaussianDiffusion chain(teacher.diffusion);
-  const std::int64_t T = chain.num_steps(), channels = teacher.spec.channels, size = teacher.spec.size;
+  const std::int64_t T = chain.num_steps(), channels = teacher.shape.channels;
+  const auto shape = teacher.shape.sizes();
   const std::int64_t rows = std::max<std::int64_t>(std::nearbyint(kRho * double(T)), 1) * batch;
 
   // Every random number is a function of (seed, stream, step, row): nothing depends on what was drawn before.
@@ -57,9 +58,9 @@ void distill(const std::string& teacher_folder, const std::string& student_name,
   // Line 1: shuffle denoise. The teacher walks row i from noise at T to its random state t_i. Rows with walks
   // of about equal length go together, so that the teacher's batches stay full.
   at::Tensor t = dkdm::random_states(seed, rows, T);  // [rows], uniform on 1 … T - 1
-  at::Tensor x = at::empty({rows, channels, size, size}, at::kFloat, at::MemoryFormat::ChannelsLast);
+  at::Tensor x = at::empty(teacher.shape.batch(rows), at::kFloat, at::MemoryFormat::ChannelsLast);
   for (const at::Tensor& some : t.argsort(/*stable=*/true, /*dim=*/0, /*descending=*/true).split(batch))
-    x.index_copy_(0, some, dkdm::shuffle_denoise(*teacher.network, chain, teacher.spec, seed, some,
+    x.index_copy_(0, some, dkdm::shuffle_denoise(*teacher.network, chain, teacher.shape, seed, some,
                                                  t.index_select(0, some), [](std::int64_t) {}));
   std::vector<std::uint32_t> restarts(rows, 0);
 
@@ -71,13 +72,13 @@ void distill(const std::string& teacher_folder, const std::string& student_name,
 
     // The teacher denoises B by one step. That gives both what the student learns here (its distribution
     // p_T of x_{t-1}, and eps_T) and where the rows stand next (a draw of it): no forward is wasted.
-    const at::Tensor z = noise.normal(j, dkdm::kTrainingNoise, batch, {channels, size, size});
+    const at::Tensor z = noise.normal(j, dkdm::kTrainingNoise, batch, shape);
     const dkdm::TeacherStep step = dkdm::teacher_step(*teacher.network, chain, x_t, index, z);
 
     // Line 5, Eq. 20: L_simple = |eps_T - eps_S|^2, which teaches the student's mean.
     // Line 6, Eq. 12 and 21: L_vlb = KL(p_T ‖ p_S), which teaches its variance alone (its mean is detached).
     dkdm::nn::seed_layers(*student, dkdm::seed_for(0, "dropout"), j);
-    const at::Tensor output = student->forward(x_t, chain.model_timesteps(index));  // eps_S and v [B,2C,S,S]
+    const at::Tensor output = student->forward(x_t, chain.model_timesteps(index));  // eps_S and v [B,2C,H,W]
     const dkdm::LossTerms loss =
         dkdm::distillation_loss(chain, output, x_t, index, step.p, /*student_clip=*/false, kLambda);
 
@@ -91,7 +92,7 @@ void distill(const std::string& teacher_folder, const std::string& student_name,
     for (std::int64_t i = 0; i < batch; ++i) {
       if (index[i].item<std::int64_t>() > 0) continue;
       const auto row = drawn[i].item<std::int64_t>();
-      x.narrow(0, row, 1).copy_(start.normal(++restarts[row], row, 1, {channels, size, size}));
+      x.narrow(0, row, 1).copy_(start.normal(++restarts[row], row, 1, shape));
       t[row] = T;
     }
     if (j % 100 == 0)

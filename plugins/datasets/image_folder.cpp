@@ -101,7 +101,7 @@ class ImageFolder final : public dkdm::Dataset {
  public:
   static dkdm::ParamTable params() {
     return {dkdm::text("root", "", "the folder").required(),
-            dkdm::integer("size", 32, "side in pixels; 0 = that of the first image").between(0, 4096),
+            dkdm::integer("size", 32, "side in pixels; 0 = the shorter one of the first image, or, with exact, both of its sides").between(0, 4096),
             dkdm::integer("channels", 3, "1 or 3").between(1, 3),
             dkdm::flag("exact", false, "refuse images of another size instead of resizing them"),
             dkdm::text("labels", "auto",
@@ -113,15 +113,16 @@ class ImageFolder final : public dkdm::Dataset {
 
   ImageFolder(const Params& params, Host& host)
       : root_(params.text("root")),
-        spec_{params.integer("channels"), params.integer("size")},
+        spec_(dkdm::ImageSpec::square(params.integer("channels"), params.integer("size"))),
         exact_(params.flag("exact")) {
     auto found = dkdm::io::find_image_files(root_);
     for (const auto& remark : found.remarks) host.log("image-folder", root_.string() + ": " + remark);
     files_ = std::move(found.files);
     if (spec_.channels == 2) throw dkdm::ConfigError("image-folder: channels 2 is not 1 or 3");
-    if (spec_.size == 0) {
+    if (spec_.height == 0) {
       const at::Tensor first = dkdm::io::read_image(root_ / files_.front(), spec_.channels);
-      spec_.size = std::min(first.size(1), first.size(2));
+      spec_ = {spec_.channels, first.size(1), first.size(2)};
+      if (!exact_) spec_ = dkdm::ImageSpec::square(spec_.channels, spec_.shorter_side());
     }
     find_labels(params.text("labels"));
   }
@@ -134,7 +135,7 @@ class ImageFolder final : public dkdm::Dataset {
     const at::Tensor wanted = index.to(at::kCPU, at::kLong).contiguous();
     const auto* at_index = wanted.const_data_ptr<std::int64_t>();
     const std::int64_t count = wanted.numel();
-    at::Tensor images = at::empty({count, spec_.channels, spec_.size, spec_.size}, at::kByte);
+    at::Tensor images = at::empty(spec_.batch(count), at::kByte);
     std::atomic<std::int64_t> next{0};
     std::exception_ptr failure;
     std::mutex failing;
@@ -165,7 +166,8 @@ class ImageFolder final : public dkdm::Dataset {
 
   // Names, sizes and modification times: reading 200,000 files would not be cheap.
   std::string fingerprint() const override {
-    std::string text = "image-folder 2 " + std::to_string(spec_.size) + " " +
+    const std::string height = std::to_string(spec_.height), width = std::to_string(spec_.width);
+    std::string text = "image-folder 2 " + (height == width ? height : height + "x" + width) + " " +
                        std::to_string(spec_.channels) + " labels by " + labelled_by_ + "\n";
     for (const fs::path& file : files_) {
       struct stat status{};
@@ -181,13 +183,12 @@ class ImageFolder final : public dkdm::Dataset {
 
  private:
   at::Tensor fitted(const at::Tensor& image, const fs::path& file) const {
-    if (!exact_) return centre_crop(image, spec_.size);
-    if (image.size(1) != spec_.size || image.size(2) != spec_.size) {
-      const std::string side = std::to_string(spec_.size);
+    if (!exact_) return centre_crop(image, spec_.height);
+    if (image.size(1) != spec_.height || image.size(2) != spec_.width) {
       throw DataError((root_ / file).string(),
                       "is of " + std::to_string(image.size(2)) + " x " +
-                          std::to_string(image.size(1)) + " pixels where " + side + " x " + side +
-                          " are expected");
+                          std::to_string(image.size(1)) + " pixels where " + std::to_string(spec_.width) + " x " +
+                          std::to_string(spec_.height) + " are expected");
     }
     return image;
   }

@@ -1,4 +1,4 @@
-// What the datasets that fit in memory share: images and labels as two tensors, taken by index.
+// What the datasets share that are two tensors, images and labels, in memory or mapped.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -11,7 +11,7 @@ namespace dkdm::datasets {
 
 class InMemory : public Dataset {
  public:
-  ImageSpec spec() const final { return {channels_, images_.size(2)}; }
+  ImageSpec spec() const final { return {channels_, images_.size(2), images_.size(3)}; }
   std::int64_t size() const final { return images_.size(0); }
   std::int64_t num_classes() const final { return classes_; }
 
@@ -24,7 +24,7 @@ class InMemory : public Dataset {
   }
 
  protected:
-  // images uint8 [N,C,S,S], C = channels, or 1 and repeated on the way out; labels [N] in
+  // images uint8 [N,C,H,W], C = channels, or 1 and repeated on the way out; labels [N] in
   // [0, classes), or undefined with classes = 0.
   void hold(at::Tensor images, at::Tensor labels, std::int64_t channels, std::int64_t classes) {
     images_ = std::move(images);

@@ -1,4 +1,4 @@
-// Images of an npz as ADM's sampler and the reference sets hold them: uint8 [N,S,S,C] under
+// Images of an npz as ADM's sampler and the reference sets hold them: uint8 [N,H,W,C] under
 // `images`, class labels [N] where the file has them.
 #include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
@@ -16,7 +16,7 @@ class Npz final : public dkdm::datasets::InMemory {
  public:
   static dkdm::ParamTable params() {
     return {dkdm::text("file", "", "the npz").required(),
-            dkdm::text("images", "arr_0", "array of the images, uint8 [N,S,S,C]"),
+            dkdm::text("images", "arr_0", "array of the images, uint8 [N,H,W,C]"),
             dkdm::text("labels", "",
                        "array of the labels, integers [N]; empty = arr_1 or labels, where it is there")};
   }
@@ -24,17 +24,17 @@ class Npz final : public dkdm::datasets::InMemory {
   Npz(const Params& params, Host&)
       : file_(params.text("file")),
         keys_("npz 2 " + params.text("images") + " " + params.text("labels") + " ") {
-    const at::Tensor images = dkdm::io::read_npz(file_, params.text("images"));
+    const at::Tensor images = dkdm::io::map_npz(file_, params.text("images"));
     if (images.scalar_type() != at::kByte || images.dim() != 4 || images.numel() == 0 ||
-        images.size(1) != images.size(2) || (images.size(3) != 1 && images.size(3) != 3)) {
+        (images.size(3) != 1 && images.size(3) != 3)) {
       std::string shape;
       for (const std::int64_t side : images.sizes()) shape += " " + std::to_string(side);
       throw DataError(file_.string() + ": '" + params.text("images") + "'",
-                      "expected square images, uint8 [N,S,S,1 or 3], found " +
+                      "expected images, uint8 [N,H,W,1 or 3], found " +
                           std::string(c10::toString(images.scalar_type())) + " of" + shape);
     }
     const auto labels = dkdm::io::read_npz_labels(file_, params.text("labels"), images.size(0));
-    hold(images.permute({0, 3, 1, 2}).contiguous(), labels.values, images.size(3), labels.classes);
+    hold(images.permute({0, 3, 1, 2}), labels.values, images.size(3), labels.classes);
   }
 
   std::string fingerprint() const override {

@@ -101,7 +101,8 @@ class Classifier final : public Evaluator {
                                         {"spatial.mean", spatial.mean},
                                         {"spatial.covariance", spatial.covariance}});
     const nlohmann::ordered_json about = {{"channels", about_.spec.channels},
-                                          {"size", about_.spec.size},
+                                          {"height", about_.spec.height},
+                                          {"width", about_.spec.width},
                                           {"classes", about_.classes},
                                           {"reference_images", reference.size()},
                                           {"reference_fingerprint", reference.fingerprint()},
@@ -161,10 +162,10 @@ class Classifier final : public Evaluator {
 
   void add(const Tensor& images) override {
     if (images.dim() != 4 || images.scalar_type() != at::kByte ||
-        images.sizes().slice(1) != at::IntArrayRef{spec().channels, spec().size, spec().size}) {
+        images.sizes().slice(1) != at::IntArrayRef(spec().sizes())) {
       std::ostringstream text;
-      text << "expected uint8 images [n," << spec().channels << "," << spec().size << ","
-           << spec().size << "], got " << images.scalar_type() << " " << images.sizes();
+      text << "expected uint8 images [n," << spec().channels << "," << spec().height << ","
+           << spec().width << "], got " << images.scalar_type() << " " << images.sizes();
       throw DataError("samples", text.str());
     }
     waiting_ = waiting_.defined() ? at::cat({waiting_, images}) : images.clone();
@@ -201,11 +202,7 @@ class Classifier final : public Evaluator {
     merge_part(samples_.pooled, state, "pooled");
     merge_part(samples_.spatial, state, "spatial");
     if (!part(state, "score").empty()) merge_part(score_, state, "score");
-    const auto mine = std::exchange(next_, entry(state, "next").item<std::int64_t>());
-    if (const auto waiting = state.find("waiting"); waiting != state.end()) add(waiting->second);
-    if (next_ >= mine) return;
-    take_waiting();
-    next_ = mine;
+    merge_waiting(state, next_, [this](const Tensor& images) { add(images); }, [this] { take_waiting(); });
   }
 
   void reset(std::int64_t first) override {
@@ -257,8 +254,8 @@ class Classifier final : public Evaluator {
                       classes == 1 ? "all images are of one class; training needs at least two"
                                    : "no labels to train on; use a labelled dataset, weights = \"" +
                                          shipped_names() + "\" or a weight file, or another evaluator");
-    if (spec.size < kLeastSize)
-      throw DataError("evaluator classifier", "images of " + std::to_string(spec.size) +
+    if (spec.shorter_side() < kLeastSize)
+      throw DataError("evaluator classifier", "images of " + std::to_string(spec.shorter_side()) +
                                                   " pixels a side; expected at least " +
                                                   std::to_string(kLeastSize));
     About about;
@@ -270,8 +267,7 @@ class Classifier final : public Evaluator {
     about.recipe = "epochs " + std::to_string(params_.integer("epochs")) + ", batch " +
                    std::to_string(params_.integer("batch")) + ", lr " +
                    to_text(Value(params_.real("lr"))) + ", seed " + std::to_string(seed);
-    const std::int64_t side = Network::map_size(spec.size);
-    const auto least = 2 * std::max(about.features, kSpatialChannels * side * side);
+    const auto least = 2 * std::max(about.features, kSpatialChannels * Network::map_places(spec));
     require(reference.size(), least, "reference dataset");
     Network network(spec, about.width, about.features, classes);
     initialise(network, seed);
@@ -311,7 +307,7 @@ class Classifier final : public Evaluator {
   void say_what_compares() const {
     std::string other;
     for (const auto& shipped : kShipped)
-      if (ImageSpec{shipped.channels, shipped.size} == spec() && shipped.classes == about_.classes)
+      if (ImageSpec::square(shipped.channels, shipped.size) == spec() && shipped.classes == about_.classes)
         other = shipped.name;
     host_.log("classifier",
               "trained here: its values compare with no other network's, on other machines neither; pass "
@@ -344,8 +340,7 @@ class Classifier final : public Evaluator {
   }
 
   std::int64_t spatial_dimension() const {
-    const std::int64_t side = Network::map_size(spec().size);
-    return kSpatialChannels * side * side;
+    return kSpatialChannels * Network::map_places(spec());
   }
 
   void take(const Tensor& images) {

@@ -35,7 +35,7 @@ class Network final : public tnn::Module {
  public:
   Network(const ImageSpec& spec, std::int64_t width, std::int64_t features, std::int64_t classes) {
     std::int64_t in = spec.channels, out = width;
-    for (std::int64_t size = spec.size; size > kMapSize; in = out, out = 2 * width) {
+    for (std::int64_t size = std::max(spec.height, spec.width); size > kMapSize; in = out, out = 2 * width) {
       size = (size + 1) / 2;
       add(in, out, 2);
       add(out, size > kMapSize ? out : features, 1);
@@ -46,13 +46,17 @@ class Network final : public tnn::Module {
         parameter.set_data(parameter.detach().contiguous(at::MemoryFormat::ChannelsLast));
   }
 
-  // Side of the last map for images of `size` pixels a side.
-  static std::int64_t map_size(std::int64_t size) {
-    while (size > kMapSize) size = (size + 1) / 2;
-    return size;
+  // Places of the last map: its height times its width.
+  static std::int64_t map_places(const ImageSpec& spec) {
+    std::int64_t height = spec.height, width = spec.width;
+    while (std::max(height, width) > kMapSize) {
+      height = (height + 1) / 2;
+      width = (width + 1) / 2;
+    }
+    return height * width;
   }
 
-  // images uint8 [n,C,S,S] -> logits [n,classes].
+  // images uint8 [n,C,H,W] -> logits [n,classes].
   Tensor logits(const Tensor& images) { return head_->forward(pooled(spatial_map(images))); }
 
   // In evaluation mode.

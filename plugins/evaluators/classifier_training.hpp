@@ -39,9 +39,9 @@ class Images {
  public:
   Images(const Dataset& data, Host& host) : data_(data) {
     const auto spec = data.spec();
-    const auto bytes = data.size() * spec.channels * spec.size * spec.size;
+    const auto bytes = data.size() * spec.values();
     if (bytes > kCachedBytes) return;
-    at::Tensor all = at::empty({data.size(), spec.channels, spec.size, spec.size}, at::kByte);
+    at::Tensor all = at::empty(spec.batch(data.size()), at::kByte);
     for (std::int64_t first = 0; first < data.size(); first += kBatch) {
       host.progress("images to train on", first, data.size());
       const auto last = std::min(first + kBatch, data.size());

@@ -35,7 +35,7 @@ constexpr double kLeastSkill = 0.1;
 
 // What the metadata of a weight file hold.
 struct About {
-  ImageSpec spec{0, 0};
+  ImageSpec spec{0, 0, 0};
   std::int64_t classes = 0, width = 0, features = 0;
   std::int64_t held_out = 0;     // images kept out of training
   double accuracy = 0;           // share of them that the network classifies rightly
@@ -51,7 +51,8 @@ struct About {
   std::map<std::string, std::string> metadata() const {
     return {{"kind", "dkdm classifier"},
             {"channels", std::to_string(spec.channels)},
-            {"size", std::to_string(spec.size)},
+            {"height", std::to_string(spec.height)},
+            {"width", std::to_string(spec.width)},
             {"classes", std::to_string(classes)},
             {"width", std::to_string(width)},
             {"features", std::to_string(features)},
@@ -91,7 +92,9 @@ struct About {
       return value;
     };
     About about;
-    about.spec = {number("channels", 1, 3), number("size", 1, 4096)};
+    const bool square = metadata.contains("size");  // before images could be rectangular
+    about.spec = {number("channels", 1, 3), number(square ? "size" : "height", 1, 4096),
+                  number(square ? "size" : "width", 1, 4096)};
     about.classes = number("classes", 2, 1 << 16);
     about.width = number("width", 8, 512);
     about.features = number("features", 8, 2048);

@@ -10,8 +10,9 @@
 
 #include <optional>
 #include <sstream>
+#include <tuple>
 
-#include "ahead.hpp"
+#include "dkdm/ahead.hpp"
 #include "dkdm/documents.hpp"
 #include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
@@ -111,7 +112,7 @@ class InceptionEvaluator final : public Evaluator {
                  });
       arrays["features"] = at::cat(features);
     }
-    const ImageSpec spec = statistics.spec.size == 0 && images ? images->spec() : statistics.spec;
+    const ImageSpec spec = statistics.spec.height == 0 && images ? images->spec() : statistics.spec;
     save(dir, arrays, statistics.fingerprint, statistics.count, spec);
   }
 
@@ -124,7 +125,7 @@ class InceptionEvaluator final : public Evaluator {
                                                      ", expected " + features_id());
       io::read_field(about, "fingerprint", fingerprint_);
       io::read_field(about, "images", count_);
-      io::read_field(about, "size", size_);
+      std::tie(height_, width_) = io::read_sides(about);
     } catch (const nlohmann::json::exception& e) {
       throw DataError((dir / kAbout).string(), e.what());
     }
@@ -152,17 +153,17 @@ class InceptionEvaluator final : public Evaluator {
 
   void add(const Tensor& images) override {
     if (images.dim() != 4 || images.scalar_type() != at::kByte ||
-        images.size(2) != images.size(3) || (images.size(1) != 1 && images.size(1) != 3)) {
+        (images.size(1) != 1 && images.size(1) != 3)) {
       std::ostringstream text;
-      text << "expected uint8 images [n,1 or 3,S,S], got " << images.scalar_type() << " "
+      text << "expected uint8 images [n,1 or 3,H,W], got " << images.scalar_type() << " "
            << images.sizes();
       throw DataError("samples", text.str());
     }
-    if (size_ == 0) size_ = images.size(2);
-    if (images.size(2) != size_)
-      throw DataError("samples", "images of " + std::to_string(images.size(2)) +
-                                     " pixels a side where the reference's have " +
-                                     std::to_string(size_));
+    if (height_ == 0) std::tie(height_, width_) = std::pair(images.size(2), images.size(3));
+    if (images.size(2) != height_ || images.size(3) != width_)
+      throw DataError("samples", "images of " + std::to_string(images.size(2)) + " x " +
+                                     std::to_string(images.size(3)) + " pixels where the reference's have " +
+                                     std::to_string(height_) + " x " + std::to_string(width_));
     const Tensor rgb = images.expand({-1, 3, -1, -1});
     waiting_ = waiting_.defined() ? at::cat({waiting_, rgb}) : rgb.clone();
     const auto batch = params_.integer("batch");
@@ -205,11 +206,7 @@ class InceptionEvaluator final : public Evaluator {
     if (!part(state, "score").empty()) merge_part(passed_.score, state, "score");
     for (const auto& [name, list] : passed_.lists())
       if (const auto found = state.find(name); found != state.end()) list->push_back(found->second);
-    const auto mine = std::exchange(next_, entry(state, "next").item<std::int64_t>());
-    if (const auto waiting = state.find("waiting"); waiting != state.end()) add(waiting->second);
-    if (next_ >= mine) return;
-    take_waiting();
-    next_ = mine;
+    merge_waiting(state, next_, [this](const Tensor& images) { add(images); }, [this] { take_waiting(); });
   }
 
   void reset(std::int64_t first) override {
@@ -263,7 +260,7 @@ class InceptionEvaluator final : public Evaluator {
     const auto parts = index.split(params_.integer("batch"));
     ahead_.clear();
     // Whatever ends this, nothing reads `images` afterwards.
-    const evaluators::ClearAtEnd cleared{ahead_};
+    const ClearAtEnd cleared{ahead_};
     std::int64_t done = 0;
     for (std::size_t i = 0, taken = 0; taken < parts.size();) {
       for (; i < parts.size() && ahead_.outstanding() <= kBatchesAhead; ++i)
@@ -287,7 +284,8 @@ class InceptionEvaluator final : public Evaluator {
         {"fingerprint", fingerprint},
         {"images", count},
         {"channels", spec.channels},
-        {"size", spec.size},
+        {"height", spec.height},
+        {"width", spec.width},
         {"manifold_images", features == arrays.end() ? 0 : features->second.size(0)}};
     io::write_text(dir / kAbout, about.dump(2) + "\n");
   }
@@ -340,11 +338,11 @@ class InceptionEvaluator final : public Evaluator {
   mutable std::shared_ptr<const Loaded> loaded_;
   io::TensorMap reference_;  // mu, sigma, mu_s, sigma_s, features
   std::string fingerprint_;
-  std::int64_t count_ = 0, size_ = 0;  // images of the reference (0 = unknown), their side
+  std::int64_t count_ = 0, height_ = 0, width_ = 0;  // images of the reference (0 = unknown), their sides
   evaluators::Passed passed_;
   Tensor waiting_;         // images not yet a batch
   std::int64_t next_ = 0;  // number of the next sample that the network sees
-  evaluators::Ahead ahead_;
+  Ahead ahead_;
 };
 
 }  // namespace

@@ -59,4 +59,15 @@ void merge_part(T& into, const io::TensorMap& state, const std::string& name) {
   }
 }
 
+// The end of a merge, of what was added one by one: `add` takes in the images of `state` that no network has seen, and
+// the count goes on after the later of both. `take_waiting` is for our own such images.
+template <class Add, class TakeWaiting>
+void merge_waiting(const io::TensorMap& state, std::int64_t& next, const Add& add, const TakeWaiting& take_waiting) {
+  const auto mine = std::exchange(next, entry(state, "next").item<std::int64_t>());
+  if (const auto waiting = state.find("waiting"); waiting != state.end()) add(waiting->second);
+  if (next >= mine) return;
+  take_waiting();
+  next = mine;
+}
+
 }  // namespace dkdm

@@ -13,6 +13,7 @@
 #include "adm_unet_config.hpp"
 #include "dkdm/nn.hpp"
 #include "dkdm/plugin.hpp"
+#include "image_sides.hpp"
 
 namespace {
 
@@ -191,8 +192,8 @@ class AdmUnet final : public Denoiser {
  public:
   static ParamTable params() { return adm::param_table(); }
 
-  AdmUnet(const Params& params, const ImageSpec& spec)
-      : config_(adm::config_of(params, spec.size)) {
+  AdmUnet(const Params& params, const SampleShape& shape)
+      : config_(adm::config_of(params, shape)) {
     const auto time = config_.time_channels, emb = 4 * time, base = config_.model_channels;
     auto time_embed = register_module("time_embed", std::make_shared<Layers>());
     time_in = numbered(*time_embed, 0, tnn::Linear(time, emb).ptr());
@@ -203,7 +204,7 @@ class AdmUnet final : public Denoiser {
     auto middle = register_module("middle_block", std::make_shared<Block>());
     auto output_blocks = register_module("output_blocks", std::make_shared<Layers>());
     const auto& mult = config_.channel_mult;
-    std::int64_t width = mult.front() * base, resolution = spec.size;
+    std::int64_t width = mult.front() * base, resolution = shape.shorter_side();
     std::vector<std::int64_t> skips{width};
 
     const auto res = [&](Block& block, std::int64_t in, std::int64_t out,
@@ -224,7 +225,7 @@ class AdmUnet final : public Denoiser {
       return list.back();
     };
 
-    new_block(*input_blocks, input_)->add(std::make_shared<Stem>(spec.channels, width));
+    new_block(*input_blocks, input_)->add(std::make_shared<Stem>(shape.channels, width));
     for (std::size_t level = 0; level < mult.size(); ++level) {
       for (std::int64_t i = 0; i < config_.num_res_blocks; ++i) {
         const auto block = new_block(*input_blocks, input_);
@@ -260,7 +261,7 @@ class AdmUnet final : public Denoiser {
     out_norm = numbered(*out, 0, norm(width));
     numbered(*out, 1, std::make_shared<Unnamed>());
     out_conv = numbered(
-        *out, 2, zero_conv(width, spec.channels * (params.flag("learn_sigma") ? 2 : 1)).ptr());
+        *out, 2, zero_conv(width, shape.channels * (params.flag("learn_sigma") ? 2 : 1)).ptr());
   }
 
   Tensor forward(const Tensor& x_t, const Tensor& t) override {

@@ -6,8 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "dkdm/image.hpp"
 #include "dkdm/params.hpp"
+#include "dkdm/shape.hpp"
+#include "image_sides.hpp"
 
 namespace dkdm::adm {
 
@@ -59,7 +60,7 @@ inline ParamTable param_table() {
       integers("channel_mult", {1, 2, 2, 2}, "width of each level, in model_channels")
           .between(1, 64)
           .at_most_elements(kMostLevels),
-      integers("attention_resolutions", {16, 8}, "image sizes, in pixels, that have attention")
+      integers("attention_resolutions", {16, 8}, "image sizes, in pixels of the shorter side, that have attention")
           .between(1, 4096)
           .at_most_elements(kMostLevels),
       integer("num_head_channels", 32, "channels of an attention head").between(1, 65536),
@@ -79,14 +80,13 @@ inline ParamTable param_table() {
   };
 }
 
-inline Config preset_config(const Params& params, std::int64_t image_size) {
+inline Config preset_config(const Params& params, const SampleShape& shape) {
   const std::string& name = params.text("preset");
   const auto preset = std::find_if(presets().begin(), presets().end(),
                                    [&](const Preset& p) { return p.name == name; });
-  if (preset->image_size != image_size) {
+  if (preset->image_size != shape.height || preset->image_size != shape.width) {
     throw ConfigError("preset \"" + name + "\" is for images of " +
-                      std::to_string(preset->image_size) + " pixels, got " +
-                      std::to_string(image_size) +
+                      std::to_string(preset->image_size) + " pixels, got " + students::sides_text(shape) +
                       "; leave it out and give model_channels and so on");
   }
   for (const Param& param : param_table()) {
@@ -120,7 +120,7 @@ inline void check_heads(const Config& config, std::int64_t channels) {
 }
 
 // Throws ConfigError for a network that cannot be.
-inline void check(const Config& config, std::int64_t image_size) {
+inline void check(const Config& config, const SampleShape& shape) {
   const auto fail = [](const std::string& what) { throw ConfigError(what); };
   if (config.channel_mult.empty()) {
     fail("channel_mult is empty, expected one multiplier a level, such as [1, 2, 2]");
@@ -133,14 +133,10 @@ inline void check(const Config& config, std::int64_t image_size) {
     fail("num_heads_upsample is " + std::to_string(config.num_heads_upsample) +
          " without num_heads; give both or num_head_channels");
   }
-  const std::size_t halvings = config.channel_mult.size() - 1;
-  if (halvings > 30 || image_size % (std::int64_t{1} << halvings) != 0) {
-    fail("channel_mult has " + std::to_string(halvings + 1) + " levels: the image size, " +
-         std::to_string(image_size) + " pixels, cannot be halved " + std::to_string(halvings) +
-         " times; give fewer levels");
-  }
+  students::check_levels(shape, config.channel_mult.size());
   std::vector<std::int64_t> sizes;
-  for (std::size_t level = 0; level <= halvings; ++level) sizes.push_back(image_size >> level);
+  for (std::size_t level = 0; level < config.channel_mult.size(); ++level)
+    sizes.push_back(shape.shorter_side() >> level);
   std::vector<std::int64_t> attending{config.channel_mult.back()};  // the middle always does
   for (const auto resolution : config.attention_resolutions) {
     const auto level = std::find(sizes.begin(), sizes.end(), resolution);
@@ -161,9 +157,9 @@ inline void check(const Config& config, std::int64_t image_size) {
 }
 
 // Complete and checked; time_channels is set.
-inline Config config_of(const Params& params, std::int64_t image_size) {
+inline Config config_of(const Params& params, const SampleShape& shape) {
   const bool preset = !params.text("preset").empty();
-  Config config = preset ? preset_config(params, image_size)
+  Config config = preset ? preset_config(params, shape)
                          : Config{params.integer("model_channels"),
                                   params.integer("num_res_blocks"),
                                   params.integer("num_head_channels"),
@@ -178,7 +174,7 @@ inline Config config_of(const Params& params, std::int64_t image_size) {
                                   params.flag("conv_resample"),
                                   params.flag("use_new_attention_order")};
   if (config.time_channels == 0) config.time_channels = config.model_channels;
-  check(config, image_size);
+  check(config, shape);
   return config;
 }
 

@@ -2,7 +2,7 @@
 // blocks are modulated by the time embedding (adaLN-Zero). Names, order and shapes of the
 // parameters are the reference's (its attention and MLP come from timm).
 //
-// Tokens are [N,T,D], T = (size / patch_size)^2 patches row by row.
+// Tokens are [N,T,D], T patches row by row.
 #include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
@@ -11,6 +11,7 @@
 
 #include "dkdm/nn.hpp"
 #include "dkdm/plugin.hpp"
+#include "image_sides.hpp"
 
 namespace {
 
@@ -78,17 +79,19 @@ struct Block final : tnn::Module {
   tnn::Linear qkv{nullptr}, proj{nullptr}, fc1{nullptr}, fc2{nullptr}, modulation{nullptr};
 };
 
-// Fixed code of a grid x grid image, f32 [1,T,width]: the first half tells the column, the second
-// the row; each [sin, cos] of the index times 10000^(-k / (width/4)), in f64 as the reference.
-Tensor position_table(std::int64_t width, std::int64_t grid) {
+// Fixed code of the patches, f32 [1,T,width]: the first half tells the column, the second the row; each
+// [sin, cos] of the index times 10000^(-k / (width/4)), in f64 as the reference.
+Tensor position_table(std::int64_t width, const students::PatchGrid& grid) {
   const auto f64 = at::TensorOptions().dtype(at::kDouble);
   const std::int64_t quarter = width / 4;
   const Tensor omega = at::pow(10000.0, -(at::arange(quarter, f64) / quarter));
-  const Tensor phase = at::outer(at::arange(grid, f64), omega);
-  const Tensor code = at::cat({phase.sin(), phase.cos()}, 1);  // [grid, width/2]
-  const Tensor column = code.unsqueeze(0).expand({grid, grid, 2 * quarter});
-  const Tensor row = code.unsqueeze(1).expand({grid, grid, 2 * quarter});
-  return at::cat({column, row}, 2).reshape({1, grid * grid, width}).to(at::kFloat);
+  const auto code = [&](std::int64_t count) {
+    const Tensor phase = at::outer(at::arange(count, f64), omega);
+    return at::cat({phase.sin(), phase.cos()}, 1);  // [count, width/2]
+  };
+  const Tensor column = code(grid.columns).unsqueeze(0).expand({grid.rows, grid.columns, 2 * quarter});
+  const Tensor row = code(grid.rows).unsqueeze(1).expand({grid.rows, grid.columns, 2 * quarter});
+  return at::cat({column, row}, 2).reshape({1, grid.tokens(), width}).to(at::kFloat);
 }
 
 struct Config {
@@ -120,20 +123,8 @@ ParamTable param_table() {
   };
 }
 
-constexpr std::int64_t kMostTokens = 65536;  // patches of an image
-
 // Throws ConfigError for a network that cannot be.
-Config config_of(const Params& params, const ImageSpec& spec) {
-  const std::int64_t patch = params.integer("patch_size");
-  if (spec.size % patch != 0) {
-    throw ConfigError("patch_size is " + std::to_string(patch) +
-                      ", expected a divisor of the image size, " + std::to_string(spec.size));
-  }
-  if (const auto side = spec.size / patch; side * side > kMostTokens) {
-    throw ConfigError("patch_size is " + std::to_string(patch) + ": images of " +
-                      std::to_string(spec.size) + " pixels are " + std::to_string(side * side) +
-                      " patches, expected at most " + std::to_string(kMostTokens));
-  }
+Config config_of(const Params& params) {
   if (const std::string& name = params.text("preset"); !name.empty()) {
     for (const Param& param : param_table()) {
       const bool set = param.name == "depth" || param.name == "hidden_size" ||
@@ -162,11 +153,12 @@ class Dit final : public Denoiser {
  public:
   static ParamTable params() { return param_table(); }
 
-  Dit(const Params& params, const ImageSpec& spec)
-      : patch_(params.integer("patch_size")), grid_(spec.size / patch_) {
-    const Config config = config_of(params, spec);
+  Dit(const Params& params, const SampleShape& shape)
+      : grid_(students::patch_grid(shape, params.integer("patch_size"))) {
+    const auto patch = grid_.patch;
+    const Config config = config_of(params);
     const std::int64_t width = config.hidden_size;
-    out_channels_ = spec.channels * (params.flag("learn_sigma") ? 2 : 1);
+    out_channels_ = shape.channels * (params.flag("learn_sigma") ? 2 : 1);
     const auto hidden =
         static_cast<std::int64_t>(static_cast<double>(width) * params.real("mlp_ratio"));
 
@@ -174,7 +166,7 @@ class Dit final : public Denoiser {
                                     /*requires_grad=*/false);
     const auto x_embedder = register_module("x_embedder", std::make_shared<Layers>());
     patches_ = x_embedder->register_module(
-        "proj", tnn::Conv2d(tnn::Conv2dOptions(spec.channels, width, patch_).stride(patch_)));
+        "proj", tnn::Conv2d(tnn::Conv2dOptions(shape.channels, width, patch).stride(patch)));
     const auto t_embedder = register_module("t_embedder", std::make_shared<Layers>());
     time_in_ = numbered(*t_embedder, "mlp", 0, linear(kFrequencies, width));
     time_out_ = numbered(*t_embedder, "mlp", 2, linear(width, width));
@@ -184,12 +176,12 @@ class Dit final : public Denoiser {
     }
     const auto final_layer = register_module("final_layer", std::make_shared<Layers>());
     out_ = final_layer->register_module("linear",
-                                        zero_linear(width, patch_ * patch_ * out_channels_));
+                                        zero_linear(width, patch * patch * out_channels_));
     out_modulation_ = numbered(*final_layer, "adaLN_modulation", 1, zero_linear(width, 2 * width));
 
     const at::NoGradGuard no_grad;
     const double bound =
-        std::sqrt(6.0 / static_cast<double>(width + spec.channels * patch_ * patch_));
+        std::sqrt(6.0 / static_cast<double>(width + shape.channels * patch * patch));
     patches_->weight.uniform_(-bound, bound);
     patches_->bias.zero_();
     time_in_->weight.normal_(0, 0.02);
@@ -199,7 +191,7 @@ class Dit final : public Denoiser {
   Tensor forward(const Tensor& x_t, const Tensor& t) override {
     const std::int64_t n = x_t.size(0);
     const Tensor patches = patches_->forward(x_t).permute({0, 2, 3, 1});
-    Tensor x = patches.reshape({n, grid_ * grid_, -1}) + pos_embed_;
+    Tensor x = patches.reshape({n, grid_.tokens(), -1}) + pos_embed_;
     const Tensor frequencies = nn::timestep_embedding(t, kFrequencies).to(x_t.scalar_type());
     const Tensor c = at::silu(time_out_->forward(at::silu(time_in_->forward(frequencies))));
     for (std::size_t i = 0; i < blocks_->size(); ++i) {
@@ -207,16 +199,12 @@ class Dit final : public Denoiser {
       feature("block", i, x);
     }
     const auto m = out_modulation_->forward(c).unsqueeze(1).chunk(2, 2);
-    // A token is (row in patch, column in patch, channel); the image comes out channels-last.
-    return out_->forward(modulated(x, m[0], m[1]))
-        .view({n, grid_, grid_, patch_, patch_, out_channels_})
-        .permute({0, 1, 3, 2, 4, 5})
-        .reshape({n, grid_ * patch_, grid_ * patch_, out_channels_})
-        .permute({0, 3, 1, 2});
+    return grid_.image(out_->forward(modulated(x, m[0], m[1])));
   }
 
  private:
-  std::int64_t patch_, grid_, out_channels_ = 0;
+  students::PatchGrid grid_;
+  std::int64_t out_channels_ = 0;
   Tensor pos_embed_;
   tnn::Conv2d patches_{nullptr};
   tnn::Linear time_in_{nullptr}, time_out_{nullptr}, out_{nullptr}, out_modulation_{nullptr};

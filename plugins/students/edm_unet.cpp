@@ -24,6 +24,7 @@
 #include "dkdm/diffusion.hpp"
 #include "dkdm/nn.hpp"
 #include "dkdm/plugin.hpp"
+#include "image_sides.hpp"
 
 namespace {
 
@@ -125,8 +126,8 @@ struct Block final : tnn::Module {
 
 struct Layers : tnn::Module {};  // a name only
 
-// Throws ConfigError for a network that cannot be at `size` pixels.
-void check(const Params& params, std::int64_t size) {
+// Throws ConfigError for a network that cannot be at `shape`.
+void check(const Params& params, const SampleShape& shape) {
   const auto& mult = params.integers("channel_mult");
   if (mult.empty()) throw ConfigError("channel_mult is empty, expected one factor a level, as [1, 2]");
   if (const auto base = params.integer("model_channels"); base % 4 != 0) {
@@ -140,16 +141,12 @@ void check(const Params& params, std::int64_t size) {
                         ", expected a multiple of the 32 groups, or at most 128");
     }
   }
-  const auto halvings = static_cast<std::int64_t>(mult.size()) - 1;
-  if (halvings > 30 || size % (std::int64_t{1} << halvings) != 0) {
-    throw ConfigError("the image, " + std::to_string(size) + " pixels, cannot be halved " +
-                      std::to_string(halvings) + " times; give channel_mult fewer levels");
-  }
+  students::check_levels(shape, mult.size());
   std::string levels;
   std::vector<std::int64_t> sizes;
-  for (std::int64_t i = 0; i <= halvings; ++i) {
-    sizes.push_back(size >> i);
-    levels += (i == 0 ? "" : ", ") + std::to_string(size >> i);
+  for (std::size_t i = 0; i < mult.size(); ++i) {
+    sizes.push_back(shape.shorter_side() >> i);
+    levels += (i == 0 ? "" : ", ") + std::to_string(sizes.back());
   }
   for (const auto wanted : params.integers("attn_resolutions")) {
     if (std::find(sizes.begin(), sizes.end(), wanted) != sizes.end()) continue;
@@ -175,7 +172,7 @@ class EdmUnet final : public Denoiser {
             .at_most_elements(16),
         integer("channel_mult_emb", 4, "width of the noise embedding, in model_channels").between(1, 64),
         integer("num_blocks", 4, "residual blocks a level").between(1, 64),
-        integers("attn_resolutions", {16}, "pixels of the levels with attention")
+        integers("attn_resolutions", {16}, "pixels of the levels with attention, on the shorter side")
             .between(1, 4096)
             .at_most_elements(16),
         real("dropout", 0.13, "in the residual blocks").between(0, 0.999),
@@ -186,16 +183,19 @@ class EdmUnet final : public Denoiser {
   }
 
   EdmUnet(const Params& params, const StudentContext& context)
-      : noise_channels_(params.integer("model_channels")), channels_(context.spec.channels) {
-    const ImageSpec& spec = context.spec;
-    check(params, spec.size);
+      : noise_channels_(params.integer("model_channels")), channels_(context.shape.channels) {
+    const SampleShape& shape = context.shape;
+    check(params, shape);
     const auto base = params.integer("model_channels"), blocks = params.integer("num_blocks");
     const auto emb = base * params.integer("channel_mult_emb");
     const auto& mult = params.integers("channel_mult");
     const auto& where = params.integers("attn_resolutions");
     const auto levels = static_cast<std::int64_t>(mult.size());
-    const auto attends = [&](std::int64_t size) {
-      return std::find(where.begin(), where.end(), size) != where.end();
+    const auto attends = [&](std::int64_t level) {
+      return std::find(where.begin(), where.end(), shape.shorter_side() >> level) != where.end();
+    };
+    const auto pixels = [&](std::int64_t level) {  // as the authors begin a layer's name
+      return std::to_string(shape.height >> level) + "x" + std::to_string(shape.width >> level) + "_";
     };
 
     map_layer0_ = register_module("map_layer0", initialised(tnn::Linear(base, emb)));
@@ -206,16 +206,13 @@ class EdmUnet final : public Denoiser {
     std::vector<std::int64_t> skips{width};
     const auto add = [&](Layers& half, std::int64_t level, const std::string& name,
                          std::int64_t in, bool attention, Resample resample = Resample::none) {
-      const std::string size = std::to_string(spec.size >> level);
       const BlockOptions options{emb, params.real("dropout"), attention, resample};
-      return half.register_module(size + "x" + size + "_" + name,
+      return half.register_module(pixels(level) + name,
                                   std::make_shared<Block>(in, width, options));
     };
     for (std::int64_t level = 0; level < levels; ++level) {
-      const std::int64_t size = spec.size >> level;
       if (level == 0) {
-        const std::string text = std::to_string(size);
-        stem_ = enc->register_module(text + "x" + text + "_conv", conv(spec.channels, base, 3));
+        stem_ = enc->register_module(pixels(0) + "conv", conv(shape.channels, base, 3));
       } else {
         encoder_.push_back(add(*enc, level, "down", width, false, Resample::down));
         skips.push_back(width);
@@ -223,7 +220,7 @@ class EdmUnet final : public Denoiser {
       for (std::int64_t i = 0; i < blocks; ++i) {
         const auto in = width;
         width = base * mult[static_cast<std::size_t>(level)];
-        encoder_.push_back(add(*enc, level, "block" + std::to_string(i), in, attends(size)));
+        encoder_.push_back(add(*enc, level, "block" + std::to_string(i), in, attends(level)));
         skips.push_back(width);
       }
     }
@@ -238,15 +235,14 @@ class EdmUnet final : public Denoiser {
         const auto in = width + skips.back();
         skips.pop_back();
         width = base * mult[static_cast<std::size_t>(level)];
-        const bool attention = i == blocks && attends(spec.size >> level);
+        const bool attention = i == blocks && attends(level);
         decoder_.push_back(add(*dec, level, "block" + std::to_string(i), in, attention));
       }
     }
-    const std::string text = std::to_string(spec.size) + "x" + std::to_string(spec.size);
-    out_norm_ = dec->register_module(text + "_aux_norm", norm(width));
+    out_norm_ = dec->register_module(pixels(0) + "aux_norm", norm(width));
     out_conv_ = dec->register_module(
-        text + "_aux_conv",
-        conv(width, spec.channels * (params.flag("learn_sigma") ? 2 : 1), 3, kNearZero));
+        pixels(0) + "aux_conv",
+        conv(width, shape.channels * (params.flag("learn_sigma") ? 2 : 1), 3, kNearZero));
 
     if (!params.flag("precondition")) return;
     sigma_data_ = params.real("sigma_data");
@@ -285,7 +281,7 @@ class EdmUnet final : public Denoiser {
     return at::lerp(table.index_select(0, below.to(at::kLong)), at_index(below + 1), place - below);
   }
 
-  // SongUNet: x [N,C,S,S], noise label [N] f32.
+  // SongUNet: x [N,C,H,W], noise label [N] f32.
   Tensor network(const Tensor& x, const Tensor& label) {
     const Tensor code = noise_embedding(label, noise_channels_).to(x.scalar_type());
     const Tensor emb = at::silu(map_layer1_->forward(at::silu(map_layer0_->forward(code))));

@@ -16,6 +16,7 @@
 
 #include "dkdm/nn.hpp"
 #include "dkdm/plugin.hpp"
+#include "image_sides.hpp"
 
 namespace {
 
@@ -92,8 +93,6 @@ struct Block final : tnn::Module {
   std::shared_ptr<Mlp> mlp_tokens, mlp_channels;
 };
 
-constexpr std::int64_t kMostTokens = 65536;  // patches of an image
-
 class MlpMixer final : public Denoiser {
  public:
   static ParamTable params() {
@@ -108,37 +107,28 @@ class MlpMixer final : public Denoiser {
     };
   }
 
-  MlpMixer(const Params& params, const ImageSpec& spec)
-      : patch_(params.integer("patch_size")),
+  MlpMixer(const Params& params, const SampleShape& shape)
+      : grid_(students::patch_grid(shape, params.integer("patch_size"))),
         width_(params.integer("hidden_dim")),
-        out_channels_(spec.channels * (params.flag("learn_sigma") ? 2 : 1)) {
-    if (spec.size % patch_ != 0) {
-      throw ConfigError("patch_size is " + std::to_string(patch_) +
-                        ", expected a divisor of the image size, " + std::to_string(spec.size));
-    }
-    if (const auto tokens = (spec.size / patch_) * (spec.size / patch_); tokens > kMostTokens) {
-      throw ConfigError("patch_size is " + std::to_string(patch_) + ": images of " +
-                        std::to_string(spec.size) + " pixels are " + std::to_string(tokens) +
-                        " patches, expected at most " + std::to_string(kMostTokens));
-    }
+        out_channels_(shape.channels * (params.flag("learn_sigma") ? 2 : 1)) {
     if (width_ % 2 != 0) {
       throw ConfigError("hidden_dim is " + std::to_string(width_) +
                         ", expected an even number (sines and cosines of the time)");
     }
-    grid_ = spec.size / patch_;
+    const auto patch = grid_.patch;
     const auto depth = params.integer("num_blocks");
-    const Sizes sizes{grid_ * grid_, width_, params.integer("tokens_mlp_dim"),
+    const Sizes sizes{grid_.tokens(), width_, params.integer("tokens_mlp_dim"),
                       params.integer("channels_mlp_dim"), params.real("dropout")};
 
     const auto stem = register_module("stem", std::make_shared<Layers>());
     stem_ = stem->register_module(
-        "proj", tnn::Conv2d(tnn::Conv2dOptions(spec.channels, width_, patch_).stride(patch_)));
+        "proj", tnn::Conv2d(tnn::Conv2dOptions(shape.channels, width_, patch).stride(patch)));
     const auto blocks = register_module("blocks", std::make_shared<Layers>());
     for (std::int64_t i = 0; i < depth; ++i)
       blocks_.push_back(
           blocks->register_module(std::to_string(i), std::make_shared<Block>(sizes)));
     norm_ = register_module("norm", norm(width_));
-    head_ = register_module("head", zero_linear(width_, patch_ * patch_ * out_channels_));
+    head_ = register_module("head", zero_linear(width_, patch * patch * out_channels_));
 
     time_in_ = register_module("time_in", linear(width_, width_));
     time_out_ = register_module("time_out", linear(width_, width_));
@@ -152,22 +142,18 @@ class MlpMixer final : public Denoiser {
     const std::int64_t n = x_t.size(0);
     const Tensor sinusoid = nn::timestep_embedding(t, width_).to(x_t.scalar_type());
     const Tensor time = at::silu(time_out_->forward(at::silu(time_in_->forward(sinusoid))));
-    Tensor x = stem_->forward(x_t).permute({0, 2, 3, 1}).reshape({n, grid_ * grid_, width_});
+    Tensor x = stem_->forward(x_t).permute({0, 2, 3, 1}).reshape({n, grid_.tokens(), width_});
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       x = blocks_[i]->forward(x, modulation_[i]->forward(time).unsqueeze(1));
       feature("block", i, x);
     }
     const auto last = modulation_.back()->forward(time).unsqueeze(1).chunk(2, 2);
-    // A token is (row in patch, column in patch, channel); the image comes out channels-last.
-    return head_->forward(modulated(norm_->forward(x), last[0], last[1]))
-        .view({n, grid_, grid_, patch_, patch_, out_channels_})
-        .permute({0, 1, 3, 2, 4, 5})
-        .reshape({n, grid_ * patch_, grid_ * patch_, out_channels_})
-        .permute({0, 3, 1, 2});
+    return grid_.image(head_->forward(modulated(norm_->forward(x), last[0], last[1])));
   }
 
  private:
-  std::int64_t patch_, width_, out_channels_, grid_ = 0;
+  students::PatchGrid grid_;
+  std::int64_t width_, out_channels_;
   tnn::Conv2d stem_{nullptr};
   std::vector<std::shared_ptr<Block>> blocks_;
   tnn::LayerNorm norm_{nullptr};

@@ -13,6 +13,7 @@
 
 #include "dkdm/nn.hpp"
 #include "dkdm/plugin.hpp"
+#include "image_sides.hpp"
 
 namespace {
 
@@ -108,8 +109,8 @@ struct Block final : tnn::Module {
   std::shared_ptr<Attention> attention;
 };
 
-// Throws ConfigError for a network that cannot be at `size` pixels.
-Config config_of(const Params& params, std::int64_t size) {
+// Throws ConfigError for a network that cannot be at `shape`.
+Config config_of(const Params& params, const SampleShape& shape) {
   Config config{params.integer("model_channels"),     params.integer("num_res_blocks"),
                 params.integer("attention_size"),     params.integer("num_head_channels"),
                 params.integers("channel_mult"),      params.real("dropout")};
@@ -119,13 +120,10 @@ Config config_of(const Params& params, std::int64_t size) {
     throw ConfigError("model_channels is " + std::to_string(config.base) +
                       ", expected a multiple of the " + std::to_string(kGroups) + " groups");
   }
-  const auto halvings = static_cast<std::int64_t>(config.mult.size()) - 1;
-  if (halvings > 30 || size % (std::int64_t{1} << halvings) != 0) {
-    throw ConfigError("the image, " + std::to_string(size) + " pixels, cannot be halved " +
-                      std::to_string(halvings) + " times; give channel_mult fewer levels");
-  }
-  for (std::int64_t level = 0; level <= halvings; ++level) {
-    const std::int64_t width = config.base * config.mult[static_cast<std::size_t>(level)];
+  students::check_levels(shape, config.mult.size());
+  const std::int64_t size = shape.shorter_side();
+  for (std::size_t level = 0; level < config.mult.size(); ++level) {
+    const std::int64_t width = config.base * config.mult[level];
     if (size >> level > config.attention_size || width % config.head == 0) continue;
     throw ConfigError("num_head_channels is " + std::to_string(config.head) +
                       ", expected a divisor of the " + std::to_string(width) + " channels at " +
@@ -145,7 +143,7 @@ class UnetLite final : public Denoiser {
             .between(1, 64)
             .at_most_elements(16),
         integer("num_res_blocks", 2, "residual blocks a level").between(1, 64),
-        integer("attention_size", 8, "attention at levels of at most so many pixels; 0 = none")
+        integer("attention_size", 8, "attention at levels of at most so many pixels on the shorter side; 0 = none")
             .between(0, 4096),
         integer("num_head_channels", 32, "channels of an attention head").between(1, 65536),
         real("dropout", 0.1, "in the residual blocks").between(0, 0.999),
@@ -153,13 +151,14 @@ class UnetLite final : public Denoiser {
     };
   }
 
-  UnetLite(const Params& params, const ImageSpec& spec)
-      : config_(config_of(params, spec.size)) {
+  UnetLite(const Params& params, const SampleShape& shape)
+      : config_(config_of(params, shape)) {
+    const std::int64_t size = shape.shorter_side();
     const auto levels = config_.mult.size();
     time_in_ = register_module("time_in", tnn::Linear(config_.base, 4 * config_.base));
     time_out_ = register_module("time_out", tnn::Linear(4 * config_.base, 4 * config_.base));
     std::int64_t width = config_.base * config_.mult.front();
-    stem_ = register_module("stem", conv(spec.channels, width, 3));
+    stem_ = register_module("stem", conv(shape.channels, width, 3));
     std::vector<std::int64_t> skips{width};
     const auto block = [&](Layers& part, std::int64_t in, std::int64_t size) {
       return part.register_module(std::to_string(part.children().size()),
@@ -176,13 +175,13 @@ class UnetLite final : public Denoiser {
       for (std::int64_t i = 0; i < config_.blocks; ++i) {
         const auto in = width;
         width = config_.base * config_.mult[level];
-        down_.push_back(block(*down, in, spec.size >> level));
+        down_.push_back(block(*down, in, size >> level));
         skips.push_back(width);
       }
     }
     const auto middle = register_module("middle", std::make_shared<Layers>());
     for (int i = 0; i < 2; ++i)
-      middle_.push_back(block(*middle, width, spec.size >> (levels - 1)));
+      middle_.push_back(block(*middle, width, size >> (levels - 1)));
     const auto up = register_module("up", std::make_shared<Layers>());
     const auto twice = register_module("double", std::make_shared<Layers>());
     for (std::size_t level = levels; level-- > 0;) {
@@ -190,7 +189,7 @@ class UnetLite final : public Denoiser {
         const auto in = width + skips.back();
         skips.pop_back();
         width = config_.base * config_.mult[level];
-        up_.push_back(block(*up, in, spec.size >> level));
+        up_.push_back(block(*up, in, size >> level));
       }
       if (level > 0)
         double_.push_back(twice->register_module(std::to_string(levels - 1 - level),
@@ -198,7 +197,7 @@ class UnetLite final : public Denoiser {
     }
     norm_ = register_module("norm", norm(width));
     out_ = register_module(
-        "out", zeroed(conv(width, spec.channels * (params.flag("learn_sigma") ? 2 : 1), 3)));
+        "out", zeroed(conv(width, shape.channels * (params.flag("learn_sigma") ? 2 : 1), 3)));
   }
 
   Tensor forward(const Tensor& x_t, const Tensor& t) override {

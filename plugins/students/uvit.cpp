@@ -4,13 +4,14 @@
 // and shapes of the parameters are those of the authors' code. Adapted: a head of 2C channels, eps
 // and v, where the variance is learned.
 //
-// Tokens are [N,1+T,D]: the time, then T = (size / patch_size)^2 patches row by row.
+// Tokens are [N,1+T,D]: the time, then T patches row by row.
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/modules/normalization.h>
 
 #include "dkdm/nn.hpp"
 #include "dkdm/plugin.hpp"
+#include "image_sides.hpp"
 
 namespace {
 
@@ -65,21 +66,13 @@ struct Block final : tnn::Module {
   tnn::Linear qkv{nullptr}, proj{nullptr}, fc1{nullptr}, fc2{nullptr}, skip_linear{nullptr};
 };
 
-constexpr std::int64_t kMostTokens = 65536;  // patches of an image
-
 // Throws ConfigError for a network that cannot be.
-void check(const Params& params, const ImageSpec& spec) {
+void check(const Params& params) {
   const auto need = [&](const std::string& name, bool good, const std::string& expected) {
     if (good) return;
     throw ConfigError(name + " is " + std::to_string(params.integer(name)) + ", expected " + expected);
   };
   const auto width = params.integer("embed_dim");
-  need("patch_size", spec.size % params.integer("patch_size") == 0,
-       "a divisor of the image size, " + std::to_string(spec.size));
-  const auto side = spec.size / params.integer("patch_size");
-  need("patch_size", side * side <= kMostTokens,
-       "at most " + std::to_string(kMostTokens) + " patches of an image, these are " +
-           std::to_string(side * side));
   need("embed_dim", width % 2 == 0, "an even number (sines and cosines of the time)");
   need("num_heads", width % params.integer("num_heads") == 0,
        "a divisor of embed_dim, " + std::to_string(width));
@@ -104,26 +97,26 @@ class Uvit final : public Denoiser {
     };
   }
 
-  Uvit(const Params& params, const ImageSpec& spec)
-      : patch_(params.integer("patch_size")),
+  Uvit(const Params& params, const SampleShape& shape)
+      : grid_(students::patch_grid(shape, params.integer("patch_size"))),
         width_(params.integer("embed_dim")),
-        out_channels_(spec.channels * (params.flag("learn_sigma") ? 2 : 1)) {
-    check(params, spec);
-    grid_ = spec.size / patch_;
+        out_channels_(shape.channels * (params.flag("learn_sigma") ? 2 : 1)) {
+    check(params);
+    const auto patch = grid_.patch;
     const auto half = params.integer("depth") / 2;
     const BlockOptions options{
         width_, params.integer("num_heads"),
         static_cast<std::int64_t>(static_cast<double>(width_) * params.real("mlp_ratio")),
         params.flag("qkv_bias")};
 
-    pos_embed_ = register_parameter("pos_embed", at::empty({1, 1 + grid_ * grid_, width_}));
+    pos_embed_ = register_parameter("pos_embed", at::empty({1, 1 + grid_.tokens(), width_}));
     {
       const at::NoGradGuard no_grad;
       pos_embed_.normal_(0, kSpread);
     }
     const auto patch_embed = register_module("patch_embed", std::make_shared<Layers>());
     patches_ = patch_embed->register_module(
-        "proj", tnn::Conv2d(tnn::Conv2dOptions(spec.channels, width_, patch_).stride(patch_)));
+        "proj", tnn::Conv2d(tnn::Conv2dOptions(shape.channels, width_, patch).stride(patch)));
     if (params.flag("mlp_time_embed")) {
       const auto time_embed = register_module("time_embed", std::make_shared<Layers>());
       time_in_ = time_embed->register_module("0", linear(width_, 4 * width_));
@@ -139,14 +132,14 @@ class Uvit final : public Denoiser {
       out_.push_back(out_blocks->register_module(
           std::to_string(i), std::make_shared<Block>(options, params.flag("long_skips"))));
     norm_ = register_module("norm", norm(width_));
-    pred_ = register_module("decoder_pred", linear(width_, patch_ * patch_ * out_channels_));
+    pred_ = register_module("decoder_pred", linear(width_, patch * patch * out_channels_));
     if (params.flag("final_conv"))
       final_ = register_module("final_layer", tnn::Conv2d(tnn::Conv2dOptions(
                                                   out_channels_, out_channels_, 3).padding(1)));
   }
 
   Tensor forward(const Tensor& x_t, const Tensor& t) override {
-    const std::int64_t n = x_t.size(0), tokens = grid_ * grid_;
+    const std::int64_t n = x_t.size(0), tokens = grid_.tokens();
     const Tensor patches = patches_->forward(x_t).permute({0, 2, 3, 1}).reshape({n, tokens, width_});
     Tensor time = nn::timestep_embedding(t, width_).to(x_t.scalar_type());
     if (time_in_) time = time_out_->forward(at::silu(time_in_->forward(time)));
@@ -163,17 +156,13 @@ class Uvit final : public Denoiser {
       skips.pop_back();
       feature("block", number++, x);
     }
-    // A token is (row in patch, column in patch, channel); the image comes out channels-last.
-    const Tensor image = pred_->forward(norm_->forward(x.narrow(1, 1, tokens)))
-                             .view({n, grid_, grid_, patch_, patch_, out_channels_})
-                             .permute({0, 1, 3, 2, 4, 5})
-                             .reshape({n, grid_ * patch_, grid_ * patch_, out_channels_})
-                             .permute({0, 3, 1, 2});
+    const Tensor image = grid_.image(pred_->forward(norm_->forward(x.narrow(1, 1, tokens))));
     return final_ ? final_->forward(image) : image;
   }
 
  private:
-  std::int64_t patch_, width_, out_channels_, grid_ = 0;
+  students::PatchGrid grid_;
+  std::int64_t width_, out_channels_;
   Tensor pos_embed_;
   tnn::Conv2d patches_{nullptr}, final_{nullptr};
   tnn::Linear time_in_{nullptr}, time_out_{nullptr}, pred_{nullptr};

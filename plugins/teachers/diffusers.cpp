@@ -78,7 +78,7 @@ class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
     auto diffusion = scheduler.diffusion;
     say(files, read, config, scheduler, *network);
     return dkdm::teachers::frozen(
-        dkdm::teachers::as_eps(network, scheduler.prediction, diffusion), diffusion, config.spec);
+        dkdm::teachers::as_eps(network, scheduler.prediction, diffusion), diffusion, config.shape);
   }
 
   std::string fingerprint() const override {
@@ -136,14 +136,15 @@ class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
   }
 
   void choose_size(UnetConfig& config, const Files& files) const {
-    if (const auto wanted = params_.integer("image_size"); wanted > 0) config.spec.size = wanted;
-    if (config.spec.size == 0) {
+    if (const auto wanted = params_.integer("image_size"); wanted > 0)
+      config.shape.height = config.shape.width = wanted;
+    if (config.shape.height == 0) {
       throw ConfigError("teacher diffusers: " + files.config.string() +
                         " states no sample_size; set image_size");
     }
     const std::size_t halvings = config.widths.size() - 1;
-    if (halvings > 30 || config.spec.size % (std::int64_t{1} << halvings) != 0) {
-      throw ConfigError("teacher diffusers: images of " + std::to_string(config.spec.size) +
+    if (halvings > 30 || !config.shape.is_divisible_by(std::int64_t{1} << halvings)) {
+      throw ConfigError("teacher diffusers: images of " + text_of(config.shape) +
                         " pixels cannot be halved " + std::to_string(halvings) +
                         " times; set image_size");
     }
@@ -151,11 +152,11 @@ class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
 
   static void check_output(const UnetConfig& config, const SchedulerConfig& scheduler,
                            const Files& files) {
-    const auto expected = config.spec.channels * (scheduler.learned_variance ? 2 : 1);
+    const auto expected = config.shape.channels * (scheduler.learned_variance ? 2 : 1);
     if (config.out_channels == expected) return;
     throw DataError(files.config.string(),
                     "out_channels is " + std::to_string(config.out_channels) + ", expected " +
-                        std::to_string(expected) + " for " + std::to_string(config.spec.channels) +
+                        std::to_string(expected) + " for " + std::to_string(config.shape.channels) +
                         " channels in and " + files.scheduler.filename().string() +
                         "'s variance_type " +
                         (scheduler.variance_type.empty() ? "(none)" : scheduler.variance_type));
@@ -167,9 +168,7 @@ class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
     for (const auto& parameter : network.parameters()) weights += parameter.numel();
     const auto& diffusion = scheduler.diffusion;
     std::string line = files.config.parent_path().filename().string() + ": UNet2DModel, " +
-                       std::to_string(config.spec.channels) + "x" +
-                       std::to_string(config.spec.size) + "x" + std::to_string(config.spec.size) +
-                       " images, " + std::to_string(weights) + " weights; process of " +
+                       text_of(config.shape) + " images, " + std::to_string(weights) + " weights; process of " +
                        scheduler.name + ": " + diffusion.schedule + " schedule, " +
                        std::to_string(diffusion.steps) + " steps";
     if (diffusion.beta_start != 0) {

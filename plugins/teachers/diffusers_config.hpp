@@ -10,7 +10,7 @@
 
 #include "as_eps.hpp"
 #include "dkdm/documents.hpp"
-#include "dkdm/image.hpp"
+#include "dkdm/shape.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/json.hpp"
 #include "dkdm/params.hpp"
@@ -23,7 +23,7 @@ using Json = nlohmann::json;
 constexpr std::int64_t kLargestSide = 4096, kWidest = 8192;
 
 struct UnetConfig {
-  ImageSpec spec;                       // size 0 = not stated
+  SampleShape shape;                    // height 0 = not stated
   std::int64_t out_channels = 3;
   bool center_input = false, flip_sin_to_cos = true, scale_shift = false, mid_attention = true;
   double freq_shift = 0, norm_eps = 1e-5, mid_scale = 1;
@@ -225,16 +225,16 @@ inline UnetConfig read_unet(const std::filesystem::path& file) {
   Keys keys(file);
   keys.only("_class_name", {"UNet2DModel"});
   UnetConfig config;
-  config.spec.channels = keys.whole("in_channels", 3, 1, 64);
+  config.shape.channels = keys.whole("in_channels", 3, 1, 64);
   config.out_channels = keys.whole("out_channels", 3, 1, 128);
   // A number, or height and width.
   if (!keys.is_list("sample_size")) {
-    config.spec.size = keys.whole("sample_size", 0, 1, kLargestSide);
+    config.shape.height = config.shape.width = keys.whole("sample_size", 0, 1, kLargestSide);
   } else {
     const auto sides = keys.wholes("sample_size", {}, 1, kLargestSide, 2);
-    if (sides.size() != 2 || sides[0] != sides[1])
-      throw DataError(file.string(), "sample_size is not square, and images here are");
-    config.spec.size = sides[0];
+    if (sides.size() != 2) throw DataError(file.string(), "sample_size is not a number, nor height and width");
+    config.shape.height = sides[0];
+    config.shape.width = sides[1];
   }
   config.center_input = keys.get("center_input_sample", false);
   config.flip_sin_to_cos = keys.get("flip_sin_to_cos", true);

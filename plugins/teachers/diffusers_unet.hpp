@@ -129,7 +129,7 @@ class Unet2d final : public Denoiser {
   explicit Unet2d(const UnetConfig& config) : config_(config) {
     const auto& widths = config.widths;
     const std::size_t levels = widths.size();
-    conv_in_ = register_module("conv_in", conv(config.spec.channels, widths.front(), 3));
+    conv_in_ = register_module("conv_in", conv(config.shape.channels, widths.front(), 3));
     const auto time = register_module("time_embedding", std::make_shared<Group>());
     time_in_ = time->register_module("linear_1", tnn::Linear(widths.front(), config.time_width));
     time_out_ = time->register_module("linear_2", tnn::Linear(config.time_width, config.time_width));

@@ -31,7 +31,7 @@ std::string joined(const std::vector<std::string>& words) {
 struct Plan {
   std::string student;
   std::map<std::string, dkdm::Value> values;
-  dkdm::ImageSpec spec;
+  dkdm::SampleShape shape;
   dkdm::DiffusionConfig diffusion;
   double time_scale = 1;
   std::int64_t classes = 0;
@@ -106,14 +106,14 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
 
     auto& tensors = chosen.tensors;
     choose_label(plan, tensors, file);
-    auto network = host_.student(plan.student, plan.values, {plan.spec, plan.diffusion});
+    auto network = host_.student(plan.student, plan.values, {plan.shape, plan.diffusion});
     dkdm::io::load_strictly(tensors, *network, file.string());
     say(file, chosen, recognised.text, plan, *network);
     using dkdm::teachers::Prediction;
     network = dkdm::teachers::as_eps(
         network, params_.flag("predict_xstart") ? Prediction::sample : Prediction::eps,
         plan.diffusion, plan.time_scale);
-    return dkdm::teachers::frozen(network, plan.diffusion, plan.spec);
+    return dkdm::teachers::frozen(network, plan.diffusion, plan.shape);
   }
 
   std::string fingerprint() const override {
@@ -194,7 +194,7 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
     }
     const auto size = chosen(plan, wanted > 0, wanted, hidden.image_size,
                              [](auto n) { return std::to_string(n) + " pixels"; });
-    plan.spec = {unet.in_channels, size};
+    plan.shape = {unet.in_channels, size, size};
     auto& values = plan.values;
     plan_heads(plan, hidden);
     const std::string& order = params_.text("attention_order");
@@ -256,7 +256,7 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
     plan.label_table = "y_embedder.embedding_table.weight";
     plan.label_bias = "t_embedder.mlp.2.bias";
     plan.assumed_from = "DiT's sizes, guided-diffusion's defaults";
-    plan.spec = {dit.in_channels, dit.image_size};
+    plan.shape = {dit.in_channels, dit.image_size, dit.image_size};
     if (const auto size = params_.integer("image_size"); size > 0 && size != dit.image_size) {
       throw ConfigError("teacher guided-diffusion: image_size is " + std::to_string(size) + ", but " +
                         file.string() + " holds positions for " + std::to_string(dit.image_size) +

@@ -1,6 +1,6 @@
 // A teacher from a TorchScript module (torch.jit.save of a traced or scripted network, deprecated in
 // PyTorch 2.15 and still written by it) whose
-// forward(x, t) takes x [N,C,S,S] f32 and t [N] int64 and returns [N,C,S,S] or [N,2C,S,S]. Such a file
+// forward(x, t) takes x [N,C,H,W] f32 and t [N] int64 and returns [N,C,H,W] or [N,2C,H,W]. Such a file
 // holds a program, which runs: load only what you trust.
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/api/module.h>
@@ -77,7 +77,8 @@ class TorchScript final : public dkdm::Teacher, public dkdm::StatesWeights {
         text("path", "", "the module, as torch.jit.save writes it; it is a program: load only what "
                          "you trust"),
         integer("channels", 3, "of its images").between(1, 64),
-        integer("image_size", 32, "pixels").between(1, 4096),
+        integer("image_size", 32, "height of its images, in pixels").between(1, 4096),
+        integer("image_width", 0, "their width; 0 = image_size").between(0, 4096),
         text("schedule", "cosine", "noise that it was trained with")
             .one_of({"cosine", "linear", "scaled_linear"}),
         integer("steps", 1000, "diffusion steps T; t is 0 … T-1").between(2, 100000),
@@ -97,7 +98,8 @@ class TorchScript final : public dkdm::Teacher, public dkdm::StatesWeights {
   dkdm::TrainedModel load() override {
     const fs::path file = path();
     const auto network = std::make_shared<Scripted>(read(file), file.string());
-    const dkdm::ImageSpec spec{params_.integer("channels"), params_.integer("image_size")};
+    const auto height = params_.integer("image_size"), width = params_.integer("image_width");
+    const dkdm::SampleShape shape{params_.integer("channels"), height, width > 0 ? width : height};
     const dkdm::DiffusionConfig diffusion{.schedule = params_.text("schedule"),
                                           .steps = params_.integer("steps"),
                                           .respacing = "",
@@ -113,14 +115,13 @@ class TorchScript final : public dkdm::Teacher, public dkdm::StatesWeights {
                                   ? 1000.0 / static_cast<double>(diffusion.steps)
                                   : 1.0;
     auto model = dkdm::teachers::frozen(
-        dkdm::teachers::as_eps(network, prediction, diffusion, time_scale), diffusion, spec);
+        dkdm::teachers::as_eps(network, prediction, diffusion, time_scale), diffusion, shape);
     const auto channels = try_out(model, file);
     host_.log(kName, file.filename().string() + ": returns " + std::to_string(channels) +
-                         " channels for images of " + std::to_string(spec.channels) + "x" +
-                         std::to_string(spec.size) + "x" + std::to_string(spec.size) +
+                         " channels for images of " + text_of(shape) +
                          ", predicts " + predicted + "; by parameters: " + diffusion.schedule +
                          " schedule, " + std::to_string(diffusion.steps) + " steps" +
-                         (channels == spec.channels ? ", variance " + diffusion.variance : ""));
+                         (channels == shape.channels ? ", variance " + diffusion.variance : ""));
     return model;
   }
 
@@ -173,11 +174,11 @@ class TorchScript final : public dkdm::Teacher, public dkdm::StatesWeights {
   // module that was traced with one batch size or in training mode. Returns the output's channels.
   static std::int64_t try_out(const dkdm::TrainedModel& model, const fs::path& file) {
     const at::NoGradGuard no_grad;
-    const auto c = model.spec.channels, s = model.spec.size;
-    const at::Tensor x = at::linspace(-1, 1, 2 * c * s * s).view({2, c, s, s});
+    const auto c = model.shape.channels;
+    const at::Tensor x = at::linspace(-1, 1, 2 * model.shape.values()).view(model.shape.batch(2));
     const at::Tensor t = at::tensor({std::int64_t{0}, model.diffusion.steps - 1}, at::kLong);
     const at::Tensor out = model.network->forward(x, t);
-    const bool shaped = out.dim() == 4 && out.size(0) == 2 && out.size(2) == s && out.size(3) == s &&
+    const bool shaped = out.dim() == 4 && out.size(0) == 2 && out.size(2) == x.size(2) && out.size(3) == x.size(3) &&
                         (out.size(1) == c || out.size(1) == 2 * c);
     if (!shaped || !out.is_floating_point()) {
       throw DataError(file.string(), "returned " + std::string(out.dtype().name()) + " " +

@@ -36,10 +36,10 @@ inline std::string fingerprint(const Params& params,
 
 // As a teacher is used: evaluation mode, no gradient.
 inline TrainedModel frozen(std::shared_ptr<Denoiser> network, const DiffusionConfig& diffusion,
-                           const ImageSpec& spec) {
+                           const SampleShape& shape) {
   network->eval();
   for (auto& parameter : network->parameters()) parameter.set_requires_grad(false);
-  return {std::move(network), diffusion, spec};
+  return {std::move(network), diffusion, shape};
 }
 
 }  // namespace dkdm::teachers

@@ -13,6 +13,7 @@
 #include "core/io/input_file.hpp"
 #include "core/io/plain_text.hpp"
 #include "dkdm/error.hpp"
+#include "dkdm/store_error.hpp"
 
 namespace dkdm::results {
 namespace {

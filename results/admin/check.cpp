@@ -10,6 +10,7 @@
 
 #include "core/record/metrics_file.hpp"
 #include "core/record/process.hpp"
+#include "record/clock.hpp"
 #include "results/store/artifacts.hpp"
 #include "results/store/database.hpp"
 #include "results/store/store_rows.hpp"
@@ -210,13 +211,13 @@ void record_finished(SQLite::Database& db, const fs::path& root, std::int64_t ru
   collect_stages(root, last, last.kind, teacher_row, stages);
   for (const auto& [name, artifact] : stages) {
     auto stage = artifact.stage(name);
-    stage.started = unix_seconds();
+    stage.started = record::unix_time();
     upsert_stage(db, run, stage);
     if (!artifact.path.empty()) insert_artifact(db, artifact.record());
     if (name == "evaluate" || name == "snapshots") insert_metrics(db, run, metrics_of(root, artifact));
   }
   const std::int64_t pid = getpid();
-  const double now = unix_seconds();
+  const double now = record::unix_time();
   execute(db,
           "INSERT INTO attempts (run, environment, host, pid, process, started, started_iso, ended, "
           "ended_iso, status, message) SELECT run, environment, ?1, ?2, ?3, ?4, ?5, ?4, ?5, 'done', "

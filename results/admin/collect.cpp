@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/record/process.hpp"
+#include "dkdm/store_error.hpp"
 #include "results/store/artifacts.hpp"
 #include "results/store/database.hpp"
 

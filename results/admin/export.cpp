@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/io/atomic_file.hpp"
+#include "dkdm/store_error.hpp"
 #include "results/admin/archive.hpp"
 #include "results/admin/merge.hpp"
 #include "results/query/runs.hpp"

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "dkdm/error.hpp"
+#include "dkdm/store_error.hpp"
 #include "results/admin/archive.hpp"
 #include "results/store/artifacts.hpp"
 #include "results/store/database.hpp"

@@ -7,13 +7,13 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <chrono>
 #include <memory>
 #include <set>
 #include <string_view>
 #include <vector>
 
 #include "dkdm/nearest.hpp"
+#include "record/clock.hpp"
 #include "results/store/database.hpp"
 
 namespace dkdm::results {
@@ -190,8 +190,7 @@ class Watch {
   explicit Watch(const QueryLimits& limits) : limits_(limits) {}
 
   bool ended() const {
-    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - began_;
-    return stopped() || (limits_.seconds > 0 && passed.count() > limits_.seconds);
+    return stopped() || (limits_.seconds > 0 && record::seconds_since(began_) > limits_.seconds);
   }
   // The answer has grown by `bytes`.
   void add(std::uint64_t bytes) {
@@ -215,7 +214,7 @@ class Watch {
   bool stopped() const { return limits_.stop != nullptr && limits_.stop->load(); }
 
   const QueryLimits& limits_;
-  std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+  record::Clock::time_point began_ = record::Clock::now();
   std::uint64_t bytes_ = 0;
 };
 

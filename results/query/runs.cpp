@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "dkdm/nearest.hpp"
+#include "dkdm/store_error.hpp"
+#include "record/clock.hpp"
 #include "results/store/artifacts.hpp"
 #include "results/store/run_tables.hpp"
 
@@ -228,7 +230,7 @@ std::optional<std::int64_t> pin_run(const std::filesystem::path& file, std::int6
     if (pinned.executeStep()) before = pinned.getColumn(0).getInt64();
     pinned.reset();
     execute(db, (std::string("DELETE FROM pins WHERE ") + kSameRow).c_str(), run);
-    const double now = unix_seconds();
+    const double now = record::unix_time();
     execute(db, "INSERT INTO pins (run, note, pinned, pinned_iso) VALUES (?, ?, ?, ?)", run, note, now,
             iso_time(now));
     return before;

@@ -108,7 +108,7 @@ std::string schema_markdown() {
   const auto comments = comments_of(kSchemaSql);
   std::ostringstream out;
   out << "# Schema of the results database\n\n"
-      << "Made from `schema.sql` by `dkdm db schema --format markdown`.\n\n"
+      << "Made from `store/schema.sql` by `dkdm db schema --format markdown`.\n\n"
       << comments.at("") << "\n";
   for (const std::string type : {"table", "view"}) {
     out << "\n## " << (type == "table" ? "Tables" : "Views") << "\n";

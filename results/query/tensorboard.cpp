@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/io/atomic_file.hpp"
+#include "dkdm/store_error.hpp"
 #include "results/store/database.hpp"
 #include "results/text/text.hpp"
 

@@ -6,6 +6,7 @@
 #include <ctime>
 
 #include "core/record/process.hpp"
+#include "record/clock.hpp"
 #include "results/store/database.hpp"
 
 namespace dkdm::results {
@@ -312,7 +313,7 @@ Watched look(const std::filesystem::path& file, const std::vector<record::Progre
              std::size_t ended) {
   constexpr int kPatience_ms = 2000;
   Watched watched;
-  watched.now = unix_seconds();
+  watched.now = record::unix_time();
   watched.file = file.string();
   for (const auto& record : records)
     if (here(record) || heard_of(record, watched.now)) watched.progress.push_back(record);

@@ -9,6 +9,7 @@
 #include "core/io/sha256.hpp"
 #include "core/record/manifest.hpp"
 #include "dkdm/error.hpp"
+#include "dkdm/store_error.hpp"
 
 namespace dkdm::results {
 namespace {

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "core/record/process.hpp"
+#include "dkdm/store_error.hpp"
 #include "embedded.hpp"
 #include "results/store/migrate.hpp"
 #include "results/store/published.hpp"
@@ -167,11 +168,6 @@ void throw_store_error(const std::filesystem::path& file, SQLite::Database* sqli
     if (access(target.empty() ? "." : target.c_str(), R_OK | W_OK) != 0) system_error = errno;
   }
   throw StoreError(file.string() + ": " + describe(code, system_error, error.what()), code);
-}
-
-double unix_seconds() {
-  using namespace std::chrono;
-  return duration<double>(system_clock::now().time_since_epoch()).count();
 }
 
 std::string iso_time(double seconds) {

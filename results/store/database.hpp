@@ -140,7 +140,6 @@ std::unique_ptr<SQLite::Database> open_frozen(const std::filesystem::path& file)
 // Throws StoreError.
 void copy_database(const std::filesystem::path& file, const std::filesystem::path& copy);
 
-double unix_seconds();
 // Unix seconds in ISO 8601, UTC, with milliseconds: "2026-11-28T15:04:05.250Z"; what SQL has as
 // strftime('%Y-%m-%dT%H:%M:%fZ', seconds, 'unixepoch').
 std::string iso_time(double seconds);

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "core/io/input_file.hpp"
+#include "dkdm/store_error.hpp"
 #include "results/store/artifacts.hpp"
 #include "results/store/database.hpp"
 #include "results/store/schemas.hpp"

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "dkdm/store_error.hpp"
 #include "embedded.hpp"
 #include "results/store/schemas.hpp"
 #include "results/store/settings.hpp"

@@ -1,4 +1,4 @@
-// The figures of the paper (results/published.toml, embedded at build time).
+// The figures of the paper (results/store/published.toml, embedded at build time).
 #pragma once
 
 #include <string>

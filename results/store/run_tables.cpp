@@ -3,6 +3,8 @@
 #include <functional>
 #include <map>
 
+#include "dkdm/store_error.hpp"
+
 namespace dkdm::results {
 namespace {
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "dkdm/error.hpp"
+#include "dkdm/store_error.hpp"
 
 namespace dkdm::results {
 

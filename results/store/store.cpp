@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include "core/record/process.hpp"
+#include "dkdm/store_error.hpp"
+#include "record/clock.hpp"
 #include "results/store/database.hpp"
 #include "results/store/store_rows.hpp"
 
@@ -46,7 +48,7 @@ std::string variant_of(const record::RunRecord& run, const Settings& settings) {
 
 std::int64_t insert_run(SQLite::Database& db, const record::RunRecord& run) {
   const auto settings = settings_of(run.config, run.row);
-  const double now = unix_seconds();
+  const double now = record::unix_time();
   execute(db,
           "INSERT INTO runs (uid, experiment, key, samples, variant, row, label, row_order, seed, "
           "method, student, teacher, teacher_key, dataset, evaluator, published_row, config, "
@@ -80,7 +82,7 @@ std::optional<Migration> Store::migration() const { return database_->migration(
 
 std::int64_t Store::begin_request(const record::RunRecord& experiment, const std::string& command) {
   return database_->write([&](SQLite::Database& db) {
-    const double now = unix_seconds();
+    const double now = record::unix_time();
     execute(db,
             "INSERT INTO requests (uid, experiment, command, host, recorded, recorded_iso) "
             "VALUES (?, ?, ?, ?, ?, ?)",
@@ -134,7 +136,7 @@ std::int64_t Store::begin_run(const record::RunRecord& run,
         e.host, e.os, e.cpu, e.cpu_features, e.gpu, e.libtorch, e.compiler, e.dkdm_version,
         e.git_revision, static_cast<int>(e.git_dirty), e.cores, e.threads, e.threads_reason, e.memory_bytes);
     const std::int64_t pid = getpid();
-    const double now = unix_seconds();
+    const double now = record::unix_time();
     execute(db,
             "INSERT INTO attempts (run, environment, host, pid, process, started, started_iso, "
             "status) VALUES (?, ?, ?, ?, ?, ?, ?, 'running')",
@@ -166,7 +168,7 @@ void Store::end_run(std::int64_t run, const std::string& status, const std::stri
                     const std::string& message) {
   database_->write([&](SQLite::Database& db) {
     require_run(db, database_->file(), run);
-    const double now = unix_seconds();
+    const double now = record::unix_time();
     execute(db,
             "UPDATE attempts SET status = ?, stage = ?, message = ?, ended = ?, ended_iso = ? "
             "WHERE id = (SELECT max(id) FROM attempts WHERE run = ?)",

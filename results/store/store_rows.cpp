@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <random>
 
+#include "record/clock.hpp"
+
 namespace dkdm::results {
 namespace {
 
@@ -90,7 +92,7 @@ void upsert_stage(SQLite::Database& db, std::int64_t run, const record::StageRec
 }
 
 void insert_artifact(SQLite::Database& db, const record::ArtifactRecord& artifact) {
-  const double now = unix_seconds();
+  const double now = record::unix_time();
   execute(db,
           "INSERT INTO artifacts (key, kind, path, sha256, bytes, recorded, recorded_iso) "
           "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -100,7 +102,7 @@ void insert_artifact(SQLite::Database& db, const record::ArtifactRecord& artifac
 
 void insert_metrics(SQLite::Database& db, std::int64_t run,
                     const std::vector<record::MetricRecord>& metrics) {
-  const double now = unix_seconds();
+  const double now = record::unix_time();
   for (const auto& m : metrics) {
     execute(db,
             "INSERT INTO metrics (run, name, value, higher_is_better, unit, protocol, reference, "

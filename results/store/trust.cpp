@@ -5,6 +5,7 @@
 
 #include <map>
 
+#include "dkdm/store_error.hpp"
 #include "results/store/schemas.hpp"
 
 namespace dkdm::results {

@@ -26,8 +26,8 @@ const Json& networks() {
 
 // Student `name` of `given`, filled, in evaluation mode.
 std::shared_ptr<Denoiser> filled(const std::string& name, const Given& given,
-                                 const ImageSpec& spec, const DiffusionConfig& diffusion = {}) {
-  auto network = fixtures::student(name, given, spec, /*seed=*/0, diffusion);
+                                 const SampleShape& shape, const DiffusionConfig& diffusion = {}) {
+  auto network = fixtures::student(name, given, shape, /*seed=*/0, diffusion);
   fixtures::fill_parameters(*network);
   network->eval();
   return network;
@@ -44,7 +44,7 @@ std::shared_ptr<Denoiser> golden_network(const Json& golden) {
     else given[name] = value.get<std::int64_t>();
   }
   const auto network = filled(golden.at("student").at("plugin"), given,
-                              {golden.at("channels"), golden.at("size")});
+                              {golden.at("channels"), golden.at("size"), golden.at("size")});
   const at::NoGradGuard no_grad;
   auto parameters = network->named_parameters();
   if (auto* position = parameters.find("pos_embed"))
@@ -78,7 +78,7 @@ TEST_CASE("architectures: names, order, shapes and outputs are the authors'",
           golden.at("layout").get<std::string>());
     for (const auto& entry : network->named_parameters())  // a Mixer that the time does not touch
       if (entry.key().starts_with("modulation.")) entry.value().zero_();
-    const at::Tensor x = fixtures::probe({golden.at("channels"), golden.at("size")});
+    const at::Tensor x = fixtures::probe({golden.at("channels"), golden.at("size"), golden.at("size")});
     fixtures::check_numbers(network->forward(x, fixtures::probe_time()), golden.at("output"));
   }
 }
@@ -89,18 +89,18 @@ TEST_CASE("edm-unet: eps follows from D(x; sigma) of EDM's Table 1 at every step
   const std::string schedule = GENERATE("cosine", "linear", "scaled_linear");
   const double s = GENERATE(0.5, 1.3);  // sigma_data
   INFO(schedule << ", sigma_data " << s);
-  const ImageSpec spec{2, 8};
+  const SampleShape shape{2, 8, 8};
   Given given{{"model_channels", std::int64_t{16}},
               {"channel_mult", std::vector<std::int64_t>{1, 2}},
               {"num_blocks", std::int64_t{1}},
               {"attn_resolutions", std::vector<std::int64_t>{4}}};
-  const auto plain = filled("edm-unet", given, spec);  // F(x, noise label)
+  const auto plain = filled("edm-unet", given, shape);  // F(x, noise label)
   given["precondition"] = true;
   given["sigma_data"] = s;
   // The run's own process; that a chain of it is respaced changes no step's noise level.
   DiffusionConfig diffusion{.schedule = schedule, .respacing = "10"};
   if (schedule != "cosine") diffusion.beta_end = 0.01;
-  const auto network = filled("edm-unet", given, spec, diffusion);
+  const auto network = filled("edm-unet", given, shape, diffusion);
 
   diffusion.respacing.clear();
   const GaussianDiffusion process(diffusion);
@@ -130,7 +130,7 @@ TEST_CASE("edm-unet: between two steps the noise level is between theirs", "[con
                     {"num_blocks", std::int64_t{1}},
                     {"attn_resolutions", std::vector<std::int64_t>{}},
                     {"precondition", true}};
-  const auto network = filled("edm-unet", given, {1, 8});
+  const auto network = filled("edm-unet", given, {1, 8, 8});
   const at::Tensor x = golden::u_fill(5000, {1, 1, 8, 8}, 1.7);
   const auto at_step = [&](double t) { return network->forward(x, at::full({1}, t, at::kFloat)); };
   CHECK(at::equal(at_step(300), network->forward(x, at::full({1}, 300, at::kLong))));

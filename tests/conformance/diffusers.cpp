@@ -57,7 +57,7 @@ void check_output(const TrainedModel& model, const Json& golden) {
   // alpha_bar is a float32 product of eight factors: 2e-7 in all, 1.5e-5 of the root.
   const bool divided = golden.at("scheduler").at("prediction_type") == "sample";
   fixtures::check_numbers(
-      model.network->forward(fixtures::probe(model.spec), t), golden.at("output"),
+      model.network->forward(fixtures::probe(model.shape), t), golden.at("output"),
       6 * golden.at("output").at("rounding").get<double>() + (divided ? 1.5e-5 : 0));
 }
 
@@ -68,7 +68,7 @@ TEST_CASE("diffusers: eps and variance agree with the Python package", "[conform
     INFO(name);
     fixtures::ScratchFolder scratch;
     const TrainedModel model = load(write_folder(scratch.path, golden, false, false));
-    CHECK(model.spec.size == 8);
+    CHECK(model.shape.height == 8);
     check_output(model, golden);
     for (const auto& parameter : model.network->parameters()) CHECK_FALSE(parameter.requires_grad());
   }
@@ -221,7 +221,7 @@ TEST_CASE("diffusers: the schedule is the scheduler's own", "[conformance][teach
                 .epsilon(step + 1 == process.tables().beta.size() ? 1e-4 : 1e-5));
     }
     if (!golden.contains("log_variance")) continue;
-    const at::Tensor x = at::zeros({1, model.spec.channels, 8, 8});
+    const at::Tensor x = at::zeros({1, model.shape.channels, 8, 8});
     for (std::size_t i = 1; i < steps.size(); ++i) {  // at t = 0 no noise is added
       const at::Tensor t = at::tensor({steps[i]}, at::kLong);
       const auto p = process.p_mean_variance(x, x, t, /*clip=*/false);

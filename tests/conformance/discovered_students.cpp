@@ -36,6 +36,6 @@ TEST_CASE("discovered students: every check of the program passes", "[conformanc
   conformance::check_description(info, list);
   // The program tries more and larger shapes; these keep the largest defaults to seconds.
   conformance::check_behaviour(
-      {fixtures::registry(), info, Params(info.params, {}), host, {{3, 16}, {1, 32}}}, list);
+      {fixtures::registry(), info, Params(info.params, {}), host, {{3, 16, 16}, {1, 32, 32}}}, list);
   CHECK(made >= 14);
 }

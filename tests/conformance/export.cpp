@@ -34,11 +34,11 @@ TEST_CASE("export: names, order and numbers of a trained student survive the way
   fixtures::ScratchFolder scratch;
   const char* wanted = std::getenv("DKDM_EXPORT");
   const std::filesystem::path folder = wanted ? std::filesystem::path(wanted) : scratch.path;
-  const ImageSpec spec{3, 8};
-  const auto network = fixtures::student("adm-unet", fixtures::small_unet(), spec, /*seed=*/3);
+  const SampleShape shape{3, 8, 8};
+  const auto network = fixtures::student("adm-unet", fixtures::small_unet(), shape, /*seed=*/3);
   fixtures::fill_parameters(*network);
   network->eval();
-  const at::Tensor x = fixtures::probe(spec), t = fixtures::probe_time();
+  const at::Tensor x = fixtures::probe(shape), t = fixtures::probe_time();
   const auto before = network->parameters().front().detach().clone();
   train(*network, x, t);
   REQUIRE_FALSE(at::equal(before, network->parameters().front()));

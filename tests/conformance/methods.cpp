@@ -25,7 +25,7 @@ const Json& reference() {
 
 std::int64_t setting(const char* name) { return reference().at("settings").at(name); }
 
-ImageSpec spec() { return {3, setting("size")}; }
+ImageSpec spec() { return ImageSpec::square(3, setting("size")); }
 
 std::shared_ptr<Denoiser> network(std::vector<std::int64_t> mult) {
   auto made = fixtures::student("adm-unet",
@@ -88,7 +88,7 @@ Outcome trained(const std::string& name, std::map<std::string, Value> given) {
   fixtures::Bench bench(1000, setting("batch"), static_cast<std::uint64_t>(setting("seed")));
   const Images images;
   bench.teacher.network = network({1, 2});
-  bench.teacher.spec = bench.context.spec = spec();
+  bench.teacher.shape = bench.context.shape = spec();
   bench.context.dataset = &images;
   const std::string chain = reference().at("settings").at("chain");
   if (name == "data-based") {

@@ -20,17 +20,17 @@ const Json& reference() {
 
 // A network by its name in the golden file.
 std::shared_ptr<Denoiser> reference_network(const std::string& name) {
-  if (name == "DiT-S/2") return fixtures::student("dit", {{"preset", "DiT-S"}}, {3, 32});
+  if (name == "DiT-S/2") return fixtures::student("dit", {{"preset", "DiT-S"}}, {3, 32, 32});
   if (name == "DiT of depth 2") {
     return fixtures::student(
         "dit",
         {{"depth", std::int64_t{2}},
          {"hidden_size", std::int64_t{64}},
          {"num_heads", std::int64_t{4}}},
-        {3, 16});
+        {3, 16, 16});
   }
   const std::int64_t size = name == "57M-CNN-CelebA" || name == "295M-CNN" ? 64 : 32;
-  return fixtures::student("adm-unet", {{"preset", name}}, {3, size});
+  return fixtures::student("adm-unet", {{"preset", name}}, {3, size, size});
 }
 
 at::Tensor output(Denoiser& network, std::int64_t size, std::int64_t images = 2) {
@@ -51,7 +51,7 @@ std::int64_t dit_parameters(std::int64_t depth, std::int64_t width, std::int64_t
   return model::count_parameters(*fixtures::student(
       "dit",
       {{"depth", depth}, {"hidden_size", width}, {"num_heads", heads}, {"patch_size", patch}},
-      {3, 32}));
+      {3, 32, 32}));
 }
 
 }  // namespace
@@ -79,7 +79,7 @@ TEST_CASE("networks: DiT sizes count as the reference's", "[conformance][student
   // variance, no classes, instantiated in PyTorch.
   CHECK(dit_parameters(12, 384, 6, 4) == 32542176);
   CHECK(dit_parameters(12, 384, 6, 8) == 32689920);
-  CHECK(model::count_parameters(*fixtures::student("dit", {{"preset", "DiT-B"}}, {3, 32})) ==
+  CHECK(model::count_parameters(*fixtures::student("dit", {{"preset", "DiT-B"}}, {3, 32, 32})) ==
         129734424);
   // L and XL are 1.8 and 2.7 GB; their blocks are alike, so two depths give the line.
   const auto at_depth = [](std::int64_t depth, std::int64_t width, std::int64_t patch) {
@@ -94,9 +94,9 @@ TEST_CASE("networks: DiT sizes count as the reference's", "[conformance][student
 
 TEST_CASE("networks: the presets DiT-L and DiT-XL have their published size",
           "[.large][conformance][students]") {
-  CHECK(model::count_parameters(*fixtures::student("dit", {{"preset", "DiT-L"}}, {3, 32})) ==
+  CHECK(model::count_parameters(*fixtures::student("dit", {{"preset", "DiT-L"}}, {3, 32, 32})) ==
         457065496);
-  CHECK(model::count_parameters(*fixtures::student("dit", {{"preset", "DiT-XL"}}, {3, 32})) ==
+  CHECK(model::count_parameters(*fixtures::student("dit", {{"preset", "DiT-XL"}}, {3, 32, 32})) ==
         673962648);
 }
 

@@ -38,7 +38,7 @@ at::Tensor chain(const SamplerConfig& config, const std::string& schedule = "cos
   const GaussianDiffusion process({schedule, 1000, solver ? "" : "10"});
   Recording network;
   const at::Tensor last =
-      sample(network, process, config, ImageSpec{3, 3}, /*seed=*/11, /*first=*/3, /*count=*/2);
+      sample(network, process, config, SampleShape{3, 3, 3}, /*seed=*/11, /*first=*/3, /*count=*/2);
   network.states.push_back(last);
   return at::stack(network.states);
 }

@@ -31,15 +31,15 @@ std::map<std::string, Value> student_values(const Json& params) {
 
 // The weights of a golden network: filled in the order of the reference, whose label table, where
 // there is one, comes after the time embedding.
-io::NamedTensors weights(const std::string& name, const ImageSpec& spec) {
-  auto tensors = fixtures::filled_weights(student_values(networks().at(name).at("student")), spec);
+io::NamedTensors weights(const std::string& name, const SampleShape& shape) {
+  auto tensors = fixtures::filled_weights(student_values(networks().at(name).at("student")), shape);
   if (name == "classes") tensors.insert(tensors.begin() + 4, {"label_emb.weight", at::empty({10, 128})});
   std::int64_t i = 0;
   for (auto& [key, tensor] : tensors) tensor = golden::parameter_fill(i++, key, tensor.sizes());
   return tensors;
 }
 
-ImageSpec spec_of(const Json& network) { return {network.at("channels").get<std::int64_t>(), 8}; }
+SampleShape shape_of(const Json& network) { return {network.at("channels").get<std::int64_t>(), 8, 8}; }
 
 }  // namespace
 
@@ -48,13 +48,13 @@ TEST_CASE("unet options: names, order, shapes and outputs are the reference's",
   const at::NoGradGuard no_grad;
   for (const auto& [name, golden] : networks().items()) {
     INFO(name);
-    const ImageSpec spec = spec_of(golden);
-    CHECK(io::sha256(fixtures::layout(weights(name, spec))) == golden.at("layout").get<std::string>());
+    const SampleShape shape = shape_of(golden);
+    CHECK(io::sha256(fixtures::layout(weights(name, shape))) == golden.at("layout").get<std::string>());
     if (name == "classes") continue;  // no student, but a teacher below
-    const auto network = fixtures::student("adm-unet", student_values(golden.at("student")), spec);
+    const auto network = fixtures::student("adm-unet", student_values(golden.at("student")), shape);
     fixtures::fill_parameters(*network);
     network->eval();
-    fixtures::check_numbers(network->forward(fixtures::probe(spec), fixtures::probe_time()),
+    fixtures::check_numbers(network->forward(fixtures::probe(shape), fixtures::probe_time()),
                             golden.at("output"));
   }
 }
@@ -65,8 +65,8 @@ TEST_CASE("unet options: guided-diffusion infers them from the file", "[conforma
   const auto file = scratch.path / "model.pt";
   for (const auto& [name, golden] : networks().items()) {
     INFO(name);
-    const ImageSpec spec = spec_of(golden);
-    io::write_torch(file, weights(name, spec));
+    const SampleShape shape = shape_of(golden);
+    io::write_torch(file, weights(name, shape));
     // What no tensor shows.
     std::map<std::string, Value> given{{"path", file.string()},
                                        {"image_size", std::int64_t{8}},
@@ -81,8 +81,8 @@ TEST_CASE("unet options: guided-diffusion infers them from the file", "[conforma
     if (name == "classes") given["label"] = std::int64_t{3};
     fixtures::CountingHost host;
     const TrainedModel model = fixtures::teacher("guided-diffusion", given, host)->load();
-    CHECK(model.spec == spec);
-    fixtures::check_numbers(model.network->forward(fixtures::probe(spec), fixtures::probe_time()),
+    CHECK(model.shape == shape);
+    fixtures::check_numbers(model.network->forward(fixtures::probe(shape), fixtures::probe_time()),
                             golden.at("output"));
   }
 }

@@ -80,13 +80,13 @@ TEST_CASE("checkpoint export: a trained model's weights under the reference's na
       {"num_res_blocks", std::int64_t{1}},
       {"channel_mult", std::vector<std::int64_t>{1, 2}},
       {"attention_resolutions", std::vector<std::int64_t>{4}}};
-  const dkdm::ImageSpec spec{1, 8};
-  const auto network = dkdm::fixtures::student(name, given, spec);
+  const dkdm::SampleShape shape{1, 8, 8};
+  const auto network = dkdm::fixtures::student(name, given, shape);
   dkdm::fixtures::fill_parameters(*network);
   const auto& plugin = dkdm::fixtures::registry().find("student", name);
   dkdm::model::ModelDescription description;
   description.student = {"student", name, plugin.version, dkdm::Params(plugin.params, given)};
-  description.spec = spec;
+  description.shape = shape;
   const fs::path folder = dkdm.home() / "model", out = dkdm.home() / "student.pt";
   fs::create_directory(folder);
   dkdm::model::write_model_description(folder, description);

@@ -57,7 +57,7 @@ class Files : public Program {
   explicit Files(std::int64_t channels = 3) {
     io::write_npz(home() / "images.npz", {{"arr_0", at::zeros({4, 8, 8, channels}, at::kByte)}});
     // Small enough that the variance of two sampling steps stays finite.
-    for (const auto& [name, tensor] : dkdm::fixtures::filled_weights(kDit, {3, 8}, "dit")) {
+    for (const auto& [name, tensor] : dkdm::fixtures::filled_weights(kDit, {3, 8, 8}, "dit")) {
       raw.emplace_back(name, tensor * 0.6);
       average.emplace_back(name, tensor * 0.5);
     }

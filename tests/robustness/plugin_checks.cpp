@@ -71,7 +71,7 @@ TEST_CASE("plugin checks: a student's faults are found", "[robustness][plugin]")
                 {"throws", "gradient", "at 3x32x32: it threw: "},
                 {"shape", "output", "at 3x32x32: forward gave"},
                 {"shape", "output", "at 1x64x64: forward gave"},
-                {"shape", "output", "return [N,C,S,S]"},
+                {"shape", "output", "return [N,C,H,W]"},
                 {"dtype", "output", "return float32"},
                 {"in place", "input and output", "in-place"},
                 {"time type", "input and output", "take both"},
@@ -108,7 +108,7 @@ TEST_CASE("plugin checks: a teacher's faults are found", "[robustness][plugin]")
                {{"fingerprint", "fingerprint", "hash the weight file"},
                 {"training mode", "frozen", "call eval()"},
                 {"trainable", "frozen", "set_requires_grad(false)"},
-                {"shape", "forward", "return [N,C,S,S]"},
+                {"shape", "forward", "return [N,C,H,W]"},
                 {"neighbours", "batch neighbours", "let nothing mix rows"},
                 {"unloaded weight", "loading again", "load every weight"}});
 }

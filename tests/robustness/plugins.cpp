@@ -207,7 +207,7 @@ TEST_CASE("plugins: an unknown name comes with the nearest, a refused one with i
 TEST_CASE("plugins: a constructor's error arrives with its name, message and exit code",
           "[robustness][plugin]") {
   const auto make = [](const char* how) {
-    return fixtures().student(choice("fixture-throwing", {{"how", std::string(how)}}), {{1, 8}, {}}, 0);
+    return fixtures().student(choice("fixture-throwing", {{"how", std::string(how)}}), {{1, 8, 8}, {}}, 0);
   };
   CHECK_THROWS_WITH(make("data"), "fixture-throwing: create: weights.bin: no such file");
   try {
@@ -222,7 +222,7 @@ TEST_CASE("plugins: a constructor's error arrives with its name, message and exi
 TEST_CASE("plugins: a student's weights depend on the seed and leave LibTorch's generator alone",
           "[robustness][plugin]") {
   const auto weights = [](std::uint64_t seed) {
-    const auto student = fixtures().student(choice("fixture-student", {}), {{3, 8}, {}}, seed);
+    const auto student = fixtures().student(choice("fixture-student", {}), {{3, 8, 8}, {}}, seed);
     return student->parameters()[0].detach().clone();
   };
   at::manual_seed(5);

@@ -13,6 +13,7 @@
 #include <functional>
 #include <thread>
 
+#include "dkdm/store_error.hpp"
 #include "results/query/query.hpp"
 #include "results/query/runs.hpp"
 #include "results/store/database.hpp"

@@ -8,6 +8,7 @@
 
 #include <map>
 
+#include "dkdm/store_error.hpp"
 #include "results/query/query.hpp"
 #include "results/query/runs.hpp"
 #include "results_support.hpp"

@@ -8,6 +8,7 @@
 #include <new>
 #include <random>
 
+#include "dkdm/store_error.hpp"
 #include "results/admin/check.hpp"
 #include "results/query/query.hpp"
 #include "results/query/runs.hpp"

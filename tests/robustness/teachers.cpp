@@ -19,7 +19,7 @@ using fixtures::ScratchFolder;
 
 namespace {
 
-constexpr ImageSpec kSpec{3, 8};
+constexpr ImageSpec kSpec{3, 8, 8};
 using Given = std::map<std::string, Value>;
 
 struct Failure {
@@ -227,7 +227,7 @@ TEST_CASE("diffusers: what the network cannot be is refused by the key's name",
       {"block_out_channels", "wide", "block_out_channels is \"wide\""},
       {"attention_head_dim", 48, "attention_head_dim is 48"},
       {"layers_per_block", 0, "layers_per_block"},
-      {"sample_size", Json::array({8, 16}), "not square"},
+      {"sample_size", Json::array({8, 16, 16}), "height and width"},
       {"norm_num_groups", nullptr, "norm_num_groups"},
       {"out_channels", 6, "out_channels is 6, expected 3"},
       {"quantization_config", Json{{"quant_type", "int8"}}, "quantization_config"},

@@ -66,7 +66,7 @@ struct Sampling {
   CountingHost host;
   stages::StageContext bench{shipped_plugins(), host, nullptr};
   std::shared_ptr<ClosedForm> network = std::make_shared<ClosedForm>();
-  TrainedModel model{network, {"cosine", 100, ""}, {1, 4}};
+  TrainedModel model{network, {"cosine", 100, ""}, {1, 4, 4}};
   ScratchFolder scratch;
 
   stages::SamplingSpec spec(std::int64_t batch) const { return {{}, "4", 40, batch, 7}; }

@@ -12,20 +12,20 @@ using Integers = std::vector<std::int64_t>;
 namespace {
 
 Shapes shapes_of(const std::string& name, const std::map<std::string, Value>& values,
-                 const ImageSpec& spec) {
+                 const SampleShape& shape) {
   Shapes shapes;
-  for (const auto& entry : fixtures::student(name, values, spec)->named_parameters())
+  for (const auto& entry : fixtures::student(name, values, shape)->named_parameters())
     shapes.emplace_back(entry.key(), entry.value().sizes().vec());
   return shapes;
 }
 
-Shapes unet_shapes(const std::map<std::string, Value>& changed, const ImageSpec& spec = {3, 16}) {
+Shapes unet_shapes(const std::map<std::string, Value>& changed, const SampleShape& shape = {3, 16, 16}) {
   std::map<std::string, Value> values{{"model_channels", std::int64_t{32}},
                                       {"num_res_blocks", std::int64_t{2}},
                                       {"channel_mult", Integers{1, 2, 3}},
                                       {"attention_resolutions", Integers{8}}};
   for (const auto& [name, value] : changed) values[name] = value;
-  return shapes_of("adm-unet", values, spec);
+  return shapes_of("adm-unet", values, shape);
 }
 
 Unet unet_of(const Shapes& shapes) {
@@ -88,7 +88,7 @@ TEST_CASE("architecture: every option of the UNet that tensors show is read off 
   CHECK(unet_of(unet_shapes({{"channel_mult", Integers{1}},
                              {"attention_resolutions", Integers{}},
                              {"num_res_blocks", std::int64_t{1}}},
-                            {1, 16})) == changed);
+                            {1, 16, 16})) == changed);
 }
 
 TEST_CASE("architecture: label table and data parallel prefix are seen", "[unit][architecture]") {
@@ -117,7 +117,7 @@ TEST_CASE("architecture: DiT is read off its tensors", "[unit][architecture]") {
                            {"patch_size", std::int64_t{4}},
                            {"mlp_ratio", 3.0},
                            {"learn_sigma", false}},
-                          {1, 16});
+                          {1, 16, 16});
   Dit expected;
   expected.in_channels = expected.out_channels = 1;
   expected.image_size = 16;
@@ -163,7 +163,7 @@ TEST_CASE("architecture: the paper's networks are known by their shapes", "[unit
     CHECK(hidden.steps == 1000);
   }
   // From a network itself.
-  CHECK_THAT(uninferable_options(unet_of(shapes_of("adm-unet", {{"preset", "14M-CNN"}}, {3, 32}))).network,
+  CHECK_THAT(uninferable_options(unet_of(shapes_of("adm-unet", {{"preset", "14M-CNN"}}, {3, 32, 32}))).network,
              Contains("14M-CNN"));
 }
 

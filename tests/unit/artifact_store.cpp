@@ -8,6 +8,7 @@
 #include <set>
 
 #include "dkdm/files.hpp"
+#include "dkdm/store_error.hpp"
 #include "record/artifact_store.hpp"
 
 namespace {

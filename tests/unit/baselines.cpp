@@ -16,7 +16,7 @@ using dkdm::TrainBatch;
 
 namespace {
 
-constexpr dkdm::ImageSpec kSpec{1, 4};
+constexpr dkdm::ImageSpec kSpec{1, 4, 4};
 
 // Which image each example of the batch is; exact, since pixels are x / 127.5 - 1 of its number.
 std::vector<std::int64_t> numbers(const TrainBatch& batch) {

@@ -25,7 +25,7 @@ class Bars final : public dkdm::Dataset {
  public:
   explicit Bars(std::int64_t size, bool labelled = true, bool sorted = false)
       : size_(size), labelled_(labelled), sorted_(sorted) {}
-  dkdm::ImageSpec spec() const override { return {3, 8}; }
+  dkdm::ImageSpec spec() const override { return {3, 8, 8}; }
   std::int64_t size() const override { return size_; }
   std::int64_t num_classes() const override { return labelled_ ? kClasses : 0; }
   std::string fingerprint() const override { return "bars"; }
@@ -51,7 +51,7 @@ class Bars final : public dkdm::Dataset {
 // Labels that the images say nothing about. [3,8,8].
 class Guesses final : public dkdm::Dataset {
  public:
-  dkdm::ImageSpec spec() const override { return {3, 8}; }
+  dkdm::ImageSpec spec() const override { return {3, 8, 8}; }
   std::int64_t size() const override { return 600; }
   std::int64_t num_classes() const override { return 2; }
   std::string fingerprint() const override { return "guesses"; }
@@ -64,7 +64,7 @@ class Guesses final : public dkdm::Dataset {
 // The images of a dataset of 1 x 16 x 16, without labels.
 class Small final : public dkdm::Dataset {
  public:
-  dkdm::ImageSpec spec() const override { return {1, 16}; }
+  dkdm::ImageSpec spec() const override { return {1, 16, 16}; }
   std::int64_t size() const override { return 300; }
   std::string fingerprint() const override { return "small"; }
   at::Tensor images(const at::Tensor& index) const override {

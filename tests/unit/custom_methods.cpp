@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr ImageSpec kSpec{1, 8};
+constexpr ImageSpec kSpec{1, 8, 8};
 
 const plugin::Registry& registry() {
   static const plugin::Registry all(
@@ -207,7 +207,7 @@ TEST_CASE("custom methods: a student that draws in training continues to the sam
     const auto method = registry().method(choice("method", "fixture-l1", {}), bench.host);
     method->start(bench.context, "");
     const auto student =
-        registry().student(choice("student", "fixture-noisy", {}), {{1, 4}, {"cosine", 10, ""}}, 1);
+        registry().student(choice("student", "fixture-noisy", {}), {{1, 4, 4}, {"cosine", 10, ""}}, 1);
     train::train(*student, *method, host, settings(6), seed, folder,
                  [](const std::vector<record::CurvePoint>&) {});
   };

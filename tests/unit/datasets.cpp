@@ -48,7 +48,7 @@ std::int64_t weighted(const at::Tensor& images) {
 TEST_CASE("fashion-mnist: training images at 16 pixels have the sums that numpy finds",
           "[unit][datasets]") {
   const auto data = dataset("fashion-mnist", {});
-  CHECK(data->spec() == ImageSpec{1, 16});
+  CHECK(data->spec() == ImageSpec{1, 16, 16});
   REQUIRE(data->size() == 60000);
   CHECK(data->num_classes() == 10);
   CHECK(total(data->images(pick({0}))) == 19078);
@@ -110,7 +110,7 @@ TEST_CASE("cifar10: a record is a label, then the red, green and blue planes", "
                                     root / ("data_batch_" + std::to_string(batch) + ".bin"));
   }
   const auto test = dataset("cifar10", {{"root", root.string()}, {"split", std::string("test")}});
-  CHECK(test->spec() == ImageSpec{3, 32});
+  CHECK(test->spec() == ImageSpec{3, 32, 32});
   CHECK(test->size() == 10000);
   CHECK(values(test->labels(pick({17, 9999}))) == std::vector<std::int64_t>{7, 9});
   // Channel 2, row 1, column 5 is pixel 2 * 1024 + 32 + 5 = 2085: (17 + 6255) mod 256 = 128.
@@ -130,11 +130,15 @@ TEST_CASE("npz: interleaved images become planes, labels are optional", "[unit][
   const at::Tensor planes = pattern(1, {4, 3, 8, 8});
   io::write_npz(file, {{"arr_0", planes.permute({0, 2, 3, 1})}});
   const auto bare = dataset("npz", {{"file", file}});
-  CHECK(bare->spec() == ImageSpec{3, 8});
+  CHECK(bare->spec() == ImageSpec{3, 8, 8});
   CHECK(bare->num_classes() == 0);
   CHECK_FALSE(bare->labels(pick({0})).defined());
   CHECK(at::equal(bare->images(pick({3, 1})), planes.index_select(0, pick({3, 1}))));
   const std::string before = bare->fingerprint();
+
+  const std::string wide = (scratch.path / "wide.npz").string();
+  io::write_npz(wide, {{"arr_0", planes.view({4, 3, 4, 16}).permute({0, 2, 3, 1})}});
+  CHECK(dataset("npz", {{"file", wide}})->spec() == ImageSpec{3, 4, 16});
 
   io::write_npz(file, {{"arr_0", planes.permute({0, 2, 3, 1})}, {"arr_1", pick({2, 0, 5, 2})}});
   const auto labelled = dataset("npz", {{"file", file}});

@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 // Two classes of noise, one darker. [1,8,8].
 class TwoShades final : public Dataset {
  public:
-  ImageSpec spec() const override { return {1, 8}; }
+  ImageSpec spec() const override { return {1, 8, 8}; }
   std::int64_t size() const override { return 256; }
   std::int64_t num_classes() const override { return 2; }
   std::string fingerprint() const override { return "two shades"; }
@@ -49,7 +49,7 @@ struct Desk {
   stages::StageContext bench{shipped_plugins(), host, nullptr};
   ScratchFolder scratch;
   std::shared_ptr<ClosedForm> network = std::make_shared<ClosedForm>();
-  TrainedModel model{network, {"cosine", 1000, ""}, {1, 8}};
+  TrainedModel model{network, {"cosine", 1000, ""}, {1, 8, 8}};
   stages::SamplingSpec spec{{}, "8", 240, 32, 7};
   stages::Evaluation evaluation{classifier(), scratch.path / "evaluator", "ema", 40};
 

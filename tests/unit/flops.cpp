@@ -80,18 +80,18 @@ TEST_CASE("flops: a whole network, by hand", "[unit][flops]") {
                                     {"hidden_size", std::int64_t{48}},
                                     {"num_heads", std::int64_t{3}},
                                     {"patch_size", std::int64_t{4}}},
-                                   {3, 16});
+                                   {3, 16, 16});
   const std::int64_t block = 48 * 6 * 48 + 16 * 48 * 3 * 48 + 2 * 16 * 16 * 48 + 16 * 48 * 48 +
                              2 * 16 * 48 * 192;
   const std::int64_t expected = 16 * 48 * 48 + 256 * 48 + 48 * 48 + 2 * block + 48 * 2 * 48 +
                                 16 * 48 * 16 * 6;
   network->train();
-  CHECK(model::forward_flops(*network, {3, 16}) == 2 * expected);
+  CHECK(model::forward_flops(*network, {3, 16, 16}) == 2 * expected);
   CHECK(network->is_training());
 }
 
 TEST_CASE("flops: DiT-S/2 as published", "[unit][flops]") {
   // Peebles & Xie, Table 4: 6.06 Gflops on 32 x 32 x 4 latents, counting a multiply-add as one.
-  const auto network = fixtures::student("dit", {{"preset", std::string("DiT-S")}}, {4, 32});
-  CHECK(double(model::forward_flops(*network, {4, 32})) == Approx(2 * 6.06e9).epsilon(2e-3));
+  const auto network = fixtures::student("dit", {{"preset", std::string("DiT-S")}}, {4, 32, 32});
+  CHECK(double(model::forward_flops(*network, {4, 32, 32})) == Approx(2 * 6.06e9).epsilon(2e-3));
 }

@@ -28,7 +28,7 @@ class Waves final : public dkdm::Dataset {
       : all_(dkdm::fixtures::inception_images({2 * kImages, 3, kSide, kSide})
                  .slice(0, from * kImages, (from + 1) * kImages)),
         from_(from) {}
-  dkdm::ImageSpec spec() const override { return {3, kSide}; }
+  dkdm::ImageSpec spec() const override { return {3, kSide, kSide}; }
   std::int64_t size() const override { return kImages; }
   std::string fingerprint() const override { return "waves " + std::to_string(from_); }
   at::Tensor images(const at::Tensor& index) const override { return all_.index_select(0, index); }
@@ -231,7 +231,7 @@ TEST_CASE("inception: what cannot be evaluated is refused with what is needed",
   CountingHost host;
   auto& inception = *prepared().opened;
   CHECK_THROWS_WITH(inception.add(at::zeros({2, 3, 8, 8}, at::kByte)),
-                    Contains("8 pixels a side") && Contains("have 16"));
+                    Contains("8 x 8 pixels") && Contains("have 16 x 16"));
   CHECK_THROWS_WITH(inception.add(at::zeros({2, 3, kSide, kSide})), Contains("Float"));
   CHECK_THROWS_WITH(inception.finish(), Contains("0 images") && Contains("at least 2"));
   inception.add(prepared().samples.all().slice(0, 0, 3));

@@ -12,6 +12,7 @@
 #include "dkdm/documents.hpp"
 #include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
+#include "dkdm/store_error.hpp"
 #include "fixtures/analytic.hpp"
 
 using namespace dkdm;

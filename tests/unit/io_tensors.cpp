@@ -5,6 +5,7 @@
 
 #include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
+#include "dkdm/store_error.hpp"
 #include "fixtures/analytic.hpp"
 #include "golden/files.hpp"
 #include "golden/u_fill.hpp"

@@ -71,7 +71,7 @@ struct Experiments {
     return "";
   }
   // What planning with images of `spec` refuses, or "".
-  std::string planning(const std::vector<std::string>& overrides, const ImageSpec& spec = {1, 16},
+  std::string planning(const std::vector<std::string>& overrides, const ImageSpec& spec = {1, 16, 16},
                        std::size_t seeds = 1) {
     const std::atomic<bool> stop{false};
     run::RunHost host(registry(), stop, nullptr);
@@ -80,7 +80,7 @@ struct Experiments {
                                      }};
     run::CostModel cost(registry());
     try {
-      run::check_limits(load(overrides), bench, cost, seeds);
+      run::check_limits(load(overrides), bench, cost, seeds, folder.path);
     } catch (const Error& error) {
       return error.what();
     }
@@ -161,15 +161,15 @@ TEST_CASE("limits: a network of numbers in range that fits no machine is refused
 TEST_CASE("limits: batches, batch sets and sample sets that no machine holds are refused",
           "[unit][config]") {
   Experiments experiments;
-  const ImageSpec large{1, 4096};
+  const ImageSpec large{1, 4096, 4096};
   const std::string plain = "teacher.student.attention_resolutions=[]";
   CHECK_THAT(experiments.planning({plain, "student.patch_size=64", "train.batch=65536"}, large),
              Contains("train.batch = 65536 images of 1x4096x4096 needs") && Contains("smaller batch"));
   CHECK_THAT(experiments.planning({"diffusion.steps=100000", "train.batch=65536", "row.dynamic.method.rho=100"}),
              Contains("row \"dynamic\": what dynamic keeps") && Contains("of memory"));
-  CHECK_THAT(experiments.planning({plain, "sample.count=100000000", "sample.save=true"}, {1, 256}),
-             Contains("count = 100000000 images of 1x256x256") && Contains("smaller count"));
-  CHECK_THAT(experiments.planning({plain, "synthetic.count=100000000"}, {1, 256}),
+  CHECK_THAT(experiments.planning({plain, "sample.count=100000000", "sample.save=true"}, {1, 256, 256}),
+             Contains("count = 100000000 images of 1x256x256 take 13107 GB of disk") && Contains("smaller count"));
+  CHECK_THAT(experiments.planning({plain, "synthetic.count=100000000"}, {1, 256, 256}),
              Contains("[synthetic]: count = 100000000"));
   // Samples that are not kept go through one batch at a time.
   CHECK(experiments.planning({"sample.count=100000000"}) == "");
@@ -180,8 +180,8 @@ TEST_CASE("limits: evaluations and runs without number, and image shapes beyond 
   Experiments experiments;
   CHECK_THAT(experiments.planning({"evaluate.every=1", "train.steps=100000000"}),
              Contains("evaluate.every = 1 of train.steps = 100000000 is 100000000 evaluations"));
-  CHECK_THAT(experiments.planning({}, {1, 16}, 50001), Contains("2 rows with 50001 seeds are 100002 runs"));
-  for (const ImageSpec spec : {ImageSpec{1, 5000}, ImageSpec{0, 16}, ImageSpec{65, 16}, ImageSpec{1, 0}}) {
+  CHECK_THAT(experiments.planning({}, {1, 16, 16}, 50001), Contains("2 rows with 50001 seeds are 100002 runs"));
+  for (const ImageSpec spec : {ImageSpec{1, 5000, 5000}, ImageSpec{0, 16, 16}, ImageSpec{65, 16, 16}, ImageSpec{1, 0, 0}}) {
     CHECK_THAT(experiments.planning({}, spec), Contains("dataset fashion-mnist: images of ") &&
                                                    Contains("expected 1…64 channels and sides of 1…4096"));
   }

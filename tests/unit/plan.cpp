@@ -66,7 +66,7 @@ struct Desk {
   record::ArtifactStore store{folder.path / "home"};
   std::atomic<bool> stop{false};
   run::RunHost host{registry(), stop, nullptr};
-  std::shared_ptr<Dataset> images = std::make_shared<fixtures::NumberedImages>(600, 0, ImageSpec{1, 16});
+  std::shared_ptr<Dataset> images = std::make_shared<fixtures::NumberedImages>(600, 0, ImageSpec{1, 16, 16});
   stages::StageContext context{registry(), host, [this](const auto&) { return images; }};
   run::CostModel cost{registry()};
 
@@ -271,7 +271,7 @@ TEST_CASE("plan: why a stage is missing", "[unit][run]") {
 TEST_CASE("plan: a row with a dataset, a process or an evaluator of its own has stages of its own", "[unit][run]") {
   Desk desk;
   const auto plain = desk.plan();
-  const auto images = std::make_shared<fixtures::NumberedImages>(600, 0, ImageSpec{1, 24});
+  const auto images = std::make_shared<fixtures::NumberedImages>(600, 0, ImageSpec{1, 24, 24});
   desk.context.dataset = [&](const plugin::PluginChoice& choice) -> std::shared_ptr<Dataset> {
     return choice.params.integer("size") == 24 ? images : desk.images;
   };

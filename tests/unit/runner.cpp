@@ -10,6 +10,7 @@
 #include <map>
 #include <set>
 
+#include "dkdm/store_error.hpp"
 #include "fixtures/analytic.hpp"
 #include "record/metrics_file.hpp"
 

@@ -12,7 +12,7 @@
 namespace {
 
 using dkdm::GaussianDiffusion;
-using dkdm::ImageSpec;
+using dkdm::SampleShape;
 
 constexpr double kMean = 0.3, kDeviation = 0.2;
 
@@ -83,7 +83,7 @@ TEST_CASE("sampler: ancestral samples of Gaussian data have its mean and varianc
           "[unit][sampler]") {
   const GaussianDiffusion process({"cosine", 1000, "20"});
   GaussianDenoiser network(process);
-  const at::Tensor x = dkdm::sample(network, process, kAncestral, ImageSpec{1, 8}, 5, 0, 256);
+  const at::Tensor x = dkdm::sample(network, process, kAncestral, SampleShape{1, 8, 8}, 5, 0, 256);
   REQUIRE(x.sizes() == at::IntArrayRef({256, 1, 8, 8}));
   // Each step is exact, so only chance is left: 16,384 values, 4 standard errors.
   const double n = 256 * 64;
@@ -94,7 +94,7 @@ TEST_CASE("sampler: ancestral samples of Gaussian data have its mean and varianc
 TEST_CASE("sampler: DDIM follows the closed-form map of its noise", "[unit][sampler]") {
   const GaussianDiffusion process({"cosine", 1000, "25"});
   GaussianDenoiser network(process);
-  const at::Tensor x = dkdm::sample(network, process, kDdim, ImageSpec{3, 4}, 9, 2, 5);
+  const at::Tensor x = dkdm::sample(network, process, kDdim, SampleShape{3, 4, 4}, 9, 2, 5);
   // A linear denoiser makes the chain linear: x_0 = scale x_T + shift, in float64.
   double scale = 1, shift = 0;
   const auto& tables = process.tables();
@@ -129,7 +129,7 @@ TEST_CASE("sampler: DPM-Solver comes near the flow's end as its steps grow, fast
   const auto error = [&](std::int64_t steps) {
     GaussianFlow network(process);
     const dkdm::SamplerConfig config{"dpm-solver", 0, /*clip_denoised=*/false, steps};
-    const at::Tensor x = dkdm::sample(network, process, config, ImageSpec{3, 4}, 9, 2, 5);
+    const at::Tensor x = dkdm::sample(network, process, config, SampleShape{3, 4, 4}, 9, 2, 5);
     CHECK(network.calls == steps);
     return (x - end).abs().max().item<double>();
   };
@@ -145,7 +145,7 @@ TEST_CASE("sampler: sample i is the same at every batch size", "[unit][sampler]"
   for (const dkdm::SamplerConfig& config :
        {kAncestral, kDdim, dkdm::SamplerConfig{"ddim", 0.7, true}}) {
     const auto draw = [&](std::int64_t first, std::int64_t count) {
-      return dkdm::sample(network, process, config, ImageSpec{3, 5}, 1, first, count);
+      return dkdm::sample(network, process, config, SampleShape{3, 5, 7}, 1, first, count);
     };
     const at::Tensor seven = draw(0, 7);
     // Not bit for bit: vector and scalar loops of LibTorch may round differently.
@@ -155,7 +155,7 @@ TEST_CASE("sampler: sample i is the same at every batch size", "[unit][sampler]"
     }
     CHECK_FALSE(at::allclose(seven[0], seven[1], 1e-2, 1e-2));
     CHECK_FALSE(at::allclose(
-        dkdm::sample(network, process, config, ImageSpec{3, 5}, 2, 0, 7), seven, 1e-2, 1e-2));
+        dkdm::sample(network, process, config, SampleShape{3, 5, 7}, 2, 0, 7), seven, 1e-2, 1e-2));
   }
 }
 
@@ -165,13 +165,13 @@ TEST_CASE("sampler: the network sees original times, downwards, in evaluation mo
   GaussianDenoiser network(process);
   network.train();
   std::vector<std::int64_t> reported;
-  const at::Tensor x = dkdm::sample(network, process, kAncestral, ImageSpec{1, 2}, 0, 0, 2,
+  const at::Tensor x = dkdm::sample(network, process, kAncestral, SampleShape{1, 2, 2}, 0, 0, 2,
                                     [&](std::int64_t done) { reported.push_back(done); });
   CHECK(network.called_with == std::vector<std::int64_t>{999, 666, 333, 0});
   CHECK(reported == std::vector<std::int64_t>{1, 2, 3, 4});
   CHECK_FALSE(network.was_training);
   CHECK_FALSE(x.requires_grad());
-  CHECK(dkdm::sample(network, process, kAncestral, ImageSpec{1, 2}, 0, 0, 0).size(0) == 0);
+  CHECK(dkdm::sample(network, process, kAncestral, SampleShape{1, 2, 2}, 0, 0, 0).size(0) == 0);
 }
 
 TEST_CASE("sampler: a value that is not finite stops the chain and names the step",
@@ -180,7 +180,7 @@ TEST_CASE("sampler: a value that is not finite stops the chain and names the ste
   for (const std::int64_t call : {1, 7, 17, 20}) {
     GaussianDenoiser network(process);
     network.poison_call = call;
-    CHECK_THROWS_WITH(dkdm::sample(network, process, kAncestral, ImageSpec{1, 4}, 0, 30, 2),
+    CHECK_THROWS_WITH(dkdm::sample(network, process, kAncestral, SampleShape{1, 4, 4}, 0, 30, 2),
                       Catch::Contains("after step " + std::to_string(call) + " of 20") &&
                           Catch::Contains("samples 30 to 31"));
   }
@@ -189,14 +189,14 @@ TEST_CASE("sampler: a value that is not finite stops the chain and names the ste
 TEST_CASE("sampler: an unknown sampler or eta is refused", "[unit][sampler]") {
   const GaussianDiffusion process({"cosine", 1000, "4"});
   GaussianDenoiser network(process);
-  CHECK_THROWS_WITH(dkdm::sample(network, process, {"heun", 0, true}, ImageSpec{1, 2}, 0, 0, 1),
+  CHECK_THROWS_WITH(dkdm::sample(network, process, {"heun", 0, true}, SampleShape{1, 2, 2}, 0, 0, 1),
                     Catch::Contains("\"heun\"") && Catch::Contains("ancestral"));
-  CHECK_THROWS_WITH(dkdm::sample(network, process, {"ddim", 2, true}, ImageSpec{1, 2}, 0, 0, 1),
+  CHECK_THROWS_WITH(dkdm::sample(network, process, {"ddim", 2, true}, SampleShape{1, 2, 2}, 0, 0, 1),
                     Catch::Contains("eta") && Catch::Contains("0 to 1"));
   const dkdm::SamplerConfig solver{"dpm-solver", 0, true, 1};
-  CHECK_THROWS_WITH(dkdm::sample(network, process, solver, ImageSpec{1, 2}, 0, 0, 1),
+  CHECK_THROWS_WITH(dkdm::sample(network, process, solver, SampleShape{1, 2, 2}, 0, 0, 1),
                     Catch::Contains("solver_steps is 1") && Catch::Contains("at least 2"));
   CHECK_THROWS_WITH(
-      dkdm::sample(network, process, {"dpm-solver"}, ImageSpec{1, 2}, 0, 0, 1),
+      dkdm::sample(network, process, {"dpm-solver"}, SampleShape{1, 2, 2}, 0, 0, 1),
       Catch::Contains("respacing is \"4\"") && Catch::Contains("whole chain"));
 }

@@ -76,8 +76,8 @@ at::Tensor images(std::int64_t n, std::int64_t channels = 3) {
 
 at::Tensor steps(std::int64_t n) { return at::arange(n, at::kLong) * 150 + 7; }
 
-std::shared_ptr<Denoiser> filled(const Case& of, const ImageSpec& spec = {3, 16}) {
-  auto network = fixtures::student(of.name, of.given, spec);
+std::shared_ptr<Denoiser> filled(const Case& of, const SampleShape& shape = {3, 16, 16}) {
+  auto network = fixtures::student(of.name, of.given, shape);
   fixtures::fill_parameters(*network);
   return network;
 }
@@ -92,7 +92,7 @@ TEST_CASE("students: a fresh network says zero, where it starts so, in the image
     for (const bool learn_sigma : {true, false}) {
       Given given = of.given;
       given["learn_sigma"] = learn_sigma;
-      const auto network = fixtures::student(of.name, given, {channels, 16});
+      const auto network = fixtures::student(of.name, given, {channels, 16, 16});
       const at::Tensor out = network->forward(images(2, channels), steps(2));
       CHECK(out.sizes() == at::IntArrayRef({2, learn_sigma ? 2 * channels : channels, 16, 16}));
       CHECK((at::count_nonzero(out).item<int>() == 0) == of.silent);
@@ -105,9 +105,43 @@ TEST_CASE("students: activations stay channels-last, for grey images too", "[uni
   const auto of = GENERATE(from_range(cases()));
   const std::int64_t channels = GENERATE(1, 3);
   INFO(of.name << ", channels " << channels);
-  const auto network = filled(of, {channels, 16});
+  const auto network = filled(of, {channels, 16, 16});
   const at::Tensor out = network->forward(images(2, channels), steps(2));
   CHECK(out.is_contiguous(kLast));
+}
+
+TEST_CASE("students: rectangular images, whose rows do not mix", "[unit][students]") {
+  const auto of = GENERATE(from_range(cases()));
+  INFO(of.name);
+  const at::NoGradGuard no_grad;
+  const SampleShape wide{3, 16, 32};
+  const auto network = filled(of, wide);
+  network->eval();
+  const at::Tensor x = golden::u_fill(5000, wide.batch(2), 1.7).contiguous(kLast);
+  const at::Tensor out = network->forward(x, steps(2));
+  CHECK(out.sizes() == at::IntArrayRef(SampleShape{6, 16, 32}.batch(2)));
+  CHECK(out.is_contiguous(kLast));
+  const at::Tensor alone = network->forward(x.narrow(0, 1, 1), steps(2).narrow(0, 1, 1))[0];
+  // Another batch size sums in another order.
+  CHECK((alone - out[1]).abs().max().item<float>() < 1e-5 * out.abs().max().item<float>());
+  // Not a square image stretched: every place counts.
+  at::Tensor other = x.clone();
+  other.select(3, 31).add_(1);
+  CHECK_FALSE(at::allclose(network->forward(other, steps(2)), out, 1e-5, 1e-6));
+  CHECK_THROWS_WITH(fixtures::student(of.name, of.given, {3, 16, 31}), Contains("16 x 31"));
+}
+
+TEST_CASE("students: DiT's code of a place is that of its row and column, whatever the grid",
+          "[unit][students]") {
+  const Given given{{"depth", std::int64_t{1}}, {"hidden_size", std::int64_t{48}}, {"num_heads", std::int64_t{3}},
+                    {"patch_size", std::int64_t{4}}};
+  const auto code = [&](std::int64_t rows, std::int64_t columns) {
+    const auto network = fixtures::student("dit", given, {3, 4 * rows, 4 * columns});
+    return network->named_parameters()["pos_embed"].detach().view({rows, columns, 48});
+  };
+  const at::Tensor square = code(8, 8);
+  CHECK(at::equal(code(4, 8), square.narrow(0, 0, 4)));
+  CHECK(at::equal(code(8, 5), square.narrow(1, 0, 5)));
 }
 
 TEST_CASE("students: the seed decides the weights", "[unit][students]") {
@@ -115,7 +149,7 @@ TEST_CASE("students: the seed decides the weights", "[unit][students]") {
   INFO(of.name);
   const auto flat = [&](std::uint64_t seed) {
     std::vector<at::Tensor> all;
-    const auto network = fixtures::student(of.name, of.given, {3, 16}, seed);
+    const auto network = fixtures::student(of.name, of.given, {3, 16, 16}, seed);
     for (const auto& parameter : network->parameters()) all.push_back(parameter.reshape(-1));
     return at::cat(all).detach();
   };
@@ -182,7 +216,7 @@ TEST_CASE("students: saved weights give the same network", "[unit][students]") {
   };
   const auto file = std::filesystem::temp_directory_path() /
                     ("dkdm-students-" + std::to_string(::getpid()) + ".safetensors");
-  const auto saved = filled(of), loaded = fixtures::student(of.name, of.given, {3, 16}, 9);
+  const auto saved = filled(of), loaded = fixtures::student(of.name, of.given, {3, 16, 16}, 9);
   io::save_tensors(file, tensors(*saved));
   model::copy_strictly(io::load_tensors(file), tensors(*loaded), file.string());
   std::filesystem::remove(file);
@@ -248,7 +282,7 @@ TEST_CASE("students: impossible parameters are refused with what would be right"
       {"mlp-mixer", {{"hidden_dim", std::int64_t{63}}}, 32, "hidden_dim is 63", "even number"},
   }));
   INFO(wrong.name << ": " << wrong.culprit);
-  CHECK_THROWS_WITH(fixtures::student(wrong.name, wrong.given, {3, wrong.size}),
+  CHECK_THROWS_WITH(fixtures::student(wrong.name, wrong.given, {3, wrong.size, wrong.size}),
                     Contains(wrong.culprit) && Contains(wrong.remedy));
 }
 
@@ -259,20 +293,26 @@ TEST_CASE("students: a model's description keeps how its v is read; older ones s
   const auto folder = std::filesystem::temp_directory_path() /
                       ("dkdm-model-" + std::to_string(getpid()));
   std::filesystem::create_directory(folder);
+  const SampleShape wide{3, 16, 32};
   const DiffusionConfig unit{.schedule = "linear", .steps = 500, .variance_range = "unit"};
   model::write_model_description(
       folder, {{info.kind, of.name, info.version, Params(info.params, of.given)},
-               {3, 16},
+               wide,
                unit,
                7});
   const auto read = [&] { return model::read_model_description(folder, fixtures::registry()); };
   CHECK(read().diffusion == unit);
+  CHECK(read().shape == wide);
 
   std::string text = io::read_text(folder / "model.json");
   const auto at = text.find(",\n    \"variance_range\": \"unit\"");
   REQUIRE(at != std::string::npos);
   io::write_text(folder / "model.json", text.erase(at, text.find('\n', at + 2) - at));
   CHECK(read().diffusion == DiffusionConfig{.schedule = "linear", .steps = 500});
+  const auto sides = text.find("\"height\": 16,\n    \"width\": 32");
+  REQUIRE(sides != std::string::npos);
+  io::write_text(folder / "model.json", text.replace(sides, text.find("32", sides) + 2 - sides, "\"size\": 16"));
+  CHECK(read().shape == SampleShape{3, 16, 16});
   std::filesystem::remove_all(folder);
 }
 
@@ -284,7 +324,7 @@ TEST_CASE("students: a number of a model's description that makes no sense is na
                       ("dkdm-numbers-" + std::to_string(getpid()));
   std::filesystem::create_directory(folder);
   model::write_model_description(
-      folder, {{info.kind, of.name, info.version, Params(info.params, of.given)}, {3, 16}, {}, 7});
+      folder, {{info.kind, of.name, info.version, Params(info.params, of.given)}, {3, 16, 16}, {}, 7});
   const std::string good = io::read_text(folder / "model.json");
   CHECK_NOTHROW(model::read_model_description(folder, fixtures::registry()));
 
@@ -295,7 +335,8 @@ TEST_CASE("students: a number of a model's description that makes no sense is na
       {"\"num_res_blocks\": 1", "\"num_res_blocks\": 1e300", "num_res_blocks is 1e+300"},
       {"\"num_res_blocks\": 1", "\"num_res_blocks\": \"one\"", "num_res_blocks is \"one\""},
       {"\"channels\": 3", "\"channels\": 3000", "image.channels: expected range 1…64, got 3000"},
-      {"\"size\": 16", "\"size\": 1000000", "image.size: expected range 1…4096, got 1000000"},
+      {"\"height\": 16", "\"height\": 1000000", "image.height: expected range 1…4096, got 1000000"},
+      {"\"width\": 16", "\"width\": 0", "image.width: expected range 1…4096, got 0"},
       {"\"steps\": 1000", "\"steps\": 100001", "diffusion.steps: expected range 2…100000, got 100001"},
       {"\"beta_end\": 0.0", "\"beta_end\": 7", "diffusion.beta_end: expected range 0…1"},
       {"\"trained_steps\": 7", "\"trained_steps\": -7", "trained_steps: expected range 0…1000000000"},

@@ -18,7 +18,7 @@ using fixtures::teacher;
 
 namespace {
 
-constexpr ImageSpec kSpec{3, 8};
+constexpr ImageSpec kSpec{3, 8, 8};
 
 // Returns its input, with a second half or not.
 class Echo final : public Denoiser {
@@ -90,7 +90,7 @@ TEST_CASE("guided-diffusion: a DiT's size is on its tensors, its heads go by its
   CountingHost host;
   const auto model =
       teacher("guided-diffusion", {{"path", file.string()}, {"label", std::int64_t{4}}}, host)->load();
-  CHECK(model.spec == kSpec);
+  CHECK(model.shape == kSpec);
   CHECK_THAT(host.said, Contains("DiT: 3 channels in, 6 out") && Contains("2 heads") &&
                             Contains("label 4 of every image"));
 
@@ -195,7 +195,7 @@ TEST_CASE("torchscript: a module is loaded, tried and called", "[unit][teachers]
   const auto model = teacher("torchscript", given, host)->load();
   CHECK_THAT(host.said, Contains("torchscript: module.pt: returns 3 channels for images of 3x8x8") &&
                             Contains("scaled_linear schedule, 1000 steps, variance fixed_large"));
-  CHECK(model.spec == kSpec);
+  CHECK(model.shape == kSpec);
   CHECK(model.diffusion.beta_end == 0.012);
   const at::Tensor x = fixtures::probe(kSpec), t = fixtures::probe_time();
   CHECK(at::allclose(model.network->forward(x, t),

@@ -32,7 +32,7 @@ class MyPlugin final : public dkdm::Dataset {
   MyPlugin(const dkdm::Params& params, dkdm::Host&)
       : size_(params.integer("size")), count_(params.integer("count")) {}
 
-  dkdm::ImageSpec spec() const override { return {1, size_}; }
+  dkdm::ImageSpec spec() const override { return {1, size_, size_}; }
   std::int64_t size() const override { return count_; }
   std::int64_t num_classes() const override { return kShapes; }
 

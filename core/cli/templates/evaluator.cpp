@@ -43,7 +43,7 @@ class MyPlugin final : public dkdm::Evaluator {
     const dkdm::ImageSpec spec = reference.spec();
     dkdm::io::save_tensors(
         dir / kFile,
-        {{"features", features(images)}, {"spec", at::tensor({spec.channels, spec.size})}},
+        {{"features", features(images)}, {"spec", at::tensor({spec.channels, spec.height, spec.width})}},
         {{"fingerprint", reference.fingerprint()}});
   }
 
@@ -51,7 +51,8 @@ class MyPlugin final : public dkdm::Evaluator {
     std::map<std::string, std::string> about;
     const auto tensors = dkdm::io::load_tensors(dir / kFile, &about);
     reference_ = tensors.at("features");
-    spec_ = {tensors.at("spec")[0].item<std::int64_t>(), tensors.at("spec")[1].item<std::int64_t>()};
+    const auto spec = tensors.at("spec");
+    spec_ = {spec[0].item<std::int64_t>(), spec[1].item<std::int64_t>(), spec[2].item<std::int64_t>()};
     fingerprint_ = about.at("fingerprint");
     reset();
   }
@@ -62,8 +63,8 @@ class MyPlugin final : public dkdm::Evaluator {
 
   void add(const Tensor& images) override {
     if (images.dim() != 4 || images.scalar_type() != at::kByte ||
-        images.sizes().slice(1) != at::IntArrayRef{spec_.channels, spec_.size, spec_.size})
-      throw dkdm::DataError("samples", "expected uint8 [n,C,S,S] of the reference's C and S");
+        images.sizes().slice(1) != at::IntArrayRef(spec_.sizes()))
+      throw dkdm::DataError("samples", "expected uint8 [n,C,H,W] of the reference's C and S");
     append(features(images));
   }
 
@@ -90,7 +91,7 @@ class MyPlugin final : public dkdm::Evaluator {
  private:
   static constexpr const char* kFile = "reference.safetensors";
 
-  // uint8 [n,C,S,S] -> f64 [n,D].
+  // uint8 [n,C,H,W] -> f64 [n,D].
   Tensor features(const Tensor& images) const {
     const Tensor small = at::adaptive_avg_pool2d(dkdm::to_unit_range(images), {side_, side_});
     return small.flatten(1).to(at::kDouble);

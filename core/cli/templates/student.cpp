@@ -25,7 +25,7 @@ struct ResidualBlock final : tnn::Module {
     second = register_module("second", convolution(width, width));
   }
 
-  // x [N,W,S,S], time [N,W] -> [N,W,S,S].
+  // x [N,W,H,W], time [N,W] -> [N,W,H,W].
   Tensor forward(const Tensor& x, const Tensor& time) {
     const Tensor h = first(at::silu(norm->forward(x))) + shift(time).unsqueeze(2).unsqueeze(3);
     return x + second(at::silu(h));
@@ -43,19 +43,19 @@ class MyPlugin final : public dkdm::Denoiser {
             dkdm::integer("depth", 4, "residual blocks").between(1, 64)};
   }
 
-  MyPlugin(const dkdm::Params& params, const dkdm::ImageSpec& spec)
+  MyPlugin(const dkdm::Params& params, const dkdm::SampleShape& shape)
       : width_(params.integer("width")) {
     if (width_ % 8 != 0)
       throw dkdm::ConfigError("width = " + std::to_string(width_), "expected a multiple of 8");
-    in_ = register_module("in", convolution(spec.channels, width_));
+    in_ = register_module("in", convolution(shape.channels, width_));
     time_ = register_module("time", tnn::Linear(width_, width_));
     blocks_ = register_module("blocks", tnn::ModuleList());
     for (std::int64_t i = 0; i < params.integer("depth"); ++i)
       blocks_->push_back(std::make_shared<ResidualBlock>(width_));
-    out_ = register_module("out", convolution(width_, 2 * spec.channels));
+    out_ = register_module("out", convolution(width_, 2 * shape.channels));
   }
 
-  // x_t [N,C,S,S], t [N] -> [N,2C,S,S]: the noise in x_t, then the variance fraction.
+  // x_t [N,C,H,W], t [N] -> [N,2C,H,W]: the noise in x_t, then the variance fraction.
   Tensor forward(const Tensor& x_t, const Tensor& t) override {
     const Tensor time = at::silu(time_(dkdm::nn::timestep_embedding(t, width_)));
     Tensor h = in_(x_t);

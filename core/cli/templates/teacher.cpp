@@ -17,13 +17,13 @@ using at::Tensor;
 
 class IdealDenoiser final : public dkdm::Denoiser {
  public:
-  // images f32 [n,C,S,S] in [-1,1].
+  // images f32 [n,C,H,W] in [-1,1].
   IdealDenoiser(const Tensor& images, const dkdm::GaussianDiffusion& process) {
     images_ = register_buffer("images", images.flatten(1));
     alpha_bar_ = register_buffer("alpha_bar", at::tensor(process.tables().alpha_bar));
   }
 
-  // x_t [N,C,S,S], t [N] -> eps [N,C,S,S].
+  // x_t [N,C,H,W], t [N] -> eps [N,C,H,W].
   Tensor forward(const Tensor& x_t, const Tensor& t) override {
     const Tensor alpha_bar = alpha_bar_.index_select(0, t.to(at::kLong)).unsqueeze(1);
     const Tensor x = x_t.flatten(1).to(at::kDouble), scale = alpha_bar.sqrt();

@@ -13,11 +13,11 @@ enum class TeacherClip;
 // The batch set: rows of (x, s) that the teacher takes one step further whenever they are drawn.
 class DKDM_API BatchSet {
  public:
-  BatchSet(const GaussianDiffusion& chain, const ImageSpec& spec, std::uint64_t seed,
+  BatchSet(const GaussianDiffusion& chain, const SampleShape& shape, std::uint64_t seed,
            std::int64_t capacity, TeacherClip clip);
 
   std::int64_t rows() const { return rows_; }
-  // Rows 0 … n-1 at x [n,C,S,S] and states [n]; a row's first pass ends at ends[n] (absent: 0).
+  // Rows 0 … n-1 at x [n,C,H,W] and states [n]; a row's first pass ends at ends[n] (absent: 0).
   void fill(const at::Tensor& x, const at::Tensor& states, const at::Tensor& ends = {});
   // Rows 0 … n-1 as pure noise; `ends` as above.
   void fill_with_noise(std::int64_t n, const at::Tensor& ends = {});
@@ -33,7 +33,7 @@ class DKDM_API BatchSet {
 
  private:
   const GaussianDiffusion* chain_;
-  ImageSpec spec_;
+  SampleShape shape_;
   std::uint64_t seed_;
   std::int64_t capacity_, rows_ = 0;
   TeacherClip clip_;

@@ -2,7 +2,7 @@
 // returns a table. The front of the table never changes; the host compares ABI number and build id
 // for equality before it touches anything behind them, because C++ types cross. Last line of a plugin:
 //
-//   DKDM_STUDENT("my-net", "1", "one line", MyNet)      // MyNet(const Params&, const ImageSpec&), or
+//   DKDM_STUDENT("my-net", "1", "one line", MyNet)      // MyNet(const Params&, const SampleShape&), or
 //                                                       // MyNet(const Params&, const StudentContext&)
 //   DKDM_TEACHER / DKDM_DATASET / DKDM_BASELINE / DKDM_DISTILLATION / DKDM_EVALUATOR
 //                                                       // T(const Params&, Host&)
@@ -26,7 +26,7 @@ class Host;
 class Denoiser; class Teacher; class Dataset; class Method; class Evaluator;  // the kinds
 }  // namespace dkdm
 
-#define DKDM_ABI 6
+#define DKDM_ABI 7
 #define DKDM_STR_(x) #x
 #define DKDM_STR(x) DKDM_STR_(x)
 #define DKDM_BUILD_ID                                                                       \
@@ -62,8 +62,8 @@ T* make(const Params& params, Context& context) {
   if constexpr (std::is_constructible_v<T, const Params&, Context&>) {
     return new T(params, context);
   } else {
-    static_assert(requires { new T(params, context.spec); }, "the top of this file says how T is made");
-    return new T(params, context.spec);
+    static_assert(requires { new T(params, context.shape); }, "the top of this file says how T is made");
+    return new T(params, context.shape);
   }
 }
 

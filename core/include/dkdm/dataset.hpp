@@ -1,11 +1,12 @@
 // Images by index. Threads: `images` may be called by a reader of its own, one call at a time.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <string>
 
-#include "dkdm/error.hpp"
-#include "dkdm/image.hpp"
+#include "dkdm/shape.hpp"
 
 namespace dkdm {
 
@@ -15,7 +16,7 @@ class DKDM_API Dataset {
   virtual ImageSpec spec() const = 0;
   virtual std::int64_t size() const = 0;                         // images
   virtual std::int64_t num_classes() const { return 0; }         // 0 = no labels
-  // index int64 [n] -> uint8 [n,C,S,S] / int64 [n] (undefined where there are no labels).
+  // index int64 [n] -> uint8 [n,C,H,W] / int64 [n] (undefined where there are no labels).
   virtual at::Tensor images(const at::Tensor& index) const = 0;
   virtual at::Tensor labels(const at::Tensor& index) const;
   // Changes whenever an image, its order or its preparation does. Input of content keys; must be

@@ -9,7 +9,7 @@
 
 #include "dkdm/diffusion_types.hpp"
 #include "dkdm/error.hpp"
-#include "dkdm/image.hpp"
+#include "dkdm/shape.hpp"
 
 namespace dkdm {
 
@@ -19,7 +19,7 @@ class Features;  // dkdm/features.hpp
 
 // What a student is made for. Its t counts the steps of the whole process, whatever diffusion.respacing.
 struct StudentContext {
-  ImageSpec spec;
+  SampleShape shape;
   DiffusionConfig diffusion;
 };
 
@@ -28,9 +28,9 @@ class DKDM_API Denoiser : public torch::nn::Module {
   Denoiser();
   ~Denoiser() override;
 
-  // x_t [N,C,S,S] f32, t [N] int64 or f32: original step index, 0 (least noise) … steps - 1.
-  // Returns [N,2C,S,S]: eps prediction, then the variance fraction v (-1 … 1 spans posterior … beta),
-  // or [N,C,S,S] for eps alone. Row n depends on row n of the input only. What it draws in training
+  // x_t [N,C,H,W] f32, t [N] int64 or f32: original step index, 0 (least noise) … steps - 1.
+  // Returns [N,2C,H,W]: eps prediction, then the variance fraction v (-1 … 1 spans posterior … beta),
+  // or [N,C,H,W] for eps alone. Row n depends on row n of the input only. What it draws in training
   // comes from the layers of dkdm/nn.hpp.
   virtual torch::Tensor forward(const torch::Tensor& x_t, const torch::Tensor& t) = 0;
 

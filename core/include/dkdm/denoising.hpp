@@ -30,11 +30,11 @@ struct WalkOptions {
 };
 
 struct TeacherStep {
-  at::Tensor x_prev;  // x_{t-1} [N,C,S,S] f32, channels-last
+  at::Tensor x_prev;  // x_{t-1} [N,C,H,W] f32, channels-last
   Distribution p;     // what the student is compared with; eps is the teacher's target
 };
 
-// One ancestral step: x_t [N,C,S,S], t [N] int64 steps of `chain`, noise z like x_t. Evaluation
+// One ancestral step: x_t [N,C,H,W], t [N] int64 steps of `chain`, noise z like x_t. Evaluation
 // mode, no gradient.
 DKDM_API TeacherStep teacher_step(Denoiser& teacher, const GaussianDiffusion& chain,
                                   const at::Tensor& x_t, const at::Tensor& t, const at::Tensor& z,
@@ -46,15 +46,15 @@ DKDM_API at::Tensor random_states(std::uint64_t seed, std::int64_t rows, std::in
                                   FirstStates range = FirstStates::inner);
 
 // "Shuffle denoise": `rows` (int64 [n], n > 0) walked from pure noise to `states` (int64 [n], each
-// 1 … T') in lock-step: f32 [n,C,S,S]. Row i depends on (seed, i) alone. `after_forward` gets the
+// 1 … T') in lock-step: f32 [n,C,H,W]. Row i depends on (seed, i) alone. `after_forward` gets the
 // number of single-image teacher forwards just done (may throw to stop).
 DKDM_API at::Tensor shuffle_denoise(Denoiser& teacher, const GaussianDiffusion& chain,
-                                    const ImageSpec& spec, std::uint64_t seed,
+                                    const SampleShape& shape, std::uint64_t seed,
                                     const at::Tensor& rows, const at::Tensor& states,
                                     const std::function<void(std::int64_t)>& after_forward,
                                     TeacherClip clip = TeacherClip::both);
 
-// Fills `dir` with pool.safetensors: x f32 [rows,C,S,S] and state int64 [rows], rows at random
+// Fills `dir` with pool.safetensors: x f32 [rows,C,H,W] and state int64 [rows], rows at random
 // states, `teacher_batch` of them at a time. Finished batches lie in part files until all are done,
 // so a killed preparation continues, with another teacher batch if need be.
 DKDM_API void prepare_pool(const MethodContext& context, const GaussianDiffusion& chain,

@@ -28,7 +28,7 @@ class DKDM_API Distillation : public Method {
   std::int64_t preparation_evaluations(const DiffusionConfig&, std::int64_t batch) const final;
   std::int64_t training_evaluations(const DiffusionConfig&, std::int64_t batch,
                                     std::int64_t steps) const final;
-  double held_bytes(const DiffusionConfig&, const ImageSpec&, std::int64_t batch) const override;
+  double held_bytes(const DiffusionConfig&, const SampleShape&, std::int64_t batch) const override;
   // A subclass that makes something here (a trained part) calls this first.
   void start(const MethodContext& context, const std::filesystem::path& prepared) override;
   const GaussianDiffusion& diffusion() const final;

@@ -49,17 +49,6 @@ class DKDM_API DataError : public Error {
       : Error(where + ": " + message, ExitCode::missing) {}
 };
 
-// The results database or the artifact store. `sqlite_code` is SQLite's (0 = none).
-class DKDM_API StoreError : public Error {
- public:
-  explicit StoreError(const std::string& message, int sqlite_code = 0)
-      : Error(message, ExitCode::run_failed), sqlite_code_(sqlite_code) {}
-  int sqlite_code() const { return sqlite_code_; }
-
- private:
-  int sqlite_code_;
-};
-
 // The user asked to stop (Ctrl-C, SIGTERM). Everything up to the last checkpoint is kept.
 class DKDM_API Interrupted : public Error {
  public:

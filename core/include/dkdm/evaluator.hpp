@@ -46,7 +46,7 @@ class DKDM_API Evaluator {
     std::string protocol;     // under which they were computed, "" = unknown; another one is refused
     std::string fingerprint;  // of the images they were computed from, or of the arrays
     std::int64_t count = 0;   // of those images, 0 = unknown
-    ImageSpec spec{0, 0};     // zeros = unknown
+    ImageSpec spec{0, 0, 0};  // zeros = unknown
   };
   virtual void prepare_from_statistics(const Statistics& statistics, const Dataset* images,
                                        const std::filesystem::path& dir);
@@ -61,7 +61,7 @@ class DKDM_API Evaluator {
   // mu, sigma, … as `prepare_from_statistics` takes them. Throws ConfigError unless overridden.
   virtual io::TensorMap reference_statistics() const;
 
-  // uint8 [n,C,S,S] in sample order, in batches of any size. DataError for another type or shape.
+  // uint8 [n,C,H,W] in sample order, in batches of any size. DataError for another type or shape.
   virtual void add(const at::Tensor& images) = 0;
   // The metrics of what was added; forgets it. Throws DataError when that is too little for any value.
   virtual std::vector<Metric> finish() = 0;

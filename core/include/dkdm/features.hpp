@@ -36,7 +36,7 @@ class DKDM_API Features {
 
 // `names` of `network` for one image of zeros at step 0: their shapes are [1,…]. No gradient; the
 // network is left in its mode. Throws as `take`.
-DKDM_API TensorMap example_features(Denoiser& network, const ImageSpec& spec,
+DKDM_API TensorMap example_features(Denoiser& network, const SampleShape& shape,
                                     std::vector<std::string> names = {});
 
 }  // namespace dkdm

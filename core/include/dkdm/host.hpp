@@ -17,7 +17,7 @@ namespace dkdm {
 struct TrainedModel {
   std::shared_ptr<Denoiser> network;  // evaluation mode, no gradient
   DiffusionConfig diffusion;
-  ImageSpec spec;
+  SampleShape shape;
 };
 
 class DKDM_API Host {

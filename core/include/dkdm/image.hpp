@@ -1,23 +1,11 @@
-// Shape and value conventions of images.
+// Value conventions of images.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include <cstdint>
-#include <string>
-
-#include "dkdm/error.hpp"
+#include "dkdm/shape.hpp"
 
 namespace dkdm {
-
-// Square images [channels, size, size].
-struct ImageSpec {
-  std::int64_t channels = 3;
-  std::int64_t size = 32;
-  bool operator==(const ImageSpec&) const = default;
-};
-
-DKDM_API std::string text_of(const ImageSpec& spec);  // "3x32x32"
 
 // uint8 [N,C,H,W] -> f32 in [-1,1]: x / 127.5 - 1 (the reference's loader).
 DKDM_API at::Tensor to_unit_range(const at::Tensor& images);

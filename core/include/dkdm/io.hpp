@@ -24,6 +24,8 @@ DKDM_API at::Tensor read_idx(const std::filesystem::path& file);
 
 // One array of an npz (stored or deflated; zip64), C order: u1, i4, i8, f2, f4, f8.
 DKDM_API at::Tensor read_npz(const std::filesystem::path& file, const std::string& key);
+// The same, where sets are larger than memory: stored bytes (u1) are mapped, and read when they are touched.
+DKDM_API at::Tensor map_npz(const std::filesystem::path& file, const std::string& key);
 // Array names of an npz.
 DKDM_API std::vector<std::string> npz_keys(const std::filesystem::path& file);
 // Stored npz as ADM's sampler writes it (entries "<key>.npy", npy v1, C order).
@@ -34,7 +36,7 @@ DKDM_API void write_npz(const std::filesystem::path& file, const TensorMap& arra
 DKDM_API at::Tensor read_image(const std::filesystem::path& file, std::int64_t channels);
 // uint8 [C,H,W], C = 1 or 3.
 DKDM_API void write_png(const std::filesystem::path& file, const at::Tensor& image);
-// uint8 [N,C,S,S] tiled row by row, `columns` wide (0 = nearly square), each pixel drawn
+// uint8 [N,C,H,W] tiled row by row, `columns` wide (0 = nearly square), each pixel drawn
 // `scale` x `scale`, one background pixel between tiles: uint8 [C,H,W].
 DKDM_API at::Tensor image_grid(const at::Tensor& images, std::int64_t columns, std::int64_t scale);
 

@@ -50,4 +50,15 @@ void read_field(const Json& json, const char* key, std::optional<T>& value) {
   if (json.contains(key) && !json.at(key).is_null()) value = as<T>(json.at(key));
 }
 
+// The sides of images: "height" and "width", or "size", as it was before images could be rectangular. Zeros where there
+// is none of them.
+template <class Json>
+std::pair<std::int64_t, std::int64_t> read_sides(const Json& json) {
+  std::optional<std::int64_t> size, height, width;
+  read_field(json, "size", size);
+  read_field(json, "height", height);
+  read_field(json, "width", width);
+  return {height.value_or(size.value_or(0)), width.value_or(size.value_or(0))};
+}
+
 }  // namespace dkdm::io

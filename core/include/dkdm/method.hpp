@@ -25,7 +25,7 @@ struct Needs {
 struct MethodContext {
   Host& host;
   DiffusionConfig diffusion;           // of the run; a distillation method may respace its chain
-  ImageSpec spec;
+  SampleShape shape;
   std::int64_t batch = 0;              // training examples a step
   std::uint64_t seed = 0;
   const TrainedModel* teacher = nullptr;
@@ -37,10 +37,10 @@ struct MethodContext {
 // One training batch: what the student sees, what it is compared with. t counts the method's own
 // (possibly respaced) steps; the loop calls the student with diffusion().model_timesteps(t).
 struct TrainBatch {
-  at::Tensor x_t, t;     // [N,C,S,S] f32, [N] int64
+  at::Tensor x_t, t;     // [N,C,H,W] f32, [N] int64
   at::Tensor x0, eps;    // data-based targets
   Distribution teacher;  // distillation targets
-  at::Tensor x_prev;     // [N,C,S,S] f32, the teacher's x_{t-1}
+  at::Tensor x_prev;     // [N,C,H,W] f32, the teacher's x_{t-1}
   TensorMap features;    // of the student, with gradient: the loop puts them in before it calls `loss`
   TensorMap teacher_features;
 };
@@ -72,7 +72,7 @@ class DKDM_API Method {
   virtual std::int64_t preparation_evaluations(const DiffusionConfig&, std::int64_t batch) const;
   virtual std::int64_t training_evaluations(const DiffusionConfig&, std::int64_t batch,
                                             std::int64_t steps) const;
-  virtual double held_bytes(const DiffusionConfig&, const ImageSpec&, std::int64_t batch) const;
+  virtual double held_bytes(const DiffusionConfig&, const SampleShape&, std::int64_t batch) const;
 
   // Called once before the first batch. `prepared` is the folder that `prepare` filled, else empty.
   // LibTorch's generator is seeded from the run's seed meanwhile, for the weights of a trained part.
@@ -81,7 +81,7 @@ class DKDM_API Method {
   virtual const GaussianDiffusion& diffusion() const = 0;
   // The batch of training step `step` (0, 1, …), called in order, once each.
   virtual TrainBatch next(std::int64_t step) = 0;
-  // Loss of the student's output [N,C or 2C,S,S] on the last batch.
+  // Loss of the student's output [N,C or 2C,H,W] on the last batch.
   virtual LossTerms loss(const TrainBatch& batch, const at::Tensor& output) const = 0;
 
   // After `start`: names of the student's features that `loss` reads (dkdm/features.hpp), and a

@@ -24,12 +24,12 @@ DKDM_API std::vector<std::string> sampler_names();
 // Network calls for each sample.
 DKDM_API std::int64_t sampling_steps(const GaussianDiffusion& process, const SamplerConfig& config);
 
-// Samples first … first+count-1 of the run `seed`: f32 [count,C,S,S], clamped by nobody. Sample i
+// Samples first … first+count-1 of the run `seed`: f32 [count,C,H,W], clamped by nobody. Sample i
 // depends on (seed, i) alone. The network is set to evaluation mode; no gradient. `after_step` is
 // called with the number of chain steps done (may throw to stop). Throws Error naming the step when
 // a value is not finite, ConfigError for dpm-solver on a respaced process: it chooses its own times.
 DKDM_API at::Tensor sample(Denoiser& network, const GaussianDiffusion& process,
-                           const SamplerConfig& config, const ImageSpec& spec, std::uint64_t seed,
+                           const SamplerConfig& config, const SampleShape& shape, std::uint64_t seed,
                            std::int64_t first, std::int64_t count,
                            const std::function<void(std::int64_t)>& after_step = {});
 

@@ -12,16 +12,16 @@ namespace dkdm {
 // The sources' images as one list, in endless minibatches: every epoch is a permutation keyed by
 // (seed, epoch), its last partial batch is dropped. With `flip`, each example is mirrored left to
 // right with probability 1/2. Throws ConfigError when the list is shorter than a batch, DataError
-// when a dataset's images are not of `spec`.
+// when a dataset's images are not of `shape`.
 class DKDM_API TrainingImages {
  public:
-  TrainingImages(std::vector<ImageSource> sources, const ImageSpec& spec, std::int64_t batch,
+  TrainingImages(std::vector<ImageSource> sources, const SampleShape& shape, std::int64_t batch,
                  std::uint64_t seed, bool flip);
 
   std::int64_t size() const { return size_; }  // images in the list
   // Places in the list of the images of `step`: int64 [batch].
   at::Tensor places(std::int64_t step);
-  // Images of `step`: f32 [batch,C,S,S] in [-1,1], channels-last.
+  // Images of `step`: f32 [batch,C,H,W] in [-1,1], channels-last.
   at::Tensor batch(std::int64_t step);
 
  private:

@@ -8,6 +8,7 @@
 #include <charconv>
 
 #include "dkdm/files.hpp"
+#include "dkdm/store_error.hpp"
 #include "io/plain_text.hpp"
 
 namespace dkdm::io {

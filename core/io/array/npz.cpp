@@ -6,7 +6,9 @@
 #include <numeric>
 
 #include "dkdm/io.hpp"
+#include "dkdm/store_error.hpp"
 #include "io/array/npy.hpp"
+#include "io/array/npz_rows.hpp"
 #include "io/zip_reader.hpp"
 #include "io/zip_writer.hpp"
 
@@ -21,43 +23,80 @@ std::vector<std::string> npz_keys(const std::filesystem::path& file) {
   return keys;
 }
 
-at::Tensor read_npz(const std::filesystem::path& file, const std::string& key) {
-  const ZipReader zip(file);
+namespace {
+
+const ZipEntry& find_entry(const ZipReader& zip, const std::filesystem::path& file, const std::string& key) {
   std::string found;
   for (const ZipEntry& entry : zip.entries()) {
-    if (entry.name != key + ".npy") {
-      found += (found.empty() ? "" : ", ") + entry.name;
-      continue;
-    }
-    ZipStream stream(zip, entry);
-    const NpyHeader header = read_npy_header(stream);
-    const std::uint64_t bytes =
-        array_bytes(header.shape, c10::elementSize(header.type), stream.where());
-    if (bytes != stream.left()) {
-      throw DataError(stream.where(), "its npy header promises " + std::to_string(bytes) +
-                                          " bytes, " + std::to_string(stream.left()) + " follow");
-    }
-    std::vector<std::int64_t> stored = header.shape;
-    if (header.fortran_order) std::reverse(stored.begin(), stored.end());
-    at::Tensor array = at::empty(stored, header.type);
-    auto* data = static_cast<char*>(array.mutable_data_ptr());
-    stream.read(data, bytes);
-    stream.finish();
-    const auto is_bit = [](char byte) { return byte == 0 || byte == 1; };
-    if (header.type == at::kBool && !std::all_of(data, data + bytes, is_bit)) {
-      throw DataError(stream.where(), "a boolean is neither 0 nor 1");
-    }
-    for (std::uint64_t at = 0; header.swapped > 0 && at < bytes; at += header.swapped) {
-      std::reverse(data + at, data + at + header.swapped);
-    }
-    if (!header.fortran_order) return array;
-    std::vector<std::int64_t> turned(stored.size());
-    std::iota(turned.rbegin(), turned.rend(), std::int64_t{0});
-    return array.permute(turned).contiguous();
+    if (entry.name == key + ".npy") return entry;
+    found += (found.empty() ? "" : ", ") + entry.name;
   }
   throw DataError(file.string(), "has no array '" + key + "'; it holds " +
                                      (found.empty() ? "nothing" : found));
 }
+
+// An array whose header is read: `bytes` of data follow.
+struct OpenArray {
+  OpenArray(const ZipReader& zip, const ZipEntry& entry) : stream(zip, entry), header(read_npy_header(stream)) {
+    bytes = array_bytes(header.shape, c10::elementSize(header.type), stream.where());
+    if (bytes != stream.left()) {
+      throw DataError(stream.where(), "its npy header promises " + std::to_string(bytes) +
+                                          " bytes, " + std::to_string(stream.left()) + " follow");
+    }
+  }
+  ZipStream stream;
+  NpyHeader header;
+  std::uint64_t bytes = 0;
+};
+
+}  // namespace
+
+at::Tensor read_npz(const std::filesystem::path& file, const std::string& key) {
+  const ZipReader zip(file);
+  OpenArray open(zip, find_entry(zip, file, key));
+  auto& [stream, header, bytes] = open;
+  std::vector<std::int64_t> stored = header.shape;
+  if (header.fortran_order) std::reverse(stored.begin(), stored.end());
+  at::Tensor array = at::empty(stored, header.type);
+  auto* data = static_cast<char*>(array.mutable_data_ptr());
+  stream.read(data, bytes);
+  stream.finish();
+  const auto is_bit = [](char byte) { return byte == 0 || byte == 1; };
+  if (header.type == at::kBool && !std::all_of(data, data + bytes, is_bit)) {
+    throw DataError(stream.where(), "a boolean is neither 0 nor 1");
+  }
+  for (std::uint64_t at = 0; header.swapped > 0 && at < bytes; at += header.swapped) {
+    std::reverse(data + at, data + at + header.swapped);
+  }
+  if (!header.fortran_order) return array;
+  std::vector<std::int64_t> turned(stored.size());
+  std::iota(turned.rbegin(), turned.rend(), std::int64_t{0});
+  return array.permute(turned).contiguous();
+}
+
+at::Tensor map_npz(const std::filesystem::path& file, const std::string& key) {
+  const ZipReader zip(file);
+  const ZipEntry& entry = find_entry(zip, file, key);
+  OpenArray open(zip, entry);
+  auto& [stream, header, bytes] = open;
+  if (entry.deflated || header.type != at::kByte || header.fortran_order || bytes == 0) return read_npz(file, key);
+  // Once through it for the checksum: later, pages come without one.
+  std::vector<char> piece(std::min<std::uint64_t>(bytes, std::uint64_t{1} << 20));
+  while (stream.left() > 0) stream.read(piece.data(), std::min<std::uint64_t>(stream.left(), piece.size()));
+  stream.finish();
+  const auto mapped = std::make_shared<MappedFile>(file);
+  const auto data = mapped->view(zip.data_offset(entry) + entry.size - bytes, bytes);
+  // A private mapping: what is written to it stays in memory.
+  return at::from_blob(const_cast<char*>(data.data()), header.shape, [mapped](void*) {}, at::kByte);
+}
+
+namespace {
+
+std::string_view bytes_of(const at::Tensor& contiguous) {
+  return {static_cast<const char*>(contiguous.const_data_ptr()), contiguous.nbytes()};
+}
+
+}  // namespace
 
 void write_npz(const std::filesystem::path& file, const TensorMap& arrays) {
   ZipWriter zip(file);
@@ -65,9 +104,19 @@ void write_npz(const std::filesystem::path& file, const TensorMap& arrays) {
     const std::string where = file.string() + ": array '" + key + "'";
     if (!tensor.defined() || key.size() > 1000) throw StoreError(where + ": cannot be written");
     const at::Tensor array = tensor.detach().to(at::kCPU).contiguous();
-    zip.add(key + ".npy", npy_header(array, where),
-            {static_cast<const char*>(array.const_data_ptr()), array.nbytes()});
+    zip.add(key + ".npy", npy_header(array, where), bytes_of(array));
   }
+  zip.commit();
+}
+
+void write_npz_rows(const std::filesystem::path& file, const std::string& key, at::IntArrayRef sizes,
+                    const std::function<void(const std::function<void(const at::Tensor&)>&)>& each) {
+  ZipWriter zip(file);
+  const at::Tensor whole = at::empty({1}, at::kByte).expand(sizes);  // its shape alone
+  zip.add(key + ".npy", npy_header(whole, file.string() + ": array '" + key + "'"),
+          static_cast<std::uint64_t>(whole.numel()), [&](const auto& take) {
+            each([&](const at::Tensor& rows) { take(bytes_of(rows)); });
+          });
   zip.commit();
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "dkdm/error.hpp"
+#include "dkdm/store_error.hpp"
 #include "io/array/item_type.hpp"
 
 namespace dkdm::io {

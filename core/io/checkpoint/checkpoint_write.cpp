@@ -9,6 +9,7 @@
 
 #include "dkdm/checkpoint.hpp"
 #include "dkdm/io.hpp"
+#include "dkdm/store_error.hpp"
 #include "io/array/tensor_types.hpp"
 #include "io/atomic_file.hpp"
 #include "io/checkpoint/pickle_opcodes.hpp"

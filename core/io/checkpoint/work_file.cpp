@@ -64,7 +64,7 @@ double Work::real(const std::string& name) const {
 }
 
 const at::Tensor& Work::tensor(const std::string& name, at::ScalarType type,
-                               const std::vector<std::int64_t>& sizes) const {
+                               at::IntArrayRef sizes) const {
   const auto found = tensors.find(name);
   if (found == tensors.end()) throw DataError(file.string(), "has no tensor " + name);
   const at::Tensor& tensor = found->second;
@@ -74,7 +74,7 @@ const at::Tensor& Work::tensor(const std::string& name, at::ScalarType type,
   if (!fits) {
     std::ostringstream text;
     text << name << " is " << tensor.scalar_type() << ' ' << tensor.sizes() << ", expected " << type
-         << ' ' << at::IntArrayRef(sizes);
+         << ' ' << sizes;
     throw DataError(file.string(), text.str());
   }
   return tensor;

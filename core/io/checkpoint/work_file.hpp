@@ -25,7 +25,7 @@ struct DKDM_API Work {
   double real(const std::string& name) const;
   // Of the type and shape that it must have, or DataError; a size of -1 is any size.
   const at::Tensor& tensor(const std::string& name, at::ScalarType type,
-                           const std::vector<std::int64_t>& sizes) const;
+                           at::IntArrayRef sizes) const;
 };
 
 DKDM_API void save_work(const std::filesystem::path& file, const TensorMap& tensors, Facts facts);

@@ -1,4 +1,4 @@
-// Work on the next images while the network is at the ones before.
+// Work on the next images while a network is at the ones before.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,18 +9,22 @@
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 
-namespace dkdm::evaluators {
+namespace dkdm {
 
-// A thread that turns inputs into tensors, one after the other; results come in the order of
-// inputs.
+// A thread that does one work after the other; results come in the order of works. All members are for the thread
+// that made it.
 class Ahead {
  public:
   using Work = std::function<at::Tensor()>;
+  // Whether LibTorch's operators in a work stay on its thread, because the network has the others.
+  enum class Operators { on_one_thread, on_all };
 
-  Ahead() : thread_([this] { run(); }) {}
+  explicit Ahead(Operators operators = Operators::on_one_thread)
+      : operators_(operators), thread_([this] { run(); }) {}
   ~Ahead() {
     {
       const std::lock_guard lock(mutex_);
@@ -72,8 +76,8 @@ class Ahead {
 
  private:
   void run() {
-    // The network has the other threads; this one stays alone.
-    const c10::ParallelGuard serial(true);
+    std::optional<c10::ParallelGuard> serial;
+    if (operators_ == Operators::on_one_thread) serial.emplace(true);
     std::unique_lock lock(mutex_);
     while (true) {
       changed_.wait(lock, [this] { return !works_.empty() || unwanted_; });
@@ -93,6 +97,7 @@ class Ahead {
     }
   }
 
+  const Operators operators_;
   std::size_t outstanding_ = 0;  // of the caller's thread alone
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -102,9 +107,10 @@ class Ahead {
   std::thread thread_;  // last: it uses the others
 };
 
+// Works refer to what their maker holds: none outlives this.
 struct ClearAtEnd {
   Ahead& ahead;
   ~ClearAtEnd() { ahead.clear(); }
 };
 
-}  // namespace dkdm::evaluators
+}  // namespace dkdm
