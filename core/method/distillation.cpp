@@ -1,6 +1,8 @@
 // What iterative, shuffled and dynamic distillation share (dkdm/distillation.hpp).
 #include "dkdm/distillation.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -75,6 +77,7 @@ struct Distillation::Options {
   WalkOptions walk;
   std::string teacher_clip;
   std::int64_t teacher_batch;
+  double prepared_rho;
 };
 
 struct Distillation::Walk {
@@ -109,7 +112,8 @@ Distillation::Distillation(const Params& params)
                    value_or<std::string>(params, "first_states", "") == "all" ? FirstStates::all
                                                                               : FirstStates::inner},
           .teacher_clip = params.text("teacher_clip"),
-          .teacher_batch = value_or<std::int64_t>(params, "teacher_batch", 0)}) {}
+          .teacher_batch = value_or<std::int64_t>(params, "teacher_batch", 0),
+          .prepared_rho = value_or<double>(params, "prepared_rho", 0)}) {}
 
 Distillation::~Distillation() = default;
 
@@ -139,7 +143,12 @@ ParamTable Distillation::preparation_params() {
               .between(0, 65536),
           text("first_states", "inner", "states that rows are first denoised to, uniform on 1 … T-1 "
                                         "(inner, the authors' code) or on 1 … T (all, the paper)")
-              .one_of({"inner", "all"})};
+              .one_of({"inner", "all"}),
+          // What it changes is which set is prepared, and that has a key of its own.
+          real("prepared_rho", 0, "size of the set that is prepared, as rho, of which this one is the first rows: "
+                                  "methods that differ in rho prepare one set together (0 = their own)")
+              .between(0, 100)
+              .no_effect_on_result()};
 }
 
 std::int64_t Distillation::begin_evaluations(std::int64_t, std::int64_t) const { return 0; }
@@ -156,7 +165,7 @@ Needs Distillation::needs() const {
 void Distillation::prepare(const MethodContext& context, const std::filesystem::path& dir) {
   const GaussianDiffusion chain =
       chain_of(context, options_->respacing, context.teacher->diffusion.variance_range);
-  prepare_pool(context, chain, set_size(chain.num_steps(), context.batch),
+  prepare_pool(context, chain, prepared_rows(chain.num_steps(), context.batch),
                options_->teacher_batch > 0 ? options_->teacher_batch : context.batch, dir,
                options_->walk);
 }
@@ -171,14 +180,14 @@ std::string Distillation::preparation_identity(const DiffusionConfig& diffusion,
          "\nteacher_clip = " + options.teacher_clip +
          "\nfirst_states = " + (options.walk.first_states == FirstStates::all ? "all" : "inner") +
          "\nteacher_batch = " + std::to_string(together) +
-         "\nrows = " + std::to_string(set_size(chain_steps(diffusion), batch)) + "\n";
+         "\nrows = " + std::to_string(prepared_rows(chain_steps(diffusion), batch)) + "\n";
 }
 
 std::int64_t Distillation::preparation_evaluations(const DiffusionConfig& diffusion,
                                                    std::int64_t batch) const {
   if (!options_->upfront) return 0;
   const std::int64_t steps = chain_steps(diffusion);
-  return set_size(steps, batch) * steps / 2;
+  return prepared_rows(steps, batch) * steps / 2;
 }
 
 std::int64_t Distillation::training_evaluations(const DiffusionConfig& diffusion,
@@ -189,8 +198,23 @@ std::int64_t Distillation::training_evaluations(const DiffusionConfig& diffusion
 
 double Distillation::held_bytes(const DiffusionConfig& diffusion, const SampleShape& shape,
                                 std::int64_t batch) const {
-  return static_cast<double>(set_size(chain_steps(diffusion), batch)) *
+  return static_cast<double>(prepared_rows(chain_steps(diffusion), batch)) *
          static_cast<double>(shape.values()) * sizeof(float);
+}
+
+// nearbyint rounds halves to even, as the authors' Python does.
+std::int64_t Distillation::rows_of(double rho, std::int64_t chain_steps, std::int64_t batch) {
+  const auto batches = static_cast<std::int64_t>(std::nearbyint(rho * static_cast<double>(chain_steps)));
+  return std::max<std::int64_t>(batches, 1) * batch;
+}
+
+std::int64_t Distillation::prepared_rows(std::int64_t chain_steps, std::int64_t batch) const {
+  const std::int64_t own = set_size(chain_steps, batch);
+  if (options_->prepared_rho == 0) return own;
+  const std::int64_t rows = rows_of(options_->prepared_rho, chain_steps, batch);
+  if (rows >= own) return rows;
+  throw ConfigError("prepared_rho = " + to_text(Value(options_->prepared_rho)) + " prepares " + std::to_string(rows) +
+                    " rows, the set has " + std::to_string(own) + "; give at least its rho");
 }
 
 std::int64_t Distillation::chain_steps(const DiffusionConfig& diffusion) const {
@@ -206,13 +230,14 @@ void Distillation::start(const MethodContext& context, const std::filesystem::pa
   const std::filesystem::path file = prepared / "pool.safetensors";
   const TensorMap pool = io::load_tensors(file);
   const SampleShape& shape = walk_->shape;
-  const std::int64_t rows = set_size(walk_->chain.num_steps(), walk_->batch);
+  const std::int64_t rows = prepared_rows(walk_->chain.num_steps(), walk_->batch);
   const auto expected = shape.batch(rows);
   if (pool.count("x") == 0 || pool.count("state") == 0 || pool.at("x").sizes() != at::IntArrayRef(expected)) {
     throw DataError(file.string(), "is not a batch set of " + std::to_string(rows) +
                                        " rows of this run's images");
   }
-  walk_->set.fill(pool.at("x"), pool.at("state"));
+  const std::int64_t own = set_size(walk_->chain.num_steps(), walk_->batch);
+  walk_->set.fill(pool.at("x").narrow(0, 0, own), pool.at("state").narrow(0, 0, own));
 }
 
 const GaussianDiffusion& Distillation::diffusion() const { return walk_->chain; }

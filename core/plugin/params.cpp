@@ -261,6 +261,7 @@ Params::Params(const ParamTable& table, const std::map<std::string, Value>& give
     } else {
       values_[param.name] = param.default_value;
     }
+    if (!param.determines_result) without_effect_.push_back(param.name);
   }
 }
 
@@ -280,6 +281,12 @@ const std::vector<double>& Params::reals(const std::string& name) const {
 }
 const std::vector<std::string>& Params::texts(const std::string& name) const {
   return get<std::vector<std::string>>(values_, name);
+}
+
+std::map<std::string, Value> Params::determining() const {
+  auto determining = values_;
+  for (const std::string& name : without_effect_) determining.erase(name);
+  return determining;
 }
 
 std::string Params::canonical() const {

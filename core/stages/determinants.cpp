@@ -10,7 +10,7 @@ std::string describe(const plugin::PluginChoice& choice) {
   std::string text = choice.name + " " + choice.version + "\n";
   // What a teacher reads is in its fingerprint; where that lies is no difference.
   const bool is_teacher = choice.kind == "teacher";
-  for (const auto& [name, value] : choice.params.values())
+  for (const auto& [name, value] : choice.params.determining())
     text += name + " = " + (is_teacher && name == "path" ? "\"\"" : to_text(value)) + "\n";
   return text;
 }

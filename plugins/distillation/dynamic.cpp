@@ -7,9 +7,6 @@
 // (n - batch) / batch steps are added while their origins stay, to be denoised again with other
 // noise. No teacher evaluation beyond that first batch is spent without a student learning from it,
 // but early rows share the noisy beginning of their chains with others.
-#include <algorithm>
-#include <cmath>
-
 #include "dkdm/distillation.hpp"
 #include "dkdm/plugin.hpp"
 #include "dkdm/random.hpp"
@@ -31,10 +28,7 @@ class Dynamic final : public dkdm::Distillation {
 
  protected:
   std::int64_t set_size(std::int64_t chain_steps, std::int64_t batch) const override {
-    // nearbyint rounds halves to even, as the authors' Python does.
-    const auto batches =
-        static_cast<std::int64_t>(std::nearbyint(rho_ * static_cast<double>(chain_steps)));
-    return std::max<std::int64_t>(batches, 1) * batch;
+    return rows_of(rho_, chain_steps, batch);
   }
   void begin() override { begin_shuffled(); }
   std::int64_t begin_evaluations(std::int64_t chain_steps, std::int64_t batch) const override {

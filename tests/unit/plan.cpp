@@ -170,6 +170,15 @@ TEST_CASE("plan: a batch set is shared by students that differ in the loss alone
     INFO(setting);
     CHECK(stage_of(with(setting), "dynamic", "pool").key != pool);
   }
+  // Sets of several rho that are the first rows of one are prepared once, and trained on apart.
+  const auto of = [&](const std::string& rho) {
+    return desk.plan({"row.dynamic.method.prepared_rho=0.4", "row.dynamic.method.rho=" + rho});
+  };
+  CHECK(stage_of(of("0.1"), "dynamic", "pool").key == stage_of(of("0.2"), "dynamic", "pool").key);
+  CHECK(stage_of(of("0.4"), "dynamic", "pool").key == pool);
+  CHECK(stage_of(of("0.4"), "dynamic", "train").key == train);
+  CHECK(stage_of(of("0.1"), "dynamic", "train").key != stage_of(of("0.2"), "dynamic", "train").key);
+  CHECK_THROWS_WITH(of("0.5"), Contains("prepared_rho = 0.4 prepares 3200 rows, the set has 4000"));
   // Two values of rho that make as many rows make one set.
   const auto rows = part(stage_of(plain, "dynamic", "pool"), "method");
   CHECK_THAT(rows, Contains("rows = ") && !Contains("rho") && !Contains("lambda"));

@@ -74,6 +74,21 @@ TEST_CASE("prepare_pool: each row takes T' minus its state teacher steps, and pr
   CHECK(bench.host.total == expected);
 }
 
+TEST_CASE("prepare_pool: a smaller set is the first rows of a larger one", "[unit][methods]") {
+  ScratchFolder own, shared;
+  Bench bench(kSteps, 2);
+  const std::map<std::string, dkdm::Value> small{{"rho", 0.5}}, large{{"rho", 0.5}, {"prepared_rho", 2.0}};
+  const auto alone = bench.started("dynamic", small, own.path), first = bench.started("dynamic", large, shared.path);
+  CHECK(dkdm::io::load_tensors(own.path / "pool.safetensors").at("x").size(0) == 8);
+  CHECK(dkdm::io::load_tensors(shared.path / "pool.safetensors").at("x").size(0) == 32);
+  for (std::int64_t step = 0; step < 2 * kSteps; ++step) {
+    INFO(step);
+    const auto a = alone->next(step), b = first->next(step);
+    CHECK(at::equal(a.x_t, b.x_t));
+    CHECK(at::equal(a.t, b.t));
+  }
+}
+
 TEST_CASE("prepare_pool: a row is the teacher's own chain from its noise", "[unit][methods]") {
   Bench bench(kSteps, 4);
   ScratchFolder folder;

@@ -20,7 +20,7 @@ class DKDM_API Distillation : public Method {
   explicit Distillation(const Params& params);
   ~Distillation() override;
   static ParamTable chain_params();        // respacing, lambda, student_clip, teacher_clip, t0_term
-  static ParamTable preparation_params();  // prepare, teacher_batch, first_states
+  static ParamTable preparation_params();  // prepare, teacher_batch, first_states, prepared_rho
 
   Needs needs() const final;
   void prepare(const MethodContext& context, const std::filesystem::path& dir) final;
@@ -39,8 +39,9 @@ class DKDM_API Distillation : public Method {
   void restore(const TensorMap& state) final;
 
  protected:
-  // Rows of the whole set for a chain of T' steps.
+  // Rows of the whole set for a chain of T' steps: one batch, or what rows_of makes of a rho.
   virtual std::int64_t set_size(std::int64_t chain_steps, std::int64_t batch) const;
+  static std::int64_t rows_of(double rho, std::int64_t chain_steps, std::int64_t batch);
   // Fills the empty set when nothing was prepared; called before the first batch. And the single-image
   // teacher forwards of that, on average.
   virtual void begin() = 0;
@@ -64,6 +65,7 @@ class DKDM_API Distillation : public Method {
   struct Options;  // the parameters' values
   struct Walk;     // what `start` makes
   std::int64_t chain_steps(const DiffusionConfig& diffusion) const;
+  std::int64_t prepared_rows(std::int64_t chain_steps, std::int64_t batch) const;
 
   std::unique_ptr<const Options> options_;
   std::unique_ptr<Walk> walk_;

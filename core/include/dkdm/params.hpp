@@ -72,11 +72,14 @@ class DKDM_API Params {
   const std::vector<std::string>& texts(const std::string& name) const;
 
   const std::map<std::string, Value>& values() const { return values_; }
-  // Sorted `name = value` lines: equal exactly when two configurations are. Input of content keys.
+  // Sorted `name = value` lines: equal exactly when two configurations are.
   std::string canonical() const;
+  // Those of values() that determine results (Param::determines_result). Input of content keys.
+  std::map<std::string, Value> determining() const;
 
  private:
   std::map<std::string, Value> values_;
+  std::vector<std::string> without_effect_;
 };
 
 }  // namespace dkdm
