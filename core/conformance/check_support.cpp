@@ -49,10 +49,10 @@ at::Tensor spread_steps(std::int64_t first, std::int64_t n, std::int64_t steps) 
 }
 
 void require_output(const at::Tensor& out, const at::Tensor& x_t) {
-  const auto n = x_t.size(0), c = x_t.size(1), s = x_t.size(2);
+  const auto n = x_t.size(0), c = x_t.size(1);
   const bool shaped = out.defined() && out.dim() == 4 && out.size(0) == n &&
-                      (out.size(1) == c || out.size(1) == 2 * c) && out.size(2) == s &&
-                      out.size(3) == s;
+                      (out.size(1) == c || out.size(1) == 2 * c) &&
+                      out.size(2) == x_t.size(2) && out.size(3) == x_t.size(3);
   require(shaped, "forward gave " + text_of(out) + " for x_t " + text_of(x_t),
           "return [N,C,H,W] (eps) or [N,2C,H,W] (eps, then v)");
   require(out.scalar_type() == at::kFloat, "forward gave " + text_of(out),

@@ -51,8 +51,8 @@ struct About {
   std::map<std::string, std::string> metadata() const {
     return {{"kind", "dkdm classifier"},
             {"channels", std::to_string(spec.channels)},
-            {"height", std::to_string(spec.height)},
-            {"width", std::to_string(spec.width)},
+            {"image_height", std::to_string(spec.height)},
+            {"image_width", std::to_string(spec.width)},
             {"classes", std::to_string(classes)},
             {"width", std::to_string(width)},
             {"features", std::to_string(features)},
@@ -93,8 +93,8 @@ struct About {
     };
     About about;
     const bool square = metadata.contains("size");  // before images could be rectangular
-    about.spec = {number("channels", 1, 3), number(square ? "size" : "height", 1, 4096),
-                  number(square ? "size" : "width", 1, 4096)};
+    about.spec = {number("channels", 1, 3), number(square ? "size" : "image_height", 1, 4096),
+                  number(square ? "size" : "image_width", 1, 4096)};
     about.classes = number("classes", 2, 1 << 16);
     about.width = number("width", 8, 512);
     about.features = number("features", 8, 2048);

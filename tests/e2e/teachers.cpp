@@ -191,6 +191,6 @@ TEST_CASE("teachers: one whose images are not the run's is found by plan and nam
     CAPTURE(command, said.err);
     CHECK(said.exit_code == 2);
     CHECK_THAT(said.err, Contains("[teacher] (guided-diffusion)") &&
-                             Contains("8 pixels and 3 channels, the run's have 8 and 1"));
+                             Contains("images of 3x8x8, the run's are 1x8x8"));
   }
 }

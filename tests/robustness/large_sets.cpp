@@ -84,7 +84,7 @@ TEST_CASE("large sets: drawn, trained on and evaluated in the memory of a few ba
   ScratchFolder scratch;
   WatchingHost host;
   const TrainedModel model{std::make_shared<ClosedForm>(), {"cosine", 100, ""}, shape};
-  const stages::SamplingSpec spec{{"ddim", 0, true}, "2", count, 256, 7};
+  const stages::SamplingSpec spec{{"ddim", 0, true}, "2", count, 64, 7};
   record::Manifest manifest;
 
   Peak drawing;

@@ -23,9 +23,9 @@ constexpr std::int64_t kClasses = 3;
 // Class k (= index mod 3, or thirds of the whole): two bright rows at 2k, on noise. [3,8,8].
 class Bars final : public dkdm::Dataset {
  public:
-  explicit Bars(std::int64_t size, bool labelled = true, bool sorted = false)
-      : size_(size), labelled_(labelled), sorted_(sorted) {}
-  dkdm::ImageSpec spec() const override { return {3, 8, 8}; }
+  explicit Bars(std::int64_t size, bool labelled = true, bool sorted = false, std::int64_t width = 8)
+      : size_(size), width_(width), labelled_(labelled), sorted_(sorted) {}
+  dkdm::ImageSpec spec() const override { return {3, 8, width_}; }
   std::int64_t size() const override { return size_; }
   std::int64_t num_classes() const override { return labelled_ ? kClasses : 0; }
   std::string fingerprint() const override { return "bars"; }
@@ -33,7 +33,7 @@ class Bars final : public dkdm::Dataset {
     return sorted_ ? at::div(index * kClasses, size_, "floor") : index.remainder(kClasses);
   }
   at::Tensor images(const at::Tensor& index) const override {
-    at::Tensor x = Random(1, Stream::augment).normal(0, index, {3, 8, 8}) * 25 + 80;
+    at::Tensor x = Random(1, Stream::augment).normal(0, index, spec().sizes()) * 25 + 80;
     const at::Tensor classes = labels(index);
     for (std::int64_t i = 0; i < index.size(0); ++i)
       x[i].narrow(1, 2 * classes[i].item<std::int64_t>(), 2) += 60;
@@ -44,7 +44,7 @@ class Bars final : public dkdm::Dataset {
   }
 
  private:
-  std::int64_t size_;
+  std::int64_t size_, width_;
   bool labelled_, sorted_;
 };
 
@@ -124,6 +124,18 @@ Values values(dkdm::Evaluator& evaluator, const at::Tensor& images) {
 }
 
 }  // namespace
+
+TEST_CASE("classifier: rectangular images, whose network is read back as it was", "[unit][evaluator]") {
+  ScratchFolder scratch;
+  CountingHost host;
+  const Bars wide(1200, true, false, 20);
+  evaluator(host)->prepare(wide, 5, scratch.path);
+  const auto classifier = evaluator(host);
+  classifier->open(scratch.path);
+  const at::Tensor good = wide.images(1200, 256);
+  CHECK(values(*classifier, good).fid < values(*classifier, (good / 2).to(at::kByte)).fid);
+  CHECK_THROWS_WITH(classifier->add(prepared().data.images(0, 4)), Catch::Matchers::Contains("[n,3,8,20]"));
+}
 
 TEST_CASE("classifier: unseen images score far better than blurred ones and noise",
           "[unit][evaluator]") {

@@ -1,7 +1,7 @@
 // my-plugin: the ideal denoiser of a few images, which needs no training. When the data are exactly
 // x_1 … x_n, the best guess of x_0 is their mean weighted by how well each explains x_t:
 //   w_i ~ exp(-|x_t - sqrt(alpha_bar) x_i|^2 / (2 (1 - alpha_bar)))       (Karras et al. 2022, Eq. 57)
-// A teacher of trained weights instead: network = host.student("adm-unet", values, {spec, diffusion}), then
+// A teacher of trained weights instead: network = host.student("adm-unet", values, {shape, diffusion}), then
 // io::load_strictly(io::read_checkpoint(file)…, *network, file) of dkdm/checkpoint.hpp.
 #include <ATen/ATen.h>
 
@@ -60,7 +60,7 @@ class MyPlugin final : public dkdm::Teacher {
     const dkdm::DiffusionConfig diffusion;  // cosine, 1000 steps
     auto network = std::make_shared<IdealDenoiser>(images, dkdm::GaussianDiffusion(diffusion));
     network->eval();
-    return {network, diffusion, {1, 16}};
+    return {network, diffusion, {1, 16, 16}};
   }
 
   std::string fingerprint() const override {
