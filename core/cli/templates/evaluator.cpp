@@ -93,7 +93,7 @@ class MyPlugin final : public dkdm::Evaluator {
 
   // uint8 [n,C,H,W] -> f64 [n,D].
   Tensor features(const Tensor& images) const {
-    const Tensor small = at::adaptive_avg_pool2d(dkdm::to_unit_range(images), {side_, side_});
+    const Tensor small = at::adaptive_avg_pool2d(images.to(at::kFloat) / 127.5 - 1, {side_, side_});
     return small.flatten(1).to(at::kDouble);
   }
   void append(const Tensor& features) { samples_ = at::cat({samples_, features}); }
