@@ -112,6 +112,19 @@ class Reader {
     return out;
   }
 
+  // `plugins` of [experiment].
+  static std::vector<NamedPlugin> plugins_of(const Section& root) {
+    const Section* head = find_section(root, "experiment");
+    const Entry* entry = head ? head->find("plugins") : nullptr;
+    if (!entry) return {};
+    const auto folder = entry->folder.empty() ? std::filesystem::current_path() : entry->folder;
+    const Value paths = value_of(texts("plugins", {}, ""), *entry);
+    std::vector<NamedPlugin> named;
+    for (const std::string& path : std::get<std::vector<std::string>>(paths))
+      named.push_back({(folder / expanded_home(path)).lexically_normal(), entry->where});
+    return named;
+  }
+
  private:
   void read_head(Experiment& out) {
     const Section* head = find_section(root_, "experiment");
@@ -137,21 +150,6 @@ class Reader {
     wanted_ = params.texts("rows");
   }
 
- public:
-  // `plugins` of [experiment].
-  static std::vector<NamedPlugin> plugins_of(const Section& root) {
-    const Section* head = find_section(root, "experiment");
-    const Entry* entry = head ? head->find("plugins") : nullptr;
-    if (!entry) return {};
-    const auto folder = entry->folder.empty() ? std::filesystem::current_path() : entry->folder;
-    const Value paths = value_of(texts("plugins", {}, ""), *entry);
-    std::vector<NamedPlugin> named;
-    for (const std::string& path : std::get<std::vector<std::string>>(paths))
-      named.push_back({(folder / expanded_home(path)).lexically_normal(), entry->where});
-    return named;
-  }
-
- private:
   // The file's section, empty where it has none.
   Section section(const std::string& name) const {
     const Section* section = find_section(root_, name);

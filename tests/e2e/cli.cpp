@@ -107,6 +107,35 @@ TEST_CASE("cli: a misspelt experiment, action or dataset is answered with the ne
   check_complaint(dkdm.run({"eval", "a", "b", "--evaluator", "incepton"}), 2, "inception");
 }
 
+TEST_CASE("cli: an experiment on a shipped one is printed whole, and plans the same stages as what was printed",
+          "[e2e][cli]") {
+  const Program dkdm;
+  const std::string mine =
+      dkdm.write("mine.toml", "base = \"desk/quickstart.toml\"\n[experiment]\nname = \"mine\"\n"
+                             "rows = [\"dynamic\", \"teacher\"]\n[train]\nsteps = 3\n");
+  const auto resolved = dkdm.run({"plan", mine, "--resolved", "--rows", "dynamic", "--set", "train.lr=1e-3"});
+  REQUIRE(resolved.exit_code == 0);
+  CHECK(contains(resolved.out, "steps = 3               # " + mine + ":6:9"));
+  CHECK(contains(resolved.out, "lr = 0.001              # --set train.lr"));
+  CHECK(contains(resolved.out, "batch = 64              # "));
+  CHECK(contains(resolved.out, "desk/bases/fashion_mnist_16.toml:"));
+  CHECK(!contains(resolved.out, "id = \"teacher\""));
+  const auto keys = [&](const std::vector<std::string>& args) {
+    const auto plan = dkdm.run(args);
+    REQUIRE(plan.exit_code == 0);
+    std::vector<std::string> keys;
+    for (const auto& line : lines_of(plan.out)) keys.push_back(line.substr(line.rfind(',') + 1));
+    return keys;
+  };
+  const auto own = keys({"plan", mine, "--rows", "dynamic", "--set", "train.lr=1e-3", "--format", "csv"});
+  CHECK(own.size() > 5);
+  CHECK(keys({"plan", dkdm.write("again.toml", resolved.out), "--format", "csv"}) == own);
+  check_complaint(dkdm.run({"plan", mine, "--resolved", "--format", "json"}), 2, "--resolved prints whole experiments");
+  check_complaint(dkdm.run({"plan", dkdm.write("lost.toml", "base = \"desk/quikstart.toml\"\n")}), 2,
+                  "lost.toml:1:8: base: no such file \"desk/quikstart.toml\"; looked for ");
+  for (const auto& line : lines_of(dkdm.run({"plan", "no-such"}).err)) CHECK(!contains(line, "bases"));
+}
+
 TEST_CASE("cli: text fits COLUMNS, a pipe without it gets whole lines", "[e2e][cli]") {
   const Program dkdm;
   const auto widest = [&](const std::vector<std::string>& args) {
