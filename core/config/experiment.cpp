@@ -243,6 +243,7 @@ class Reader {
   Teacher read_teacher(const Section& section, const std::string& name, const Place& place) {
     Teacher out;
     out.name = name;
+    if (!name.empty()) origins_[place.path + ".name"] = section.where;
     if (const Entry* entry = section.find("name")) {
       out.name = std::get<std::string>(value_of(text("name", "", ""), *entry));
       require_slug(entry->where, "name", out.name);
