@@ -73,8 +73,7 @@ Measured measure(Evaluator& evaluator, const ImageSet& set, Host& host) {
   evaluator.reset();
   stages::add_images(evaluator, images, 0, images.size(), host);
   Measured measured{&set, images.size(), 0, evaluator.finish()};
-  measured.seconds =
-      record::seconds_since(started);
+  measured.seconds = record::seconds_since(started);
   for (const auto& metric : measured.metrics)
     if (!std::isfinite(metric.value))
       throw Error(set.name + ": " + metric.name + " is not a finite number");

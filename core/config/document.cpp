@@ -121,13 +121,6 @@ Entry read_value(const std::string& name, const std::string& text, const Source&
   return {name, source.name, source.name, text, {}, Value(text)};
 }
 
-std::string id_of(const Section& section) {
-  const Entry* entry = section.find("id");
-  const Value* value = entry ? entry->value() : nullptr;
-  const std::string* text = value ? std::get_if<std::string>(value) : nullptr;
-  return text ? *text : "";
-}
-
 Section* section_with_id(std::vector<Section>& sections, const std::string& id) {
   const auto found = std::find_if(sections.begin(), sections.end(),
                                   [&](const Section& section) { return id_of(section) == id; });
@@ -140,10 +133,7 @@ Section& section_with_id(std::vector<Section>& sections, const std::string& name
   std::vector<std::string> ids;
   for (const Section& section : sections)
     if (!id_of(section).empty()) ids.push_back(id_of(section));
-  const std::string near = nearest_name(id, ids);
-  throw ConfigError(where, "no " + name + " has the id \"" + id + '"' +
-                               (near.empty() ? ", expected one of " + boost::algorithm::join(ids, ", ")
-                                             : ", did you mean \"" + near + "\"?"));
+  throw ConfigError(where, "no " + name + " has the id \"" + id + '"' + hint(id, ids));
 }
 
 void lay(Section& base, const Section& over);
@@ -159,10 +149,8 @@ bool chooses_another(const Section& base, const Section& over) {
 }
 
 void lay(Entry& base, const Entry& over) {
-  // A row's teacher is a name or a section, whichever it had.
-  const bool is_row_teacher = base.name == "teacher" && !base.sections() && !over.sections();
   const bool both_values = !base.section() && !base.sections() && !over.section() && !over.sections();
-  if (both_values || (is_row_teacher && !(base.section() && over.section()))) {
+  if (both_values) {
     base = over;
   } else if (base.content.index() != over.content.index()) {
     throw ConfigError(over.key_where, '"' + over.name + "\" is " + noun(over) + " here and " + noun(base) +
@@ -190,6 +178,13 @@ void lay(Section& base, const Section& over) {
 }
 
 }  // namespace
+
+std::string id_of(const Section& section) {
+  const Entry* entry = section.find("id");
+  const Value* value = entry ? entry->value() : nullptr;
+  const std::string* text = value ? std::get_if<std::string>(value) : nullptr;
+  return text ? *text : "";
+}
 
 const Entry* Section::find(const std::string& name) const {
   const auto found = std::find_if(entries.begin(), entries.end(),
@@ -254,14 +249,20 @@ void apply_override(Section& root, const std::string& text) {
     throw ConfigError(source.name, "expected KEY=VALUE, as in train.steps=100");
   }
   const Entry entry = read_value(parts.back(), text.substr(equals + 1), source);
-  const Entry* list = parts.size() == 2 ? root.find(parts[0]) : nullptr;
-  if (list && list->sections())
-    throw ConfigError(source.name, "names a whole " + parts[0] + ", expected " + key + ".KEY=VALUE");
   parts.pop_back();
   Section& section = section_at(root, parts, source.name);
   // What is set takes the place of what was there, a section included.
   if (entry.section()) std::erase_if(section.entries, [&](const Entry& old) { return old.name == entry.name; });
   lay(section, {section.where, {entry}});
+}
+
+std::string one_of(const std::vector<std::string>& known) {
+  return ", expected one of " + boost::algorithm::join(known, ", ");
+}
+
+std::string hint(const std::string& wrong, const std::vector<std::string>& known) {
+  const std::string near = nearest_name(wrong, known);
+  return near.empty() ? one_of(known) : ", did you mean \"" + near + "\"?";
 }
 
 std::filesystem::path expanded_home(const std::string& path) {

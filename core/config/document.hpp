@@ -36,6 +36,9 @@ struct Entry {
   const std::vector<Entry>* elements() const { return std::get_if<std::vector<Entry>>(&content); }
 };
 
+// What its "id" says; "" where it is absent or no text.
+std::string id_of(const Section& section);
+
 // Throws DataError when there is no such file, ConfigError with file:line:column for what is not
 // TOML and for dates.
 Section read_document(const std::filesystem::path& file);
@@ -53,6 +56,11 @@ DKDM_API void apply_override(Section& root, const std::string& text);
 // Section `path` of `root`, made where it is missing; its last name's entry is the caller's to set. Throws
 // ConfigError(`where`) where a name on the way is a value.
 Section& section_at(Section& root, const std::vector<std::string>& path, const std::string& where);
+
+// How a message about a name that is none of `known` ends: ", expected one of …", and, where one is near,
+// ", did you mean …?" instead.
+std::string one_of(const std::vector<std::string>& known);
+std::string hint(const std::string& wrong, const std::vector<std::string>& known);
 
 // "~/x" is x in $HOME; anything else is itself.
 DKDM_API std::filesystem::path expanded_home(const std::string& path);

@@ -2,21 +2,16 @@
 #include "config/experiment.hpp"
 
 #include <algorithm>
-#include <boost/algorithm/string/join.hpp>
 #include <map>
 
 #include "config/compose.hpp"
-#include "config/paths.hpp"
 #include "config/resolved.hpp"
+#include "config/section_reader.hpp"
 #include "config/settings.hpp"
 #include "dkdm/diffusion.hpp"
-#include "dkdm/nearest.hpp"
-#include "plugin/param_check.hpp"
 
 namespace dkdm::config {
 namespace {
-
-using Names = std::vector<std::string>;
 
 const ParamTable& row_table() {
   static const ParamTable table{
@@ -32,67 +27,10 @@ const ParamTable& row_table() {
 const Names kRowSections{"dataset", "diffusion", "teacher", "student", "method", "train", "sample",
                          "synthetic", "evaluator", "evaluate"};
 
-Names names_of(const ParamTable& table, const Names& more = {}) {
-  Names names;
-  for (const Param& param : table) names.push_back(param.name);
-  names.insert(names.end(), more.begin(), more.end());
-  return names;
-}
-
-// ", did you mean …?" or what there is.
-std::string hint(const std::string& wrong, const Names& known) {
-  const std::string near = nearest_name(wrong, known);
-  return near.empty() ? ", expected one of " + boost::algorithm::join(known, ", ")
-                      : ", did you mean \"" + near + "\"?";
-}
-
-void check_names(const Section& section, const std::string& title, const Names& known) {
-  for (const Entry& entry : section.entries)
-    if (std::find(known.begin(), known.end(), entry.name) == known.end())
-      throw ConfigError(entry.key_where, "unknown key \"" + entry.name + "\" in " + title + hint(entry.name, known));
-}
-
-// The sub-section, or nullptr where there is none.
-const Section* find_section(const Section& parent, const std::string& name) {
-  const Entry* entry = parent.find(name);
-  if (!entry) return nullptr;
-  if (!entry->section()) {
-    throw ConfigError(entry->where, name + ": expected a section, as in " + name + " = { … }");
-  }
-  return entry->section();
-}
-
-const std::string* text_of(const Entry& entry) {
-  return entry.value() ? std::get_if<std::string>(entry.value()) : nullptr;
-}
-
-const std::string& plugin_name(const Section& section, const std::string& title) {
-  const Entry* entry = section.find("plugin");
-  if (!entry) {
-    throw ConfigError(section.where, title + ": plugin must be given: the plugin's name");
-  }
-  const std::string* name = text_of(*entry);
-  if (!name) throw ConfigError(entry->where, title + ": plugin: expected text");
-  return *name;
-}
-
-void require_slug(const std::string& where, const std::string& name, const std::string& text) {
-  constexpr const char* kAllowed = "abcdefghijklmnopqrstuvwxyz0123456789_-";
-  if (!text.empty() && text.find_first_not_of(kAllowed) == std::string::npos) return;
-  throw ConfigError(where, name + ": expected letters a-z, digits, _ and -, got \"" + text + '"');
-}
-
-// A section as a person finds it ("[train]", "row \"dynamic\" train") and as places of values are kept.
-struct Place {
-  std::string title, path;
-
-  Place at(const std::string& name) const { return {title + ' ' + name, path + '.' + name}; }
-};
-
 class Reader {
  public:
   Reader(const std::filesystem::path& file, Section root, const plugin::Registry& registry)
-      : file_(file.string()), root_(std::move(root)), registry_(registry) {
+      : file_(file.string()), root_(std::move(root)), sections_(registry) {
     Names known{"experiment", "row"};
     for (const std::string& name : kRowSections)
       if (name != "method") known.push_back(name);
@@ -104,11 +42,11 @@ class Reader {
     out.file = file_;
     read_head(out);
     // Rows complete it; a wrong name is reported even where no row trains.
-    check_names(section("train"), "[train]", names_of(train_table()));
+    check_names(shared("train"), "[train]", names_of(train_table()));
     read_teachers();
     read_rows(out);
     out.resolved = resolved_text(out);
-    out.annotated = resolved_text(out, origins_);
+    out.annotated = resolved_text(out, sections_.origins());
     return out;
   }
 
@@ -129,7 +67,7 @@ class Reader {
   void read_head(Experiment& out) {
     const Section* head = find_section(root_, "experiment");
     if (!head) throw ConfigError(file_, "[experiment] is missing");
-    const Params params = read_params(experiment_table(), *head, {"[experiment]", "experiment"});
+    const Params params = sections_.params(experiment_table(), *head, {"[experiment]", "experiment"});
     out.name = params.text("name");
     require_slug(head->find("name")->where, "name", out.name);
     out.title = params.text("title").empty() ? out.name : params.text("title");
@@ -151,49 +89,13 @@ class Reader {
   }
 
   // The file's section, empty where it has none.
-  Section section(const std::string& name) const {
+  Section shared(const std::string& name) const {
     const Section* section = find_section(root_, name);
     return section ? *section : Section{file_, {}};
   }
 
-  static Value value_of(const Param& param, const Entry& entry) {
-    const Value* value = entry.value();
-    if (!value)
-      throw ConfigError(entry.where,
-                        param.name + ": expected " + type_name(param.default_value) + ", got " +
-                            (entry.elements() ? "a list of something else or of mixed types" : "a section"));
-    // On a command line 50 may well be meant as the text "50".
-    const bool as_typed = std::holds_alternative<std::string>(param.default_value) &&
-                          !std::holds_alternative<std::string>(*value) && !entry.raw.empty();
-    return checked(param, as_typed ? Value(entry.raw) : *value, entry.where);
-  }
-
-  // The values of `section` for `table`; entries named in `others` are read elsewhere.
-  Params read_params(const ParamTable& table, const Section& section, const Place& place, const Names& others = {}) {
-    check_names(section, place.title, names_of(table, others));
-    std::map<std::string, Value> given;
-    for (const Param& param : table) {
-      const Entry* entry = section.find(param.name);
-      if (!entry) continue;
-      given[param.name] = value_of(param, *entry);
-      origins_[place.path + '.' + param.name] = entry->where;
-    }
-    return Params(table, given, section.where + ": " + place.title);
-  }
-
-  PluginChoice choose(const std::string& kind, const Section& section, const Place& place, Names others = {}) {
-    const std::string& name = plugin_name(section, place.title);
-    const std::string& where = section.find("plugin")->where;
-    const plugin::PluginInfo& info = registry_.find(kind, name, where);
-    others.push_back("plugin");
-    origins_[place.path + ".plugin"] = where;
-    const Place named{place.title + " (" + name + ")", place.path};
-    return {info.kind, info.name, info.version,
-            with_paths(kind, info.params, section, read_params(info.params, section, named, others))};
-  }
-
   Params sampling(const ParamTable& table, const Section& section, const Place& place, std::int64_t steps) {
-    const Params params = read_params(table, section, place);
+    const Params params = sections_.params(table, section, place);
     try {
       respaced_steps(steps, params.text("respacing"));
     } catch (const ConfigError& e) {
@@ -208,11 +110,11 @@ class Reader {
     const Section* method = find_section(section, "method");
     const Section* train = find_section(section, "train");
     if (!method) throw ConfigError(section.where, place.title + ": method is missing");
-    const Section defaults = this->section("train");
+    const Section defaults = shared("train");
     Training out;
-    out.student = choose("student", student, place.at("student"));
-    out.method = choose("method", *method, place.at("method"));
-    out.train = read_params(train_table(), train ? overlaid(defaults, *train) : defaults, place.at("train"));
+    out.student = sections_.plugin("student", student, place.at("student"));
+    out.method = sections_.plugin("method", *method, place.at("method"));
+    out.train = sections_.params(train_table(), train ? overlaid(defaults, *train) : defaults, place.at("train"));
     return out;
   }
 
@@ -243,12 +145,12 @@ class Reader {
   Teacher read_teacher(const Section& section, const std::string& name, const Place& place) {
     Teacher out;
     out.name = name;
-    if (!name.empty()) origins_[place.path + ".name"] = section.where;
+    if (!name.empty()) sections_.note(place.path + ".name", section.where);
     if (const Entry* entry = section.find("name")) {
       out.name = std::get<std::string>(value_of(text("name", "", ""), *entry));
       require_slug(entry->where, "name", out.name);
     }
-    out.plugin = choose("teacher", section, place, {"name", "student", "method", "train"});
+    out.plugin = sections_.plugin("teacher", section, place, {"name", "student", "method", "train"});
     const Section* student = find_section(section, "student");
     if (student || find_section(section, "method") || find_section(section, "train")) {
       if (!student) throw ConfigError(section.where, place.title + ": student is missing");
@@ -260,35 +162,42 @@ class Reader {
   // The teacher that a row names, changes or, where there is one alone, has without a word.
   std::optional<Teacher> teacher_of(const Section& row, const Place& place) {
     const Entry* entry = row.find("teacher");
-    const bool is_one = teachers_.size() == 1;
+    if (entry && entry->section()) return own_teacher(*entry, place);
+    if (!entry && teachers_.size() != 1) return std::nullopt;
+    const std::string name = entry ? teacher_name(*entry, place) : teachers_.begin()->first;
+    if (entry) sections_.note(place.path + ".teacher", entry->where);
+    return read_teacher(teachers_.at(name), name, place.at("teacher"));
+  }
+
+  Names teacher_names() const {
     Names names;
     for (const auto& [name, _] : teachers_) names.push_back(name);
-    if (entry && entry->section()) {
-      const auto unnamed = teachers_.find("");
-      if (unnamed == teachers_.end() && !teachers_.empty() && !entry->section()->find("plugin"))
-        throw ConfigError(entry->where, place.title + " teacher: expected the name of a teacher" + hint("", names) +
-                                            ", or a section with a plugin");
-      const Section section =
-          unnamed == teachers_.end() ? *entry->section() : overlaid(unnamed->second, *entry->section());
-      return read_teacher(section, "", place.at("teacher"));
-    }
-    std::string name = is_one ? names.front() : "";
-    if (entry) {
-      origins_[place.path + ".teacher"] = entry->where;
-      const bool* flag = entry->value() ? std::get_if<bool>(entry->value()) : nullptr;
-      const std::string* text = text_of(*entry);
-      if (!text && !(flag && *flag))
-        throw ConfigError(entry->where, place.title + ": teacher: expected true, the name of a teacher, or a section");
-      if (text ? !teachers_.contains(*text) || text->empty() : !is_one)
-        throw ConfigError(entry->where, place.title + ": teacher" + (text ? " \"" + *text + '"' : " = true") +
-                                            (teachers_.empty()      ? ": there is no [teacher]"
-                                             : names.front().empty() ? ": the one [teacher] has no name; expected true"
-                                             : text ? " is not there" + hint(*text, names)
-                                                    : ": there are several" + hint("", names)));
-      if (text) name = *text;
-    }
-    if (!is_one && !entry) return std::nullopt;
-    return read_teacher(teachers_.at(name), name, place.at("teacher"));
+    return names;
+  }
+
+  Teacher own_teacher(const Entry& entry, const Place& place) {
+    const auto unnamed = teachers_.find("");
+    if (unnamed != teachers_.end())
+      return read_teacher(overlaid(unnamed->second, *entry.section()), "", place.at("teacher"));
+    if (!teachers_.empty() && !entry.section()->find("plugin"))
+      throw ConfigError(entry.where, place.title + " teacher: expected the name of a teacher" +
+                                         one_of(teacher_names()) + ", or a section with a plugin");
+    return read_teacher(*entry.section(), "", place.at("teacher"));
+  }
+
+  // What `teacher = true` or `teacher = "NAME"` means.
+  std::string teacher_name(const Entry& entry, const Place& place) const {
+    const std::string* text = text_of(entry);
+    const auto refuse = [&](const std::string& why) {
+      throw ConfigError(entry.where, place.title + ": teacher" + (text ? " \"" + *text + '"' : " = true") + why);
+    };
+    if (!text && !(entry.value() && *entry.value() == Value(true)))
+      throw ConfigError(entry.where, place.title + ": teacher: expected true, the name of a teacher, or a section");
+    if (teachers_.empty()) refuse(": there is no [teacher]");
+    if (text && teachers_.contains("")) refuse(": the one [teacher] has no name; expected true");
+    if (text && !teachers_.contains(*text)) refuse(" is not there" + hint(*text, teacher_names()));
+    if (!text && teachers_.size() > 1) refuse(": there are several" + one_of(teacher_names()));
+    return text ? *text : teachers_.begin()->first;
   }
 
   // Those of [experiment] rows in that order, else all.
@@ -297,8 +206,7 @@ class Reader {
     Names ids;
     for (const Section& section : sections) {
       rows.push_back(&section);
-      const Entry* id = section.find("id");
-      ids.push_back(id && text_of(*id) ? *text_of(*id) : "");
+      ids.push_back(id_of(section));
     }
     if (wanted_.empty()) return rows;
     std::vector<const Section*> chosen;
@@ -344,32 +252,29 @@ class Reader {
   };
   Completed completed(const Section& row, const Place& place, const std::string& name) const {
     const Section* own = find_section(row, name);
-    return {own ? overlaid(section(name), *own) : section(name),
+    return {own ? overlaid(shared(name), *own) : shared(name),
             {own ? place.title + ' ' + name : '[' + name + ']', place.path + '.' + name}};
   }
 
   PluginChoice choose_for(const Section& row, const Place& place, const std::string& kind) {
     const auto [section, of] = completed(row, place, kind);
     if (section.entries.empty()) throw ConfigError(file_, '[' + kind + "] is missing");
-    return choose(kind, section, of);
+    return sections_.plugin(kind, section, of);
   }
 
   Row read_row(const Section& section) {
-    const Names others = kRowSections;
     Row row;
-    const Entry* id = section.find("id");
-    const Place place{"row \"" + (id && text_of(*id) ? *text_of(*id) : "") + '"',
-                      "row." + (id && text_of(*id) ? *text_of(*id) : "")};
-    const Params params = read_params(row_table(), section, {"[[row]]", place.path}, others);
+    const Place place{"row \"" + id_of(section) + '"', "row." + id_of(section)};
+    const Params params = sections_.params(row_table(), section, {"[[row]]", place.path}, kRowSections);
     row.where = section.where;
     row.id = params.text("id");
-    require_slug(id->where, "id", row.id);
+    require_slug(section.find("id")->where, "id", row.id);
     row.label = params.text("label").empty() ? row.id : params.text("label");
     row.isolate = isolate_ || params.flag("isolate");
     row.published = params.text("published").empty() ? row.id : params.text("published");
     const auto read = [&](const ParamTable& table, const std::string& name) {
       const auto [own, of] = completed(section, place, name);
-      return read_params(table, own, of);
+      return sections_.params(table, own, of);
     };
     const auto sample = [&](const ParamTable& table, const std::string& name) {
       const auto [own, of] = completed(section, place, name);
@@ -404,9 +309,8 @@ class Reader {
 
   std::string file_;
   Section root_;
-  const plugin::Registry& registry_;
+  SectionReader sections_;
   std::map<std::string, Section> teachers_;  // by name, "" = [teacher]
-  Origins origins_;
   Names wanted_;
   bool isolate_ = false;
 };

@@ -210,7 +210,7 @@ std::int64_t Distillation::rows_of(double rho, std::int64_t chain_steps, std::in
 
 std::int64_t Distillation::prepared_rows(std::int64_t chain_steps, std::int64_t batch) const {
   const std::int64_t own = set_size(chain_steps, batch);
-  if (options_->prepared_rho == 0) return own;
+  if (options_->prepared_rho == 0 || !options_->upfront) return own;
   const std::int64_t rows = rows_of(options_->prepared_rho, chain_steps, batch);
   if (rows >= own) return rows;
   throw ConfigError("prepared_rho = " + to_text(Value(options_->prepared_rho)) + " prepares " + std::to_string(rows) +

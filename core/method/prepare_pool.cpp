@@ -41,8 +41,7 @@ void take_over_parts(const fs::path& dir, const std::string& set, const SampleSh
       const io::Work work = io::load_work(part);
       if (work.fact("set") != set) throw DataError(part.string(), "is of another batch set");
       const at::Tensor& row = work.tensor("row", at::kLong, {-1});
-      const at::Tensor& x =
-          work.tensor("x", at::kFloat, shape.batch(row.size(0)));
+      const at::Tensor& x = work.tensor("x", at::kFloat, shape.batch(row.size(0)));
       if (row.numel() > 0 && (row.min().item<std::int64_t>() < 0 ||
                               row.max().item<std::int64_t>() >= rows.x.size(0)))
         throw DataError(part.string(), "holds rows that the batch set has not");
@@ -78,8 +77,7 @@ void prepare_pool(const MethodContext& context, const GaussianDiffusion& chain, 
                           " in " + std::to_string(chain.num_steps()) + " steps";
   const fs::path whole = dir / "pool.safetensors";
   if (is_finished(whole, set, context.host)) return;
-  Rows made{at::zeros(shape.batch(rows), at::kFloat),
-            at::zeros({rows}, at::kBool)};
+  Rows made{at::zeros(shape.batch(rows), at::kFloat), at::zeros({rows}, at::kBool)};
   take_over_parts(dir, set, shape, context.host, made);
   auto& [x, done] = made;
 

@@ -79,17 +79,9 @@ class Planner {
 
   StudentContext made_for(const config::Row& row) { return {images_of(row).spec, row.diffusion}; }
 
-  // A teacher from elsewhere, and the rows that it is used in.
-  struct External {
-    ExternalTeacher teacher;
-    const config::Row* sampled_in = nullptr;  // any row that uses it
-    const config::Row* teaches_in = nullptr;
-  };
-
-  External& external_teacher(const config::Row& row) {
+  ExternalTeacher& external_teacher(const config::Row& row) {
     const auto& choice = teacher_of(row).plugin;
-    const std::string called = stages::describe(choice) + choice.params.canonical();
-    return external_.try_emplace(called, External{ExternalTeacher(choice, context_)}).first->second;
+    return external_.try_emplace(choice.name + '\n' + choice.params.canonical(), choice, context_).first->second;
   }
 
   static const config::Teacher& teacher_of(const config::Row& row) { return row.teacher.value(); }
@@ -101,16 +93,16 @@ class Planner {
   // and scored alone, not at all. Nothing is loaded where all is done, or where a plan only gives keys.
   void check_teachers() {
     if (!extras_.look || missing_stages(plan_, store_).empty()) return;
-    for (auto& [_, external] : external_) {
-      if (!external.sampled_in) continue;
-      const auto& model = external.teacher.model();
-      for (const std::string& misfit :
-           {image_misfit(model, images_of(*external.sampled_in).spec),
-            external.teaches_in ? process_misfit(model, external.teaches_in->diffusion) : std::string()})
-        if (!misfit.empty())
-          throw ConfigError(experiment_.file.string() + ": [teacher] (" +
-                                teacher_of(*external.sampled_in).plugin.name + ")",
+    for (const auto& [row, teaches] : external_uses_) {
+      const auto& model = external_teacher(*row).model();
+      for (const std::string& misfit : {image_misfit(model, images_of(*row).spec),
+                                        teaches ? process_misfit(model, row->diffusion) : std::string()})
+        if (!misfit.empty()) {
+          const auto& [name, plugin, _] = teacher_of(*row);
+          throw ConfigError(experiment_.file.string() + ": [teacher" + (name.empty() ? "" : "." + name) + "] (" +
+                                plugin.name + ")",
                             misfit);
+        }
     }
   }
 
@@ -155,15 +147,13 @@ class Planner {
     return result;
   }
 
-  // Seconds of a forward: of `student`, where one is meant, and of the row's teacher, where it has one.
-  stages::ForwardCosts costs(const config::Row& row, const plugin::PluginChoice* student) {
-    if (!extras_.estimate) return {};
-    stages::ForwardCosts costs;
-    if (student) costs.student_s = cost_.forward_s(*student, made_for(row));
-    if (!row.teacher) return costs;
-    if (trained_teacher(row)) costs.teacher_s = cost_.forward_s(trained_teacher(row)->student, made_for(row));
-    else if (external_teacher(row).sampled_in) costs.teacher_s = external_teacher(row).teacher.forward_s();
-    return costs;
+  // Seconds of a forward; 0 where nothing is estimated.
+  double student_s(const config::Row& row, const plugin::PluginChoice& student) {
+    return extras_.estimate ? cost_.forward_s(student, made_for(row)) : 0;
+  }
+  double teacher_s(const config::Row& row) {
+    if (!extras_.estimate) return 0;
+    return trained_teacher(row) ? student_s(row, trained_teacher(row)->student) : external_teacher(row).forward_s();
   }
 
   void require_teacher(const config::Row& row, const std::string& who) const {
@@ -172,8 +162,8 @@ class Planner {
                                  "a [teacher], or teacher = \"NAME\" where [teacher.NAME] are several");
   }
 
-  // The teacher: trained here (a stage of the chain) or found by its plugin.
-  stages::NetworkSource teacher(const config::Row& row, Chain& chain) {
+  // The teacher: trained here (a stage of the chain) or found by its plugin. `teaches`: a student learns its steps.
+  stages::NetworkSource teacher(const config::Row& row, Chain& chain, bool teaches = false) {
     const auto& choice = teacher_of(row).plugin;
     stages::NetworkSource source{choice, {}, stages::describe(choice) + "\n"};
     if (trained_teacher(row)) {
@@ -190,9 +180,8 @@ class Planner {
       source.folder = output_of(stage).folder;
       source.identity += key(stage);
     } else {
-      auto& external = external_teacher(row);
-      external.sampled_in = &row;
-      source.identity += external.teacher.fingerprint();
+      external_uses_.emplace_back(&row, teaches);
+      source.identity += external_teacher(row).fingerprint();
     }
     return source;
   }
@@ -203,7 +192,7 @@ class Planner {
     const auto spec =
         stages::sampling_spec(row.synthetic, stated > 0 ? stated : images_of(row).dataset->size(),
                               record::derive_seed(0, "synthetic"));
-    return add_stage(stages::synthetic_stage(source, row.diffusion, spec, costs(row, nullptr)), indices(chain));
+    return add_stage(stages::synthetic_stage(source, row.diffusion, spec, {0, teacher_s(row)}), indices(chain));
   }
 
   std::size_t train_stage(const config::Row& row, const config::Training& training, std::int64_t seed,
@@ -217,16 +206,13 @@ class Planner {
     Chain before;
     if (needs.dataset) inputs.dataset = {images.dataset, images.fingerprint};
     if (needs.teacher || needs.synthetic) require_teacher(row, training.method.name);
-    if (needs.teacher) {
-      inputs.teacher = teacher(row, before);
-      if (!trained_teacher(row)) external_teacher(row).teaches_in = &row;
-    }
+    if (needs.teacher) inputs.teacher = teacher(row, before, /*teaches=*/true);
     if (needs.synthetic) {
       const auto stage = synthetic_stage(row, before);
       add_to(before, "synthetic", stage);
       inputs.synthetic = output_of(stage);
     }
-    const auto forward = costs(row, &training.student);
+    const stages::ForwardCosts forward{student_s(row, training.student), needs.teacher ? teacher_s(row) : 0};
     if (needs.preparation) {
       const auto stage = add_stage(stages::pool_stage(job, inputs, *method, forward), indices(before));
       add_to(before, "pool", stage);
@@ -283,14 +269,14 @@ class Planner {
       network.source.folder = output_of(stage).folder;
       network.source.identity = key(stage);
       made.inputs = {stage};
-      network.forward_s = costs(row, &row.training->student).student_s;
+      network.forward_s = student_s(row, row.training->student);
       network.steps = row.training->train.integer("steps");
     } else {
       network.source = teacher(row, chain);
       made.inputs = indices(chain);
-      network.forward_s = costs(row, nullptr).teacher_s;
+      network.forward_s = teacher_s(row);
       if (trained_teacher(row)) network.steps = trained_teacher(row)->train.integer("steps");
-      else network.weights = external_teacher(row).teacher.weights();
+      else network.weights = external_teacher(row).weights();
     }
     return made;
   }
@@ -382,7 +368,7 @@ class Planner {
   std::int64_t parameters(const config::Row& row) {
     const auto& training = row.training ? row.training : trained_teacher(row);
     if (training) return cost_.parameters(training->student, made_for(row));
-    return extras_.estimate ? external_teacher(row).teacher.parameters() : 0;
+    return extras_.estimate ? external_teacher(row).parameters() : 0;
   }
 
   bool uses_teacher(const config::Row& row) const {
@@ -410,7 +396,7 @@ class Planner {
     }
     Chain chain;
     const auto source = aside([&] { return teacher(row, chain); });
-    run.record.teacher_key = source.folder.empty() ? external_teacher(row).teacher.fingerprint()
+    run.record.teacher_key = source.folder.empty() ? external_teacher(row).fingerprint()
                                                    : source.folder.filename().string();
   }
 
@@ -421,7 +407,8 @@ class Planner {
   const PlanExtras extras_;
   std::map<std::string, std::string> variants_;  // by row
   std::map<std::string, Images> images_;         // by what the dataset is
-  std::map<std::string, External> external_;     // by the plugin and its parameters
+  std::map<std::string, ExternalTeacher> external_;  // by the plugin and its parameters
+  std::vector<std::pair<const config::Row*, bool>> external_uses_;  // rows, and whether a student learns its steps
   std::map<std::string, Evaluating> evaluators_;  // by the evaluator and its images
   Plan plan_;
 };

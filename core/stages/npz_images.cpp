@@ -6,8 +6,7 @@
 
 #include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
-#include "io/array/npy.hpp"
-#include "io/zip_reader.hpp"
+#include "io/array/npz_array.hpp"
 
 namespace dkdm::stages {
 namespace {
@@ -16,15 +15,10 @@ namespace {
 // is a bomb; what is small does no harm.
 constexpr std::uint64_t kBombBytes = std::uint64_t{1} << 30, kBombRatio = 200;
 
-const io::ZipEntry& find_entry(const io::ZipReader& zip, const std::filesystem::path& file,
-                               const std::string& key) {
-  std::string found;
-  for (const io::ZipEntry& entry : zip.entries()) {
-    if (entry.name == key + ".npy") return entry;
-    found += (found.empty() ? "" : ", ") + entry.name;
-  }
-  throw DataError(file.string(), "has no array '" + key + "', where images would be; it holds " +
-                                     (found.empty() ? "nothing" : found));
+void refuse_bomb(const io::ZipEntry& entry, const std::string& where) {
+  if (entry.deflated && entry.size > kBombBytes && entry.size / kBombRatio > entry.packed)
+    throw DataError(where, std::to_string(entry.packed) + " bytes that unpack to " + std::to_string(entry.size) +
+                               " are no images");
 }
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
@@ -36,31 +30,17 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
 }  // namespace
 
 struct NpzImages::Reader {
-  Reader(const std::filesystem::path& file, const std::string& array)
-      : key(array), zip(file), entry(find_entry(zip, file, array)), stream(zip, entry) {
-    if (entry.deflated && entry.size > kBombBytes && entry.size / kBombRatio > entry.packed)
-      throw DataError(stream.where(), std::to_string(entry.packed) + " bytes that unpack to " +
-                                          std::to_string(entry.size) + " are no images");
-    header = io::read_npy_header(stream);
-    const std::uint64_t bytes =
-        io::array_bytes(header.shape, c10::elementSize(header.type), stream.where());
-    if (bytes != stream.left())
-      throw DataError(stream.where(), "its npy header promises " + std::to_string(bytes) +
-                                          " bytes, " + std::to_string(stream.left()) + " follow");
-  }
+  Reader(const std::filesystem::path& file, const std::string& array) : key(array), open(file, array, refuse_bomb) {}
 
   std::string key;
-  io::ZipReader zip;
-  const io::ZipEntry& entry;
-  io::ZipStream stream;
-  io::NpyHeader header;
+  io::NpzArray open;
   std::int64_t next = 0;  // image
 };
 
 NpzImages::NpzImages(const std::filesystem::path& file, const std::string& key)
     : file_(file), reader_(std::make_unique<Reader>(file, key)) {
-  const at::ScalarType type = reader_->header.type;
-  const auto& shape = reader_->header.shape;
+  const at::ScalarType type = reader_->open.header.type;
+  const auto& shape = reader_->open.header.shape;
   if (type != at::kByte || shape.size() != 4 || shape[1] < 1 || shape[2] < 1 ||
       (shape[3] != 1 && shape[3] != 3))
     throw DataError(file.string() + ": '" + key + "'",
@@ -69,7 +49,7 @@ NpzImages::NpzImages(const std::filesystem::path& file, const std::string& key)
   count_ = shape[0];
   spec_ = {shape[3], shape[1], shape[2]};
   // An image's bytes lie all over an array in Fortran order.
-  if (reader_->header.fortran_order) whole_ = io::read_npz(file, key);
+  if (reader_->open.header.fortran_order) whole_ = io::read_npz(file, key);
 }
 
 NpzImages::~NpzImages() = default;
@@ -90,8 +70,8 @@ at::Tensor NpzImages::images(const at::Tensor& index) const {
     const std::int64_t image = wanted.const_data_ptr<std::int64_t>()[i];
     if (image < reader_->next) rewind();
     // What lies between is read over: a deflated array has no other way.
-    for (; reader_->next <= image; ++reader_->next) reader_->stream.read(out, bytes);
-    if (reader_->next == count_) reader_->stream.finish();
+    for (; reader_->next <= image; ++reader_->next) reader_->open.stream.read(out, bytes);
+    if (reader_->next == count_) reader_->open.stream.finish();
   }
   // Not contiguous(): one channel permuted passes for that, in strides by which a network takes other
   // kernels.

@@ -14,7 +14,7 @@
 #include "dkdm/io.hpp"
 #include "dkdm/memory.hpp"
 #include "dkdm/store_error.hpp"
-#include "io/array/npz_rows.hpp"
+#include "io/array/npz_array.hpp"
 #include "io/checkpoint/work_file.hpp"
 #include "model/flops.hpp"
 #include "record/artifact_store.hpp"
@@ -163,8 +163,8 @@ std::shared_ptr<Dataset> sample_set(at::Tensor images, std::string fingerprint) 
 
 std::shared_ptr<Dataset> open_samples(const fs::path& folder) {
   record::check_contents(folder, {kSamplesFile});
-  const auto file = folder / kSamplesFile;
-  return sample_set(io::map_npz(file, "arr_0").permute({0, 3, 1, 2}), io::sha256_file(file));
+  // An artifact's key, the name of its folder, is what its images are.
+  return sample_set(io::map_npz(folder / kSamplesFile, "arr_0").permute({0, 3, 1, 2}), folder.filename().string());
 }
 
 SamplingSpec sampling_spec(const Params& section, std::int64_t count, std::uint64_t seed) {

@@ -5,6 +5,7 @@
 
 #include "config/experiment.hpp"
 #include "fixtures/analytic.hpp"
+#include "fixtures/experiments.hpp"
 
 using namespace dkdm;
 using config::Experiment;
@@ -13,12 +14,6 @@ using Catch::Matchers::StartsWith;
 namespace fs = std::filesystem;
 
 namespace {
-
-const plugin::Registry& registry() {
-  static const plugin::Registry plugins({fs::path(DKDM_BUILD_DIR) / "plugins",
-                                         fs::path(DKDM_BUILD_DIR) / "tests/fixtures/plugins"});
-  return plugins;
-}
 
 const char* const kBase = R"([dataset]
 plugin = "fixture-images"
@@ -60,17 +55,10 @@ struct Files {
     return file;
   }
   Experiment load(const std::string& text, const std::vector<std::string>& overrides = {}) const {
-    return config::load_experiment({write("top.toml", text), overrides, folder.path / "shipped"}, registry());
+    return config::load_experiment({write("top.toml", text), overrides, folder.path / "shipped"}, fixtures::all_plugins());
   }
   std::string error(const std::string& text, const std::vector<std::string>& overrides = {}) const {
-    try {
-      load(text, overrides);
-    } catch (const ConfigError& e) {
-      CHECK(std::string(e.what()).find('\n') == std::string::npos);
-      return e.what();
-    }
-    FAIL("no ConfigError");
-    return "";
+    return fixtures::config_error([&] { load(text, overrides); });
   }
   std::string place(const std::string& file, int line, int column) const {
     return (folder.path / file).string() + ":" + std::to_string(line) + ":" + std::to_string(column);

@@ -10,6 +10,7 @@
 
 #include "config/experiment.hpp"
 #include "config/snippet.hpp"
+#include "fixtures/experiments.hpp"
 #include "stages/determinants.hpp"
 
 using namespace dkdm;
@@ -55,11 +56,7 @@ train = { lr = 0.25 }
 sample = { count = 20 }
 )";
 
-const plugin::Registry& registry() {
-  static const plugin::Registry plugins({fs::path(DKDM_BUILD_DIR) / "plugins",
-                                         fs::path(DKDM_BUILD_DIR) / "tests/fixtures/plugins"});
-  return plugins;
-}
+const plugin::Registry& registry() { return fixtures::all_plugins(); }
 
 const fs::path& file() {
   static const fs::path path =
@@ -84,14 +81,7 @@ std::string edited(const std::string& from, const std::string& to) {
 }
 
 std::string error(const std::string& text, const std::vector<std::string>& overrides = {}) {
-  try {
-    load(text, overrides);
-  } catch (const ConfigError& e) {
-    CHECK(std::string(e.what()).find('\n') == std::string::npos);
-    return e.what();
-  }
-  FAIL("no ConfigError");
-  return "";
+  return fixtures::config_error([&] { load(text, overrides); });
 }
 
 std::string place(int line, int column) {
@@ -214,7 +204,7 @@ TEST_CASE("experiment: a wrong override is named by its key", "[unit][config]") 
   CHECK_THAT(error(kSmall, {"row.dynamc.train.lr=1"}), Contains("did you mean \"dynamic\"?"));
   CHECK_THAT(error(kSmall, {"experiment.name.x=1"}), Contains("\"name\" is a value"));
   CHECK_THAT(error(kSmall, {"experiment.seeds=[1,"}), Contains("--set experiment.seeds: "));
-  CHECK_THAT(error(kSmall, {"row.dynamic=1"}), Contains("expected row.dynamic.KEY=VALUE"));
+  CHECK_THAT(error(kSmall, {"row.dynamic=1"}), Contains("expected row.ID.KEY=VALUE"));
   for (const char* text : {"steps", "=5", "train..steps=5", "train.=5"}) {
     CHECK_THAT(error(kSmall, {text}), EndsWith("expected KEY=VALUE, as in train.steps=100"));
   }

@@ -178,6 +178,7 @@ TEST_CASE("plan: a batch set is shared by students that differ in the loss alone
   CHECK(stage_of(of("0.4"), "dynamic", "pool").key == pool);
   CHECK(stage_of(of("0.4"), "dynamic", "train").key == train);
   CHECK(stage_of(of("0.1"), "dynamic", "train").key != stage_of(of("0.2"), "dynamic", "train").key);
+  CHECK_NOTHROW(desk.plan({"row.dynamic.method.prepared_rho=0.1", "row.dynamic.method.prepare=streaming"}));
   CHECK_THROWS_WITH(of("0.5"), Contains("prepared_rho = 0.4 prepares 3200 rows, the set has 4000"));
   // Two values of rho that make as many rows make one set.
   const auto rows = part(stage_of(plain, "dynamic", "pool"), "method");

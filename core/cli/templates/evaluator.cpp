@@ -64,7 +64,7 @@ class MyPlugin final : public dkdm::Evaluator {
   void add(const Tensor& images) override {
     if (images.dim() != 4 || images.scalar_type() != at::kByte ||
         images.sizes().slice(1) != at::IntArrayRef(spec_.sizes()))
-      throw dkdm::DataError("samples", "expected uint8 [n,C,H,W] of the reference's C and S");
+      throw dkdm::DataError("samples", "expected uint8 images of the reference's shape");
     append(features(images));
   }
 

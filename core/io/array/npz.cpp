@@ -7,9 +7,7 @@
 
 #include "dkdm/io.hpp"
 #include "dkdm/store_error.hpp"
-#include "io/array/npy.hpp"
-#include "io/array/npz_rows.hpp"
-#include "io/zip_reader.hpp"
+#include "io/array/npz_array.hpp"
 #include "io/zip_writer.hpp"
 
 namespace dkdm::io {
@@ -35,26 +33,23 @@ const ZipEntry& find_entry(const ZipReader& zip, const std::filesystem::path& fi
                                      (found.empty() ? "nothing" : found));
 }
 
-// An array whose header is read: `bytes` of data follow.
-struct OpenArray {
-  OpenArray(const ZipReader& zip, const ZipEntry& entry) : stream(zip, entry), header(read_npy_header(stream)) {
-    bytes = array_bytes(header.shape, c10::elementSize(header.type), stream.where());
-    if (bytes != stream.left()) {
-      throw DataError(stream.where(), "its npy header promises " + std::to_string(bytes) +
-                                          " bytes, " + std::to_string(stream.left()) + " follow");
-    }
-  }
-  ZipStream stream;
-  NpyHeader header;
-  std::uint64_t bytes = 0;
-};
-
 }  // namespace
 
+NpzArray::NpzArray(const std::filesystem::path& file, const std::string& key,
+                   const std::function<void(const ZipEntry&, const std::string& where)>& check)
+    : zip(file), entry(find_entry(zip, file, key)), stream(zip, entry) {
+  if (check) check(entry, stream.where());
+  header = read_npy_header(stream);
+  bytes = array_bytes(header.shape, c10::elementSize(header.type), stream.where());
+  if (bytes != stream.left()) {
+    throw DataError(stream.where(), "its npy header promises " + std::to_string(bytes) +
+                                        " bytes, " + std::to_string(stream.left()) + " follow");
+  }
+}
+
 at::Tensor read_npz(const std::filesystem::path& file, const std::string& key) {
-  const ZipReader zip(file);
-  OpenArray open(zip, find_entry(zip, file, key));
-  auto& [stream, header, bytes] = open;
+  NpzArray open(file, key);
+  auto& [zip, entry, stream, header, bytes] = open;
   std::vector<std::int64_t> stored = header.shape;
   if (header.fortran_order) std::reverse(stored.begin(), stored.end());
   at::Tensor array = at::empty(stored, header.type);
@@ -75,17 +70,15 @@ at::Tensor read_npz(const std::filesystem::path& file, const std::string& key) {
 }
 
 at::Tensor map_npz(const std::filesystem::path& file, const std::string& key) {
-  const ZipReader zip(file);
-  const ZipEntry& entry = find_entry(zip, file, key);
-  OpenArray open(zip, entry);
-  auto& [stream, header, bytes] = open;
+  NpzArray open(file, key);
+  auto& [zip, entry, stream, header, bytes] = open;
   if (entry.deflated || header.type != at::kByte || header.fortran_order || bytes == 0) return read_npz(file, key);
   // Once through it for the checksum: later, pages come without one.
   std::vector<char> piece(std::min<std::uint64_t>(bytes, std::uint64_t{1} << 20));
   while (stream.left() > 0) stream.read(piece.data(), std::min<std::uint64_t>(stream.left(), piece.size()));
   stream.finish();
   const auto mapped = std::make_shared<MappedFile>(file);
-  const auto data = mapped->view(zip.data_offset(entry) + entry.size - bytes, bytes);
+  const auto data = mapped->view(open.data_offset(), bytes);
   // A private mapping: what is written to it stays in memory.
   return at::from_blob(const_cast<char*>(data.data()), header.shape, [mapped](void*) {}, at::kByte);
 }
