@@ -74,7 +74,8 @@ std::string one_line(const std::string& given) {
   while (!line.empty() && line.back() == ' ') line.pop_back();
   if (line.size() > kLongest) {
     line.resize(kLongest);
-    while (!line.empty() && (static_cast<unsigned char>(line.back()) & 0xC0U) == 0x80U) line.pop_back();
+    while (!line.empty() && (static_cast<unsigned char>(line.back()) & 0xC0U) == 0x80U)
+      line.pop_back();
     if (!line.empty() && static_cast<unsigned char>(line.back()) >= 0xC0U) line.pop_back();
     line += " …";
   }
@@ -88,7 +89,8 @@ std::string error_text(const std::exception& error) {
   if (dynamic_cast<const std::bad_alloc*>(&error)) return "out of memory";
   if (const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&error))
     return file_text(*file);
-  // Thrown by the standard library with nothing but a function's name, or by code that expected otherwise.
+  // Thrown by the standard library with nothing but a function's name, or by code that expected
+  // otherwise.
   if (dynamic_cast<const std::logic_error*>(&error))
     return "unexpected " + type_text(typeid(error)) + ": " + one_line(error.what());
   const auto line = one_line(error.what());

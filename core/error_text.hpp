@@ -1,6 +1,6 @@
-// The one line that a person reads of whatever was thrown. Every place that shows or records an error of
-// unknown origin takes it from here: std::exception::what() of LibTorch's errors holds a backtrace, that of
-// the standard library the name of a function ("stoll").
+// The one line that a person reads of whatever was thrown. Every place that shows or records an
+// error of unknown origin takes it from here: std::exception::what() of LibTorch's errors holds a
+// backtrace, that of the standard library the name of a function ("stoll").
 #pragma once
 
 #include <exception>

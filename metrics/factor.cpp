@@ -48,11 +48,14 @@ Panel factor_panel(const at::Tensor& left, double tolerance) {
     // Once the variances left are rounding, they are of both signs.
     const auto open = variance.masked_select(panel.kept);
     const double least = open.min().item<double>();
-    const auto pivot = variance.masked_fill(panel.kept.logical_not(), -1).argmax().item<std::int64_t>();
+    const auto pivot =
+        variance.masked_fill(panel.kept.logical_not(), -1).argmax().item<std::int64_t>();
     const double largest = variance[pivot].item<double>();
     if (least < -kRoundedVariance)
-      throw std::invalid_argument("not a valid covariance matrix: given the other features, a variance "
-                                  "is " + std::to_string(least) + " of its feature's");
+      throw std::invalid_argument(
+          "not a valid covariance matrix: given the other features, a variance "
+          "is " +
+          std::to_string(least) + " of its feature's");
     if (largest <= std::max(tolerance, -4 * least)) {
       panel.last = true;
       break;

@@ -12,8 +12,8 @@ namespace dkdm::metrics {
 // are not finite, and for a matrix that is not a valid covariance.
 at::Tensor covariance_factor(const at::Tensor& covariance);
 
-// U [m,n] with U^T U = I that is nearest to a matrix M [m,n] f64, m >= n: tr U^T M is the sum of M's
-// singular values. Above 128 columns by Newton's iteration for the polar factor (Higham 2008,
+// U [m,n] with U^T U = I that is nearest to a matrix M [m,n] f64, m >= n: tr U^T M is the sum of
+// M's singular values. Above 128 columns by Newton's iteration for the polar factor (Higham 2008,
 // ch. 8.6) with the scaling of Byers & Xu 2008; singular matrices by LAPACK.
 at::Tensor nearest_isometry(const at::Tensor& matrix);
 

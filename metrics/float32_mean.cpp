@@ -12,10 +12,9 @@ void Float32Mean::add(const at::Tensor& features) {
   const auto dimension = static_cast<std::size_t>(features.size(1));
   if (sum_.empty()) sum_.resize(dimension);
   if (features.scalar_type() != at::kFloat || sum_.size() != dimension)
-    throw std::invalid_argument("expected f32 features of dimension " +
-                                std::to_string(sum_.size()) + ", got " +
-                                c10::toString(features.scalar_type()) + " of dimension " +
-                                std::to_string(dimension));
+    throw std::invalid_argument(
+        "expected f32 features of dimension " + std::to_string(sum_.size()) + ", got " +
+        c10::toString(features.scalar_type()) + " of dimension " + std::to_string(dimension));
   const auto rows = features.to(at::kCPU).contiguous();
   const float* value = rows.const_data_ptr<float>();
   for (std::int64_t row = 0; row < rows.size(0); ++row)

@@ -10,9 +10,9 @@
 namespace dkdm::metrics {
 
 // numpy.mean(features, axis=0) to the bit: row after row is added in float32, so the sum drifts
-// (spec: 4e-6 a coordinate at 50,000 vectors of mean 0.4, 7e-5 at 1.3 million). Moments' mean is the
-// better number; put this one into a Gaussian's `mean` where a published value is to be met to its
-// last digits. The order of vectors matters, so parts do not merge.
+// (spec: 4e-6 a coordinate at 50,000 vectors of mean 0.4, 7e-5 at 1.3 million). Moments' mean is
+// the better number; put this one into a Gaussian's `mean` where a published value is to be met to
+// its last digits. The order of vectors matters, so parts do not merge.
 class Float32Mean {
  public:
   // features f32 [n,D]. Throws std::invalid_argument for another type, or D than before.

@@ -115,8 +115,8 @@ class Convolution {
     bias_ = (norm("bias") - norm("running_mean") * scale).to(at::kFloat);
     weight_ = (kernel * scale.view({-1, 1, 1, 1})).to(at::kFloat).contiguous(kChannelsLast);
     if (const auto* one_dnn = OneDnn::find())
-      weight_ = one_dnn->reordered(weight_, padding_, stride_,
-                                   {batch, layer.in, layer.side, layer.side});
+      weight_ =
+          one_dnn->reordered(weight_, padding_, stride_, {batch, layer.in, layer.side, layer.side});
   }
 
   at::Tensor operator()(const at::Tensor& x, bool relu = true) const {
@@ -138,7 +138,7 @@ at::Tensor concatenated(std::initializer_list<at::Tensor> branches) { return at:
 }  // namespace
 
 struct Inception::Network {
-  std::int64_t batch = std::max(kBatch, kBatchPerThread * at::get_num_threads());
+  std::int64_t batch = std::max(kBatch, kBatchPerThread* at::get_num_threads());
   std::map<std::string, Convolution> layers;
   at::Tensor classes;  // [2048,1008]
 
@@ -199,10 +199,10 @@ struct Inception::Network {
   at::Tensor mixed_7(const std::string& block, const at::Tensor& x, const at::Tensor& pool) const {
     const auto narrow = run(block + ".branch3x3_1", x);
     const auto wide = chain(block + ".branch3x3dbl_", 2, x);
-    return concatenated({run(block + ".branch1x1", x),
-                         run(block + ".branch3x3_2a", narrow), run(block + ".branch3x3_2b", narrow),
-                         run(block + ".branch3x3dbl_3a", wide), run(block + ".branch3x3dbl_3b", wide),
-                         pool});
+    return concatenated({run(block + ".branch1x1", x), run(block + ".branch3x3_2a", narrow),
+                         run(block + ".branch3x3_2b", narrow),
+                         run(block + ".branch3x3dbl_3a", wide),
+                         run(block + ".branch3x3dbl_3b", wide), pool});
   }
 
   InceptionFeatures features(const at::Tensor& images) const {
@@ -241,8 +241,7 @@ InceptionFeatures Inception::operator()(const at::Tensor& images) const {
                         at::empty({count, kClasses})};
   for (std::int64_t first = 0; first < count; first += batch) {
     const auto size = std::min(batch, count - first);
-    const auto some =
-        network_->features(images.narrow(0, first, size).contiguous(kChannelsLast));
+    const auto some = network_->features(images.narrow(0, first, size).contiguous(kChannelsLast));
     all.pooled.narrow(0, first, size).copy_(some.pooled);
     all.spatial.narrow(0, first, size).copy_(some.spatial);
     all.logits.narrow(0, first, size).copy_(some.logits);

@@ -32,9 +32,8 @@ void InceptionScore::reserve(std::int64_t splits, std::int64_t classes) {
     marginal_ = at::zeros({0, classes}, at::kDouble);
   }
   if (marginal_.size(1) != classes)
-    throw std::invalid_argument("numbers of classes differ: " +
-                                std::to_string(marginal_.size(1)) + " and " +
-                                std::to_string(classes));
+    throw std::invalid_argument("numbers of classes differ: " + std::to_string(marginal_.size(1)) +
+                                " and " + std::to_string(classes));
   counts_ = grown(counts_, splits);
   entropy_ = grown(entropy_, splits);
   marginal_ = grown(marginal_, splits);
@@ -82,8 +81,7 @@ InceptionScoreValue InceptionScore::value() const {
   const auto filled = counts_.nonzero().flatten();
   const auto counts = counts_.index_select(0, filled).to(at::kDouble);
   const auto marginal = marginal_.index_select(0, filled) / counts.unsqueeze(1);
-  const auto kl =
-      entropy_.index_select(0, filled) / counts - at::xlogy(marginal, marginal).sum(1);
+  const auto kl = entropy_.index_select(0, filled) / counts - at::xlogy(marginal, marginal).sum(1);
   const auto scores = kl.exp();
   const auto mean = scores.mean();
   return {mean.item<double>(), (scores - mean).square().mean().sqrt().item<double>(),

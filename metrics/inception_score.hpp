@@ -47,8 +47,8 @@ class InceptionScore {
 at::Tensor consecutive_splits(std::int64_t first, std::int64_t count, std::int64_t split);
 
 // Splits by torch-fidelity's rule: the samples in the order of `permutation` (int64 [N]; numpy's
-// RandomState(2020).permutation(N) there) are cut into `splits` (10) parts, part s from s N / splits
-// rounded down. int64 [N], at a sample's own index.
+// RandomState(2020).permutation(N) there) are cut into `splits` (10) parts, part s from s N /
+// splits rounded down. int64 [N], at a sample's own index.
 at::Tensor shuffled_splits(const at::Tensor& permutation, std::int64_t splits);
 
 // ADM's score of probabilities [n,classes] that are all there: mean over consecutive_splits.

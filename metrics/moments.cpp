@@ -16,12 +16,8 @@ at::Tensor copy_of(const at::Tensor& tensor) { return tensor.defined() ? tensor.
 }  // namespace
 
 Moments::Moments(const Moments& other)
-    : count_(other.count_),
-      mean_(copy_of(other.mean_)),
-      mean_low_(copy_of(other.mean_low_)),
-      scatter_(copy_of(other.scatter_)),
-      block_(copy_of(other.block_)),
-      waiting_(other.waiting_) {}
+    : count_(other.count_), mean_(copy_of(other.mean_)), mean_low_(copy_of(other.mean_low_)),
+      scatter_(copy_of(other.scatter_)), block_(copy_of(other.block_)), waiting_(other.waiting_) {}
 
 Moments& Moments::operator=(const Moments& other) {
   if (this != &other) *this = Moments(other);

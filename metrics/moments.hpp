@@ -41,7 +41,8 @@ class Moments {
   Gaussian gaussian() const;
 
   // All that it holds, for a file or another process: from_state(state()) goes on to the bit.
-  // Tensors "count" i64 [], "mean" and "mean_low" f64 [D], "scatter" f64 [D,D], "waiting" f64 [m,D].
+  // Tensors "count" i64 [], "mean" and "mean_low" f64 [D], "scatter" f64 [D,D], "waiting" f64
+  // [m,D].
   using State = std::map<std::string, at::Tensor>;
   State state() const;
   // Throws std::invalid_argument naming a key that is missing or of another shape or type.

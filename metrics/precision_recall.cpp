@@ -51,7 +51,7 @@ class Blocks {
  public:
   struct Block {
     std::int64_t first;
-    at::Tensor rows;          // f32 [m,D]
+    at::Tensor rows;           // f32 [m,D]
     std::vector<float> norms;  // lowered squared norms: bound = norm + norm - 2 product
   };
 
@@ -62,7 +62,8 @@ class Blocks {
 
   Block operator[](std::int64_t index) const {
     const std::int64_t first = index * size_;
-    const auto rows = features_.slice(0, first, std::min(first + size_, features_.size(0))) - centre_;
+    const auto rows =
+        features_.slice(0, first, std::min(first + size_, features_.size(0))) - centre_;
     const auto squares = rows.square().sum(1, /*keepdim=*/false, at::kDouble);
     // Of the product D roundings, of the centred features four, of norms and sums the rest.
     const double dimension = double(rows.size(1));
@@ -108,10 +109,11 @@ void note_neighbours(const Blocks::Block& a, const Blocks::Block& b, const at::T
       Nearest& mine = nearest[std::size_t(a.first + r)];
       const float* row = data + r * columns;
       const float norm = a.norms[std::size_t(r)];
-      visit_near(row, norm, b.norms, [&](std::int64_t) { return mine.farthest(); },
-                 [&](std::int64_t c) {
-                   mine.take(norm + b.norms[std::size_t(c)] - 2 * row[c], b.first + c);
-                 });
+      visit_near(
+          row, norm, b.norms, [&](std::int64_t) { return mine.farthest(); },
+          [&](std::int64_t c) {
+            mine.take(norm + b.norms[std::size_t(c)] - 2 * row[c], b.first + c);
+          });
     }
   });
 }
@@ -197,8 +199,8 @@ PrecisionRecall precision_recall(const Manifold& reference, const Manifold& samp
     auto& r_inside = reference_inside[std::size_t(r)];
     auto& s_inside = samples_inside[std::size_t(s)];
     if (r_inside && s_inside) return;
-    const double distance = squared_distance(reference_data + r * dimension,
-                                             sample_data + s * dimension, dimension);
+    const double distance =
+        squared_distance(reference_data + r * dimension, sample_data + s * dimension, dimension);
     if (distance <= reference_radii[r]) s_inside = true;
     if (distance <= sample_radii[s]) r_inside = true;
   };
@@ -212,15 +214,17 @@ PrecisionRecall precision_recall(const Manifold& reference, const Manifold& samp
       const auto products = a.rows.mm(b.rows.t());
       const float* data = products.const_data_ptr<float>();
       const auto width = std::int64_t(b.norms.size());
-      at::parallel_for(0, std::int64_t(a.norms.size()), 16, [&](std::int64_t from, std::int64_t to) {
-        for (std::int64_t r = from; r < to; ++r) {
-          const float own = reference_limits[std::size_t(a.first + r)];
-          const float* theirs = sample_limits.data() + b.first;
-          visit_near(data + r * width, a.norms[std::size_t(r)], b.norms,
-                     [&](std::int64_t c) { return std::max(own, theirs[c]); },
-                     [&](std::int64_t c) { meet(a.first + r, b.first + c); });
-        }
-      });
+      at::parallel_for(0, std::int64_t(a.norms.size()), 16,
+                       [&](std::int64_t from, std::int64_t to) {
+                         for (std::int64_t r = from; r < to; ++r) {
+                           const float own = reference_limits[std::size_t(a.first + r)];
+                           const float* theirs = sample_limits.data() + b.first;
+                           visit_near(
+                               data + r * width, a.norms[std::size_t(r)], b.norms,
+                               [&](std::int64_t c) { return std::max(own, theirs[c]); },
+                               [&](std::int64_t c) { meet(a.first + r, b.first + c); });
+                         }
+                       });
     }
   }
 

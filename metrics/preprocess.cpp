@@ -83,11 +83,9 @@ Taps taps_of(Preprocessing rule, std::int64_t size) {
   switch (rule) {
     case Preprocessing::pytorch_fid:
       return bilinear(size, [&](float d) { return std::max((d + 0.5f) * step - 0.5f, 0.0f); });
-    case Preprocessing::clean:
-      return antialiased_cubic(size);
+    case Preprocessing::clean: return antialiased_cubic(size);
     case Preprocessing::adm:
-    case Preprocessing::torch_fidelity:
-      break;
+    case Preprocessing::torch_fidelity: break;
   }
   return bilinear(size, [&](float d) { return d * step; });
 }

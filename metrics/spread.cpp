@@ -65,8 +65,7 @@ Extrapolation extrapolate(const std::vector<std::int64_t>& counts,
   return line;
 }
 
-std::vector<std::int64_t> evenly_spaced(std::int64_t least, std::int64_t all,
-                                        std::int64_t points) {
+std::vector<std::int64_t> evenly_spaced(std::int64_t least, std::int64_t all, std::int64_t points) {
   if (least < 2 || least >= all || points < 2)
     throw std::invalid_argument(std::to_string(points) + " counts from " + std::to_string(least) +
                                 " to " + std::to_string(all));

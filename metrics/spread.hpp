@@ -48,8 +48,8 @@ std::vector<double> frechet_at_counts(const at::Tensor& features, const FrechetR
 // deviations about the resamples' mean, laid at the value itself: it says how far values of other
 // sample sets of this size would lie, and nothing about the bias.
 struct Interval {
-  double low = 0, high = 0;   // about `value`
-  double deviation = 0;       // of the resamples, divisor resamples - 1
+  double low = 0, high = 0;  // about `value`
+  double deviation = 0;      // of the resamples, divisor resamples - 1
 };
 // statistic(indices int64 [count]) for resamples 0 … resamples-1; draw(r, count) with replacement.
 // confidence in (0,1), e.g. 0.95; quantiles interpolated linearly. Throws std::invalid_argument for

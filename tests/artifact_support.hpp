@@ -48,20 +48,32 @@ inline std::string add_artifact(const std::filesystem::path& root, const std::st
   }
   for (const auto& [part, value] : determined_by) parts[part] = value;
   if (parts.is_null()) parts = nlohmann::ordered_json::object();
-  const nlohmann::ordered_json manifest = {
-      {"stage", kind},       {"key", key},   {"plugin", "p"}, {"determined_by", parts},
-      {"elapsed_s", 60.0},   {"steps", 100}, {"teacher_evaluations", 6400},
-      {"peak_bytes", 1 << 20}, {"bytes", bytes}, {"sha256", sha256(digest)}, {"files", list}};
+  const nlohmann::ordered_json manifest = {{"stage", kind},
+                                           {"key", key},
+                                           {"plugin", "p"},
+                                           {"determined_by", parts},
+                                           {"elapsed_s", 60.0},
+                                           {"steps", 100},
+                                           {"teacher_evaluations", 6400},
+                                           {"peak_bytes", 1 << 20},
+                                           {"bytes", bytes},
+                                           {"sha256", sha256(digest)},
+                                           {"files", list}};
   write_file(folder / "manifest.json", manifest.dump(2));
   return sha256(digest);
 }
 
 // metrics.json of an evaluation.
 inline std::string metrics_json(double fid) {
-  return nlohmann::json::array({{{"name", "fid"}, {"value", fid}, {"higher_is_better", false},
-                                 {"unit", ""}, {"protocol", "classifier-1a2b"},
-                                 {"reference", "reference-7"}, {"sample_count", 512},
-                                 {"step", 100}, {"weights", "ema"}}})
+  return nlohmann::json::array({{{"name", "fid"},
+                                 {"value", fid},
+                                 {"higher_is_better", false},
+                                 {"unit", ""},
+                                 {"protocol", "classifier-1a2b"},
+                                 {"reference", "reference-7"},
+                                 {"sample_count", 512},
+                                 {"step", 100},
+                                 {"weights", "ema"}}})
       .dump();
 }
 
@@ -91,8 +103,8 @@ inline std::int64_t add_made(Store& store, const std::filesystem::path& root,
     stage.artifact = "artifacts/" + name + "/" + name + tail;
     stage.determined_by = parts;
     store.record_stage(id, stage);
-    store.record_artifact({name + tail, name, stage.artifact, hash,
-                           static_cast<std::int64_t>(content.size())});
+    store.record_artifact(
+        {name + tail, name, stage.artifact, hash, static_cast<std::int64_t>(content.size())});
   }
   store.record_curves("train" + tail, {{"loss", 1, 1.0}, {"loss", 2, fid}});
   store.record_metrics(id, {a_metric("fid", fid)});

@@ -63,8 +63,8 @@ inline record::EnvironmentRecord an_environment() {
 }
 
 inline record::MetricRecord a_metric(const std::string& name, double value,
-                                  const std::string& protocol = "classifier-1a2b",
-                                  std::int64_t sample_count = 512) {
+                                     const std::string& protocol = "classifier-1a2b",
+                                     std::int64_t sample_count = 512) {
   record::MetricRecord metric;
   metric.name = name;
   metric.value = value;

@@ -88,16 +88,17 @@ void handle_crashes(int pipe, const std::vector<fs::path>& plugins) {
   alternate.ss_sp = stack.data();
   alternate.ss_size = stack.size();
   sigaltstack(&alternate, nullptr);
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_crash;
   action.sa_flags = SA_ONSTACK | SA_RESETHAND | SA_NODEFER;
   sigemptyset(&action.sa_mask);
   for (const int signal : kDeadly) sigaction(signal, &action, nullptr);
 }
 
-// How a parent tells its child to stop. Installed before the fork: the child must never be without it.
+// How a parent tells its child to stop. Installed before the fork: the child must never be without
+// it.
 void hear_stop_signal() {
-  struct sigaction action {};
+  struct sigaction action{};
   sigemptyset(&action.sa_mask);
   action.sa_handler = [](int) { stop_requested = true; };
   action.sa_flags = SA_RESTART;
@@ -157,7 +158,8 @@ class Reader {
       }
       read_some(wait_ms());
     }
-    // What it wrote at last. Not to the pipe's end: a process that it left behind may hold that open.
+    // What it wrote at last. Not to the pipe's end: a process that it left behind may hold that
+    // open.
     while (read_some(0)) {
     }
     if (end_.returned) end_.exit_code = returned_;
@@ -198,8 +200,9 @@ class Reader {
     stopped_ = true;
     stopped_ms_ = 0;
     const auto call = notes_.current();
-    std::fprintf(stderr, "dkdm: %s stopped its process %d (signal %d); kill -CONT %d continues it, in "
-                         "%g s it is ended\n",
+    std::fprintf(stderr,
+                 "dkdm: %s stopped its process %d (signal %d); kill -CONT %d continues it, in "
+                 "%g s it is ended\n",
                  call ? ("plugin " + call->plugin + " (" + call->stage + ")").c_str() : "something",
                  int(child_), WSTOPSIG(status_), int(child_), most_stopped_s_);
   }
@@ -232,7 +235,8 @@ class Reader {
     text_.erase(0, start);
   }
 
-  // The exit code as it was meant: where this process was started with SIGCHLD ignored, waitpid has none.
+  // The exit code as it was meant: where this process was started with SIGCHLD ignored, waitpid has
+  // none.
   void take_return(const std::string& line) {
     end_.returned = true;
     returned_ = std::atoi(line.c_str() + 1);
@@ -254,7 +258,8 @@ class Reader {
 
 std::string crash_text(const ChildEnd& end) {
   if (end.stopped) return "it was stopped and not continued";
-  if (!end.crashed()) return "it ended its process (exit code " + std::to_string(end.exit_code) + ")";
+  if (!end.crashed())
+    return "it ended its process (exit code " + std::to_string(end.exit_code) + ")";
   return plugin::signal_text(end.signal);
 }
 
@@ -269,7 +274,8 @@ std::string death_text(const ChildEnd& end) {
   if (end.stopped) text += "was stopped and not continued";
   else if (end.crashed()) text += "crashed: " + crash_text(end);
   else if (end.plugin.empty())
-    text = "the process ended before its work was done (exit code " + std::to_string(end.exit_code) + ")";
+    text = "the process ended before its work was done (exit code " +
+           std::to_string(end.exit_code) + ")";
   else
     return text + "ended the process (exit code " + std::to_string(end.exit_code) +
            "), which only dkdm does; a plugin throws an exception instead";

@@ -1,5 +1,5 @@
-// A piece of work in a process of its own, so that a crash in it (a plugin's, as a rule) ends nothing
-// else and can be told of.
+// A piece of work in a process of its own, so that a crash in it (a plugin's, as a rule) ends
+// nothing else and can be told of.
 #pragma once
 
 #include <filesystem>
@@ -19,20 +19,22 @@ struct ChildEnd {
   bool crashed() const { return signal != 0; }
 };
 
-// "segmentation fault (signal 11)", with the likely cause where one is likely; for a child that ended by
-// itself and should not have, "it ended its process (exit code 0)".
+// "segmentation fault (signal 11)", with the likely cause where one is likely; for a child that
+// ended by itself and should not have, "it ended its process (exit code 0)".
 std::string crash_text(const ChildEnd& end);
 
-// One line for a child that did not return: the plugin that was called and where, how it ended, and what helps.
+// One line for a child that did not return: the plugin that was called and where, how it ended, and
+// what helps.
 std::string death_text(const ChildEnd& end);
 
 using SendLine = std::function<void(const std::string& line)>;
 
-// Forks; `work` runs in the child, what it returns is the exit code. What it passes to `say`, a line at
-// a time, `heard` gets here, until the child has ended. An error that `work` throws is its exit code and
-// a line on the child's stderr, as in main. The first Ctrl-C or SIGTERM of this process raises
-// stop_requested in the child too; the second ends both. A child that is stopped while this process runs is
-// named, and ended after plugin::probe_seconds(). `plugins`: files to look for in a crash's stack.
+// Forks; `work` runs in the child, what it returns is the exit code. What it passes to `say`, a
+// line at a time, `heard` gets here, until the child has ended. An error that `work` throws is its
+// exit code and a line on the child's stderr, as in main. The first Ctrl-C or SIGTERM of this
+// process raises stop_requested in the child too; the second ends both. A child that is stopped
+// while this process runs is named, and ended after plugin::probe_seconds(). `plugins`: files to
+// look for in a crash's stack.
 //
 // Threads do not survive a fork: this process must not have computed with LibTorch.
 ChildEnd in_child(const std::function<int(const SendLine& say)>& work,

@@ -51,22 +51,31 @@ void add_networks(results::Table& table, const io::StateDict& state) {
 results::Table description(const io::CheckpointFile& checkpoint, const fs::path& file) {
   const auto right = results::Align::right;
   results::Table table;
-  table.columns = {{"what"},  {"dictionary"}, {"name"}, {"type"}, {"shape"},
-                   {"parameters", right, true}, {"value"}};
+  table.columns = {{"what"}, {"dictionary"}, {"name"},
+                   {"type"}, {"shape"},      {"parameters", right, true},
+                   {"value"}};
   table.rows.push_back({"format", {}, {}, {}, {}, {}, checkpoint.format});
   if (const std::string kind = io::kind_of_file(checkpoint); !kind.empty()) {
     table.rows.push_back({"kind", {}, {}, {}, {}, {}, kind});
   }
   for (const io::StateDict& state : checkpoint.states) {
     const std::string path = state.path.empty() ? "." : state.path;
-    table.rows.push_back({"dictionary", path, {}, {}, {},
+    table.rows.push_back({"dictionary",
+                          path,
+                          {},
+                          {},
+                          {},
                           std::to_string(parameters(state.tensors)),
                           std::to_string(state.tensors.size()) + " tensors"});
     add_networks(table, state);
     for (const auto& [name, tensor] : state.tensors) {
-      table.rows.push_back({"tensor", path, name,
+      table.rows.push_back({"tensor",
+                            path,
+                            name,
                             std::string(io::item_of(tensor, file.string()).torch),
-                            shape_text(tensor), std::to_string(tensor.numel()), {}});
+                            shape_text(tensor),
+                            std::to_string(tensor.numel()),
+                            {}});
     }
   }
   for (const auto& [path, value] : checkpoint.values) {
@@ -80,7 +89,8 @@ bool is_safetensors(const fs::path& file) { return file.extension() == ".safeten
 void check_ending(const fs::path& file) {
   const std::string ending = file.extension().string();
   if (is_safetensors(file) || ending == ".pt" || ending == ".pth" || ending == ".ckpt") return;
-  throw ConfigError(file.string(), "expected a file name ending in .pt, .pth, .ckpt or .safetensors");
+  throw ConfigError(file.string(),
+                    "expected a file name ending in .pt, .pth, .ckpt or .safetensors");
 }
 
 void write(const fs::path& file, const io::NamedTensors& tensors) {
@@ -124,8 +134,8 @@ int cmd_checkpoint(const Arguments& args, Context& context) {
     const auto checkpoint = io::read_checkpoint(words[1]);
     const auto& state = io::select_state(checkpoint, options.get<std::string>("state"), words[1]);
     if (checkpoint.states.size() > 1) {
-      std::cerr << "checkpoint: the dictionary '" << (state.path.empty() ? "." : state.path) << "' of "
-                << checkpoint.states.size() << '\n';
+      std::cerr << "checkpoint: the dictionary '" << (state.path.empty() ? "." : state.path)
+                << "' of " << checkpoint.states.size() << '\n';
     }
     for (const auto& [name, what] : state.left_out) {
       std::cerr << "checkpoint: left out: " << name << ", " << what << '\n';

@@ -17,15 +17,20 @@ int cmd_data(const Arguments& args, Context& context) {
 
   const auto right = results::Align::right;
   results::Table table;
-  table.columns = {{"dataset"}, {"state"}, {"images", right, true}, {"shape"},
-                   {"classes", right, true}, {"note"}};
+  table.columns = {
+      {"dataset"}, {"state"}, {"images", right, true}, {"shape"}, {"classes", right, true},
+      {"note"}};
   for (const DatasetState& set : dataset_states(context)) {
     if (set.present) {
       table.rows.push_back({set.name, "present", std::to_string(set.images), text_of(set.spec),
                             std::to_string(set.classes), set.summary});
     } else {
-      table.rows.push_back({set.name, set.needs_parameters ? "needs parameters" : "missing", {}, {},
-                            {}, set.problem});
+      table.rows.push_back({set.name,
+                            set.needs_parameters ? "needs parameters" : "missing",
+                            {},
+                            {},
+                            {},
+                            set.problem});
     }
   }
   options.print(table);

@@ -83,7 +83,8 @@ int merge(const std::vector<std::string>& sources, const Options& options, Conte
     }
     if (report.total() == 0) table.rows.push_back({source, "nothing: all is here", "0"});
     for (const auto& conflict : report.conflicts) {
-      std::cerr << "dkdm: " << source << ": " << io::printable(conflict) << "; keeping the local copy\n";
+      std::cerr << "dkdm: " << source << ": " << io::printable(conflict)
+                << "; keeping the local copy\n";
     }
     for (const auto& what : report.damaged) {
       std::cerr << "dkdm: " << source << ": " << io::printable(what) << '\n';

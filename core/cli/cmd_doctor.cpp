@@ -45,8 +45,7 @@ void check_machine(Findings& findings) {
                (machine.cpu.empty() ? "not named by the system" : machine.cpu) + ", " +
                    std::to_string(machine.cores) + " cores");
   findings.add("threads", machine.threads > machine.cores ? "note" : "ok",
-               std::to_string(machine.threads) + " for one operation: " +
-                   machine.threads_reason);
+               std::to_string(machine.threads) + " for one operation: " + machine.threads_reason);
   findings.add("features", vectors ? "ok" : "note",
                vectors ? machine.cpu_features : "no AVX2: networks will be slow here");
   findings.add("memory", machine.memory_bytes < 4 * kGibibyte ? "note" : "ok",
@@ -63,10 +62,10 @@ void check_machine(Findings& findings) {
 void check_plugins(Findings& findings, Context& context) {
   const plugin::Registry& registry = context.registry();
   const auto count = registry.plugins().size();
-  findings.add("plugins", count ? "ok" : "missing",
-               count ? std::to_string(count) + " loaded"
-                     : "none in " + context.plugin_folders()[0].string() +
-                           ": ./dkdm build makes them");
+  findings.add(
+      "plugins", count ? "ok" : "missing",
+      count ? std::to_string(count) + " loaded"
+            : "none in " + context.plugin_folders()[0].string() + ": ./dkdm build makes them");
   for (const plugin::Refusal& refusal : registry.refusals()) {
     findings.add("plugin", "note", "not loaded: " + refusal.reason);
   }
@@ -126,13 +125,15 @@ void check_store(Findings& findings, Context& context) {
 }  // namespace
 
 int cmd_doctor(const Arguments& args, Context& context) {
-  Options options("doctor [--format F]",
-                  "Checks this machine: processor, GPU, LibTorch, plugins, datasets, weights, store. Ends\n"
-                  "with 3 when something is missing without which nothing runs.");
+  Options options(
+      "doctor [--format F]",
+      "Checks this machine: processor, GPU, LibTorch, plugins, datasets, weights, store. Ends\n"
+      "with 3 when something is missing without which nothing runs.");
   options.with_format();
   if (!options.parse(args)) return 0;
 
-  // First: modules are tried in a child process, which has none of the threads that counting them starts.
+  // First: modules are tried in a child process, which has none of the threads that counting them
+  // starts.
   context.registry();
   Findings findings;
   check_machine(findings);

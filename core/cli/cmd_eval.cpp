@@ -152,28 +152,29 @@ std::vector<record::MetricRecord> records_of(const Measured& measured, const Eva
   return records;
 }
 
-// Grey samples may be measured by colour images: evaluators that want three channels repeat the one. It is
-// rarely what was meant.
+// Grey samples may be measured by colour images: evaluators that want three channels repeat the
+// one. It is rarely what was meant.
 void warn_of_other_channels(const ImageSet& set, const ImageSet& reference, Host& host) {
   if (!reference.source.images) return;  // statistics do not say what they are of
   const auto ours = set.images().spec().channels, theirs = reference.source.images->spec().channels;
   if (ours == theirs) return;
-  host.log(set.name, "WARNING: its images have " + std::to_string(ours) + (ours == 1 ? " channel" : " channels") +
-                         ", the reference's " + std::to_string(theirs));
+  host.log(set.name, "WARNING: its images have " + std::to_string(ours) +
+                         (ours == 1 ? " channel" : " channels") + ", the reference's " +
+                         std::to_string(theirs));
 }
 
 // Samples that are no run's get a run of their own, of the experiment "eval".
 record::RunRecord run_of(const Measured& measured, const ImageSet& reference,
-                      const plugin::PluginChoice& choice, const std::string& reference_key) {
+                         const plugin::PluginChoice& choice, const std::string& reference_key) {
   std::string command = "dkdm eval " + io::shell_quoted(measured.samples->name) + " " +
                         io::shell_quoted(reference.name) + " --evaluator " + choice.name;
   for (const auto& [name, value] : choice.params.values())
     command += " --set " + io::shell_quoted(name + "=" + to_text(value));
   record::RunRecord record;
   record.key = record::content_key({{"stage", "eval"},
-                                 {"samples", measured.samples->source.images->fingerprint()},
-                                 {"evaluator", reference_key},
-                                 {"parameters", choice.params.canonical()}});
+                                    {"samples", measured.samples->source.images->fingerprint()},
+                                    {"evaluator", reference_key},
+                                    {"parameters", choice.params.canonical()}});
   record.samples = record.variant =
       record::content_key({{"samples", measured.samples->source.images->fingerprint()}});
   record.experiment = "eval";
@@ -255,8 +256,8 @@ int cmd_eval(const Arguments& args, Context& context) {
   }
 
   progress.begin("reference");
-  const auto key = stages::prepare_reference(*evaluator, choice, reference.source, session.artifacts(),
-                                          session.host());
+  const auto key = stages::prepare_reference(*evaluator, choice, reference.source,
+                                             session.artifacts(), session.host());
   progress.end();
   std::vector<Measured> measured;
   for (const auto& set : samples) {

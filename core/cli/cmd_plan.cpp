@@ -35,7 +35,8 @@ results::Cell seed_of(const std::vector<User>& users) {
   return users.empty() ? results::Cell() : results::Cell(std::to_string(users.front().seed));
 }
 
-// Keys under which the same rows at the same seeds had this stage before. What all rows share, any had.
+// Keys under which the same rows at the same seeds had this stage before. What all rows share, any
+// had.
 std::set<std::string> earlier_keys(const std::vector<User>& users,
                                    const std::vector<results::RecordedStage>& recorded) {
   std::set<std::string> keys;
@@ -49,7 +50,8 @@ std::set<std::string> earlier_keys(const std::vector<User>& users,
   return keys;
 }
 
-// What sets each of several configurations of a file apart: "row.dynamic.method.rho=0.1"; "" for one alone.
+// What sets each of several configurations of a file apart: "row.dynamic.method.rho=0.1"; "" for
+// one alone.
 std::vector<std::string> titles_of(const std::vector<std::vector<std::string>>& overrides) {
   std::vector<std::string> titles;
   for (const auto& own : overrides) {
@@ -72,15 +74,16 @@ results::Table plan_table(const Session::Planned& planned, const std::string& co
   const std::set<std::size_t> to_run(missing.begin(), missing.end());
   const auto right = results::Align::right;
   results::Table table;
-  table.columns = {{"stage"}, {"seed", right, true}, {"state"}, {"estimate", right, true}, {"why"}, {"key"}};
+  table.columns = {{"stage"}, {"seed", right, true}, {"state"}, {"estimate", right, true}, {"why"},
+                   {"key"}};
   double seconds = 0;
   for (std::size_t i = 0; i < planned.plan.stages.size(); ++i) {
     const auto& stage = planned.plan.stages[i];
     const bool run = to_run.contains(i);
     const bool there = stage.find(artifacts).has_value();
     const auto users = users_of(i, planned.plan);
-    // Samples that go straight into the evaluator are no work of their own; what only cells of an earlier
-    // configuration need stands there.
+    // Samples that go straight into the evaluator are no work of their own; what only cells of an
+    // earlier configuration need stands there.
     if (users.empty() || (stage.streamed && !run && !there)) continue;
     results::Cell estimate;
     if (run) {
@@ -88,14 +91,17 @@ results::Table plan_table(const Session::Planned& planned, const std::string& co
       estimate = run::duration_text(stage.estimated_s);
       estimate.raw = results::shortest(stage.estimated_s);
     }
-    table.rows.push_back({stage.label, seed_of(users), run ? "to run" : there ? "done" : "not needed",
-                          estimate,
-                          run ? run::why_missing(stage, artifacts, earlier_keys(users, recorded)) : "",
-                          stage.key});
+    table.rows.push_back(
+        {stage.label, seed_of(users),
+         run     ? "to run"
+         : there ? "done"
+                 : "not needed",
+         estimate, run ? run::why_missing(stage, artifacts, earlier_keys(users, recorded)) : "",
+         stage.key});
   }
-  table.title = planned.experiment.name + (configuration.empty() ? "" : ", " + configuration) + ": " +
-                counted(planned.plan.runs.size(), "run") + ", " + counted(missing.size(), "stage") +
-                " to run";
+  table.title = planned.experiment.name + (configuration.empty() ? "" : ", " + configuration) +
+                ": " + counted(planned.plan.runs.size(), "run") + ", " +
+                counted(missing.size(), "stage") + " to run";
   if (!missing.empty()) table.title += ", about " + run::duration_text(seconds);
   return table;
 }
@@ -104,8 +110,10 @@ results::Table plan_table(const Session::Planned& planned, const std::string& co
 std::vector<std::string> selection_overrides(const Options& options) {
   const auto selection = selection_of(options);
   std::vector<std::string> overrides;
-  if (!selection.rows.empty()) overrides.push_back("experiment.rows=" + to_text(Value(selection.rows)));
-  if (!selection.seeds.empty()) overrides.push_back("experiment.seeds=" + to_text(Value(selection.seeds)));
+  if (!selection.rows.empty())
+    overrides.push_back("experiment.rows=" + to_text(Value(selection.rows)));
+  if (!selection.seeds.empty())
+    overrides.push_back("experiment.seeds=" + to_text(Value(selection.seeds)));
   return overrides;
 }
 
@@ -129,24 +137,27 @@ int print_resolved(const Options& options, Context& context) {
 }  // namespace
 
 int cmd_plan(const Arguments& args, Context& context) {
-  Options options("plan FILE… [options]",
-                  "Lists the stages that the experiments need: the seed where a stage belongs to one, what\n"
-                  "is done, why the rest is not (what differs from this experiment's earlier runs of the\n"
-                  "same row and seed), and the estimated cost on this machine, in seconds in csv and json.\n"
-                  "Samples that go straight into the evaluator are no stage of their own.");
+  Options options(
+      "plan FILE… [options]",
+      "Lists the stages that the experiments need: the seed where a stage belongs to one, what\n"
+      "is done, why the rest is not (what differs from this experiment's earlier runs of the\n"
+      "same row and seed), and the estimated cost on this machine, in seconds in csv and json.\n"
+      "Samples that go straight into the evaluator are no stage of their own.");
   add_selection(options);
-  options.add()("resolved", "print each experiment as it is understood, bases, sweeps and defaults included, "
-                            "with the place that each value comes from; nothing is planned");
+  options.add()("resolved",
+                "print each experiment as it is understood, bases, sweeps and defaults included, "
+                "with the place that each value comes from; nothing is planned");
   options.with_words(-1).with_format();
   if (!options.parse(args)) return 0;
   if (options.has("resolved")) return print_resolved(options, context);
   Session session(context);
   results::Table all;  // for programs: one table, whatever the number of experiments
   const auto files = experiment_files(options, context);
-  // All plugins first: modules are tried in a child process, which has none of the threads that measuring
-  // what the first file costs starts.
+  // All plugins first: modules are tried in a child process, which has none of the threads that
+  // measuring what the first file costs starts.
   for (const auto& file : files)
-    read_experiment(file, cli::configurations(file, overrides_of(options), context).front(), context);
+    read_experiment(file, cli::configurations(file, overrides_of(options), context).front(),
+                    context);
   for (const auto& file : files) {
     const auto planned = session.plan_all(file, overrides_of(options), selection_of(options));
     const auto& name = planned.front().experiment.name;

@@ -20,16 +20,16 @@ namespace {
 
 void list(const Options& options, const plugin::Registry& registry) {
   results::Table table;
-  table.columns = {{"kind"}, {"name"}, {"version"}, {"parameters", results::Align::right, true},
+  table.columns = {{"kind"}, {"name"},   {"version"}, {"parameters", results::Align::right, true},
                    {"from"}, {"summary"}};
-  for (const char* kind : {"student", "teacher", "dataset", "baseline", "distillation",
-                           "evaluator"}) {
+  for (const char* kind :
+       {"student", "teacher", "dataset", "baseline", "distillation", "evaluator"}) {
     for (const plugin::PluginInfo& info : registry.plugins()) {
       if (info.kind != kind) continue;
       const std::string from =
           info.origin == "shipped" ? info.origin : info.origin + ": " + info.file.string();
-      table.rows.push_back({info.kind, info.name, info.version,
-                            std::to_string(info.params.size()), from, info.summary});
+      table.rows.push_back({info.kind, info.name, info.version, std::to_string(info.params.size()),
+                            from, info.summary});
     }
   }
   options.print(table);

@@ -89,7 +89,8 @@ Found find_plugin(const std::string& word, Context& context, const Options& opti
   const bool is_file = word.ends_with(".so") || word.find('/') != std::string::npos;
   if (is_file) {
     if (!word.ends_with(".so"))
-      options.misuse("plugins check: " + word + " is not a plugin, expected a file that ends with .so");
+      options.misuse("plugins check: " + word +
+                     " is not a plugin, expected a file that ends with .so");
     if (!fs::exists(fs::symlink_status(word)))
       options.misuse("plugins check: there is no file " + word);
     // First, so that of two plugins with one name this is the one that is taken.
@@ -134,8 +135,8 @@ Params params_of(const plugin::PluginInfo& info, const Options& options) {
   }
   for (const Param& param : info.params)
     if (param.is_required && !given.contains(param.name))
-      throw ConfigError("plugins check", info.name + " must be given " + param.name + " (" + param.help +
-                                             "): --set " + param.name + "=…");
+      throw ConfigError("plugins check", info.name + " must be given " + param.name + " (" +
+                                             param.help + "): --set " + param.name + "=…");
   return Params(info.params, given, "--set");
 }
 
@@ -157,30 +158,31 @@ std::string crashed(const ChildEnd& end) {
 
 // How a debugger sees what the checks saw; `args` are those of this command.
 std::string debugger_command(const Arguments& args) {
-  std::string command = "gdb -ex run --args " + fs::read_symlink("/proc/self/exe").string() +
-                        " plugins check";
+  std::string command =
+      "gdb -ex run --args " + fs::read_symlink("/proc/self/exe").string() + " plugins check";
   for (const std::string& arg : args) command += ' ' + io::shell_quoted(arg);
   return command + " --in-process";
 }
 
-// All checks, each finding handed on as it comes; in a child, unless a debugger is to see them: where a
-// check takes its process with it, another child makes the others. Returns the exit code of a test that
-// could not be carried to its end (the child has said why), else 0.
+// All checks, each finding handed on as it comes; in a child, unless a debugger is to see them:
+// where a check takes its process with it, another child makes the others. Returns the exit code of
+// a test that could not be carried to its end (the child has said why), else 0.
 int run_checks(const Found& found, const Params& params, bool in_process, const Arguments& args,
                Report& report) {
   std::string under_way = "loading";
-  std::set<std::string> reported, deadly;  // checks: whose findings are out, that ended their process
+  std::set<std::string> reported,
+      deadly;  // checks: whose findings are out, that ended their process
   const auto work = [&](const SendLine& say) {
     run::RunHost host(*found.registry, stop_requested, nullptr);
-    conformance::Checklist list([&](const std::string& check) {
-                             if (stop_requested) throw Interrupted();
-                             say("begun\t" + check);
-                           },
-                           [&](const Finding& f) {
-                             say("found\t" + std::to_string(int(f.outcome)) + '\t' + f.check + '\t' +
-                                 f.text);
-                           },
-                           deadly);
+    conformance::Checklist list(
+        [&](const std::string& check) {
+          if (stop_requested) throw Interrupted();
+          say("begun\t" + check);
+        },
+        [&](const Finding& f) {
+          say("found\t" + std::to_string(int(f.outcome)) + '\t' + f.check + '\t' + f.text);
+        },
+        deadly);
     conformance::check_description(*found.info, list);
     conformance::check_behaviour({*found.registry, *found.info, params, host}, list);
     return 0;
@@ -220,14 +222,15 @@ std::string cost_text(const plugin::Registry& registry, const plugin::PluginChoi
     } catch (const Interrupted&) {
       throw;
     } catch (...) {
-      say("\t\t\tno training step of " + text_of(used) + " images could be made: " + current_error_text() + "; the checks above say what to do");
+      say("\t\t\tno training step of " + text_of(used) +
+          " images could be made: " + current_error_text() + "; the checks above say what to do");
       return 0;
     }
     std::string shape;
     std::ostringstream line;
     line.precision(3);
-    line << cost.step_s << " s and " << cost.peak_bytes / (1024 * 1024) << " MiB a training step of "
-         << kBatch << " images of " << text_of(used) << ", "
+    line << cost.step_s << " s and " << cost.peak_bytes / (1024 * 1024)
+         << " MiB a training step of " << kBatch << " images of " << text_of(used) << ", "
          << double(cost.parameters) / 1e6 << " M parameters, " << double(cost.forward_flops) / 1e9
          << " GFLOPs";
     for (const std::int64_t side : used.sizes()) shape += std::to_string(side) + '\t';
@@ -236,7 +239,8 @@ std::string cost_text(const plugin::Registry& registry, const plugin::PluginChoi
   };
   const auto heard = [&](const std::string& line) {
     const auto parts = fields(line, 4);
-    if (!parts[0].empty()) spec = ImageSpec{std::stoll(parts[0]), std::stoll(parts[1]), std::stoll(parts[2])};
+    if (!parts[0].empty())
+      spec = ImageSpec{std::stoll(parts[0]), std::stoll(parts[1]), std::stoll(parts[2])};
     text = parts[3];
   };
   end = in_child(work, heard, {});
@@ -255,9 +259,9 @@ void add_costs(const Found& found, const Params& params, Report& report) {
   const bool measured = spec.has_value();
   if (const auto* other = found.registry->lookup("student", kYardstick);
       measured && other && info.name != kYardstick) {
-    const std::string beside = cost_text(
-        *found.registry, {other->kind, other->name, other->version, Params(other->params, {})}, spec,
-        end);
+    const std::string beside =
+        cost_text(*found.registry,
+                  {other->kind, other->name, other->version, Params(other->params, {})}, spec, end);
     if (!beside.empty()) text += "; " + std::string(kYardstick) + ": " + beside;
   }
   report.add({"cost", measured ? Outcome::passed : Outcome::failed, text});
@@ -272,7 +276,8 @@ int cmd_plugins_check(const Arguments& args, Context& context) {
   options.with_format().with_words(1);
   options.add()("set", po::value<std::vector<std::string>>()->composing()->value_name("NAME=VALUE"),
                 "a parameter of the plugin, its default otherwise")(
-      "in-process", "no child processes, for a debugger: a crash ends the test, costs are left out");
+      "in-process",
+      "no child processes, for a debugger: a crash ends the test, costs are left out");
   if (!options.parse(args)) return 0;
   if (options.words().empty()) options.misuse("plugins check: which one, a name or a file?");
 

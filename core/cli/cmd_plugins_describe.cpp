@@ -18,12 +18,12 @@ namespace fs = std::filesystem;
 std::string network_size(const plugin::Registry& registry, const plugin::PluginInfo& info) {
   const ImageSpec spec;
   try {
-    const auto network =
-        registry.student({info.kind, info.name, info.version, Params(info.params, {})}, {spec, {}}, 0);
+    const auto network = registry.student(
+        {info.kind, info.name, info.version, Params(info.params, {})}, {spec, {}}, 0);
     char flops[32];
     std::snprintf(flops, sizeof flops, "%.3g", double(model::forward_flops(*network, spec)) / 1e9);
-    return std::to_string(model::count_parameters(*network)) + " weights at the defaults, " + flops +
-           " GFLOPs a forward, " + text_of(spec) + " images";
+    return std::to_string(model::count_parameters(*network)) + " weights at the defaults, " +
+           flops + " GFLOPs a forward, " + text_of(spec) + " images";
   } catch (const std::exception& error) {
     return std::string("the defaults make no network: ") + error.what();
   }
@@ -42,7 +42,8 @@ results::Table parameter_table(const plugin::PluginInfo& info) {
 
 // The plugin that `word` names; a file is loaded first.
 const plugin::PluginInfo& named(const Options& options, Context& context, const std::string& word) {
-  if (fs::path(word).extension() == ".so") context.add_plugins(word, "command line", "plugins describe");
+  if (fs::path(word).extension() == ".so")
+    context.add_plugins(word, "command line", "plugins describe");
   std::vector<std::string> names;
   for (const plugin::PluginInfo& info : context.registry().plugins()) {
     std::error_code ignored;

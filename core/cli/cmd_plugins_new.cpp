@@ -42,8 +42,8 @@ std::string class_name(const std::string& name) {
   return result;
 }
 
-// The sections of `text` (a header line and what follows it, up to the next), with what stands before the
-// first under "". A comment line right above a header belongs to it.
+// The sections of `text` (a header line and what follows it, up to the next), with what stands
+// before the first under "". A comment line right above a header belongs to it.
 using Sections = std::vector<std::pair<std::string, std::string>>;
 Sections sections_of(const std::string& text) {
   Sections sections{{"", ""}};
@@ -62,15 +62,18 @@ Sections sections_of(const std::string& text) {
   return sections;
 }
 
-// The experiment of all kinds with this kind's sections in place of its own, and its rows at the end. A
-// section without content takes that section away.
+// The experiment of all kinds with this kind's sections in place of its own, and its rows at the
+// end. A section without content takes that section away.
 std::string experiment(const std::string& kind) {
   Sections sections = sections_of(template_text("experiment.toml"));
   for (const auto& [header, text] : sections_of(template_text(kind + ".toml"))) {
     if (header.empty()) continue;
-    const auto is_same = [&, &header = header](const auto& section) { return section.first == header; };
+    const auto is_same = [&, &header = header](const auto& section) {
+      return section.first == header;
+    };
     const auto found = std::find_if(sections.begin(), sections.end(), is_same);
-    if (header == "[[row]]\n" || found == sections.end()) sections.emplace_back(header, "\n" + text);
+    if (header == "[[row]]\n" || found == sections.end())
+      sections.emplace_back(header, "\n" + text);
     else if (text == header) sections.erase(found);
     else found->second = text + (text.ends_with("\n\n") ? "" : "\n");
   }

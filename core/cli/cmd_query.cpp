@@ -10,13 +10,14 @@
 namespace dkdm::cli {
 
 int cmd_query(const Arguments& args, Context& context) {
-  Options options("query \"SELECT …\" [--format F]",
-                  "Runs a read-only SQL query on the results database. There is a view for each table and\n"
-                  "figure of the paper, and leaderboard, latest_metrics, run_status, failures, costs:\n"
-                  "  dkdm query \"SELECT * FROM table2\"\n"
-                  "Real numbers are rounded in text and markdown, and complete in csv and json. Text fits\n"
-                  "the terminal; into a pipe or a file every column is written.\n"
-                  "`dkdm db schema --format markdown` describes every table, view and column.");
+  Options options(
+      "query \"SELECT …\" [--format F]",
+      "Runs a read-only SQL query on the results database. There is a view for each table and\n"
+      "figure of the paper, and leaderboard, latest_metrics, run_status, failures, costs:\n"
+      "  dkdm query \"SELECT * FROM table2\"\n"
+      "Real numbers are rounded in text and markdown, and complete in csv and json. Text fits\n"
+      "the terminal; into a pipe or a file every column is written.\n"
+      "`dkdm db schema --format markdown` describes every table, view and column.");
   constexpr double kMostSeconds = 1e9;
   options.add()("examples", "print a question and its query for each view");
   options.add_real("time-limit", "SECONDS", 60, 0, kMostSeconds,

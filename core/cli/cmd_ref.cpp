@@ -40,8 +40,8 @@ int make_reference(const Arguments& args, Context& context) {
   session.host().set_progress(&progress);
   auto set = open_images(options.words().front(), context, session.host(), progress);
   progress.begin("reference");
-  const auto key =
-      stages::prepare_reference(*evaluator, choice, set.source, session.artifacts(), session.host());
+  const auto key = stages::prepare_reference(*evaluator, choice, set.source, session.artifacts(),
+                                             session.host());
   progress.end();
   session.host().set_progress(nullptr);
   const auto folder = session.artifacts().path("evaluator", key);

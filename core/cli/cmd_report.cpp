@@ -27,7 +27,8 @@ struct Subject {
   results::ReportOptions report;
 };
 
-// The cells of the file as it is now. Planning needs what its keys are made of: data, a teacher's weights.
+// The cells of the file as it is now. Planning needs what its keys are made of: data, a teacher's
+// weights.
 void select_file(const fs::path& file, const Options& options, Context& context, Subject& subject) {
   Session session(context);
   try {
@@ -36,8 +37,9 @@ void select_file(const fs::path& file, const Options& options, Context& context,
     subject.experiments.push_back(planned.front().experiment.name);
     for (auto& cell : asked_cells(planned)) subject.report.choice.asked.push_back(std::move(cell));
   } catch (const DataError& error) {
-    throw Error(std::string(error.what()) + "; without the file, as in `dkdm report NAME`, a report "
-                                            "shows what is on record",
+    throw Error(std::string(error.what()) +
+                    "; without the file, as in `dkdm report NAME`, a report "
+                    "shows what is on record",
                 error.exit_code());
   }
 }
@@ -56,18 +58,20 @@ void select(const std::string& word, const Options& options, Context& context, S
     std::string known;
     for (const auto& name : recorded) known += (known.empty() ? "" : ", ") + name;
     throw ConfigError(word, "neither an experiment file nor an experiment on record" +
-                                (!near.empty()    ? "; did you mean " + near + "?"
+                                (!near.empty()   ? "; did you mean " + near + "?"
                                  : known.empty() ? std::string("; none is")
                                                  : "; on record are " + known));
   }
   for (const char* option : {"rows", "seeds"}) {
     if (options.has(option)) {
-      options.misuse("report " + word + ": --" + option + " needs the experiment's file, as for dkdm run");
+      options.misuse("report " + word + ": --" + option +
+                     " needs the experiment's file, as for dkdm run");
     }
   }
   for (const auto& text : overrides_of(options)) {
     const auto equals = text.find('=');
-    if (equals == std::string::npos || equals == 0) options.misuse("--set " + text + ": expected KEY=VALUE");
+    if (equals == std::string::npos || equals == 0)
+      options.misuse("--set " + text + ": expected KEY=VALUE");
     subject.report.choice.settings.emplace_back(text.substr(0, equals), text.substr(equals + 1));
   }
   subject.experiments.push_back(word);
@@ -99,8 +103,8 @@ int print_comparison(const fs::path& file, const Subject& subject, const Options
                           ? results::parse_format(options.get<std::string>("format"))
                           : results::Format::text;
   const fs::path other = options.get<std::string>("against");
-  const auto comparison = results::compare_reports(file, subject.experiments, subject.report.choice,
-                                                   other, tolerance);
+  const auto comparison =
+      results::compare_reports(file, subject.experiments, subject.report.choice, other, tolerance);
   std::cout << comparison.table.render(format, stdout_has_colour(), stdout_columns());
   for (const auto& note : comparison.notes) std::cerr << "dkdm: " << io::printable(note) << '\n';
   if (comparison.compared == 0) {
@@ -126,13 +130,14 @@ int print_plots(const fs::path& file, const Subject& subject, const Options& opt
 }  // namespace
 
 int cmd_report(const Arguments& args, Context& context) {
-  Options options("report [FILE|NAME…] [-o OUT] [--format F] | --against OTHER | --plots DIR",
-                  "Prints the tables of experiments with the published values beside and the spread\n"
-                  "over seeds: of a FILE as it is now, with --set, --rows and --seeds as for run; of\n"
-                  "a NAME, or of all on record, as the last command of each asked for (--set then\n"
-                  "chooses among the configurations on record). Or compares\n"
-                  "them with another database or an earlier JSON report (exit code 1 when a value\n"
-                  "got worse by more than its spread), or draws figures for papers.");
+  Options options(
+      "report [FILE|NAME…] [-o OUT] [--format F] | --against OTHER | --plots DIR",
+      "Prints the tables of experiments with the published values beside and the spread\n"
+      "over seeds: of a FILE as it is now, with --set, --rows and --seeds as for run; of\n"
+      "a NAME, or of all on record, as the last command of each asked for (--set then\n"
+      "chooses among the configurations on record). Or compares\n"
+      "them with another database or an earlier JSON report (exit code 1 when a value\n"
+      "got worse by more than its spread), or draws figures for papers.");
   add_cell_selection(options);
   options.add()("output,o", po::value<std::string>()->value_name("OUT"),
                 "write to this file; its ending says the format (.md .csv .json .tex .html)")(
@@ -146,11 +151,11 @@ int cmd_report(const Arguments& args, Context& context) {
                 "allowed worsening, in standard deviations over seeds")
       .add_real("margin", "X", 0.05, 0, kMost,
                 "allowed worsening as a share of the value, where one side has a single seed");
-  options.add()("variant", po::value<std::string>()->value_name("A,B"),
-                "these other configurations on record instead, by the beginning of their names; all: "
-                "every one")(
-      "plots", po::value<std::string>()->value_name("DIR"),
-      "write SVG and PDF figures into this folder (needs gnuplot)");
+  options.add()(
+      "variant", po::value<std::string>()->value_name("A,B"),
+      "these other configurations on record instead, by the beginning of their names; all: "
+      "every one")("plots", po::value<std::string>()->value_name("DIR"),
+                   "write SVG and PDF figures into this folder (needs gnuplot)");
   options.with_words(-1);
   if (!options.parse(args)) return 0;
   if (options.has("against") + options.has("plots") + options.has("output") > 1) {
@@ -162,7 +167,8 @@ int cmd_report(const Arguments& args, Context& context) {
   for (const std::string& word : options.words()) {
     select(word, options, context, subject);
   }
-  if (options.words().empty() && (options.has("set") || options.has("rows") || options.has("seeds")))
+  if (options.words().empty() &&
+      (options.has("set") || options.has("rows") || options.has("seeds")))
     options.misuse("report: --set, --rows and --seeds need an experiment file");
   if (options.has("variant"))
     subject.report.choice.variants = split(options.get<std::string>("variant"), ',');

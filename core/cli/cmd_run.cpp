@@ -9,10 +9,12 @@ void add_run_options(Options& options) {
   add_selection(options);
   options.add()("force", "rerun finished stages; earlier results are kept")(
       "fail-fast", "stop at the first failed run")(
-      "save-samples", "keep every row's images as samples.npz, as ADM's evaluator reads them; by default "
-                      "they go straight into the evaluator ([sample] save = true)")(
-      "isolate", "run each row in its own process: one that crashes is recorded as failed, and the "
-                 "others continue ([experiment] isolate = true)");
+      "save-samples",
+      "keep every row's images as samples.npz, as ADM's evaluator reads them; by default "
+      "they go straight into the evaluator ([sample] save = true)")(
+      "isolate",
+      "run each row in its own process: one that crashes is recorded as failed, and the "
+      "others continue ([experiment] isolate = true)");
 }
 
 run::RunOptions run_options_of(const Options& options) {
@@ -22,10 +24,11 @@ run::RunOptions run_options_of(const Options& options) {
 }  // namespace
 
 int cmd_run(const Arguments& args, Context& context) {
-  Options options("run FILE… [options]",
-                  "Runs whatever the experiments still need, records every run and prints their tables.\n"
-                  "Stop it at any time: rerun the same command to resume. FILE is a TOML file or the name\n"
-                  "of a shipped experiment, such as desk/quickstart. `dkdm watch` shows how far it is.");
+  Options options(
+      "run FILE… [options]",
+      "Runs whatever the experiments still need, records every run and prints their tables.\n"
+      "Stop it at any time: rerun the same command to resume. FILE is a TOML file or the name\n"
+      "of a shipped experiment, such as desk/quickstart. `dkdm watch` shows how far it is.");
   add_run_options(options);
   options.with_words(-1);
   if (!options.parse(args)) return 0;
@@ -34,9 +37,10 @@ int cmd_run(const Arguments& args, Context& context) {
 }
 
 int cmd_quickstart(const Arguments& args, Context& context) {
-  Options options("quickstart [options]",
-                  "Trains a diffusion teacher on Fashion-MNIST and one student by every method of the "
-                  "paper, samples, evaluates and prints the table: experiments/desk/quickstart.toml.");
+  Options options(
+      "quickstart [options]",
+      "Trains a diffusion teacher on Fashion-MNIST and one student by every method of the "
+      "paper, samples, evaluates and prints the table: experiments/desk/quickstart.toml.");
   add_run_options(options);
   if (!options.parse(args)) return 0;
   return run_experiments(context, {context.experiments() / "desk" / "quickstart.toml"}, options,

@@ -24,16 +24,15 @@ void show(const Options& options, Context& context, std::int64_t id) {
 void export_runs(const Options& options, Context& context, const std::vector<std::int64_t>& runs) {
   const fs::path file = context.recorded_database();
   if (options.has("tensorboard")) {
-    for (const auto& written : results::export_tensorboard(
-             file, options.get<std::string>("tensorboard"), runs)) {
+    for (const auto& written :
+         results::export_tensorboard(file, options.get<std::string>("tensorboard"), runs)) {
       std::cout << written.string() << '\n';
     }
     return;
   }
   if (runs.size() != 1) options.misuse("expected: dkdm runs export ID [-o FILE.tar]");
-  const fs::path archive = options.has("output")
-                               ? options.get<std::string>("output")
-                               : "run-" + std::to_string(runs[0]) + ".tar";
+  const fs::path archive = options.has("output") ? options.get<std::string>("output")
+                                                 : "run-" + std::to_string(runs[0]) + ".tar";
   if (archive.extension() != ".tar") options.misuse("--output: expected FILE.tar");
   results::export_run(file, context.home(), runs[0], archive,
                       {.everything = options.has("everything")});
@@ -43,13 +42,14 @@ void export_runs(const Options& options, Context& context, const std::vector<std
 }  // namespace
 
 int cmd_runs(const Arguments& args, Context& context) {
-  Options options("runs [list [EXPERIMENT] | show ID | diff ID ID | export ID… | pin ID | unpin ID | rm ID] "
-                  "[options]",
-                  "Lists recorded runs; shows one in full, with the commands that repeat it; says what\n"
-                  "differs between two, and which difference changes what is computed; writes one to an\n"
-                  "archive that `dkdm db merge` takes elsewhere, or all to TensorBoard; pins one as the run\n"
-                  "that counts for its row and seed; or forgets one (its artifacts stay: other runs may\n"
-                  "read them).");
+  Options options(
+      "runs [list [EXPERIMENT] | show ID | diff ID ID | export ID… | pin ID | unpin ID | rm ID] "
+      "[options]",
+      "Lists recorded runs; shows one in full, with the commands that repeat it; says what\n"
+      "differs between two, and which difference changes what is computed; writes one to an\n"
+      "archive that `dkdm db merge` takes elsewhere, or all to TensorBoard; pins one as the run\n"
+      "that counts for its row and seed; or forgets one (its artifacts stay: other runs may\n"
+      "read them).");
   options.add()("config", "show: the configuration alone, an experiment file that repeats the run")(
       "output,o", po::value<std::string>()->value_name("FILE.tar"),
       "export: the archive, run-ID.tar if not said")(
@@ -84,8 +84,8 @@ int cmd_runs(const Arguments& args, Context& context) {
     export_runs(options, context, ids);
   } else if (action == "pin") {
     expect(1, 1, "pin ID [--note TEXT]");
-    const auto before = results::pin_run(context.recorded_database(), ids[0],
-                                         options.get<std::string>("note"));
+    const auto before =
+        results::pin_run(context.recorded_database(), ids[0], options.get<std::string>("note"));
     std::cerr << "dkdm: run " << ids[0] << " counts for its row and seed from now on";
     if (before) std::cerr << ", in place of run " << *before;
     std::cerr << '\n';

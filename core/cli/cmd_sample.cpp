@@ -18,17 +18,18 @@ namespace po = boost::program_options;
 
 namespace {
 
-// What reads other programs' models where --teacher says nothing else: neither runs code of the file.
+// What reads other programs' models where --teacher says nothing else: neither runs code of the
+// file.
 constexpr const char* kFileReader = "guided-diffusion";
 constexpr const char* kFolderReader = "diffusers";
 
 // The model that `word` names: a run, a folder of this suite, or what a teacher plugin reads.
-TrainedModel named_model(const std::string& word, const std::string& weights, const Options& options,
-                         Context& context, Host& host) {
+TrainedModel named_model(const std::string& word, const std::string& weights,
+                         const Options& options, Context& context, Host& host) {
   std::error_code absent;
   const bool exists = fs::exists(word, absent), folder = fs::is_directory(word, absent);
-  const bool ours = folder ? fs::exists(fs::path(word) / "model.json", absent)
-                           : !exists && is_run_number(word);
+  const bool ours =
+      folder ? fs::exists(fs::path(word) / "model.json", absent) : !exists && is_run_number(word);
   const bool chosen = options.has("teacher");
   if (ours && !chosen) {
     if (options.has("set")) options.misuse("sample: --set belongs to --teacher");
@@ -36,12 +37,14 @@ TrainedModel named_model(const std::string& word, const std::string& weights, co
   }
   if (!exists)
     throw DataError(word, "no such file or folder, and not the number of a run (dkdm runs)");
-  const std::string reader =
-      chosen ? options.get<std::string>("teacher") : folder ? kFolderReader : kFileReader;
+  const std::string reader = chosen   ? options.get<std::string>("teacher")
+                             : folder ? kFolderReader
+                                      : kFileReader;
   const auto& info = context.registry().find("teacher", reader, chosen ? "--teacher" : word);
   std::map<std::string, Value> given{{"path", word}};
   if (options.has("weights")) {
-    if (std::none_of(info.params.begin(), info.params.end(), [](const Param& p) { return p.name == "weights"; }))
+    if (std::none_of(info.params.begin(), info.params.end(),
+                     [](const Param& p) { return p.name == "weights"; }))
       throw ConfigError("--weights", "the teacher " + reader + " has one kind of weights");
     given["weights"] = weights;
   }
@@ -61,20 +64,20 @@ TrainedModel named_model(const std::string& word, const std::string& weights, co
 }  // namespace
 
 int cmd_sample(const Arguments& args, Context& context) {
-  Options options("sample CHECKPOINT|RUN -n N [-o FILE.npz|FILE.png] [options]",
-                  "Draws N images from a trained model: the number of a run, a folder that this program\n"
-                  "wrote (model.json), a checkpoint file of guided-diffusion, improved-diffusion or DiT\n"
-                  "(.pt, .safetensors), or a diffusers folder. --teacher reads any other kind of file.\n"
-                  "An npz holds the images as ADM's tools expect them (arr_0, uint8 NHWC); a png shows a\n"
-                  "grid.");
+  Options options(
+      "sample CHECKPOINT|RUN -n N [-o FILE.npz|FILE.png] [options]",
+      "Draws N images from a trained model: the number of a run, a folder that this program\n"
+      "wrote (model.json), a checkpoint file of guided-diffusion, improved-diffusion or DiT\n"
+      "(.pt, .safetensors), or a diffusers folder. --teacher reads any other kind of file.\n"
+      "An npz holds the images as ADM's tools expect them (arr_0, uint8 NHWC); a png shows a\n"
+      "grid.");
   const std::string samplers = boost::algorithm::join(sampler_names(), ", ");
   constexpr std::int64_t kMostImages = 10'000'000, kMostAtOnce = 100'000;
   options.add_integer("count,n", "N", 64, 1, kMostImages, "images");
   options.add()("output,o", po::value<std::string>()->default_value("samples.png"),
-                "FILE.npz or FILE.png")(
-      "respacing", po::value<std::string>()->default_value("50"), "kept steps, e.g. 50 or ddim25")(
-      "sampler", po::value<std::string>()->default_value("ancestral"),
-      samplers.c_str());
+                "FILE.npz or FILE.png")("respacing", po::value<std::string>()->default_value("50"),
+                                        "kept steps, e.g. 50 or ddim25")(
+      "sampler", po::value<std::string>()->default_value("ancestral"), samplers.c_str());
   options.add_integer("solver-steps", "N", 20, 2, 1000, "steps of dpm-solver")
       .add_real("eta", "X", 0, 0, 1, "DDIM's stochasticity, 0 = deterministic")
       .add_integer("seed", "N", 0, 0, config::kLargestId, "image i depends on (seed, i) alone")
@@ -94,19 +97,20 @@ int cmd_sample(const Arguments& args, Context& context) {
     throw ConfigError("--output " + output.string(), "expected a file name ending in .npz or .png");
 
   const std::string weights = options.has("weights") ? options.get<std::string>("weights") : "ema";
-  Params section(config::sample_table(), {{"count", options.integer("count")},
-                                          {"respacing", options.get<std::string>("respacing")},
-                                          {"sampler", options.get<std::string>("sampler")},
-                                          {"solver_steps", options.integer("solver-steps")},
-                                          {"eta", options.real("eta")},
-                                          {"batch", options.integer("batch")},
-                                          {"weights", weights}},
+  Params section(config::sample_table(),
+                 {{"count", options.integer("count")},
+                  {"respacing", options.get<std::string>("respacing")},
+                  {"sampler", options.get<std::string>("sampler")},
+                  {"solver_steps", options.integer("solver-steps")},
+                  {"eta", options.real("eta")},
+                  {"batch", options.integer("batch")},
+                  {"weights", weights}},
                  "sample");
   Session session(context);
   const auto model = named_model(options.words().front(), section.text("weights"), options, context,
                                  session.host());
   const auto spec = stages::sampling_spec(section, section.integer("count"),
-                                       record::derive_seed(options.integer("seed"), "sample"));
+                                          record::derive_seed(options.integer("seed"), "sample"));
   run::Progress progress({}, record::progress_folder(context.home()), "sample");
   progress.begin("sample");
   session.host().set_progress(&progress);
@@ -115,8 +119,7 @@ int cmd_sample(const Arguments& args, Context& context) {
   session.host().set_progress(nullptr);
   if (output.extension() == ".npz")
     io::write_npz(output, {{"arr_0", images.permute({0, 2, 3, 1}).contiguous()}});
-  else
-    io::write_png(output, io::image_grid(images, /*columns=*/0, /*scale=*/3));
+  else io::write_png(output, io::image_grid(images, /*columns=*/0, /*scale=*/3));
   std::printf("%s\n", output.c_str());
   return 0;
 }

@@ -21,11 +21,12 @@ namespace fs = std::filesystem;
 
 volatile sig_atomic_t leaving = 0;
 
-// The terminal's other screen without a cursor, keys without Enter; as it was when this object ends.
+// The terminal's other screen without a cursor, keys without Enter; as it was when this object
+// ends.
 class OtherScreen {
  public:
   OtherScreen() {
-    struct sigaction quietly {};
+    struct sigaction quietly{};
     quietly.sa_handler = [](int) { leaving = 1; };
     sigemptyset(&quietly.sa_mask);
     for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &quietly, nullptr);
@@ -50,7 +51,8 @@ class OtherScreen {
     std::istringstream lines(text);
     std::string out = "\x1b[H";
     int row = 0;
-    for (std::string line; row < rows - 1 && std::getline(lines, line); ++row) out += line + "\x1b[K\n";
+    for (std::string line; row < rows - 1 && std::getline(lines, line); ++row)
+      out += line + "\x1b[K\n";
     std::cout << out << "\x1b[J" << std::flush;
   }
 
@@ -70,8 +72,8 @@ class OtherScreen {
 };
 
 results::Watched look(const Context& context, std::size_t ended) {
-  return results::look(context.database(), record::read_progress(record::progress_folder(context.home())),
-                       ended);
+  return results::look(context.database(),
+                       record::read_progress(record::progress_folder(context.home())), ended);
 }
 
 results::WatchStyle style() { return {stdout_columns(), stdout_is_utf8(), stdout_has_colour()}; }

@@ -51,8 +51,9 @@ plugin::Registry& Context::registry() {
 void Context::add_plugins(const fs::path& path, const std::string& origin,
                           const std::string& where) {
   if (!fs::exists(path))
-    throw ConfigError(where, path.string() +
-                                 ": no such plugin file or folder; build it first, or correct the path");
+    throw ConfigError(
+        where,
+        path.string() + ": no such plugin file or folder; build it first, or correct the path");
   const auto refused = registry().refusals().size();
   registry().add(path, origin);
   // A folder may hold what this person does not need; a file was asked for by name.

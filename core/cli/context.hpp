@@ -19,7 +19,8 @@ class Context {
   // folder. Absolute; may not exist yet.
   const std::filesystem::path& home() const { return home_; }
   std::filesystem::path database() const { return home_ / "results.sqlite"; }
-  // The database, of which there must be one: a person who has run nothing yet is told so (exit code 3).
+  // The database, of which there must be one: a person who has run nothing yet is told so (exit
+  // code 3).
   std::filesystem::path recorded_database() const;
   // Experiment files and published values of this installation.
   const std::filesystem::path& experiments() const { return experiments_; }

@@ -17,7 +17,7 @@ struct DatasetState {
   ImageSpec spec;                 // the three below: where present
   std::int64_t images = 0;
   std::int64_t classes = 0;
-  std::string problem;            // otherwise: one line, how to get it
+  std::string problem;  // otherwise: one line, how to get it
 };
 
 // Opens every dataset plugin with its defaults.

@@ -14,7 +14,8 @@ void say_evaluator_splits(Context& context, const std::string& experiment) {
     std::cerr << "dkdm: " << io::printable(split.text()) << '\n';
     if (split.command.empty()) continue;
     std::cerr << "dkdm: to measure them alike, from the kept weights:\n  dkdm";
-    for (const auto& argument : split.command) std::cerr << ' ' << io::printable(io::shell_quoted(argument));
+    for (const auto& argument : split.command)
+      std::cerr << ' ' << io::printable(io::shell_quoted(argument));
     std::cerr << '\n';
   }
 }

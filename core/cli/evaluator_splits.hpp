@@ -7,8 +7,8 @@
 
 namespace dkdm::cli {
 
-// Of `experiment`, or of all when it is empty: one line each, and one with the command that measures them
-// alike. Nothing where there is no database.
+// Of `experiment`, or of all when it is empty: one line each, and one with the command that
+// measures them alike. Nothing where there is no database.
 void say_evaluator_splits(Context& context, const std::string& experiment = "");
 
 }  // namespace dkdm::cli

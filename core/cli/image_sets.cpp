@@ -44,10 +44,11 @@ ImageSet open_dataset(const std::string& word, Context& context, Host& host) {
       names.push_back(plugin.name);
     }
     const auto near = nearest_name(word.substr(0, colon), names);
-    throw ConfigError(word, "no such npz file or folder, not the number of a run (dkdm runs), and no "
-                            "dataset; " +
-                                (near.empty() ? "the datasets are " + known
-                                              : "did you mean " + near + "?"));
+    throw ConfigError(
+        word,
+        "no such npz file or folder, not the number of a run (dkdm runs), and no "
+        "dataset; " +
+            (near.empty() ? "the datasets are " + known : "did you mean " + near + "?"));
   }
   const auto choice = choose_plugin(*info, overrides);
   return {word,
@@ -76,8 +77,8 @@ Params params_of(const ParamTable& table, const std::vector<std::string>& overri
     const auto param = std::find_if(table.begin(), table.end(),
                                     [&](const Param& p) { return p.name == entry.name; });
     const bool text = param != table.end() &&
-                      std::holds_alternative<std::string>(param->default_value) && !entry.raw.empty() &&
-                      !std::holds_alternative<std::string>(*entry.value());
+                      std::holds_alternative<std::string>(param->default_value) &&
+                      !entry.raw.empty() && !std::holds_alternative<std::string>(*entry.value());
     given[entry.name] = text ? Value(entry.raw) : *entry.value();
     if (const auto* path = std::get_if<std::string>(&given[entry.name]))
       given[entry.name] = config::expanded_home(*path).string();
@@ -87,13 +88,13 @@ Params params_of(const ParamTable& table, const std::vector<std::string>& overri
 
 // The samples that a run evaluated: as it kept them, else drawn again from its weights, which gives
 // the same images.
-ImageSet open_run(const std::string& word, Context& context, Host& host,
-                  run::Progress& progress) {
+ImageSet open_run(const std::string& word, Context& context, Host& host, run::Progress& progress) {
   RunSamples run{run_number(word), {}};
   run.samples = results::evaluated_samples(context.recorded_database(), run.run);
   const auto file = context.home() / run.samples.artifact / stages::kSamplesFile;
   if (!run.samples.artifact.empty() && fs::exists(file))
-    return {word, {"samples of run " + word, std::make_shared<stages::NpzImages>(file), std::nullopt},
+    return {word,
+            {"samples of run " + word, std::make_shared<stages::NpzImages>(file), std::nullopt},
             run};
   const auto section = params_of(config::sample_table(), run.samples.settings, {}, "run " + word);
   const auto count = section.integer("count");

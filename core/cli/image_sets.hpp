@@ -20,7 +20,7 @@ struct RunSamples {
 };
 
 struct ImageSet {
-  std::string name;       // as it was typed
+  std::string name;          // as it was typed
   stages::Reference source;  // images, statistics, or both
   std::optional<RunSamples> run;
 
@@ -30,8 +30,8 @@ struct ImageSet {
 
 // In this order: an npz file (images in arr_0, or statistics, or both), a folder of images of one
 // size, a run's number, a dataset's name, with parameters as in "npz:file=a.npz,images=x". Throws
-// ConfigError or DataError: one line that says what was expected. A run's images may have to be drawn
-// again: `progress`, which the caller gave to the host, says how far that is.
+// ConfigError or DataError: one line that says what was expected. A run's images may have to be
+// drawn again: `progress`, which the caller gave to the host, says how far that is.
 ImageSet open_images(const std::string& word, Context& context, Host& host,
                      run::Progress& progress);
 

@@ -41,7 +41,8 @@ class Supervisor {
  public:
   Supervisor(Context& context, const Options& options, const run::RunOptions& run_options)
       : context_(context), command_(options.command()), overrides_(overrides_of(options)),
-        selection_(selection_of(options)), all_(options.has("isolate")), run_options_(run_options) {}
+        selection_(selection_of(options)), all_(options.has("isolate")), run_options_(run_options) {
+  }
 
   int run(const std::vector<fs::path>& files) {
     std::vector<std::vector<Configuration>> experiments;
@@ -56,8 +57,9 @@ class Supervisor {
       ahead_ = {};
       if (const int code = look_ahead(experiment.front().experiment)) return code;
       if (ahead_.request == 0)  // its cells are added as they are planned
-        ahead_.request = results::Store(context_.database())
-                       .begin_request(run::record_of(experiment.front().experiment), command_);
+        ahead_.request =
+            results::Store(context_.database())
+                .begin_request(run::record_of(experiment.front().experiment), command_);
       ahead.push_back(ahead_);
     }
     for (std::size_t i = 0; i < experiments.size(); ++i) {
@@ -88,8 +90,8 @@ class Supervisor {
     return end;
   }
 
-  // Checks the whole plan, as without isolation, announces it and records what it asks for. A crash is
-  // left to the rows.
+  // Checks the whole plan, as without isolation, announces it and records what it asks for. A crash
+  // is left to the rows.
   int look_ahead(const config::Experiment& experiment) {
     const auto work = [&](const SendLine& say) {
       Session session(context_);
@@ -132,8 +134,8 @@ class Supervisor {
     return made;
   }
 
-  // Runs `batch`; what dies in it is recorded and the rest goes on. Returns the exit code of an error
-  // that ends the suite (nothing can be recorded), else 0.
+  // Runs `batch`; what dies in it is recorded and the rest goes on. Returns the exit code of an
+  // error that ends the suite (nothing can be recorded), else 0.
   int make(const Configuration& configuration, const Batch& batch) {
     WorkerReport heard;
     const auto hear = [&](const std::string& line) { take(line, heard); };
@@ -150,7 +152,8 @@ class Supervisor {
       record_crash(heard, message);
       rest.assign(std::find(batch.rows.begin(), batch.rows.end(), heard.row) + 1, batch.rows.end());
     } else if (batch.rows.size() == 1) {
-      if (const int code = record_unplanned(configuration.experiment, batch.rows[0], batch.seed, message))
+      if (const int code =
+              record_unplanned(configuration.experiment, batch.rows[0], batch.seed, message))
         return code;
     } else {
       rest = batch.rows;
@@ -166,15 +169,17 @@ class Supervisor {
     const plugin::StdoutAside only_the_parent_prints;
     try {
       Session session(context_);
-      auto planned = session.plan(configuration.experiment.file, configuration.overrides,
-                                  {.rows = batch.rows, .seeds = {batch.seed}},
-                                  ahead_.planned ? Session::Estimate::again : Session::Estimate::measured);
+      auto planned =
+          session.plan(configuration.experiment.file, configuration.overrides,
+                       {.rows = batch.rows, .seeds = {batch.seed}},
+                       ahead_.planned ? Session::Estimate::again : Session::Estimate::measured);
       session.store().add_to_request(ahead_.request, planned.plan.asked);
       session.store().set_force(run_options_.force);
       ForwardingRecorder recorder(session.store(), say);
       planned.context.recorder = &recorder;
-      const auto summary = run::run_plan(planned.plan, planned.context, session.host(),
-                                         session.artifacts(), session.plugin_records(), run_options_);
+      const auto summary =
+          run::run_plan(planned.plan, planned.context, session.host(), session.artifacts(),
+                        session.plugin_records(), run_options_);
       for (const auto& [row, file] : row_files(planned, session.artifacts(), several_))
         say("file\t" + row + '\t' + file.string());
       say("over");
@@ -201,7 +206,8 @@ class Supervisor {
     }
   }
 
-  // Names the plugin whose code it was, else the one that was called, else the one that the stage is of.
+  // Names the plugin whose code it was, else the one that was called, else the one that the stage
+  // is of.
   std::string crash_message(ChildEnd end, const std::string& stage_plugin) const {
     for (const auto& info : context_.registry().plugins()) {
       if (end.module.empty() || info.file != end.module) continue;
@@ -226,10 +232,10 @@ class Supervisor {
     if (!heard.stage.name.empty()) run_options_.failed_stages[heard.stage.key] = message;
   }
 
-  // A run that died while it was planned (a network's constructor, as a rule) has no content key: its
-  // configuration stands for it. Returns the exit code of recording it.
+  // A run that died while it was planned (a network's constructor, as a rule) has no content key:
+  // its configuration stands for it. Returns the exit code of recording it.
   int record_unplanned(const config::Experiment& experiment, const std::string& id,
-                        std::int64_t seed, const std::string& message) {
+                       std::int64_t seed, const std::string& message) {
     const auto row = std::find_if(experiment.rows.begin(), experiment.rows.end(),
                                   [&](const config::Row& other) { return other.id == id; });
     record::RunRecord record = run::record_of(experiment, *row, seed);

@@ -1,5 +1,5 @@
-// Runs in processes of their own ([experiment] isolate, a row's isolate, --isolate): a crash inside a
-// plugin, or the OOM killer, is a failed run like any other, and the suite goes on.
+// Runs in processes of their own ([experiment] isolate, a row's isolate, --isolate): a crash inside
+// a plugin, or the OOM killer, is a failed run like any other, and the suite goes on.
 #pragma once
 
 #include <filesystem>
@@ -13,8 +13,9 @@ namespace dkdm::cli {
 bool asks_for_isolation(Context& context, const std::vector<std::filesystem::path>& files,
                         const Options& options);
 
-// run_experiments, with every isolated run in a process of its own and the others of a seed together in
-// one. This process computes nothing; of a plugin it runs the declaration of its parameters alone.
+// run_experiments, with every isolated run in a process of its own and the others of a seed
+// together in one. This process computes nothing; of a plugin it runs the declaration of its
+// parameters alone.
 int run_isolated(Context& context, const std::vector<std::filesystem::path>& files,
                  const Options& options, const run::RunOptions& run_options);
 

@@ -54,9 +54,9 @@ const Command& find_command(const std::string& name) {
                     (near.empty() ? "; dkdm --help lists them" : "; did you mean " + near + "?"));
 }
 
-// Worker threads that wait sleep sooner than by default, which a machine that is shared with other work
-// rewards; much sooner slows a small network's step. Their library reads this once, when it is loaded: so
-// the program starts again with it. Where that fails, it goes on as it is.
+// Worker threads that wait sleep sooner than by default, which a machine that is shared with other
+// work rewards; much sooner slows a small network's step. Their library reads this once, when it is
+// loaded: so the program starts again with it. Where that fails, it goes on as it is.
 void let_waiting_threads_sleep(char** argv) {
   if (std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY")) return;
   ::setenv("GOMP_SPINCOUNT", "20000", 1);
@@ -79,10 +79,12 @@ int finished(int code) {
   std::fflush(stdout);
   if (std::cout && !std::ferror(stdout)) return code;
   // Where an earlier write failed, its reason is gone. A closed stdout has it still.
-  if (errno == 0) [[maybe_unused]] const auto asked = ::write(STDOUT_FILENO, "", 0);
+  if (errno == 0) [[maybe_unused]]
+    const auto asked = ::write(STDOUT_FILENO, "", 0);
   const std::string reason = errno != 0 ? std::strerror(errno) : "the disk may be full";
-  return complain("standard output: cannot be written: " + reason + "; what was printed is incomplete",
-                  code != 0 ? code : static_cast<int>(ExitCode::run_failed));
+  return complain(
+      "standard output: cannot be written: " + reason + "; what was printed is incomplete",
+      code != 0 ? code : static_cast<int>(ExitCode::run_failed));
 }
 
 int dispatch(std::vector<std::string> args, char** argv) {
@@ -107,12 +109,13 @@ int dispatch(std::vector<std::string> args, char** argv) {
   return supervised([&] { return finished(run()); });  // where it was printed
 }
 
-// A file that is opened takes the lowest free number: with a closed stdout that would be its number, and
-// what is printed would go into the file. What stands there instead cannot be written, so that printing
-// still fails.
+// A file that is opened takes the lowest free number: with a closed stdout that would be its
+// number, and what is printed would go into the file. What stands there instead cannot be written,
+// so that printing still fails.
 void keep_standard_streams_apart() {
   for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-    if (::fcntl(stream, F_GETFD) < 0) [[maybe_unused]] const int taken = ::open("/dev/null", O_RDONLY);
+    if (::fcntl(stream, F_GETFD) < 0) [[maybe_unused]]
+      const int taken = ::open("/dev/null", O_RDONLY);
   }
 }
 
@@ -131,7 +134,8 @@ int run_program(int argc, char** argv) {
     return cli::finished(cli::dispatch({argv + 1, argv + argc}, argv));
   } catch (const Error& error) {
     if (error.exit_code() == ExitCode::interrupted)
-      return cli::complain("interrupted; rerun the same command to resume", static_cast<int>(error.exit_code()));
+      return cli::complain("interrupted; rerun the same command to resume",
+                           static_cast<int>(error.exit_code()));
     return cli::complain(error_text(error), static_cast<int>(error.exit_code()));
   } catch (...) {
     return cli::complain(current_error_text(), static_cast<int>(ExitCode::run_failed));
@@ -145,7 +149,7 @@ int main(int argc, char** argv) {
   std::cout.flush();
   std::cerr.flush();
   std::fflush(nullptr);
-  // Not exit(): modules of plugins stay open, and what they would do at the end (a destructor that waits, an
-  // exit handler that ends the process with 0) is not to happen.
+  // Not exit(): modules of plugins stay open, and what they would do at the end (a destructor that
+  // waits, an exit handler that ends the process with 0) is not to happen.
   _exit(code);
 }

@@ -25,7 +25,9 @@ Options& Options::add_integer(const std::string& name, const std::string& value_
                               const std::string& help) {
   integers_[name.substr(0, name.find(','))] = {low, high, default_value};
   add()(name.c_str(),
-        po::value<std::string>()->value_name(value_name)->default_value(std::to_string(default_value)),
+        po::value<std::string>()
+            ->value_name(value_name)
+            ->default_value(std::to_string(default_value)),
         help.c_str());
   return *this;
 }
@@ -34,17 +36,20 @@ Options& Options::add_real(const std::string& name, const std::string& value_nam
                            double default_value, double low, double high, const std::string& help) {
   reals_[name.substr(0, name.find(','))] = {low, high, default_value};
   add()(name.c_str(),
-        po::value<std::string>()->value_name(value_name)->default_value(
-            results::shortest(default_value)),
+        po::value<std::string>()
+            ->value_name(value_name)
+            ->default_value(results::shortest(default_value)),
         help.c_str());
   return *this;
 }
 
 void Options::read_numbers() {
   for (auto& [name, number] : integers_)
-    number.value = config::whole_number(get<std::string>(name), "--" + name, number.low, number.high);
+    number.value =
+        config::whole_number(get<std::string>(name), "--" + name, number.low, number.high);
   for (auto& [name, number] : reals_)
-    number.value = config::real_number(get<std::string>(name), "--" + name, number.low, number.high);
+    number.value =
+        config::real_number(get<std::string>(name), "--" + name, number.low, number.high);
 }
 
 Options& Options::with_format() {

@@ -20,8 +20,8 @@ class Options {
 
   // Declares options as Boost does: options.add()("name,n", po::value<int>(), "help").
   boost::program_options::options_description_easy_init add();
-  // Declares an option that is a number, with its range; `name` as Boost takes it ("count,n"). Read with
-  // integer() and real(); parse() refuses anything else, naming the option and the range.
+  // Declares an option that is a number, with its range; `name` as Boost takes it ("count,n"). Read
+  // with integer() and real(); parse() refuses anything else, naming the option and the range.
   Options& add_integer(const std::string& name, const std::string& value_name,
                        std::int64_t default_value, std::int64_t low, std::int64_t high,
                        const std::string& help);
@@ -51,8 +51,8 @@ class Options {
 
   // What a wrong use throws: the message, and where help is.
   [[noreturn]] void misuse(const std::string& message) const;
-  // The same for a word that is none of `known`: "COMMAND: no 'wrod'; did you mean word?", or the list of
-  // what there is, as `forms` shows it.
+  // The same for a word that is none of `known`: "COMMAND: no 'wrod'; did you mean word?", or the
+  // list of what there is, as `forms` shows it.
   [[noreturn]] void unknown(const std::string& command, const std::string& word,
                             const std::vector<std::string>& known, const std::string& forms) const;
 

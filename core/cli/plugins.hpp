@@ -11,8 +11,8 @@ namespace dkdm::cli {
 // One plugin in full, by its name or its module's file. Throws ConfigError that names the nearest.
 void describe_plugin(const Options& options, Context& context, const std::string& word);
 
-// Writes the folder of a new plugin: `output`, or ./NAME where that is empty. Throws ConfigError for a
-// kind or name that cannot be and for a folder that exists.
+// Writes the folder of a new plugin: `output`, or ./NAME where that is empty. Throws ConfigError
+// for a kind or name that cannot be and for a folder that exists.
 void new_plugin(const Options& options, Context& context, const std::string& kind,
                 const std::string& name, const std::string& output);
 

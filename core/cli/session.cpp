@@ -31,8 +31,8 @@ namespace {
 namespace fs = std::filesystem;
 namespace po = boost::program_options;
 
-// Says of the plugins that a run had and this program has not where they were then. A record is shown and
-// never opened: the database may come from anybody, and loading a library runs it.
+// Says of the plugins that a run had and this program has not where they were then. A record is
+// shown and never opened: the database may come from anybody, and loading a library runs it.
 void hint_at_recorded_plugins(std::int64_t run, Context& context) {
   for (const auto& table : results::run_detail(context.recorded_database(), run).tables) {
     if (table.title != "Plugins") continue;
@@ -43,7 +43,8 @@ void hint_at_recorded_plugins(std::int64_t run, Context& context) {
           *row[0].text, *row[1].text,
           "run " + std::to_string(run) + " had it from " + file +
               "; a recorded path is never opened by itself: if you trust that file, set "
-              "DKDM_PLUGIN_PATH=" + io::shell_quoted(file));
+              "DKDM_PLUGIN_PATH=" +
+              io::shell_quoted(file));
     }
   }
 }
@@ -81,7 +82,8 @@ void announce(const PlannedFile& planned, const record::ArtifactStore& artifacts
     for (const auto& stage : plan.stages) stages.emplace(std::pair(stage.kind, stage.key), &stage);
     for (const auto index : run::missing_stages(plan, artifacts)) {
       const auto& stage = plan.stages[index];
-      if (missing.emplace(std::pair(stage.kind, stage.key), &stage).second) in_order.push_back(&stage);
+      if (missing.emplace(std::pair(stage.kind, stage.key), &stage).second)
+        in_order.push_back(&stage);
     }
   }
   std::fprintf(stderr, "%s: %s, %zu of %s to run", planned.front().experiment.name.c_str(),
@@ -90,14 +92,14 @@ void announce(const PlannedFile& planned, const record::ArtifactStore& artifacts
   double seconds = 0;
   for (const auto* stage : in_order) seconds += stage->estimated_s;
   if (missing.empty()) std::fprintf(stderr, "\n");
-  else
-    std::fprintf(stderr, ", about %s on this machine\n", run::duration_text(seconds).c_str());
+  else std::fprintf(stderr, ", about %s on this machine\n", run::duration_text(seconds).c_str());
   for (const auto* stage : in_order)
     std::fprintf(stderr, "  %-32s %s\n", stage->label.c_str(),
                  run::duration_text(stage->estimated_s).c_str());
 }
 
-RowFiles row_files(const Session::Planned& planned, const record::ArtifactStore& artifacts, bool several) {
+RowFiles row_files(const Session::Planned& planned, const record::ArtifactStore& artifacts,
+                   bool several) {
   constexpr std::size_t kShortName = 8;  // of a variant, as reports have it
   RowFiles files;
   const auto folder = artifacts.root() / "grids" / planned.experiment.name;
@@ -109,10 +111,9 @@ RowFiles row_files(const Session::Planned& planned, const record::ArtifactStore&
     const auto source = run::grid_file(run, planned.plan, artifacts);
     if (!fs::exists(source)) continue;
     const bool first_seed = run.record.seed == planned.experiment.seeds.front();
-    const auto target = folder / (run.record.row +
-                                  (several ? "-" + run.record.variant.substr(0, kShortName) : "") +
-                                  (first_seed ? "" : "-seed" + std::to_string(run.record.seed)) +
-                                  ".png");
+    const auto target =
+        folder / (run.record.row + (several ? "-" + run.record.variant.substr(0, kShortName) : "") +
+                  (first_seed ? "" : "-seed" + std::to_string(run.record.seed)) + ".png");
     fs::copy_file(source, target, fs::copy_options::overwrite_existing);
     files.emplace_back(run.record.row, target);
   }
@@ -120,8 +121,8 @@ RowFiles row_files(const Session::Planned& planned, const record::ArtifactStore&
 }
 
 void print_results(Context& context, const std::string& experiment,
-                   const std::vector<record::RunRecord>& asked, const record::ArtifactStore& artifacts,
-                   const RowFiles& files) {
+                   const std::vector<record::RunRecord>& asked,
+                   const record::ArtifactStore& artifacts, const RowFiles& files) {
   results::ReportOptions options;
   options.choice.asked = asked;
   options.colour = stdout_has_colour();
@@ -150,9 +151,10 @@ results::Store& Session::store() {
   if (!store_) {
     store_ = std::make_unique<results::Store>(context_.database());
     if (const auto migration = store_->migration()) {
-      log::warn("store", context_.database().string() + ": schema " + std::to_string(migration->from) +
-                             " -> " + std::to_string(migration->to) + "; the file as it was: " +
-                             migration->backup.string());
+      log::warn("store", context_.database().string() + ": schema " +
+                             std::to_string(migration->from) + " -> " +
+                             std::to_string(migration->to) +
+                             "; the file as it was: " + migration->backup.string());
     }
   }
   return *store_;
@@ -189,7 +191,8 @@ Session::Planned Session::plan(const fs::path& file, const std::vector<std::stri
 
 std::vector<Session::Planned> Session::plan_all(const fs::path& file,
                                                 const std::vector<std::string>& overrides,
-                                                const run::Selection& selection, Estimate estimate) {
+                                                const run::Selection& selection,
+                                                Estimate estimate) {
   std::vector<Planned> all;
   std::set<std::tuple<std::string, std::int64_t, std::string>> asked;
   for (const auto& configuration : configurations(file, overrides, context_)) {
@@ -227,7 +230,8 @@ run::Selection selection_of(const Options& options) {
     const auto text = options.get<std::string>("shard");
     const auto slash = text.find('/');
     if (slash == std::string::npos)
-      throw ConfigError("--shard", "expected I/N with 1 <= I <= N, such as 1/4, got '" + text + "'");
+      throw ConfigError("--shard",
+                        "expected I/N with 1 <= I <= N, such as 1/4, got '" + text + "'");
     constexpr std::int64_t kMost = 1'000'000;
     selection.shards = config::whole_number(text.substr(slash + 1), "--shard I/N: N", 1, kMost);
     selection.shard =
@@ -309,7 +313,8 @@ fs::path model_folder(const std::string& word, Context& context) {
     hint_at_recorded_plugins(run, context);
     return context.home() / results::trained_artifact(context.recorded_database(), run);
   }
-  throw ConfigError(word, "neither a folder of a trained model nor the number of a run (dkdm runs)");
+  throw ConfigError(word,
+                    "neither a folder of a trained model nor the number of a run (dkdm runs)");
 }
 
 int run_experiments(Context& context, const std::vector<fs::path>& files, const Options& options,
@@ -321,7 +326,8 @@ int run_experiments(Context& context, const std::vector<fs::path>& files, const 
   const auto overrides = overrides_of(options);
   // All files are read and checked before the first one starts.
   std::vector<PlannedFile> experiments;
-  for (const auto& file : files) experiments.push_back(session.plan_all(file, overrides, selection));
+  for (const auto& file : files)
+    experiments.push_back(session.plan_all(file, overrides, selection));
 
   session.store().set_force(run_options.force);
   run::RunSummary total;
@@ -336,8 +342,9 @@ int run_experiments(Context& context, const std::vector<fs::path>& files, const 
     RowFiles files_of_rows;
     for (auto& configuration : planned) {
       configuration.context.recorder = recorder;
-      const auto summary = run::run_plan(configuration.plan, configuration.context, session.host(),
-                                         session.artifacts(), session.plugin_records(), run_options);
+      const auto summary =
+          run::run_plan(configuration.plan, configuration.context, session.host(),
+                        session.artifacts(), session.plugin_records(), run_options);
       total.failed += summary.failed;
       if (summary.interrupted) throw Interrupted();
       for (auto& file : row_files(configuration, session.artifacts(), planned.size() > 1))

@@ -32,14 +32,14 @@ class Session {
     stages::StageContext context;
     run::Plan plan;
   };
-  // What stages cost is only measured for somebody who is to wait for them. again: this command has made the
-  // plan before, and has said what there is to say about it.
+  // What stages cost is only measured for somebody who is to wait for them. again: this command has
+  // made the plan before, and has said what there is to say about it.
   enum class Estimate { measured, again, none };
   // Reads, checks and plans one experiment file.
   Planned plan(const std::filesystem::path& file, const std::vector<std::string>& overrides,
                const run::Selection& selection, Estimate estimate = Estimate::measured);
-  // Under each configuration that `overrides` ask for (sweep.hpp); a cell that several of them share is
-  // in the first alone.
+  // Under each configuration that `overrides` ask for (sweep.hpp); a cell that several of them
+  // share is in the first alone.
   std::vector<Planned> plan_all(const std::filesystem::path& file,
                                 const std::vector<std::string>& overrides,
                                 const run::Selection& selection,
@@ -68,16 +68,17 @@ void announce(const PlannedFile& planned, const record::ArtifactStore& artifacts
 
 using RowFiles = std::vector<std::pair<std::string, std::filesystem::path>>;  // row, file
 
-// What the plan's rows left: sample sets that were to be kept, and grids, copied to names that a person
-// can find: grids/<experiment>/<row>.png, with a suffix for seeds other than the file's first, and for
-// configurations where `several` of them are planned.
-RowFiles row_files(const Session::Planned& planned, const record::ArtifactStore& artifacts, bool several);
+// What the plan's rows left: sample sets that were to be kept, and grids, copied to names that a
+// person can find: grids/<experiment>/<row>.png, with a suffix for seeds other than the file's
+// first, and for configurations where `several` of them are planned.
+RowFiles row_files(const Session::Planned& planned, const record::ArtifactStore& artifacts,
+                   bool several);
 
-// The table of exactly the cells that were asked for, the files of its rows, its page and the database, to
-// stdout.
+// The table of exactly the cells that were asked for, the files of its rows, its page and the
+// database, to stdout.
 void print_results(Context& context, const std::string& experiment,
-                   const std::vector<record::RunRecord>& asked, const record::ArtifactStore& artifacts,
-                   const RowFiles& files);
+                   const std::vector<record::RunRecord>& asked,
+                   const record::ArtifactStore& artifacts, const RowFiles& files);
 
 // Reads and checks an experiment file after loading the plugins that it names.
 config::Experiment read_experiment(const std::filesystem::path& file,
@@ -92,22 +93,24 @@ std::vector<std::string> split(const std::string& text, char separator);
 run::Selection selection_of(const Options& options);
 std::vector<std::string> overrides_of(const Options& options);
 
-// Experiment files named on the command line: a path, or a name below the installation's experiments
+// Experiment files named on the command line: a path, or a name below the installation's
+// experiments
 // ("desk/table2"). Throws ConfigError that lists what there is.
 std::vector<std::filesystem::path> experiment_files(const Options& options, Context& context);
 // The file that one such word names; nothing where there is none.
-std::optional<std::filesystem::path> experiment_file(const std::string& word, const Context& context);
-// "desk/table2" and the others, sorted; and of such names the nearest to a wrong word, "" where none is
-// near. A folder that was left out does not count.
+std::optional<std::filesystem::path> experiment_file(const std::string& word,
+                                                     const Context& context);
+// "desk/table2" and the others, sorted; and of such names the nearest to a wrong word, "" where
+// none is near. A folder that was left out does not count.
 std::vector<std::string> shipped_experiments(const Context& context);
 std::string nearest_experiment(const std::string& word, const std::vector<std::string>& names);
 
-// A trained model named on the command line: a folder with model.json, or the number of a recorded run.
-// Where the run had plugins that this program has not, the registry's errors say from where.
+// A trained model named on the command line: a folder with model.json, or the number of a recorded
+// run. Where the run had plugins that this program has not, the registry's errors say from where.
 std::filesystem::path model_folder(const std::string& word, Context& context);
 
-// Runs every experiment of `files` in turn, each run in a process of its own where it asks for that;
-// prints each one's table and paths to stdout.
+// Runs every experiment of `files` in turn, each run in a process of its own where it asks for
+// that; prints each one's table and paths to stdout.
 int run_experiments(Context& context, const std::vector<std::filesystem::path>& files,
                     const Options& options, const run::RunOptions& run_options);
 

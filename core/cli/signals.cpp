@@ -14,8 +14,8 @@ std::atomic<bool> stop_requested{false};
 
 namespace {
 
-// One request may come as several signals: timeout(1), for one, sends the program its signal and then the
-// whole group, and schedulers do so too. A person's second Ctrl-C comes later.
+// One request may come as several signals: timeout(1), for one, sends the program its signal and
+// then the whole group, and schedulers do so too. A person's second Ctrl-C comes later.
 constexpr std::int64_t kSameRequest_ms = 300;
 std::atomic<std::int64_t> first_ms{0};  // 0 = none yet
 
@@ -33,7 +33,8 @@ void on_signal(int) {
     _exit(130);
   }
   stop_requested = true;
-  constexpr std::string_view line = "\ndkdm: stopping at the next safe point (press Ctrl-C again to stop immediately)\n";
+  constexpr std::string_view line =
+      "\ndkdm: stopping at the next safe point (press Ctrl-C again to stop immediately)\n";
   // Nothing can be done about a closed stderr.
   [[maybe_unused]] const auto written = write(STDERR_FILENO, line.data(), line.size());
 }
@@ -43,7 +44,7 @@ void on_signal(int) {
 void install_signal_handlers() {
   static_assert(std::atomic<bool>::is_always_lock_free);
   static_assert(std::atomic<std::int64_t>::is_always_lock_free);
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);

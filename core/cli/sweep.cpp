@@ -13,8 +13,8 @@ std::string trimmed(const std::string& text) {
                                     : text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
-// The elements of "a,b,c" or "[a, b, c]": cut at commas outside of quotes and brackets. Fewer than two, or
-// an empty one: no list.
+// The elements of "a,b,c" or "[a, b, c]": cut at commas outside of quotes and brackets. Fewer than
+// two, or an empty one: no list.
 std::vector<std::string> elements(std::string text) {
   if (text.size() > 1 && text.front() == '[' && text.back() == ']')
     text = text.substr(1, text.size() - 2);
@@ -57,7 +57,7 @@ bool loads(const std::filesystem::path& file, const Overrides& overrides, Contex
 std::vector<Overrides> configurations(const std::filesystem::path& file, const Overrides& overrides,
                                       Context& context) {
   constexpr std::size_t kMost = 1000;
-  Overrides plain;                             // without lists
+  Overrides plain;                                       // without lists
   std::vector<std::pair<std::size_t, Overrides>> lists;  // place, each value's override
   for (std::size_t i = 0; i < overrides.size(); ++i) {
     const auto equals = overrides[i].find('=');

@@ -19,9 +19,9 @@ void print_exactly(const std::string& text);
 // content it would become part of.
 void print_written(const std::filesystem::path& file);
 
-// How wide text on stdout may be, in characters: what COLUMNS in the environment says, else the terminal's
-// width (80 where it does not say). 0 = without limit: a file or a pipe, where other programs read whole
-// lines.
+// How wide text on stdout may be, in characters: what COLUMNS in the environment says, else the
+// terminal's width (80 where it does not say). 0 = without limit: a file or a pipe, where other
+// programs read whole lines.
 int stdout_columns();
 
 // Lines of the terminal that stdout is; 24 where it does not say.

@@ -1,5 +1,5 @@
-// What a process that makes runs tells the one that waits for it: enough to record a run that it does not
-// come to record itself, because a plugin ended it.
+// What a process that makes runs tells the one that waits for it: enough to record a run that it
+// does not come to record itself, because a plugin ended it.
 #pragma once
 
 #include <cstdint>
@@ -40,7 +40,8 @@ class ForwardingRecorder final : public record::Recorder {
   }
   void record_stage(std::int64_t run, const record::StageRecord& stage) override {
     store_.record_stage(run, stage);
-    if (stage.status == record::StageStatus::failed) say_("failed\t" + stage.key + '\t' + stage.error);
+    if (stage.status == record::StageStatus::failed)
+      say_("failed\t" + stage.key + '\t' + stage.error);
   }
   void record_artifact(const record::ArtifactRecord& artifact) override {
     store_.record_artifact(artifact);
@@ -48,7 +49,8 @@ class ForwardingRecorder final : public record::Recorder {
   void record_metrics(std::int64_t run, const std::vector<record::MetricRecord>& metrics) override {
     store_.record_metrics(run, metrics);
   }
-  void record_curves(const std::string& key, const std::vector<record::CurvePoint>& points) override {
+  void record_curves(const std::string& key,
+                     const std::vector<record::CurvePoint>& points) override {
     store_.record_curves(key, points);
   }
 

@@ -20,7 +20,8 @@ class Inheritance {
     open_.push_back(file);
     Section below{own.where, {}};
     if (const Entry* entry = own.find("base")) {
-      for (const std::string& path : paths_of(*entry)) below = overlaid(std::move(below), base(path, *entry));
+      for (const std::string& path : paths_of(*entry))
+        below = overlaid(std::move(below), base(path, *entry));
       std::erase_if(own.entries, [](const Entry& e) { return e.name == "base"; });
     }
     open_.pop_back();
@@ -33,7 +34,8 @@ class Inheritance {
       if (const auto* path = std::get_if<std::string>(value)) return {*path};
       if (const auto* paths = std::get_if<std::vector<std::string>>(value)) return *paths;
     }
-    throw ConfigError(entry.where, "base: expected the path of an experiment file, or a list of paths");
+    throw ConfigError(entry.where,
+                      "base: expected the path of an experiment file, or a list of paths");
   }
 
   Section base(const std::string& path, const Entry& entry) {
@@ -45,7 +47,8 @@ class Inheritance {
     if (const auto again = std::find_if(open_.begin(), open_.end(), same); again != open_.end()) {
       std::string chain;
       for (auto at = again; at != open_.end(); ++at) chain += at->string() + " -> ";
-      throw ConfigError(entry.where, "base \"" + path + "\" leads back to itself: " + chain + file.string());
+      throw ConfigError(entry.where,
+                        "base \"" + path + "\" leads back to itself: " + chain + file.string());
     }
     bases_.emplace_back(file.string(), "the base of " + entry.where);
     return read(file);
@@ -54,7 +57,8 @@ class Inheritance {
   fs::path find(const std::string& path, const Entry& entry) const {
     const fs::path named = expanded_home(path);
     std::vector<fs::path> places{(open_.back().parent_path() / named).lexically_normal()};
-    if (named.is_relative() && !shipped_.empty()) places.push_back((shipped_ / named).lexically_normal());
+    if (named.is_relative() && !shipped_.empty())
+      places.push_back((shipped_ / named).lexically_normal());
     std::vector<std::string> looked;
     std::error_code error;
     for (const fs::path& place : places) {
@@ -76,7 +80,9 @@ struct Axis {
   std::vector<Entry> values;
 };
 
-std::string dotted(const std::vector<std::string>& path) { return boost::algorithm::join(path, "."); }
+std::string dotted(const std::vector<std::string>& path) {
+  return boost::algorithm::join(path, ".");
+}
 
 template <class T>
 std::vector<Entry> entries_of(const Entry& list, const std::vector<T>& values) {
@@ -96,10 +102,15 @@ std::string type_of(const Entry& entry) {
 std::vector<Entry> values_of(const Entry& list, const std::string& key) {
   std::vector<Entry> entries;
   if (const auto* value = list.value()) {
-    if (const auto* integers = std::get_if<std::vector<std::int64_t>>(value)) entries = entries_of(list, *integers);
-    else if (const auto* reals = std::get_if<std::vector<double>>(value)) entries = entries_of(list, *reals);
-    else if (const auto* texts = std::get_if<std::vector<std::string>>(value)) entries = entries_of(list, *texts);
-    else throw ConfigError(list.where, "sweep of " + key + ": expected a list, got " + to_text(*value));
+    if (const auto* integers = std::get_if<std::vector<std::int64_t>>(value))
+      entries = entries_of(list, *integers);
+    else if (const auto* reals = std::get_if<std::vector<double>>(value))
+      entries = entries_of(list, *reals);
+    else if (const auto* texts = std::get_if<std::vector<std::string>>(value))
+      entries = entries_of(list, *texts);
+    else
+      throw ConfigError(list.where,
+                        "sweep of " + key + ": expected a list, got " + to_text(*value));
   } else if (const auto* sections = list.sections()) {
     for (const Section& section : *sections) {
       entries.push_back(list);
@@ -129,7 +140,8 @@ void collect(const Section& sweep, std::vector<std::string> path, std::vector<Ax
   }
 }
 
-// As names have it: texts without quotes, of a section its plugin or, where it says none, all that it says.
+// As names have it: texts without quotes, of a section its plugin or, where it says none, all that
+// it says.
 std::string name_of(const Entry& entry) {
   if (const Value* value = entry.value()) {
     const auto* text = std::get_if<std::string>(value);
@@ -155,18 +167,22 @@ class Expansion {
  public:
   explicit Expansion(const Section& row) : row_(row), sweep_(*row.find("sweep")) {
     if (!sweep_.section())
-      throw ConfigError(sweep_.where, "sweep: expected a section of lists, as in sweep = { method.rho = [0.1, 0.2] }");
+      throw ConfigError(
+          sweep_.where,
+          "sweep: expected a section of lists, as in sweep = { method.rho = [0.1, 0.2] }");
     collect(*sweep_.section(), {}, axes_);
     if (axes_.empty()) throw ConfigError(sweep_.where, "sweep: expected at least one list");
     for (const Axis& axis : axes_) {
       for (const char* name : kNames)
         if (axis.path.front() == name)
           throw ConfigError(axis.values.front().key_where,
-                            std::string(name) + " is swept by no list: give " + name + " = [\"…\", \"…\"] beside "
-                                                "the sweep, one for each row that it makes");
+                            std::string(name) + " is swept by no list: give " + name +
+                                " = [\"…\", \"…\"] beside "
+                                "the sweep, one for each row that it makes");
       rows_ *= axis.values.size();
       if (rows_ > kMost)
-        throw ConfigError(sweep_.where, "sweep: makes more than " + std::to_string(kMost) + " rows");
+        throw ConfigError(sweep_.where,
+                          "sweep: makes more than " + std::to_string(kMost) + " rows");
     }
   }
 
@@ -200,14 +216,17 @@ class Expansion {
     return row;
   }
 
-  // A list has one name a row; a text may hold "{method.rho}", and an id or label that holds none says it all.
-  void name_row(Entry& entry, std::size_t number, const std::vector<std::pair<std::string, std::string>>& values,
+  // A list has one name a row; a text may hold "{method.rho}", and an id or label that holds none
+  // says it all.
+  void name_row(Entry& entry, std::size_t number,
+                const std::vector<std::pair<std::string, std::string>>& values,
                 const Section& row) const {
     const Value* value = entry.value();
     if (const auto* list = value ? std::get_if<std::vector<std::string>>(value) : nullptr) {
       if (list->size() != rows_)
-        throw ConfigError(entry.where, entry.name + ": expected one for each of the " + std::to_string(rows_) +
-                                           " rows of the sweep, got " + std::to_string(list->size()));
+        throw ConfigError(entry.where, entry.name + ": expected one for each of the " +
+                                           std::to_string(rows_) + " rows of the sweep, got " +
+                                           std::to_string(list->size()));
       const std::string own = (*list)[number];
       entry.content = Value(own);
       return;
@@ -215,7 +234,8 @@ class Expansion {
     const auto* text = value ? std::get_if<std::string>(value) : nullptr;
     if (!text) return;  // refused where rows are read
     const bool is_id = entry.name == "id";
-    std::string filled = text->find('{') == std::string::npos ? *text : filled_in(*text, entry, row);
+    std::string filled =
+        text->find('{') == std::string::npos ? *text : filled_in(*text, entry, row);
     if (filled == *text && entry.name != "published")
       for (const auto& [key, of] : values)
         filled += is_id ? "-" + slug(of) : ", " + key.substr(key.rfind('.') + 1) + " = " + of;
@@ -231,8 +251,8 @@ class Expansion {
         throw ConfigError(entry.where, entry.name + ": expected {KEY}, got \"" + text + '"');
       const std::string key = text.substr(open + 1, close - open - 1), own = value_at(row, key);
       if (own.empty())
-        throw ConfigError(entry.where, entry.name + ": the row has no value \"" + key + "\"; its sweep is of " +
-                                           swept());
+        throw ConfigError(entry.where, entry.name + ": the row has no value \"" + key +
+                                           "\"; its sweep is of " + swept());
       filled += text.substr(at, open - at) + (entry.name == "id" ? slug(own) : own);
       at = close + 1;
     }

@@ -80,8 +80,9 @@ Entry read_entry(std::string name, const toml::source_region& key, const toml::n
   } else if (node.is_string()) {
     entry.content = Value(*node.value<std::string>());
   } else {
-    throw ConfigError(entry.where, entry.name + ": expected a boolean, number, text or list, got a "
-                                                "date or time; put it in quotes");
+    throw ConfigError(entry.where, entry.name +
+                                       ": expected a boolean, number, text or list, got a "
+                                       "date or time; put it in quotes");
   }
   return entry;
 }
@@ -149,12 +150,14 @@ bool chooses_another(const Section& base, const Section& over) {
 }
 
 void lay(Entry& base, const Entry& over) {
-  const bool both_values = !base.section() && !base.sections() && !over.section() && !over.sections();
+  const bool both_values =
+      !base.section() && !base.sections() && !over.section() && !over.sections();
   if (both_values) {
     base = over;
   } else if (base.content.index() != over.content.index()) {
-    throw ConfigError(over.key_where, '"' + over.name + "\" is " + noun(over) + " here and " + noun(base) +
-                                          " at " + base.key_where + "; expected " + noun(base));
+    throw ConfigError(over.key_where, '"' + over.name + "\" is " + noun(over) + " here and " +
+                                          noun(base) + " at " + base.key_where + "; expected " +
+                                          noun(base));
   } else if (auto* sections = std::get_if<std::vector<Section>>(&base.content)) {
     for (const Section& section : *over.sections())
       if (Section* same = section_with_id(*sections, id_of(section))) lay(*same, section);
@@ -227,7 +230,8 @@ Section& section_at(Section& root, const std::vector<std::string>& path, const s
       at = section;
     } else if (auto* sections = std::get_if<std::vector<Section>>(&entry->content)) {
       if (i + 1 == path.size())
-        throw ConfigError(where, "names a whole " + path[i] + ", expected " + path[i] + ".ID.KEY=VALUE");
+        throw ConfigError(where,
+                          "names a whole " + path[i] + ", expected " + path[i] + ".ID.KEY=VALUE");
       at = &section_with_id(*sections, path[i], path[i + 1], where);
       ++i;
     } else {
@@ -252,7 +256,8 @@ void apply_override(Section& root, const std::string& text) {
   parts.pop_back();
   Section& section = section_at(root, parts, source.name);
   // What is set takes the place of what was there, a section included.
-  if (entry.section()) std::erase_if(section.entries, [&](const Entry& old) { return old.name == entry.name; });
+  if (entry.section())
+    std::erase_if(section.entries, [&](const Entry& old) { return old.name == entry.name; });
   lay(section, {section.where, {entry}});
 }
 

@@ -13,7 +13,7 @@ namespace dkdm::config {
 struct Entry;
 
 struct DKDM_API Section {
-  std::string where;  // "file:line:column", or "--set KEY"
+  std::string where;           // "file:line:column", or "--set KEY"
   std::vector<Entry> entries;  // in the order of the file
 
   const Entry* find(const std::string& name) const;
@@ -24,8 +24,10 @@ struct Entry {
   std::string name;
   std::string key_where, where;  // of the key, of the value
   std::string raw;               // an override's text as typed, "" for what a file says
-  std::filesystem::path folder;  // paths in the value are relative to it: the file's; "" = the working folder
-  // A list that is no Value (of booleans, of lists, of mixed types) holds its elements, which have no names.
+  std::filesystem::path
+      folder;  // paths in the value are relative to it: the file's; "" = the working folder
+  // A list that is no Value (of booleans, of lists, of mixed types) holds its elements, which have
+  // no names.
   std::variant<Value, Section, std::vector<Section>, std::vector<Entry>> content;
 
   const Value* value() const { return std::get_if<Value>(&content); }
@@ -43,9 +45,10 @@ std::string id_of(const Section& section);
 // TOML and for dates.
 Section read_document(const std::filesystem::path& file);
 
-// `base` with what `over` says in place of its own, section by section. A section whose plugin is another takes
-// the place of the base's whole; of lists of sections ([[row]]) those with the same id are laid over each other
-// and the others follow. Throws ConfigError where one has a section and the other a value.
+// `base` with what `over` says in place of its own, section by section. A section whose plugin is
+// another takes the place of the base's whole; of lists of sections ([[row]]) those with the same
+// id are laid over each other and the others follow. Throws ConfigError where one has a section and
+// the other a value.
 Section overlaid(Section base, const Section& over);
 
 // Puts "dotted.key=value" into `root`, making sections on the way. The value is TOML, or text where
@@ -53,11 +56,12 @@ Section overlaid(Section base, const Section& over);
 // Throws ConfigError.
 DKDM_API void apply_override(Section& root, const std::string& text);
 
-// Section `path` of `root`, made where it is missing; its last name's entry is the caller's to set. Throws
-// ConfigError(`where`) where a name on the way is a value.
+// Section `path` of `root`, made where it is missing; its last name's entry is the caller's to set.
+// Throws ConfigError(`where`) where a name on the way is a value.
 Section& section_at(Section& root, const std::vector<std::string>& path, const std::string& where);
 
-// How a message about a name that is none of `known` ends: ", expected one of …", and, where one is near,
+// How a message about a name that is none of `known` ends: ", expected one of …", and, where one is
+// near,
 // ", did you mean …?" instead.
 std::string one_of(const std::vector<std::string>& known);
 std::string hint(const std::string& wrong, const std::vector<std::string>& known);

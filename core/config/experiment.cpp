@@ -24,8 +24,8 @@ const ParamTable& row_table() {
 }
 
 // What a row may say of its own besides, laid over the file's sections of the same names.
-const Names kRowSections{"dataset", "diffusion", "teacher", "student", "method", "train", "sample",
-                         "synthetic", "evaluator", "evaluate"};
+const Names kRowSections{"dataset", "diffusion", "teacher",   "student",   "method",
+                         "train",   "sample",    "synthetic", "evaluator", "evaluate"};
 
 class Reader {
  public:
@@ -67,7 +67,8 @@ class Reader {
   void read_head(Experiment& out) {
     const Section* head = find_section(root_, "experiment");
     if (!head) throw ConfigError(file_, "[experiment] is missing");
-    const Params params = sections_.params(experiment_table(), *head, {"[experiment]", "experiment"});
+    const Params params =
+        sections_.params(experiment_table(), *head, {"[experiment]", "experiment"});
     out.name = params.text("name");
     require_slug(head->find("name")->where, "name", out.name);
     out.title = params.text("title").empty() ? out.name : params.text("title");
@@ -94,7 +95,8 @@ class Reader {
     return section ? *section : Section{file_, {}};
   }
 
-  Params sampling(const ParamTable& table, const Section& section, const Place& place, std::int64_t steps) {
+  Params sampling(const ParamTable& table, const Section& section, const Place& place,
+                  std::int64_t steps) {
     const Params params = sections_.params(table, section, place);
     try {
       respaced_steps(steps, params.text("respacing"));
@@ -114,7 +116,8 @@ class Reader {
     Training out;
     out.student = sections_.plugin("student", student, place.at("student"));
     out.method = sections_.plugin("method", *method, place.at("method"));
-    out.train = sections_.params(train_table(), train ? overlaid(defaults, *train) : defaults, place.at("train"));
+    out.train = sections_.params(train_table(), train ? overlaid(defaults, *train) : defaults,
+                                 place.at("train"));
     return out;
   }
 
@@ -123,7 +126,9 @@ class Reader {
     const Section* sections = find_section(root_, "teacher");
     if (!sections) return;
     const Names own{"student", "method", "train"};
-    const auto is_own = [&](const Entry& entry) { return std::find(own.begin(), own.end(), entry.name) != own.end(); };
+    const auto is_own = [&](const Entry& entry) {
+      return std::find(own.begin(), own.end(), entry.name) != own.end();
+    };
     const auto is_named = [&](const Entry& entry) { return entry.section() && !is_own(entry); };
     const auto& entries = sections->entries;
     if (sections->find("plugin") || std::none_of(entries.begin(), entries.end(), is_named)) {
@@ -133,12 +138,14 @@ class Reader {
     }
     for (const Entry& entry : entries) {
       if (!is_named(entry))
-        throw ConfigError(entry.key_where, "[teacher] has named teachers and \"" + entry.name +
-                                               "\" beside them; expected [teacher.NAME] sections, or one teacher "
-                                               "with its plugin");
+        throw ConfigError(entry.key_where,
+                          "[teacher] has named teachers and \"" + entry.name +
+                              "\" beside them; expected [teacher.NAME] sections, or one teacher "
+                              "with its plugin");
       require_slug(entry.key_where, "a teacher's name", entry.name);
       teachers_[entry.name] = *entry.section();
-      read_teacher(*entry.section(), entry.name, {"[teacher." + entry.name + "]", "teacher." + entry.name});
+      read_teacher(*entry.section(), entry.name,
+                   {"[teacher." + entry.name + "]", "teacher." + entry.name});
     }
   }
 
@@ -150,7 +157,8 @@ class Reader {
       out.name = std::get<std::string>(value_of(text("name", "", ""), *entry));
       require_slug(entry->where, "name", out.name);
     }
-    out.plugin = sections_.plugin("teacher", section, place, {"name", "student", "method", "train"});
+    out.plugin =
+        sections_.plugin("teacher", section, place, {"name", "student", "method", "train"});
     const Section* student = find_section(section, "student");
     if (student || find_section(section, "method") || find_section(section, "train")) {
       if (!student) throw ConfigError(section.where, place.title + ": student is missing");
@@ -189,10 +197,13 @@ class Reader {
   std::string teacher_name(const Entry& entry, const Place& place) const {
     const std::string* text = text_of(entry);
     const auto refuse = [&](const std::string& why) {
-      throw ConfigError(entry.where, place.title + ": teacher" + (text ? " \"" + *text + '"' : " = true") + why);
+      throw ConfigError(entry.where,
+                        place.title + ": teacher" + (text ? " \"" + *text + '"' : " = true") + why);
     };
     if (!text && !(entry.value() && *entry.value() == Value(true)))
-      throw ConfigError(entry.where, place.title + ": teacher: expected true, the name of a teacher, or a section");
+      throw ConfigError(
+          entry.where,
+          place.title + ": teacher: expected true, the name of a teacher, or a section");
     if (teachers_.empty()) refuse(": there is no [teacher]");
     if (text && teachers_.contains("")) refuse(": the one [teacher] has no name; expected true");
     if (text && !teachers_.contains(*text)) refuse(" is not there" + hint(*text, teacher_names()));
@@ -230,8 +241,8 @@ class Reader {
       const std::string& where = section->find("id")->where;
       const auto [first, fresh] = seen.emplace(row.id, where);
       if (!fresh) {
-        throw ConfigError(where, "row id \"" + row.id + "\" is used twice, first at " +
-                                     first->second);
+        throw ConfigError(where,
+                          "row id \"" + row.id + "\" is used twice, first at " + first->second);
       }
       if (const auto count = row.sample.integer("count");
           out.scale == "paper" && count < out.samples) {
@@ -265,7 +276,8 @@ class Reader {
   Row read_row(const Section& section) {
     Row row;
     const Place place{"row \"" + id_of(section) + '"', "row." + id_of(section)};
-    const Params params = sections_.params(row_table(), section, {"[[row]]", place.path}, kRowSections);
+    const Params params =
+        sections_.params(row_table(), section, {"[[row]]", place.path}, kRowSections);
     row.where = section.where;
     row.id = params.text("id");
     require_slug(section.find("id")->where, "id", row.id);
@@ -290,8 +302,9 @@ class Reader {
     if (section.find("method")) {
       const Entry* teacher = section.find("teacher");
       if (teacher && teacher->value() && std::holds_alternative<bool>(*teacher->value()))
-        throw ConfigError(section.find("method")->key_where,
-                          place.title + ": teacher = true and method exclude each other; remove one");
+        throw ConfigError(
+            section.find("method")->key_where,
+            place.title + ": teacher = true and method exclude each other; remove one");
       const auto [student, of] = completed(section, place, "student");
       if (student.entries.empty())
         throw ConfigError(section.where, "no student: add [student] or the row's own");
@@ -299,11 +312,13 @@ class Reader {
       return row;
     }
     if (!section.find("teacher"))
-      throw ConfigError(section.where, place.title + ": expected method = { plugin = \"…\" } or teacher = true");
+      throw ConfigError(section.where,
+                        place.title + ": expected method = { plugin = \"…\" } or teacher = true");
     for (const char* name : {"student", "train"})
       if (const Entry* entry = section.find(name))
-        throw ConfigError(entry->key_where, place.title + ": has a " + name +
-                                                " and no method; a row that is the teacher itself has neither");
+        throw ConfigError(entry->key_where,
+                          place.title + ": has a " + name +
+                              " and no method; a row that is the teacher itself has neither");
     return row;
   }
 
@@ -315,7 +330,8 @@ class Reader {
   bool isolate_ = false;
 };
 
-// The experiment's tree, and what `read` makes of it. An error in a base says how one came to that file.
+// The experiment's tree, and what `read` makes of it. An error in a base says how one came to that
+// file.
 template <class Read>
 auto with_root(const ExperimentSource& source, const Read& read) {
   Bases bases;
@@ -326,7 +342,8 @@ auto with_root(const ExperimentSource& source, const Read& read) {
   } catch (const ConfigError& error) {
     const std::string message = error.what();
     for (const auto& [file, role] : bases)
-      if (message.starts_with(file + ':')) throw ConfigError(message + " (this file is " + role + ")");
+      if (message.starts_with(file + ':'))
+        throw ConfigError(message + " (this file is " + role + ")");
     throw;
   }
 }
@@ -338,7 +355,8 @@ std::vector<NamedPlugin> named_plugins(const ExperimentSource& source) {
 }
 
 Experiment load_experiment(const ExperimentSource& source, const plugin::Registry& registry) {
-  return with_root(source, [&](Section root) { return Reader(source.file, std::move(root), registry).read(); });
+  return with_root(
+      source, [&](Section root) { return Reader(source.file, std::move(root), registry).read(); });
 }
 
 }  // namespace dkdm::config

@@ -24,8 +24,8 @@ std::string shown(double value) {
   else if (!high.empty()) range = ", " + high + " or less";
   constexpr std::size_t kShown = 40;
   const std::string word(text.substr(0, kShown));
-  throw ConfigError(where, "expected " + kind + range + ", got '" + word +
-                               (text.size() > kShown ? "…'" : "'"));
+  throw ConfigError(
+      where, "expected " + kind + range + ", got '" + word + (text.size() > kShown ? "…'" : "'"));
 }
 
 }  // namespace

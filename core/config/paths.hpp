@@ -8,10 +8,12 @@
 
 namespace dkdm::config {
 
-// `params` of a plugin of kind `kind`, read from `section`, with the paths that `section` states leading where they
-// should: one of a file is relative to the file's folder, one of an override to the working folder, "~/" is the
-// home folder. A file's path that only fits the working folder keeps working, and the log says so. What is written
-// where a weight file is expected and is no file stays as it is: a name that the plugin knows.
-Params with_paths(const std::string& kind, const ParamTable& table, const Section& section, const Params& params);
+// `params` of a plugin of kind `kind`, read from `section`, with the paths that `section` states
+// leading where they should: one of a file is relative to the file's folder, one of an override to
+// the working folder, "~/" is the home folder. A file's path that only fits the working folder
+// keeps working, and the log says so. What is written where a weight file is expected and is no
+// file stays as it is: a name that the plugin knows.
+Params with_paths(const std::string& kind, const ParamTable& table, const Section& section,
+                  const Params& params);
 
 }  // namespace dkdm::config

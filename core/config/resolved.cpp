@@ -23,9 +23,10 @@ struct Block {
     for (const auto& [name, value] : params.values()) add(name, value);
   }
   bool operator==(const Block& other) const {
-    return path == other.path &&
-           std::equal(lines.begin(), lines.end(), other.lines.begin(), other.lines.end(),
-                      [](const Line& a, const Line& b) { return a.name == b.name && a.value == b.value; });
+    return path == other.path && std::equal(lines.begin(), lines.end(), other.lines.begin(),
+                                            other.lines.end(), [](const Line& a, const Line& b) {
+                                              return a.name == b.name && a.value == b.value;
+                                            });
   }
 };
 
@@ -51,15 +52,18 @@ Blocks training(const std::string& prefix, const Training& of) {
 Blocks teacher(const Row& row) {
   if (!row.teacher) return {};
   Blocks blocks{plugin("teacher", row.teacher->plugin)};
-  if (!row.teacher->name.empty()) blocks[0].lines.insert(blocks[0].lines.begin(), {"name", row.teacher->name});
+  if (!row.teacher->name.empty())
+    blocks[0].lines.insert(blocks[0].lines.begin(), {"name", row.teacher->name});
   if (row.teacher->training)
-    for (Block& block : training("teacher.", *row.teacher->training)) blocks.push_back(std::move(block));
+    for (Block& block : training("teacher.", *row.teacher->training))
+      blocks.push_back(std::move(block));
   return blocks;
 }
 
 Block diffusion(const Row& row) {
   Block block{"diffusion", {}};
-  for (const auto& [name, value] : diffusion_settings().values(row.diffusion)) block.add(name, value);
+  for (const auto& [name, value] : diffusion_settings().values(row.diffusion))
+    block.add(name, value);
   return block;
 }
 
@@ -118,7 +122,8 @@ std::string written(const Experiment& experiment, const Origins* origins) {
   std::vector<bool> is_shared(shared.size(), true);
   for (const Row& row : experiment.rows) {
     const auto own = common(row);
-    for (std::size_t i = 0; i < shared.size(); ++i) is_shared[i] = is_shared[i] && own[i] == shared[i];
+    for (std::size_t i = 0; i < shared.size(); ++i)
+      is_shared[i] = is_shared[i] && own[i] == shared[i];
   }
   for (std::size_t i = 0; i < shared.size(); ++i)
     if (is_shared[i])
@@ -138,7 +143,8 @@ std::string written(const Experiment& experiment, const Origins* origins) {
     if (row.training)
       for (Block& block : training("", *row.training)) own.push_back(std::move(block));
     own.push_back(params("sample", row.sample));
-    for (const Block& block : own) out.block("[row." + block.path + ']', block.lines, path + '.' + block.path);
+    for (const Block& block : own)
+      out.block("[row." + block.path + ']', block.lines, path + '.' + block.path);
   }
   return out.text();
 }

@@ -30,7 +30,8 @@ Names names_of(const ParamTable& table, const Names& more) {
 void check_names(const Section& section, const std::string& title, const Names& known) {
   for (const Entry& entry : section.entries)
     if (std::find(known.begin(), known.end(), entry.name) == known.end())
-      throw ConfigError(entry.key_where, "unknown key \"" + entry.name + "\" in " + title + hint(entry.name, known));
+      throw ConfigError(entry.key_where,
+                        "unknown key \"" + entry.name + "\" in " + title + hint(entry.name, known));
 }
 
 const Section* find_section(const Section& parent, const std::string& name) {
@@ -55,8 +56,10 @@ void require_slug(const std::string& where, const std::string& name, const std::
 Value value_of(const Param& param, const Entry& entry) {
   const Value* value = entry.value();
   if (!value)
-    throw ConfigError(entry.where, param.name + ": expected " + type_name(param.default_value) + ", got " +
-                                       (entry.elements() ? "a list of something else or of mixed types" : "a section"));
+    throw ConfigError(
+        entry.where,
+        param.name + ": expected " + type_name(param.default_value) + ", got " +
+            (entry.elements() ? "a list of something else or of mixed types" : "a section"));
   // On a command line 50 may well be meant as the text "50".
   const bool as_typed = std::holds_alternative<std::string>(param.default_value) &&
                         !std::holds_alternative<std::string>(*value) && !entry.raw.empty();
@@ -76,8 +79,8 @@ Params SectionReader::params(const ParamTable& table, const Section& section, co
   return Params(table, given, section.where + ": " + place.title);
 }
 
-plugin::PluginChoice SectionReader::plugin(const std::string& kind, const Section& section, const Place& place,
-                                           Names others) {
+plugin::PluginChoice SectionReader::plugin(const std::string& kind, const Section& section,
+                                           const Place& place, Names others) {
   const std::string& name = plugin_name(section, place.title);
   const std::string& where = section.find("plugin")->where;
   const plugin::PluginInfo& info = registry_.find(kind, name, where);

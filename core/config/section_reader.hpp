@@ -1,4 +1,5 @@
-// Sections of experiment files as parameters: held against tables and plugins, the place of every value kept.
+// Sections of experiment files as parameters: held against tables and plugins, the place of every
+// value kept.
 #pragma once
 
 #include <map>
@@ -12,11 +13,12 @@ namespace dkdm::config {
 
 using Names = std::vector<std::string>;
 
-// Where values come from: "experiment.seeds", "row.dynamic.train.lr" -> "file:line:column" or "--set KEY". A value
-// that is not there is a default.
+// Where values come from: "experiment.seeds", "row.dynamic.train.lr" -> "file:line:column" or
+// "--set KEY". A value that is not there is a default.
 using Origins = std::map<std::string, std::string>;
 
-// A section as a person finds it ("[train]", "row \"dynamic\" train") and as Origins has its values.
+// A section as a person finds it ("[train]", "row \"dynamic\" train") and as Origins has its
+// values.
 struct Place {
   std::string title, path;
 
@@ -42,9 +44,11 @@ class SectionReader {
   explicit SectionReader(const plugin::Registry& registry) : registry_(registry) {}
 
   // The values of `section` for `table`; entries named in `others` are read elsewhere.
-  Params params(const ParamTable& table, const Section& section, const Place& place, const Names& others = {});
+  Params params(const ParamTable& table, const Section& section, const Place& place,
+                const Names& others = {});
   // The plugin that `section` names, with the paths that it states leading where they should.
-  plugin::PluginChoice plugin(const std::string& kind, const Section& section, const Place& place, Names others = {});
+  plugin::PluginChoice plugin(const std::string& kind, const Section& section, const Place& place,
+                              Names others = {});
 
   // What is noted of other values.
   void note(const std::string& path, const std::string& where) { origins_[path] = where; }

@@ -1,5 +1,6 @@
-// Settings that are a struct in C++ and a section in files. One table a struct: reading, checking, help, keys,
-// model.json and records follow from it, so that a new field is one line of its table (tables.cpp).
+// Settings that are a struct in C++ and a section in files. One table a struct: reading, checking,
+// help, keys, model.json and records follow from it, so that a new field is one line of its table
+// (tables.cpp).
 #pragma once
 
 #include <map>
@@ -19,10 +20,11 @@ namespace dkdm::config {
 template <class Config>
 struct Setting {
   // The field: its type is that of the parameter.
-  std::variant<bool Config::*, std::int64_t Config::*, double Config::*, std::string Config::*> member;
+  std::variant<bool Config::*, std::int64_t Config::*, double Config::*, std::string Config::*>
+      member;
   Param param;
-  // Came when there were keys and model folders already: one that is at its default is in no key, and a model
-  // folder may lack it. A default of such a field never changes.
+  // Came when there were keys and model folders already: one that is at its default is in no key,
+  // and a model folder may lack it. A default of such a field never changes.
   bool added = false;
 };
 
@@ -57,12 +59,13 @@ class Settings {
   // Name and value, in the order of the table.
   std::vector<std::pair<std::string, Value>> values(const Config& config) const {
     std::vector<std::pair<std::string, Value>> values;
-    for (const auto& setting : settings_) values.emplace_back(setting.param.name, value_of(config, setting));
+    for (const auto& setting : settings_)
+      values.emplace_back(setting.param.name, value_of(config, setting));
     return values;
   }
 
-  // "name = value" lines of all that determines a result: what keys are made of. `reads` says which settings have
-  // an effect in this configuration.
+  // "name = value" lines of all that determines a result: what keys are made of. `reads` says which
+  // settings have an effect in this configuration.
   template <class Reads>
   std::string describe(const Config& config, const Reads& reads) const {
     std::string text;
@@ -87,7 +90,8 @@ class Settings {
   ParamTable table_;
 };
 
-// [diffusion], without the respacing, which is the sampling's; of [sample] and [synthetic] what samplers read.
+// [diffusion], without the respacing, which is the sampling's; of [sample] and [synthetic] what
+// samplers read.
 DKDM_API const Settings<DiffusionConfig>& diffusion_settings();
 DKDM_API const Settings<SamplerConfig>& sampler_settings();
 

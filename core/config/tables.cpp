@@ -6,12 +6,14 @@
 namespace dkdm::config {
 namespace {
 
-// Far above what is useful, far below what fills a machine or overflows a product: a slip of the keyboard
-// is refused where it stands. What is large only together is refused by its size (run/limits.hpp).
-constexpr double kMostSteps = 1e8;        // of training; the paper's longest has 8e5
-constexpr double kMostImages = 1e8;       // of a sample set; published values are of 5e4
+// Far above what is useful, far below what fills a machine or overflows a product: a slip of the
+// keyboard is refused where it stands. What is large only together is refused by its size
+// (run/limits.hpp).
+constexpr double kMostSteps = 1e8;   // of training; the paper's longest has 8e5
+constexpr double kMostImages = 1e8;  // of a sample set; published values are of 5e4
 constexpr double kLargestBatch = 65536;
-constexpr double kLargestSeed = 9007199254740991;  // 2^53 - 1: what JSON and a database read back equal
+constexpr double kLargestSeed =
+    9007199254740991;  // 2^53 - 1: what JSON and a database read back equal
 constexpr std::size_t kMostSeeds = 10000;
 
 ParamTable joined(ParamTable first, const ParamTable& second) {
@@ -30,8 +32,9 @@ std::string samplers() {
 // What drawing images is configured by, for evaluation and for synthetic sets.
 ParamTable sampling(Param count) {
   return joined({std::move(count),
-                 text("respacing", "50", "steps of the chain: \"50\", \"10,15,20\" by section, \"ddim25\", "
-                                         "\"\" = all"),
+                 text("respacing", "50",
+                      "steps of the chain: \"50\", \"10,15,20\" by section, \"ddim25\", "
+                      "\"\" = all"),
                  integer("batch", 64, "images drawn at a time; no sample depends on it")
                      .between(1, kLargestBatch)
                      .no_effect_on_result()},
@@ -51,13 +54,17 @@ const ParamTable& experiment_table() {
       integers("seeds", {0}, "seeds of the runs, one run a row and seed")
           .between(0, kLargestSeed)
           .at_most_elements(kMostSeeds),
-      integer("samples", 50000, "images that the published values are of; at scale paper a row with "
-                                "fewer is refused")
+      integer("samples", 50000,
+              "images that the published values are of; at scale paper a row with "
+              "fewer is refused")
           .between(1, kMostImages),
-      texts("rows", {}, "which rows of the file and its bases are made, in this order; empty = all"),
-      flag("isolate", false, "every run in a process of its own: one that crashes is recorded as failed, "
-                             "and the others go on"),
-      texts("plugins", {}, "plugin files and folders beside the shipped ones, relative to this file"),
+      texts("rows", {},
+            "which rows of the file and its bases are made, in this order; empty = all"),
+      flag("isolate", false,
+           "every run in a process of its own: one that crashes is recorded as failed, "
+           "and the others go on"),
+      texts("plugins", {},
+            "plugin files and folders beside the shipped ones, relative to this file"),
       real("expected_minutes", 0, "duration on two cores in minutes, 0 = not stated")
           .between(0, 1e7),
   };
@@ -96,8 +103,9 @@ const ParamTable& sample_table() {
                                      .between(1, kMostImages)
                                      .required());
     params.push_back(text("weights", "ema", "which weights are evaluated").one_of({"ema", "raw"}));
-    params.push_back(flag("save", false, "keep the images (samples.npz as ADM writes it); they go "
-                                         "straight into the evaluator otherwise"));
+    params.push_back(flag("save", false,
+                          "keep the images (samples.npz as ADM writes it); they go "
+                          "straight into the evaluator otherwise"));
     return params;
   }();
   return table;
@@ -105,8 +113,9 @@ const ParamTable& sample_table() {
 
 const ParamTable& evaluate_table() {
   static const ParamTable table{
-      integer("every", 0, "students are evaluated after so many training steps, again and again, "
-                          "0 = at the end alone")
+      integer("every", 0,
+              "students are evaluated after so many training steps, again and again, "
+              "0 = at the end alone")
           .between(0, kMostSteps),
       integer("count", 0, "images of each of these evaluations, 0 = as many as [sample] has")
           .between(0, kMostImages),
@@ -115,9 +124,9 @@ const ParamTable& evaluate_table() {
 }
 
 const ParamTable& synthetic_table() {
-  static const ParamTable table = sampling(
-      integer("count", 0, "images drawn from the teacher, 0 = as many as the dataset has")
-          .between(0, kMostImages));
+  static const ParamTable table =
+      sampling(integer("count", 0, "images drawn from the teacher, 0 = as many as the dataset has")
+                   .between(0, kMostImages));
   return table;
 }
 
@@ -126,19 +135,25 @@ const Settings<DiffusionConfig>& diffusion_settings() {
   static const Settings<C> kSettings(std::vector<Setting<C>>{
       {&C::schedule, text("schedule", C().schedule, "noise schedule")
                          .one_of({"cosine", "linear", "scaled_linear"})},
-      {&C::steps, integer("steps", C().steps, "diffusion steps T before respacing").between(2, 100000)},
-      {&C::beta_start, real("beta_start", 0, "first beta of a linear schedule, 0 = 0.1 / steps").between(0, 1),
+      {&C::steps,
+       integer("steps", C().steps, "diffusion steps T before respacing").between(2, 100000)},
+      {&C::beta_start,
+       real("beta_start", 0, "first beta of a linear schedule, 0 = 0.1 / steps").between(0, 1),
        /*added=*/true},
-      {&C::beta_end, real("beta_end", 0, "last beta of a linear schedule, 0 = 20 / steps").between(0, 1),
+      {&C::beta_end,
+       real("beta_end", 0, "last beta of a linear schedule, 0 = 20 / steps").between(0, 1),
        /*added=*/true},
-      {&C::variance, text("variance", C().variance, "variance of networks that predict none: beta "
-                                                    "(fixed_large) or the posterior's (fixed_small)")
-                         .one_of({"fixed_large", "fixed_small"}),
+      {&C::variance,
+       text("variance", C().variance,
+            "variance of networks that predict none: beta "
+            "(fixed_large) or the posterior's (fixed_small)")
+           .one_of({"fixed_large", "fixed_small"}),
        /*added=*/true},
-      {&C::variance_range, text("variance_range", C().variance_range,
-                                "v that spans posterior variance to beta: -1 … 1 (centred, the authors' "
-                                "code) or 0 … 1 (unit, the paper's Eq. 12)")
-                               .one_of({"centred", "unit"}),
+      {&C::variance_range,
+       text("variance_range", C().variance_range,
+            "v that spans posterior variance to beta: -1 … 1 (centred, the authors' "
+            "code) or 0 … 1 (unit, the paper's Eq. 12)")
+           .one_of({"centred", "unit"}),
        /*added=*/true},
   });
   return kSettings;
@@ -148,14 +163,17 @@ const Settings<SamplerConfig>& sampler_settings() {
   using C = SamplerConfig;
   static const Settings<C> kSettings(std::vector<Setting<C>>{
       {&C::sampler, text("sampler", C().sampler, samplers()).one_of(sampler_names())},
-      {&C::eta, real("eta", C().eta, "DDIM's stochasticity, 0 = deterministic; the others ignore it")
-                    .between(0, 1)},
-      {&C::solver_steps, integer("solver_steps", C().solver_steps,
-                                 "network calls of dpm-solver, which ignores respacing; the others ignore it")
-                             .between(2, 1000)},
-      {&C::clip_denoised, flag("clip_denoised", C().clip_denoised,
-                               "clamp the predicted image to [-1, 1] at every step; dpm-solver thresholds it "
-                               "dynamically")},
+      {&C::eta,
+       real("eta", C().eta, "DDIM's stochasticity, 0 = deterministic; the others ignore it")
+           .between(0, 1)},
+      {&C::solver_steps,
+       integer("solver_steps", C().solver_steps,
+               "network calls of dpm-solver, which ignores respacing; the others ignore it")
+           .between(2, 1000)},
+      {&C::clip_denoised,
+       flag("clip_denoised", C().clip_denoised,
+            "clamp the predicted image to [-1, 1] at every step; dpm-solver thresholds it "
+            "dynamically")},
   });
   return kSettings;
 }

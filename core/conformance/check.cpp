@@ -86,9 +86,8 @@ void Checklist::skip(const std::string& check, const std::string& why) {
 }
 
 void check_description(const plugin::PluginInfo& info, Checklist& list) {
-  list.run("handshake", [&] {
-    return "ABI " DKDM_STR(DKDM_ABI) ", " DKDM_BUILD_ID ", " + info.file.string();
-  });
+  list.run("handshake",
+           [&] { return "ABI " DKDM_STR(DKDM_ABI) ", " DKDM_BUILD_ID ", " + info.file.string(); });
   list.run("name", [&] { return check_names(info); });
   list.run("parameters", [&] { return check_parameters(info); });
 }

@@ -25,14 +25,14 @@ struct Finding {
 // Runs checks one after another; one that fails does not stop the next.
 class DKDM_API Checklist {
  public:
-  // `begun` hears a check's name before it runs, `found` what came of it. Checks in `left_out` are not made:
-  // those that took their process with them.
-  Checklist(std::function<void(const std::string&)> begun, std::function<void(const Finding&)> found,
-            std::set<std::string> left_out = {})
+  // `begun` hears a check's name before it runs, `found` what came of it. Checks in `left_out` are
+  // not made: those that took their process with them.
+  Checklist(std::function<void(const std::string&)> begun,
+            std::function<void(const Finding&)> found, std::set<std::string> left_out = {})
       : begun_(std::move(begun)), found_(std::move(found)), left_out_(std::move(left_out)) {}
 
-  // `body` returns what it saw. Whatever it throws is a failure with its message, but a want of data
-  // (ExitCode::missing) and Interrupted, which end the test. Returns whether it passed.
+  // `body` returns what it saw. Whatever it throws is a failure with its message, but a want of
+  // data (ExitCode::missing) and Interrupted, which end the test. Returns whether it passed.
   bool run(const std::string& check, const std::function<std::string()>& body);
   // A check that could not be made, and why.
   void skip(const std::string& check, const std::string& why);
@@ -52,7 +52,8 @@ struct Subject {
   const plugin::PluginInfo& plugin;
   Params params;
   Host& host;
-  std::vector<ImageSpec> specs = {};  // image shapes that a student is tried at; none: the usual ones
+  std::vector<ImageSpec> specs =
+      {};  // image shapes that a student is tried at; none: the usual ones
 
   plugin::PluginChoice choice() const { return {plugin.kind, plugin.name, plugin.version, params}; }
 };
@@ -71,10 +72,12 @@ struct StudentCost {
   std::int64_t parameters = 0, forward_flops = 0, peak_bytes = 0;
   double step_s = 0;
 };
-DKDM_API StudentCost student_cost(const plugin::Registry& registry, const plugin::PluginChoice& student,
-                                  const ImageSpec& spec, std::int64_t batch);
+DKDM_API StudentCost student_cost(const plugin::Registry& registry,
+                                  const plugin::PluginChoice& student, const ImageSpec& spec,
+                                  std::int64_t batch);
 
 // The image shape at which a student's costs are taken: the first of those below that it accepts.
-DKDM_API ImageSpec usual_spec(const plugin::Registry& registry, const plugin::PluginChoice& student);
+DKDM_API ImageSpec usual_spec(const plugin::Registry& registry,
+                              const plugin::PluginChoice& student);
 
 }  // namespace dkdm::conformance

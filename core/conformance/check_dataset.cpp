@@ -1,7 +1,6 @@
 // What a dataset promises (dkdm/dataset.hpp).
 #include <ATen/ATen.h>
 
-
 #include "conformance/check_support.hpp"
 #include "record/clock.hpp"
 
@@ -31,7 +30,8 @@ class DatasetChecks {
  private:
   void check(const char* name, std::string (DatasetChecks::*body)() const) {
     list_.run(name, [&] {
-      return located("", "let it take int64 [n] of 0 … size() - 1", [&] { return (this->*body)(); });
+      return located("", "let it take int64 [n] of 0 … size() - 1",
+                     [&] { return (this->*body)(); });
     });
   }
 
@@ -48,8 +48,8 @@ class DatasetChecks {
   std::string opening() {
     data_ = open();
     const ImageSpec spec = data_->spec();
-    require(spec.channels > 0 && spec.height > 0 && spec.width > 0, "its images are " + text_of(spec),
-            "spec() gives channels and side, both positive");
+    require(spec.channels > 0 && spec.height > 0 && spec.width > 0,
+            "its images are " + text_of(spec), "spec() gives channels and side, both positive");
     require(data_->size() > 0, "it has " + std::to_string(data_->size()) + " images",
             "refuse an empty folder or file in the constructor with a dkdm::DataError");
     require(data_->num_classes() >= 0, "num_classes() is negative", "0 means no labels");
@@ -61,10 +61,11 @@ class DatasetChecks {
     const ImageSpec spec = data_->spec();
     const Tensor images = data_->images(index);
     const auto wanted = spec.batch(index.size(0));
-    require(images.defined() && images.scalar_type() == at::kByte && images.sizes() == at::IntArrayRef(wanted),
-            "images() gave " + text_of(images) + " for " + std::to_string(index.size(0)) +
-                " indices",
-            c10::str("expected uint8 ", at::IntArrayRef(wanted)));
+    require(
+        images.defined() && images.scalar_type() == at::kByte &&
+            images.sizes() == at::IntArrayRef(wanted),
+        "images() gave " + text_of(images) + " for " + std::to_string(index.size(0)) + " indices",
+        c10::str("expected uint8 ", at::IntArrayRef(wanted)));
     return images;
   }
 
@@ -85,7 +86,8 @@ class DatasetChecks {
   std::string labels() const {
     const Tensor labels = data_->labels(some());
     if (data_->num_classes() == 0) {
-      require(!labels.defined(), "there are labels but num_classes() is 0", "override num_classes()");
+      require(!labels.defined(), "there are labels but num_classes() is 0",
+              "override num_classes()");
       return "it has none";
     }
     require(labels.defined() && labels.scalar_type() == at::kLong &&
@@ -97,8 +99,8 @@ class DatasetChecks {
             "labels run from " + std::to_string(low) + " to " + std::to_string(high) + " with " +
                 std::to_string(data_->num_classes()) + " classes",
             "number the classes from 0, and check the labels in the constructor");
-    require(at::equal(all.index_select(0, some()), labels), "labels depend on what is asked with them",
-            "let label i depend on i alone");
+    require(at::equal(all.index_select(0, some()), labels),
+            "labels depend on what is asked with them", "let label i depend on i alone");
     return std::to_string(low) + " to " + std::to_string(high);
   }
 
@@ -110,8 +112,9 @@ class DatasetChecks {
       } catch (const std::exception&) {
         refused = true;
       }
-      require(refused, "images() gave an image for index " + std::to_string(wrong) + " of " +
-                           std::to_string(data_->size()),
+      require(refused,
+              "images() gave an image for index " + std::to_string(wrong) + " of " +
+                  std::to_string(data_->size()),
               "throw for what is out of range (index_select does)");
     }
     return "refused: " + std::to_string(data_->size()) + " and -1";

@@ -13,10 +13,13 @@ using at::Tensor;
 using Metrics = std::vector<Metric>;
 
 constexpr std::uint64_t kSeed = 1;
-constexpr ImageSpec kSpecs[] = {{1, 16, 16}, {3, 32, 32}, {1, 28, 28}, {3, 64, 64}};  // the first that it takes is used
-constexpr std::int64_t kMostImages = 512;  // of reference and samples: features of more take too long
+constexpr ImageSpec kSpecs[] = {
+    {1, 16, 16}, {3, 32, 32}, {1, 28, 28}, {3, 64, 64}};  // the first that it takes is used
+constexpr std::int64_t kMostImages =
+    512;  // of reference and samples: features of more take too long
 
-constexpr const char* kThrew = "let it work for any uint8 images [n,C,H,W] of the reference's shape";
+constexpr const char* kThrew =
+    "let it work for any uint8 images [n,C,H,W] of the reference's shape";
 
 class EvaluatorChecks {
  public:
@@ -44,7 +47,8 @@ class EvaluatorChecks {
  private:
   void check(const char* name, std::string (EvaluatorChecks::*body)() const) {
     list_.run(name, [&] {
-      return located("with " + text_of(*spec_) + " images: ", kThrew, [&] { return (this->*body)(); });
+      return located("with " + text_of(*spec_) + " images: ", kThrew,
+                     [&] { return (this->*body)(); });
     });
   }
 
@@ -80,8 +84,10 @@ class EvaluatorChecks {
 
   static void require_equal(const Metrics& a, const Metrics& b, const std::string& what,
                             const std::string& remedy) {
-    require(a.size() == b.size(), what + ": there are " + std::to_string(b.size()) + " metrics for " +
-            std::to_string(a.size()), remedy);
+    require(a.size() == b.size(),
+            what + ": there are " + std::to_string(b.size()) + " metrics for " +
+                std::to_string(a.size()),
+            remedy);
     for (std::size_t i = 0; i < a.size(); ++i) {
       const double tolerance = 1e-6 * (1 + std::abs(a[i].value));
       const bool equal = std::abs(a[i].value - b[i].value) <= tolerance ||
@@ -93,29 +99,31 @@ class EvaluatorChecks {
 
   // At the first image size that it takes.
   std::string preparation() {
-    const Shapes shapes = taken_shapes({std::begin(kSpecs), std::end(kSpecs)}, [&](const ImageSpec& spec) {
-      if (spec_) return std::string();  // one is enough
-      const FakeImages reference(images_, spec);
-      auto folder = std::make_unique<TemporaryFolder>();
-      try {
-        located("", kThrew, [&] {
-          make()->prepare(reference, kSeed, folder->path());
-          make()->open(folder->path());
+    const Shapes shapes =
+        taken_shapes({std::begin(kSpecs), std::end(kSpecs)}, [&](const ImageSpec& spec) {
+          if (spec_) return std::string();  // one is enough
+          const FakeImages reference(images_, spec);
+          auto folder = std::make_unique<TemporaryFolder>();
+          try {
+            located("", kThrew, [&] {
+              make()->prepare(reference, kSeed, folder->path());
+              make()->open(folder->path());
+              return std::string();
+            });
+          } catch (const Error& error) {
+            if (error.exit_code() != ExitCode::usage) throw;
+            return std::string(error.what());
+          }
+          folder_ = std::move(folder);
+          reference_.emplace(images_, spec);
+          other_.emplace(3 * images_ + 8, spec);
+          spec_ = spec;
           return std::string();
         });
-      } catch (const Error& error) {
-        if (error.exit_code() != ExitCode::usage) throw;
-        return std::string(error.what());
-      }
-      folder_ = std::move(folder);
-      reference_.emplace(images_, spec);
-      other_.emplace(3 * images_ + 8, spec);
-      spec_ = spec;
-      return std::string();
-    });
     require(shapes.broken.empty(), shapes.broken,
             "an unsupported size should be refused with a dkdm::ConfigError that says which can");
-    require(spec_.has_value(), "none of the image sizes " + shapes.refused + " is taken: " + shapes.reason,
+    require(spec_.has_value(),
+            "none of the image sizes " + shapes.refused + " is taken: " + shapes.reason,
             "let it take one at its defaults, or give other parameters by --set");
     return "of " + std::to_string(images_) + " reference images of " + text_of(*spec_) +
            ", and opened again";
@@ -134,9 +142,10 @@ class EvaluatorChecks {
             "keep the reference dataset's fingerprint in prepare()");
     require(protocol == opened()->protocol() &&
                 evaluator->reference_fingerprint() == opened()->reference_fingerprint(),
-            "opened twice, protocol or reference changed", "let them depend on what was prepared alone");
-    return protocol + (has_reference ? ", reference " + evaluator->reference_fingerprint()
-                                     : ", no reference");
+            "opened twice, protocol or reference changed",
+            "let them depend on what was prepared alone");
+    return protocol +
+           (has_reference ? ", reference " + evaluator->reference_fingerprint() : ", no reference");
   }
 
   std::string metrics() const {
@@ -160,9 +169,10 @@ class EvaluatorChecks {
     const auto evaluator = opened();
     const Metrics whole = measured(*opened(), images_);
     for (const std::int64_t size : {7, 50})
-      require_equal(whole, measured(*opened(), size),
-                    "in batches of " + std::to_string(size) + " instead of one",
-                    "compute features in batches of a size of your own, and keep the samples' order");
+      require_equal(
+          whole, measured(*opened(), size),
+          "in batches of " + std::to_string(size) + " instead of one",
+          "compute features in batches of a size of your own, and keep the samples' order");
     return "the same values for one batch, and for batches of 7, 50 and single images";
   }
 
@@ -184,7 +194,8 @@ class EvaluatorChecks {
     const io::TensorMap kept = first->state();
     second->add(all.narrow(0, 0, 5));  // to be forgotten
     second->restore(kept);
-    for (const auto& evaluator : {first, second}) evaluator->add(all.narrow(0, half, images_ - half));
+    for (const auto& evaluator : {first, second})
+      evaluator->add(all.narrow(0, half, images_ - half));
     const Metrics whole = measured(*opened(), images_);
     require_equal(whole, first->finish(), "with state() asked for half-way",
                   "let state() leave what was added as it is");
@@ -201,8 +212,9 @@ class EvaluatorChecks {
     second->reset(half);
     second->add(all.narrow(0, half, images_ - half));
     first->merge(second->state());
-    require_equal(measured(*opened(), images_), first->finish(), "merged from two shards",
-                  "add sums and counts in merge(), and order by the samples' numbers what needs an order");
+    require_equal(
+        measured(*opened(), images_), first->finish(), "merged from two shards",
+        "add sums and counts in merge(), and order by the samples' numbers what needs an order");
     bool refused = false;
     try {
       opened()->merge({{"nothing", at::zeros({1})}});
@@ -221,7 +233,8 @@ class EvaluatorChecks {
     try {
       evaluator->finish();
     } catch (const Error&) {
-      return "none at all is refused; from " + std::to_string(least) + " on a value means something";
+      return "none at all is refused; from " + std::to_string(least) +
+             " on a value means something";
     }
     fail("finish() gave values for no sample at all, min_samples() is " + std::to_string(least),
          "throw a dkdm::DataError that says how many it needs");
@@ -236,7 +249,8 @@ class EvaluatorChecks {
       return "an array that is no images is refused";
     }
     fail("add() took " + c10::str("uint8 [2, ", spec_->channels, ", ", spec_->height, "]") +
-             ", which are no images", "throw a dkdm::DataError for anything "
+             ", which are no images",
+         "throw a dkdm::DataError for anything "
          "but uint8 [n,C,H,W]");
   }
 

@@ -1,5 +1,5 @@
-// What a training method promises (dkdm/method.hpp), on a fake teacher, student and images: a few steps of
-// what the training loop does.
+// What a training method promises (dkdm/method.hpp), on a fake teacher, student and images: a few
+// steps of what the training loop does.
 #include <ATen/ATen.h>
 
 #include <optional>
@@ -14,7 +14,8 @@ namespace {
 
 using at::Tensor;
 
-constexpr ImageSpec kSpecs[] = {{1, 8, 8}, {3, 32, 32}, {1, 28, 28}, {3, 64, 64}};  // the first that it takes is used
+constexpr ImageSpec kSpecs[] = {
+    {1, 8, 8}, {3, 32, 32}, {1, 28, 28}, {3, 64, 64}};  // the first that it takes is used
 constexpr std::int64_t kBatch = 4, kSteps = 3;
 constexpr std::int64_t kRows = 64;  // a batch over which a random walk's cost averages out
 constexpr double kCostTolerance = 1.5;
@@ -44,10 +45,13 @@ class MethodChecks {
  public:
   MethodChecks(const Subject& subject, Checklist& list) : subject_(subject), list_(list) {}
 
-  // Whether it can be started comes first, then whether it is a function of seed and step, then shapes.
+  // Whether it can be started comes first, then whether it is a function of seed and step, then
+  // shapes.
   void run() {
-    if (!list_.run("needs", [&] { return needs(); }) && !needs_) return skip_all("it cannot be made");
-    if (!list_.run("start", [&] { return start(); }) && !spec_) return skip_all("it cannot be started");
+    if (!list_.run("needs", [&] { return needs(); }) && !needs_)
+      return skip_all("it cannot be made");
+    if (!list_.run("start", [&] { return start(); }) && !spec_)
+      return skip_all("it cannot be started");
     if (needs_->preparation) check("preparation", &MethodChecks::preparation);
     else list_.skip("preparation", "it has none");
     check("seed", &MethodChecks::seed);
@@ -69,8 +73,8 @@ class MethodChecks {
 
   void skip_all(const std::string& why) {
     if (!needs_) list_.skip("start", why);
-    for (const char* name : {"preparation", "seed", "resume", "batch", "loss", "trained part",
-                             "teacher evaluations"})
+    for (const char* name :
+         {"preparation", "seed", "resume", "batch", "loss", "trained part", "teacher evaluations"})
       list_.skip(name, why);
   }
 
@@ -81,7 +85,8 @@ class MethodChecks {
   // The teacher and the images that a method at `spec` sees.
   struct World {
     explicit World(const ImageSpec& spec, const DiffusionConfig& diffusion)
-        : teacher{network, diffusion, spec}, real(2 * kRows, spec), synthetic(2 * kRows - 16, spec) {}
+        : teacher{network, diffusion, spec}, real(2 * kRows, spec),
+          synthetic(2 * kRows - 16, spec) {}
     std::shared_ptr<FakeTeacher> network = std::make_shared<FakeTeacher>();
     TrainedModel teacher;
     FakeImages real, synthetic;
@@ -135,28 +140,30 @@ class MethodChecks {
 
   // Prepared and started at the first image size that it takes.
   std::string start() {
-    const Shapes shapes = taken_shapes({std::begin(kSpecs), std::end(kSpecs)}, [&](const ImageSpec& spec) {
-      if (spec_) return std::string();  // one is enough
-      auto world = std::make_unique<World>(spec, diffusion_);
-      auto folder = std::make_unique<TemporaryFolder>();
-      try {
-        located("", kThrew, [&] {
-          if (needs_->preparation) make()->prepare(context(*world), folder->path());
-          started_at(*world, folder->path(), kSeed);
+    const Shapes shapes =
+        taken_shapes({std::begin(kSpecs), std::end(kSpecs)}, [&](const ImageSpec& spec) {
+          if (spec_) return std::string();  // one is enough
+          auto world = std::make_unique<World>(spec, diffusion_);
+          auto folder = std::make_unique<TemporaryFolder>();
+          try {
+            located("", kThrew, [&] {
+              if (needs_->preparation) make()->prepare(context(*world), folder->path());
+              started_at(*world, folder->path(), kSeed);
+              return std::string();
+            });
+          } catch (const Error& error) {
+            if (error.exit_code() != ExitCode::usage) throw;
+            return std::string(error.what());
+          }
+          spec_ = spec;
+          world_ = std::move(world);
+          folder_ = std::move(folder);
           return std::string();
         });
-      } catch (const Error& error) {
-        if (error.exit_code() != ExitCode::usage) throw;
-        return std::string(error.what());
-      }
-      spec_ = spec;
-      world_ = std::move(world);
-      folder_ = std::move(folder);
-      return std::string();
-    });
     require(shapes.broken.empty(), shapes.broken,
             "an unsupported size should be refused with a dkdm::ConfigError that says which can");
-    require(spec_.has_value(), "none of the image sizes " + shapes.refused + " is taken: " + shapes.reason,
+    require(spec_.has_value(),
+            "none of the image sizes " + shapes.refused + " is taken: " + shapes.reason,
             "let it take one at its defaults, or give other parameters by --set");
     return "with " + text_of(*spec_) + " images" +
            (shapes.refused.empty() ? "" : "; refused clearly: " + shapes.refused);
@@ -179,11 +186,13 @@ class MethodChecks {
   }
 
   static void require_cost(const std::string& function, std::int64_t announced, std::int64_t made) {
-    const bool near = static_cast<double>(made) <= kCostTolerance * static_cast<double>(announced) &&
-                      static_cast<double>(announced) <= kCostTolerance * static_cast<double>(made);
+    const bool near =
+        static_cast<double>(made) <= kCostTolerance * static_cast<double>(announced) &&
+        static_cast<double>(announced) <= kCostTolerance * static_cast<double>(made);
     require(near || announced == made,
-            function + " announces " + std::to_string(announced) + " teacher forwards for a batch of " +
-                std::to_string(kRows) + ", " + std::to_string(made) + " were counted",
+            function + " announces " + std::to_string(announced) +
+                " teacher forwards for a batch of " + std::to_string(kRows) + ", " +
+                std::to_string(made) + " were counted",
             "announce what it makes on average: the plan's hours come from it");
   }
 
@@ -232,7 +241,8 @@ class MethodChecks {
     TrainBatch batch = method->next(0);
     double value = 0;
     for (const std::int64_t channels : {2 * spec_->channels, spec_->channels}) {
-      const Tensor output = noisy_images({channels, spec_->height, spec_->width}, 40, kBatch).requires_grad_();
+      const Tensor output =
+          noisy_images({channels, spec_->height, spec_->width}, 40, kBatch).requires_grad_();
       const LossTerms terms = loss_of(method, batch, output);
       require(terms.loss.defined() && terms.loss.sizes() == at::IntArrayRef{kBatch},
               "loss is " + text_of(terms.loss) + " for an output " + text_of(output),
@@ -250,21 +260,26 @@ class MethodChecks {
     }
     std::string features;
     for (const std::string& name : method->student_features()) features += " " + name;
-    return c10::str(value, " an example, with gradient, for outputs of one and two times the channels",
+    return c10::str(value,
+                    " an example, with gradient, for outputs of one and two times the channels",
                     features.empty() ? "" : ", and the student's features" + features);
   }
 
   std::string trained_part() const {
     const auto method = started(), again = started();
     const auto part = method->trained_part();
-    const auto weights = part.network->parameters(), same_seed = again->trained_part().network->parameters();
+    const auto weights = part.network->parameters(),
+               same_seed = again->trained_part().network->parameters();
     require(!weights.empty(), "its network has no parameters", "return none, or register them");
     for (std::size_t i = 0; i < weights.size(); ++i)
-      require(i < same_seed.size() && at::equal(weights[i], same_seed[i]),
-              "one seed gave two sets of initial weights",
-              "make it in start() and draw from LibTorch's default generator alone, as its layers do");
+      require(
+          i < same_seed.size() && at::equal(weights[i], same_seed[i]),
+          "one seed gave two sets of initial weights",
+          "make it in start() and draw from LibTorch's default generator alone, as its layers do");
     TrainBatch batch = method->next(0);
-    loss_of(method, batch, noisy_images({2 * spec_->channels, spec_->height, spec_->width}, 40, kBatch).requires_grad_())
+    loss_of(method, batch,
+            noisy_images({2 * spec_->channels, spec_->height, spec_->width}, 40, kBatch)
+                .requires_grad_())
         .loss.mean()
         .backward();
     for (const auto& entry : part.network->named_parameters())
@@ -281,8 +296,9 @@ class MethodChecks {
     const auto other = batches(*three, 0, kSteps);
     bool differs = false;
     for (std::int64_t i = 0; i < kSteps; ++i) {
-      require(same(first[i], again[i]), "two starts with one seed gave other batches at step " +
-              std::to_string(i), "draw by dkdm::Random(seed, stream) alone, keyed by the step");
+      require(same(first[i], again[i]),
+              "two starts with one seed gave other batches at step " + std::to_string(i),
+              "draw by dkdm::Random(seed, stream) alone, keyed by the step");
       differs |= !same(first[i], other[i]);
     }
     require(differs, "two seeds gave the same batches", "key dkdm::Random by MethodContext::seed");
@@ -315,17 +331,18 @@ class MethodChecks {
     const auto method = started_at(world, folder.path(), kSeed, kRows);
     batches(*method, 0, kSteps);
     const auto made = world.network->images - before;
-    require_cost("training_evaluations()", method->training_evaluations(diffusion_, kRows, kSteps), made);
-    return std::to_string(made) + " in " + std::to_string(kSteps) + " steps of " + std::to_string(kRows) +
-           ", as announced";
+    require_cost("training_evaluations()", method->training_evaluations(diffusion_, kRows, kSteps),
+                 made);
+    return std::to_string(made) + " in " + std::to_string(kSteps) + " steps of " +
+           std::to_string(kRows) + ", as announced";
   }
 
   const Subject& subject_;
   Checklist& list_;
   const DiffusionConfig diffusion_{.schedule = "cosine", .steps = 16, .respacing = ""};
   std::optional<Needs> needs_;
-  std::optional<ImageSpec> spec_;          // at which it is checked
-  std::unique_ptr<World> world_;           // at that size
+  std::optional<ImageSpec> spec_;            // at which it is checked
+  std::unique_ptr<World> world_;             // at that size
   std::unique_ptr<TemporaryFolder> folder_;  // what it prepared there
 };
 

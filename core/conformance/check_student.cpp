@@ -22,16 +22,19 @@ using Tensors = std::map<std::string, Tensor>;
 constexpr std::uint64_t kSeed = 1;
 
 // The first is where costs are taken and everything but shapes is checked, if the network takes it.
-constexpr ImageSpec kSpecs[] = {{3, 32, 32}, {3, 16, 16}, {1, 28, 28}, {1, 8, 8}, {1, 64, 64}, {3, 32, 16}};
+constexpr ImageSpec kSpecs[] = {{3, 32, 32}, {3, 16, 16}, {1, 28, 28},
+                                {1, 8, 8},   {1, 64, 64}, {3, 32, 16}};
 
-constexpr const char* kThrew = "let forward take [N,C,H,W] of every size that the constructor takes";
+constexpr const char* kThrew =
+    "let forward take [N,C,H,W] of every size that the constructor takes";
 
 bool is_refusal(const PluginError& error) { return error.exit_code() == ExitCode::usage; }
 
 // Parameters as the suite saves them (buffers are not part of a model folder).
 Tensors parameters_of(const Denoiser& network) {
   Tensors tensors;
-  for (const auto& entry : network.named_parameters()) tensors[entry.key()] = entry.value().detach();
+  for (const auto& entry : network.named_parameters())
+    tensors[entry.key()] = entry.value().detach();
   return tensors;
 }
 
@@ -63,13 +66,14 @@ class StudentChecks {
  public:
   StudentChecks(const Subject& subject, Checklist& list) : subject_(subject), list_(list) {}
 
-  // What the others build on comes first: whether it can be made, whether it is a function; then shapes.
+  // What the others build on comes first: whether it can be made, whether it is a function; then
+  // shapes.
   void run() {
     const bool made = list_.run("image sizes", [&] { return image_sizes(); });
     if (!spec_) {
-      for (const char* name : {"seed", "evaluation mode", "training mode", "random numbers", "output",
-                               "input and output", "initial output", "gradient", "batch neighbours",
-                               "save and load", "size"})
+      for (const char* name : {"seed", "evaluation mode", "training mode", "random numbers",
+                               "output", "input and output", "initial output", "gradient",
+                               "batch neighbours", "save and load", "size"})
         list_.skip(name, made ? "no size" : "it takes no image size that was tried");
       return;
     }
@@ -125,10 +129,14 @@ class StudentChecks {
     if (!shapes_.taken.empty()) spec_ = shapes_.taken.front();
     require(shapes_.broken.empty(), shapes_.broken,
             "an unsupported size should throw a dkdm::ConfigError that says which can");
-    require(spec_.has_value(), "channels x side: none of " + shapes_.refused + " is taken, nor a size "
-            "that it names: " + shapes_.reason,
-            "let it take one of them at its defaults, name one that it takes in the message, or give "
-            "other parameters by --set");
+    require(
+        spec_.has_value(),
+        "channels x side: none of " + shapes_.refused +
+            " is taken, nor a size "
+            "that it names: " +
+            shapes_.reason,
+        "let it take one of them at its defaults, name one that it takes in the message, or give "
+        "other parameters by --set");
     std::string taken;
     for (const ImageSpec& spec : shapes_.taken) taken += " " + text_of(spec);
     return "channels x side:" + taken + " are taken" +
@@ -155,14 +163,16 @@ class StudentChecks {
           const at::NoGradGuard no_grad;
           network->eval();
           for (const std::int64_t batch : {1, 3}) {
-            const Tensor x = noisy_images(spec, 0, batch).contiguous(at::MemoryFormat::ChannelsLast);
+            const Tensor x =
+                noisy_images(spec, 0, batch).contiguous(at::MemoryFormat::ChannelsLast);
             require_output(network->forward(x, spread_steps(0, batch)), x);
           }
           return std::string();
         });
         right += " " + text_of(spec);
       } catch (const Error& error) {
-        if (error.exit_code() == ExitCode::missing || error.exit_code() == ExitCode::interrupted) throw;
+        if (error.exit_code() == ExitCode::missing || error.exit_code() == ExitCode::interrupted)
+          throw;
         wrong += (wrong.empty() ? "" : "; ") + std::string(error.what());
       }
     }
@@ -186,8 +196,9 @@ class StudentChecks {
   std::string initial_output() {
     const auto network = make(kSeed);
     for (const auto& [name, parameter] : parameters_of(*network))
-      require(parameter.isfinite().all().item<bool>(), "the initial weights of " + name +
-              " are not finite", "initialise every parameter in the constructor");
+      require(parameter.isfinite().all().item<bool>(),
+              "the initial weights of " + name + " are not finite",
+              "initialise every parameter in the constructor");
     const at::NoGradGuard no_grad;
     double largest = 0;
     for (const bool training : {false, true}) {
@@ -204,11 +215,13 @@ class StudentChecks {
 
   std::string seed() {
     const auto first = parameters_of(*make(kSeed));
-    require(!first.empty(), "it has no parameters", "register them with register_module or "
+    require(!first.empty(), "it has no parameters",
+            "register them with register_module or "
             "register_parameter: the optimiser sees nothing else");
     require(equal(first, parameters_of(*make(kSeed))), "one seed gave two sets of initial weights",
             "draw them from LibTorch's default generator alone, as its layers do");
-    require(!equal(first, parameters_of(*make(kSeed + 1))), "two seeds gave the same initial weights",
+    require(!equal(first, parameters_of(*make(kSeed + 1))),
+            "two seeds gave the same initial weights",
             "draw them from LibTorch's default generator, which the host seeds");
     return "decides the initial weights";
   }
@@ -217,7 +230,8 @@ class StudentChecks {
     network_->zero_grad();
     enter_training(*network_, 0);
     const Tensor out = network_->forward(x_, t_);
-    require(out.requires_grad(), "the output has no gradient", "use no NoGradGuard, detach or data()");
+    require(out.requires_grad(), "the output has no gradient",
+            "use no NoGradGuard, detach or data()");
     (out * noisy_images({out.size(1), out.size(2), out.size(3)}, 50, out.size(0))).sum().backward();
     std::string without;
     int missing = 0, trained = 0;
@@ -226,8 +240,9 @@ class StudentChecks {
       ++trained;
       const Tensor grad = entry.value().grad();
       if (grad.defined() && grad.ne(0).any().item<bool>()) {
-        require(grad.isfinite().all().item<bool>(), "the gradient of " + entry.key() +
-                " is not finite", "look for a square root or a division at zero");
+        require(grad.isfinite().all().item<bool>(),
+                "the gradient of " + entry.key() + " is not finite",
+                "look for a square root or a division at zero");
         continue;
       }
       if (++missing <= 5) without += " " + entry.key();
@@ -253,9 +268,10 @@ class StudentChecks {
       enter_training(*network_, 5);
       return network_->forward(x_, t_);
     };
-    require(at::equal(trained(), trained()), "two passes of one training step differ",
-            "take dropout and all that is drawn from the layers of dkdm/nn.hpp (Dropout, RandomLayer): "
-            "they depend on seed, step and sample alone");
+    require(
+        at::equal(trained(), trained()), "two passes of one training step differ",
+        "take dropout and all that is drawn from the layers of dkdm/nn.hpp (Dropout, RandomLayer): "
+        "they depend on seed, step and sample alone");
     require(equal(buffers, buffers_of(*network_)) && at::equal(before, evaluated(*network_)),
             "a pass in training mode changed the network",
             "keep no running statistics: a network is its parameters, nothing else is saved");
@@ -287,9 +303,10 @@ class StudentChecks {
     network_->forward(x_, t_);
     enter_training(*network_, 5);
     network_->forward(x_, t_);
-    require(at::equal(before, state()), "forward draws from LibTorch's global generator",
-            "take dkdm::nn::Dropout instead of torch::nn::Dropout, and dkdm::nn::RandomLayer for other "
-            "random numbers");
+    require(
+        at::equal(before, state()), "forward draws from LibTorch's global generator",
+        "take dkdm::nn::Dropout instead of torch::nn::Dropout, and dkdm::nn::RandomLayer for other "
+        "random numbers");
     return "forward draws none from the global generator";
   }
 
@@ -299,10 +316,11 @@ class StudentChecks {
     io::save_tensors(file, parameters_of(*network_));
     const auto copy = make(kSeed + 1);
     model::copy_strictly(io::load_tensors(file), parameters_of(*copy), file.string());
-    require(at::equal(evaluated(*network_), evaluated(*copy)),
-            "a network loaded from the saved parameters gives another output",
-            "register everything that is learnt or drawn as a parameter (requires_grad = false where "
-            "it is not trained): buffers and plain tensors are not saved");
+    require(
+        at::equal(evaluated(*network_), evaluated(*copy)),
+        "a network loaded from the saved parameters gives another output",
+        "register everything that is learnt or drawn as a parameter (requires_grad = false where "
+        "it is not trained): buffers and plain tensors are not saved");
     return "the same bits after loading";
   }
 
@@ -327,16 +345,16 @@ class StudentChecks {
 void check_student(const Subject& subject, Checklist& list) { StudentChecks(subject, list).run(); }
 
 ImageSpec usual_spec(const plugin::Registry& registry, const plugin::PluginChoice& student) {
-  const Shapes shapes = taken_shapes(
-      {std::begin(kSpecs), std::end(kSpecs)}, [&](const ImageSpec& spec) -> std::string {
-        try {
-          registry.check_size(student, {spec, {}});
-        } catch (const PluginError& error) {
-          if (!is_refusal(error)) throw;
-          return error.what();
-        }
-        return "";
-      });
+  const Shapes shapes = taken_shapes({std::begin(kSpecs), std::end(kSpecs)},
+                                     [&](const ImageSpec& spec) -> std::string {
+                                       try {
+                                         registry.check_size(student, {spec, {}});
+                                       } catch (const PluginError& error) {
+                                         if (!is_refusal(error)) throw;
+                                         return error.what();
+                                       }
+                                       return "";
+                                     });
   return shapes.taken.empty() ? kSpecs[0] : shapes.taken.front();
 }
 
@@ -348,8 +366,7 @@ StudentCost student_cost(const plugin::Registry& registry, const plugin::PluginC
   cost.parameters = model::count_parameters(*network);
   cost.forward_flops = model::forward_flops(*network, spec);
   network->train();
-  const Tensor x =
-      noisy_images(spec, 0, batch).contiguous(at::MemoryFormat::ChannelsLast);
+  const Tensor x = noisy_images(spec, 0, batch).contiguous(at::MemoryFormat::ChannelsLast);
   const Tensor t = spread_steps(0, batch);
   constexpr int kRepeats = 2;  // the first prepares kernels and touches memory
   cost.step_s = 1e9;

@@ -51,8 +51,8 @@ at::Tensor spread_steps(std::int64_t first, std::int64_t n, std::int64_t steps) 
 void require_output(const at::Tensor& out, const at::Tensor& x_t) {
   const auto n = x_t.size(0), c = x_t.size(1);
   const bool shaped = out.defined() && out.dim() == 4 && out.size(0) == n &&
-                      (out.size(1) == c || out.size(1) == 2 * c) &&
-                      out.size(2) == x_t.size(2) && out.size(3) == x_t.size(3);
+                      (out.size(1) == c || out.size(1) == 2 * c) && out.size(2) == x_t.size(2) &&
+                      out.size(3) == x_t.size(3);
   require(shaped, "forward gave " + text_of(out) + " for x_t " + text_of(x_t),
           "return [N,C,H,W] (eps) or [N,2C,H,W] (eps, then v)");
   require(out.scalar_type() == at::kFloat, "forward gave " + text_of(out),
@@ -65,14 +65,17 @@ void require_independent_rows(Denoiser& network, const SampleShape& shape, std::
                               const std::function<void()>& before_forward) {
   constexpr std::int64_t kRows = 3;
   const auto of = [&](std::int64_t others) {
-    const at::Tensor x = at::cat({noisy_images(shape, 0, 1), noisy_images(shape, others, kRows - 1)});
+    const at::Tensor x =
+        at::cat({noisy_images(shape, 0, 1), noisy_images(shape, others, kRows - 1)});
     before_forward();
-    const at::Tensor t = at::cat({spread_steps(0, 1, steps), spread_steps(others, kRows - 1, steps)});
+    const at::Tensor t =
+        at::cat({spread_steps(0, 1, steps), spread_steps(others, kRows - 1, steps)});
     return network.forward(x, t).narrow(0, 0, 1);
   };
-  require(close(of(1), of(100)), "a row's output changed with the other rows of its batch",
-          "let nothing mix rows: no batch normalisation (use group or layer normalisation), no mean "
-          "over dimension 0");
+  require(
+      close(of(1), of(100)), "a row's output changed with the other rows of its batch",
+      "let nothing mix rows: no batch normalisation (use group or layer normalisation), no mean "
+      "over dimension 0");
 }
 
 Shapes taken_shapes(const std::vector<ImageSpec>& usual,
@@ -91,8 +94,10 @@ Shapes taken_shapes(const std::vector<ImageSpec>& usual,
       shapes.refused += (shapes.refused.empty() ? "" : " ") + text_of(spec);
       shapes.reason = refusal;
     } catch (const Error& error) {
-      if (error.exit_code() == ExitCode::missing || error.exit_code() == ExitCode::interrupted) throw;
-      if (told) shapes.broken += (shapes.broken.empty() ? "" : "; ") + text_of(spec) + ": " + error.what();
+      if (error.exit_code() == ExitCode::missing || error.exit_code() == ExitCode::interrupted)
+        throw;
+      if (told)
+        shapes.broken += (shapes.broken.empty() ? "" : "; ") + text_of(spec) + ": " + error.what();
     }
   };
   for (const ImageSpec& spec : usual) try_one(spec, true);
@@ -155,7 +160,8 @@ at::Tensor FakeImages::images(const at::Tensor& index) const {
   const std::int64_t values = spec_.values();
   const at::Tensor i = index.view({-1, 1, 1, 1});
   const at::Tensor j = at::arange(values, at::kLong).view(spec_.batch(1));
-  const at::Tensor noise = (7919 * j + 104729 * i * (j + 1) + 12345).remainder(1000003).remainder(64);
+  const at::Tensor noise =
+      (7919 * j + 104729 * i * (j + 1) + 12345).remainder(1000003).remainder(64);
   return (noise + 19 * i.remainder(kClasses)).to(at::kByte);
 }
 

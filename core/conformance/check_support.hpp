@@ -39,9 +39,10 @@ void require_output(const at::Tensor& out, const at::Tensor& x_t);
 void require_independent_rows(Denoiser& network, const SampleShape& shape, std::int64_t steps,
                               const std::function<void()>& before_forward);
 
-// Tries the image shapes in `usual`, and where a plugin takes none of them those that its refusals name
-// (numbers, and twice them, as sides; 1, 3 and numbers up to 16 as channels). `attempt` returns the refusal, "" where the
-// shape is taken; what it throws is a failure at that shape, told in `broken`.
+// Tries the image shapes in `usual`, and where a plugin takes none of them those that its refusals
+// name (numbers, and twice them, as sides; 1, 3 and numbers up to 16 as channels). `attempt`
+// returns the refusal, "" where the shape is taken; what it throws is a failure at that shape, told
+// in `broken`.
 struct Shapes {
   std::vector<ImageSpec> taken;
   std::string refused;  // "3x32 1x28", of the usual ones
@@ -51,7 +52,8 @@ struct Shapes {
 Shapes taken_shapes(const std::vector<ImageSpec>& usual,
                     const std::function<std::string(const ImageSpec&)>& attempt);
 
-// `body`'s findings; a failure begins with `where` ("at 3x32: "), and what is no Error of dkdm gets `remedy`.
+// `body`'s findings; a failure begins with `where` ("at 3x32: "), and what is no Error of dkdm gets
+// `remedy`.
 std::string located(const std::string& where, const std::string& remedy,
                     const std::function<std::string()>& body);
 
@@ -63,7 +65,8 @@ class FakeTeacher final : public Denoiser {
   at::Tensor forward(const at::Tensor& x_t, const at::Tensor& t) override;
 };
 
-// A student of one layer that offers whatever feature is asked for: [N,S*S,W] for "block.…", else [N,W,H,W].
+// A student of one layer that offers whatever feature is asked for: [N,S*S,W] for "block.…", else
+// [N,W,H,W].
 class FakeStudent final : public Denoiser {
  public:
   explicit FakeStudent(const SampleShape& shape);

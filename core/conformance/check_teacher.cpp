@@ -17,7 +17,8 @@ class TeacherChecks {
   void run() {
     list_.run("fingerprint", [&] { return fingerprint(); });
     list_.run("loading", [&] { return loading(); });
-    if (!model_.network || model_.shape.channels < 1 || model_.shape.height < 1 || model_.shape.width < 1) {
+    if (!model_.network || model_.shape.channels < 1 || model_.shape.height < 1 ||
+        model_.shape.width < 1) {
       for (const char* name : {"loading again", "frozen", "forward", "batch neighbours"})
         list_.skip(name, "no network was loaded");
       return;
@@ -31,9 +32,10 @@ class TeacherChecks {
  private:
   void check(const char* name, std::string (TeacherChecks::*body)() const) {
     list_.run(name, [&] {
-      return located("with " + text_of(model_.shape) + " images: ",
-                     "let forward take [N,C,H,W] of TrainedModel::spec and steps 0 … diffusion.steps - 1",
-                     [&] { return (this->*body)(); });
+      return located(
+          "with " + text_of(model_.shape) + " images: ",
+          "let forward take [N,C,H,W] of TrainedModel::spec and steps 0 … diffusion.steps - 1",
+          [&] { return (this->*body)(); });
     });
   }
 
@@ -43,7 +45,8 @@ class TeacherChecks {
 
   std::string fingerprint() {
     fingerprint_ = open()->fingerprint();
-    require(!fingerprint_.empty(), "it is empty", "hash the weight file's bytes and what says how "
+    require(!fingerprint_.empty(), "it is empty",
+            "hash the weight file's bytes and what says how "
             "they are read");
     require(fingerprint_ == open()->fingerprint(), "it changed from one opening to the next",
             "hash only what decides the network: no times, no addresses");
@@ -55,13 +58,13 @@ class TeacherChecks {
     const auto teacher = open();
     model_ = teacher->load();
     require(model_.network != nullptr, "load() gave no network", "fill TrainedModel::network");
-    require(model_.shape.channels > 0 && model_.shape.height > 0 && model_.shape.width > 0, "its images are " +
-            text_of(model_.shape), "fill TrainedModel::spec");
+    require(model_.shape.channels > 0 && model_.shape.height > 0 && model_.shape.width > 0,
+            "its images are " + text_of(model_.shape), "fill TrainedModel::spec");
     require(teacher->fingerprint() == fingerprint_, "loading changed the fingerprint",
             "let it depend on the files and parameters alone");
     const GaussianDiffusion process(model_.diffusion);
-    return text_of(model_.shape) + " images, " + std::to_string(process.num_steps()) + " steps of " +
-           model_.diffusion.schedule + " noise, " +
+    return text_of(model_.shape) + " images, " + std::to_string(process.num_steps()) +
+           " steps of " + model_.diffusion.schedule + " noise, " +
            std::to_string(model::count_parameters(*model_.network)) + " parameters";
   }
 
@@ -85,7 +88,8 @@ class TeacherChecks {
   std::string forward() const {
     const Tensor x = noisy_images(model_.shape, 0, 3), out = output();
     require_output(out, x);
-    require(at::equal(out, output()), "the same input gave two outputs", "keep nothing from call to "
+    require(at::equal(out, output()), "the same input gave two outputs",
+            "keep nothing from call to "
             "call, and let dropout be off");
     return text_of(x) + " -> " + text_of(out) + ", the same bits twice";
   }
@@ -99,8 +103,9 @@ class TeacherChecks {
   std::string loading_again() const {
     const at::NoGradGuard no_grad;
     const TrainedModel again = open()->load();
-    require(at::equal(output(), again.network->forward(noisy_images(model_.shape, 0, 3), steps(0, 3))),
-            "loaded twice, it gives two outputs", "load every weight, leave none at its initial value");
+    require(
+        at::equal(output(), again.network->forward(noisy_images(model_.shape, 0, 3), steps(0, 3))),
+        "loaded twice, it gives two outputs", "load every weight, leave none at its initial value");
     return "gives the same network";
   }
 

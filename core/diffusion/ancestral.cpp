@@ -13,7 +13,8 @@ class Ancestral final : public SamplerRun {
                   const NoiseSource& noise) override {
     const auto [step, t, p] = chain_step(network, process_, x, index, clip_);
     // The last step adds no noise: none is drawn.
-    return step > 0 ? process_.ancestral_step(p, t, noise(static_cast<std::uint32_t>(step))) : p.mean;
+    return step > 0 ? process_.ancestral_step(p, t, noise(static_cast<std::uint32_t>(step)))
+                    : p.mean;
   }
 
  private:
@@ -27,7 +28,9 @@ SamplerKind ancestral_sampler() {
   SamplerKind kind;
   kind.name = "ancestral";
   kind.paper = "DDPM, Ho et al. 2020";
-  kind.steps = [](const GaussianDiffusion& process, const SamplerConfig&) { return process.num_steps(); };
+  kind.steps = [](const GaussianDiffusion& process, const SamplerConfig&) {
+    return process.num_steps();
+  };
   kind.begin = &begin<Ancestral>;
   return kind;
 }

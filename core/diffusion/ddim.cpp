@@ -33,7 +33,9 @@ SamplerKind ddim_sampler() {
   kind.name = "ddim";
   kind.paper = "Song et al. 2021";
   kind.uses_eta = true;
-  kind.steps = [](const GaussianDiffusion& process, const SamplerConfig&) { return process.num_steps(); };
+  kind.steps = [](const GaussianDiffusion& process, const SamplerConfig&) {
+    return process.num_steps();
+  };
   kind.begin = &begin<Ddim>;
   return kind;
 }

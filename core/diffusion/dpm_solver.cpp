@@ -1,5 +1,5 @@
-// DPM-Solver++ (Lu et al. 2022), second order, multistep, uniform in time: as the authors' code calls it.
-// Coefficients are float64.
+// DPM-Solver++ (Lu et al. 2022), second order, multistep, uniform in time: as the authors' code
+// calls it. Coefficients are float64.
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -12,7 +12,8 @@ namespace dkdm::diffusion {
 namespace {
 
 // One network call at x and the move that follows it:
-//   x0 = (x - sigma eps(x, time)) / alpha,  x <- coef_x x + coef_x0 x0 + coef_x0_prev (x0 of the step before)
+//   x0 = (x - sigma eps(x, time)) / alpha,  x <- coef_x x + coef_x0 x0 + coef_x0_prev (x0 of the
+//   step before)
 struct Move {
   double time;  // what the network is called with: a step index, not whole
   double alpha, sigma;
@@ -50,10 +51,10 @@ class ContinuousSchedule {
   std::vector<double> log_alpha_;
 };
 
-// `steps` (at least 2) moves over the steps of `process` whose log(alpha / sigma) is at least -5.1: the
-// reference's guard for schedules that end in pure noise, which drops the last 4 of 1000 cosine
-// steps. Time runs uniformly from 1 to 1/N over the N that are left and stretches over all T labels.
-// With fewer than 10 steps the last move is of first order.
+// `steps` (at least 2) moves over the steps of `process` whose log(alpha / sigma) is at least -5.1:
+// the reference's guard for schedules that end in pure noise, which drops the last 4 of 1000 cosine
+// steps. Time runs uniformly from 1 to 1/N over the N that are left and stretches over all T
+// labels. With fewer than 10 steps the last move is of first order.
 std::vector<Move> moves_of(const GaussianDiffusion& process, std::int64_t steps) {
   const ContinuousSchedule schedule(process);
   const double last_time = 1.0 / static_cast<double>(schedule.size());
@@ -82,8 +83,8 @@ std::vector<Move> moves_of(const GaussianDiffusion& process, std::int64_t steps)
   return moves;
 }
 
-// Dynamic thresholding (Saharia et al. 2022): each sample of x0 [N,…] clamped to ±s and divided by s,
-// s the 0.995 quantile of its absolute values, or 1 where that is less.
+// Dynamic thresholding (Saharia et al. 2022): each sample of x0 [N,…] clamped to ±s and divided by
+// s, s the 0.995 quantile of its absolute values, or 1 where that is less.
 at::Tensor dynamic_threshold(const at::Tensor& x0) {
   const at::Tensor sizes = x0.flatten(1).abs();
   const std::int64_t count = sizes.size(1);
@@ -102,16 +103,20 @@ at::Tensor dynamic_threshold(const at::Tensor& x0) {
 
 class DpmSolver final : public SamplerRun {
  public:
-  DpmSolver(const GaussianDiffusion& process, const SamplerConfig& config) : clip_(config.clip_denoised) {
+  DpmSolver(const GaussianDiffusion& process, const SamplerConfig& config)
+      : clip_(config.clip_denoised) {
     if (config.solver_steps < 2)
-      throw ConfigError("solver_steps is " + std::to_string(config.solver_steps) + ", expected at least 2");
+      throw ConfigError("solver_steps is " + std::to_string(config.solver_steps) +
+                        ", expected at least 2");
     if (process.num_steps() != process.config().steps)
-      throw ConfigError("dpm-solver takes its own times out of the whole chain, but respacing is \"" +
-                        process.config().respacing + "\"; expected \"\"");
+      throw ConfigError(
+          "dpm-solver takes its own times out of the whole chain, but respacing is \"" +
+          process.config().respacing + "\"; expected \"\"");
     moves_ = moves_of(process, config.solver_steps);
   }
 
-  at::Tensor step(Denoiser& network, const at::Tensor& x, std::int64_t index, const NoiseSource&) override {
+  at::Tensor step(Denoiser& network, const at::Tensor& x, std::int64_t index,
+                  const NoiseSource&) override {
     const Move& move = moves_[static_cast<std::size_t>(index)];
     const at::Tensor t = at::full({x.size(0)}, move.time, x.options());
     const at::Tensor eps = plugin::predict(network, x, t).narrow(1, 0, x.size(1)).to(at::kFloat);
@@ -137,7 +142,9 @@ SamplerKind dpm_solver_sampler() {
   kind.paper = "DPM-Solver++, Lu et al. 2022";
   kind.uses_solver_steps = true;
   kind.uses_respacing = false;
-  kind.steps = [](const GaussianDiffusion&, const SamplerConfig& config) { return config.solver_steps; };
+  kind.steps = [](const GaussianDiffusion&, const SamplerConfig& config) {
+    return config.solver_steps;
+  };
   kind.begin = &begin<DpmSolver>;
   return kind;
 }

@@ -97,8 +97,7 @@ struct GaussianDiffusion::DeviceTables {
   std::vector<Copy> copies;  // the first is on the CPU
 };
 
-GaussianDiffusion::GaussianDiffusion(const DiffusionConfig& config)
-    : config_(config) {
+GaussianDiffusion::GaussianDiffusion(const DiffusionConfig& config) : config_(config) {
   if (config.variance != "fixed_large" && config.variance != "fixed_small") {
     throw ConfigError("diffusion.variance is \"" + config.variance +
                       "\", expected \"fixed_large\" or \"fixed_small\"");
@@ -141,8 +140,7 @@ at::Tensor GaussianDiffusion::posterior_mean(const at::Tensor& x0, const at::Ten
                column(rows, kPosteriorMeanXt, x_t.dim()), x_t);
 }
 
-at::Tensor GaussianDiffusion::posterior_log_variance(const at::Tensor& t,
-                                                     std::int64_t dim) const {
+at::Tensor GaussianDiffusion::posterior_log_variance(const at::Tensor& t, std::int64_t dim) const {
   return column(device_tables_->rows(t), kPosteriorLogVariance, dim);
 }
 
@@ -159,11 +157,9 @@ Distribution GaussianDiffusion::p_mean_variance(const at::Tensor& output, const 
   const std::vector<at::Tensor> halves = output.to(at::kFloat).split(channels, 1);
   Distribution p;
   p.eps = halves[0];
-  p.log_variance =
-      halves.size() == 2
-          ? at::addcmul(column(rows, kLogVarianceOrigin, dim), halves[1],
-                        column(rows, kLogVarianceReach, dim))
-          : column(rows, kFixedLogVariance, dim).expand_as(x_t);
+  p.log_variance = halves.size() == 2 ? at::addcmul(column(rows, kLogVarianceOrigin, dim),
+                                                    halves[1], column(rows, kLogVarianceReach, dim))
+                                      : column(rows, kFixedLogVariance, dim).expand_as(x_t);
   p.pred_xstart = (x_t * column(rows, kSqrtRecipAlphaBar, dim))
                       .addcmul_(p.eps, column(rows, kSqrtRecipm1AlphaBar, dim), -1);
   if (clip) p.pred_xstart = p.pred_xstart.clamp(-1, 1);

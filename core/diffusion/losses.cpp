@@ -17,7 +17,8 @@ at::Tensor mean_per_sample(const at::Tensor& x) {
 }
 
 // e^d - 1 - d and its derivative e^d - 1, neither as a difference of near-equal numbers: where two
-// distributions nearly agree, f32 would leave no digit of e^d - 1, and other ones on other processors.
+// distributions nearly agree, f32 would leave no digit of e^d - 1, and other ones on other
+// processors.
 at::Tensor exp_excess(const at::Tensor& d) {
   const at::Tensor slope = at::expm1(d.detach());
   const at::Tensor value = slope - d.detach();
@@ -28,8 +29,7 @@ at::Tensor exp_excess(const at::Tensor& d) {
 at::Tensor normal_kl(const at::Tensor& mean1, const at::Tensor& log_variance1,
                      const at::Tensor& mean2, const at::Tensor& log_variance2) {
   const at::Tensor difference = log_variance1 - log_variance2;
-  return 0.5 * (exp_excess(difference) +
-                (mean1 - mean2).square() * (-log_variance2).exp());
+  return 0.5 * (exp_excess(difference) + (mean1 - mean2).square() * (-log_variance2).exp());
 }
 
 // The reference's tanh approximation of the standard normal's cumulative distribution.
@@ -89,9 +89,8 @@ LossTerms hybrid_loss(const GaussianDiffusion& process, const at::Tensor& output
 }
 
 LossTerms distillation_loss(const GaussianDiffusion& process, const at::Tensor& output,
-                            const at::Tensor& x_t, const at::Tensor& t,
-                            const Distribution& teacher, bool student_clip, double lambda,
-                            const at::Tensor& x_prev) {
+                            const at::Tensor& x_t, const at::Tensor& t, const Distribution& teacher,
+                            bool student_clip, double lambda, const at::Tensor& x_prev) {
   const Distribution p = process.p_mean_variance(output, x_t, t, student_clip);
   const at::Tensor mse = squared_error(teacher.eps, p.eps);
   if (output.size(1) == x_t.size(1)) return with_bound(mse, {}, lambda);

@@ -55,7 +55,7 @@ at::Tensor sample(Denoiser& network, const GaussianDiffusion& process, const Sam
                   std::int64_t count, const std::function<void(std::int64_t)>& after_step) {
   const auto& kind = diffusion::sampler_kind(config.sampler);
   const auto run = kind.begin(process, config);
-    if (count <= 0) return at::empty(shape.batch(0));
+  if (count <= 0) return at::empty(shape.batch(0));
   network.eval();
   // Not InferenceMode: what a network caches while it samples may later take part in training.
   const at::NoGradGuard no_grad;

@@ -9,7 +9,8 @@
 namespace dkdm {
 
 diffusion::ChainStep diffusion::chain_step(Denoiser& network, const GaussianDiffusion& process,
-                                           const at::Tensor& x, std::int64_t index, bool clip_denoised) {
+                                           const at::Tensor& x, std::int64_t index,
+                                           bool clip_denoised) {
   const std::int64_t step = process.num_steps() - 1 - index;
   const at::Tensor t = at::full({x.size(0)}, step, x.options().dtype(at::kLong));
   const at::Tensor output = plugin::predict(network, x, process.model_timesteps(t));
@@ -17,7 +18,8 @@ diffusion::ChainStep diffusion::chain_step(Denoiser& network, const GaussianDiff
 }
 
 const std::vector<diffusion::SamplerKind>& diffusion::sampler_kinds() {
-  static const std::vector<SamplerKind> kKinds{ancestral_sampler(), ddim_sampler(), dpm_solver_sampler()};
+  static const std::vector<SamplerKind> kKinds{ancestral_sampler(), ddim_sampler(),
+                                               dpm_solver_sampler()};
   return kKinds;
 }
 

@@ -1,4 +1,5 @@
-// What a sampler is to the rest of the program. One sampler is one file here, and a line in sampler_kind.cpp.
+// What a sampler is to the rest of the program. One sampler is one file here, and a line in
+// sampler_kind.cpp.
 #pragma once
 
 #include <cstdint>
@@ -37,13 +38,15 @@ struct SamplerKind {
   std::string paper;  // where it is from, for a person
   // Those of [sample] that its images depend on, besides clip_denoised.
   bool uses_eta = false, uses_solver_steps = false;
-  // Whether it walks the steps of a respaced process; else it chooses its own times out of the whole chain.
+  // Whether it walks the steps of a respaced process; else it chooses its own times out of the
+  // whole chain.
   bool uses_respacing = true;
 
   // Network calls for each sample.
   std::int64_t (*steps)(const GaussianDiffusion& process, const SamplerConfig& config);
   // References outlive the run. Throws ConfigError for a value that it cannot use.
-  std::unique_ptr<SamplerRun> (*begin)(const GaussianDiffusion& process, const SamplerConfig& config);
+  std::unique_ptr<SamplerRun> (*begin)(const GaussianDiffusion& process,
+                                       const SamplerConfig& config);
 };
 
 // SamplerKind::begin of the class Run.

@@ -42,7 +42,8 @@ std::vector<std::int64_t> section_counts(const std::string& respacing) {
     const std::size_t end = std::min(respacing.find(',', begin), respacing.size());
     const std::int64_t count = parse_count(std::string_view(respacing).substr(begin, end - begin));
     if (count == 0) {
-      throw ConfigError("respacing \"" + respacing + "\": expected \"\" (all steps), a count, "
+      throw ConfigError("respacing \"" + respacing +
+                        "\": expected \"\" (all steps), a count, "
                         "counts separated by commas, or ddimN");
     }
     counts.push_back(count);
@@ -108,7 +109,8 @@ std::pair<double, double> linear_ends(const DiffusionConfig& config) {
 std::vector<double> evenly(double first, double last, std::int64_t count) {
   std::vector<double> points(static_cast<std::size_t>(count));
   const double stride = (last - first) / static_cast<double>(count - 1);
-  for (std::size_t i = 0; i < points.size(); ++i) points[i] = first + static_cast<double>(i) * stride;
+  for (std::size_t i = 0; i < points.size(); ++i)
+    points[i] = first + static_cast<double>(i) * stride;
   points.back() = last;
   return points;
 }
@@ -119,8 +121,8 @@ std::vector<double> betas(const DiffusionConfig& config) {
   const std::int64_t steps = config.steps;
   constexpr std::int64_t kMostSteps = 100000;
   if (steps < 2 || steps > kMostSteps) {
-    throw ConfigError("diffusion.steps is " + std::to_string(steps) + ", expected at least 2 and at most " +
-                      std::to_string(kMostSteps));
+    throw ConfigError("diffusion.steps is " + std::to_string(steps) +
+                      ", expected at least 2 and at most " + std::to_string(kMostSteps));
   }
   std::vector<double> beta(static_cast<std::size_t>(steps));
   if (config.schedule == "linear") {

@@ -76,15 +76,16 @@ AtomicFile::AtomicFile(fs::path target) : target_(std::move(target)) {
   resolve();
   if (descriptor_ >= 0) return;
   static std::atomic<unsigned> serial{0};
-  temporary_ = file_.parent_path() / ("." + file_.filename().string() + "." +
-                                      std::to_string(::getpid()) + "-" +
-                                      std::to_string(serial++) + ".tmp");
+  temporary_ =
+      file_.parent_path() / ("." + file_.filename().string() + "." + std::to_string(::getpid()) +
+                             "-" + std::to_string(serial++) + ".tmp");
   // A name of ours that exists is the leaving of a dead process with our number: written over.
-  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-                       0666);
+  descriptor_ =
+      ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
   if (descriptor_ < 0) fail("create");
   // Some file systems have no permissions; the file is as good without.
-  if (permissions_) [[maybe_unused]] const int kept = ::fchmod(descriptor_, *permissions_);
+  if (permissions_) [[maybe_unused]]
+    const int kept = ::fchmod(descriptor_, *permissions_);
 }
 
 AtomicFile::~AtomicFile() { discard(); }

@@ -1,8 +1,8 @@
 // A file that appears whole or not at all: written under a temporary name in the same folder,
 // synced, renamed over the target by commit(). Without commit() the temporary file is removed.
 // A target that is a device, a pipe or a socket stays what it is, and is written into as it comes.
-// A target that is a symbolic link stays one: what it points to is written, in its own folder, with the
-// permissions that it had; where it points to nothing, the file is made there.
+// A target that is a symbolic link stays one: what it points to is written, in its own folder, with
+// the permissions that it had; where it points to nothing, the file is made there.
 #pragma once
 
 #include <sys/types.h>
@@ -44,8 +44,8 @@ class AtomicFile {
   std::optional<mode_t> permissions_;  // of the file that is replaced
 };
 
-// Removes what AtomicFile leaves in `folder` (and below) when its process is killed. Only for a folder
-// that no other process is writing to.
+// Removes what AtomicFile leaves in `folder` (and below) when its process is killed. Only for a
+// folder that no other process is writing to.
 void remove_temporaries(const std::filesystem::path& folder);
 
 }  // namespace dkdm::io

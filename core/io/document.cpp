@@ -80,7 +80,8 @@ std::string read_document(const std::filesystem::path& file, Syntax syntax) {
   std::string text = input.read(0, input.size());
   // A document of JSON is an object or a list here; TOML begins with anything.
   const auto first = text.find_first_not_of(" \t\r\n", text.starts_with("\xef\xbb\xbf") ? 3 : 0);
-  if (syntax == Syntax::json && (first == std::string::npos || (text[first] != '{' && text[first] != '[')))
+  if (syntax == Syntax::json &&
+      (first == std::string::npos || (text[first] != '{' && text[first] != '[')))
     refuse_foreign(input, "a JSON document");
   const std::size_t deep = too_deep(text, syntax);
   if (deep != std::string::npos) {

@@ -11,7 +11,7 @@
 namespace dkdm::io {
 namespace {
 
-constexpr std::uint64_t kLooked = 4096;    // bytes
+constexpr std::uint64_t kLooked = 4096;  // bytes
 constexpr std::size_t kShownText = 60;
 
 const std::string kDistributed =
@@ -30,8 +30,9 @@ const std::vector<Magic>& magics() {
   static const std::vector<Magic> list{
       {0, "\x1f\x8b"sv, "a gzip archive: unpack it first (gunzip, or tar -xzf)"},
       {0, "\x28\xb5\x2f\xfd"sv, "a zstd archive: unpack it first (unzstd)"},
-      {0, "\xfd"
-          "7zXZ\0"sv,
+      {0,
+       "\xfd"
+       "7zXZ\0"sv,
        "an xz archive: unpack it first (unxz, or tar -xJf)"},
       {0, "BZh"sv, "a bzip2 archive: unpack it first (bunzip2, or tar -xjf)"},
       {0, "\x04\x22\x4d\x18"sv, "an lz4 archive: unpack it first (unlz4)"},
@@ -52,8 +53,9 @@ const std::vector<Magic>& magics() {
       {0, "II*\0"sv, "a TIFF image"},
       {0, "MM\0*"sv, "a TIFF image"},
       {0, "%PDF"sv, "a PDF document"},
-      {0, "\x7f"
-          "ELF"sv,
+      {0,
+       "\x7f"
+       "ELF"sv,
        "a program or library (ELF)"},
       {0, "SQLite format 3\0"sv, "an SQLite database"},
       {0, "PAR1"sv, "a Parquet table; it is not read here"},
@@ -98,14 +100,16 @@ std::string pointer_kind(std::string_view begin) {
   if (begin.starts_with("/annex/objects/") || begin.starts_with(".git/annex/objects/")) {
     return "a git-annex pointer: run git annex get";
   }
-  if (begin.starts_with("outs:\n- ") || begin.starts_with("md5: ")) return "a DVC pointer: run dvc pull";
+  if (begin.starts_with("outs:\n- ") || begin.starts_with("md5: "))
+    return "a DVC pointer: run dvc pull";
   return "";
 }
 
 std::string markup_kind(std::string_view text) {
   const std::string small = lower(text.substr(0, 512));
-  if (small.find("<html") != std::string::npos || small.find("<!doctype html") != std::string::npos ||
-      small.starts_with("<head") || small.starts_with("<body")) {
+  if (small.find("<html") != std::string::npos ||
+      small.find("<!doctype html") != std::string::npos || small.starts_with("<head") ||
+      small.starts_with("<body")) {
     std::string title = between(text, "<title>", "</title>");
     if (title.empty()) title = between(text, "<body>", "<");
     if (title.empty()) title = between(text, "<h1>", "<");
@@ -124,12 +128,14 @@ std::string json_kind(std::string_view text) {
   if (text.find("\"_class_name\"") != std::string_view::npos) {
     return "a configuration of diffusers (JSON): the weights are in a file beside it";
   }
-  return "a JSON text (" + escaped(text.substr(0, std::min(text.find('\n'), kShownText)), kShownText) + ")";
+  return "a JSON text (" +
+         escaped(text.substr(0, std::min(text.find('\n'), kShownText)), kShownText) + ")";
 }
 
 // ONNX is a protobuf without a magic: ir_version, then the producer's name.
 bool is_onnx(std::string_view begin) {
-  return begin.size() > 12 && begin[0] == '\x08' && begin[1] > 0 && begin[1] < 32 && begin[2] == '\x12' &&
+  return begin.size() > 12 && begin[0] == '\x08' && begin[1] > 0 && begin[1] < 32 &&
+         begin[2] == '\x12' &&
          (begin.substr(0, 64).find("torch") != std::string_view::npos ||
           begin.substr(0, 64).find("onnx") != std::string_view::npos ||
           begin.substr(0, 64).find("keras") != std::string_view::npos);
@@ -172,7 +178,8 @@ std::string text_kind(std::string_view begin) {
   text.remove_prefix(first);
   if (const std::string kind = markup_kind(text); !kind.empty()) return kind;
   if (text[0] == '{' || text[0] == '[') return json_kind(text);
-  return "a text (\"" + escaped(text.substr(0, std::min(text.find_first_of("\r\n"), kShownText)), kShownText) +
+  return "a text (\"" +
+         escaped(text.substr(0, std::min(text.find_first_of("\r\n"), kShownText)), kShownText) +
          "\")";
 }
 
@@ -180,12 +187,14 @@ std::string text_kind(std::string_view begin) {
 
 std::string zip_kind(const std::vector<ZipEntry>& entries) {
   const auto any = [&](auto&& fits) {
-    return std::any_of(entries.begin(), entries.end(), [&](const ZipEntry& entry) { return fits(entry.name); });
+    return std::any_of(entries.begin(), entries.end(),
+                       [&](const ZipEntry& entry) { return fits(entry.name); });
   };
   const auto ends = [&](std::string_view ending) {
     return any([&](std::string_view name) { return name.ends_with(ending); });
   };
-  if (ends("archive_format") || ends("serialized_exported_program.json") || ends("models/model.json")) {
+  if (ends("archive_format") || ends("serialized_exported_program.json") ||
+      ends("models/model.json")) {
     return "a program that torch.export saved (.pt2): save the module's state_dict() with torch.save "
            "instead";
   }
@@ -197,7 +206,9 @@ std::string zip_kind(const std::vector<ZipEntry>& entries) {
       })) {
     return "an npz (arrays of numpy)";
   }
-  if (any([](std::string_view name) { return name.ends_with(".distcp") || name.ends_with("/.metadata"); })) {
+  if (any([](std::string_view name) {
+        return name.ends_with(".distcp") || name.ends_with("/.metadata");
+      })) {
     return kDistributed;
   }
   if (ends(".pt") || ends(".pth") || ends(".ckpt") || ends(".safetensors") || ends(".npz")) {
@@ -228,12 +239,14 @@ std::string recognised_kind(const ByteSource& file) {
     }
     return zip_kind(zip->entries());
   }
-  if (begin.size() > 9 && begin[8] == '{' && little_endian<std::uint64_t>(begin.data()) < (1u << 27)) {
+  if (begin.size() > 9 && begin[8] == '{' &&
+      little_endian<std::uint64_t>(begin.data()) < (1u << 27)) {
     return little_endian<std::uint64_t>(begin.data()) < file.size()
                ? "a safetensors file"
                : "a safetensors file without its end: the download was not finished";
   }
-  if (begin[0] == '\x80' && begin.size() > 1 && begin[1] >= 2 && begin[1] <= 5) return "a pickle of Python";
+  if (begin[0] == '\x80' && begin.size() > 1 && begin[1] >= 2 && begin[1] <= 5)
+    return "a pickle of Python";
   if (is_onnx(begin)) return "an ONNX model; it is not read here";
   if (is_tensorflow_index(file)) return "the index of a TensorFlow checkpoint; it is not read here";
   if (is_idx(begin)) return "an IDX file (MNIST's format)";
@@ -247,7 +260,8 @@ std::string folder_kind(const std::filesystem::path& folder) {
   };
   if (has(".metadata")) return kDistributed;
   if (has("model_index.json")) return "a pipeline of diffusers: the teacher diffusers reads it";
-  if (has("config.json")) return "a model of diffusers or transformers: the teacher diffusers reads a UNet2DModel";
+  if (has("config.json"))
+    return "a model of diffusers or transformers: the teacher diffusers reads a UNet2DModel";
   if (has("model.json")) return "a model that dkdm trained: the teacher checkpoint reads it";
   if (has("latest") || has("zero_to_fp32.py"))
     return "a checkpoint of DeepSpeed: join it with the zero_to_fp32.py beside it";
@@ -258,9 +272,11 @@ bool is_distributed_part(const std::filesystem::path& file) {
   return file.extension() == ".distcp" || file.filename() == ".metadata";
 }
 
-void refuse_kind(const std::filesystem::path& file, const std::string& kind, const std::string& expected) {
+void refuse_kind(const std::filesystem::path& file, const std::string& kind,
+                 const std::string& expected) {
   if (kind.empty()) throw DataError(at_byte(file, 0), "is not " + expected);
-  throw DataError(at_byte(file, 0), kind.find(':') == std::string::npos ? kind + ", not " + expected : kind);
+  throw DataError(at_byte(file, 0),
+                  kind.find(':') == std::string::npos ? kind + ", not " + expected : kind);
 }
 
 void refuse_foreign(const ByteSource& file, const std::string& expected) {

@@ -65,8 +65,8 @@ at::Tensor from_list(const std::vector<T>& list, at::IntArrayRef sizes, const st
   const at::Tensor listed = at::tensor(at::ArrayRef<T>(list), c10::CppTypeToScalarType<T>::value);
   if (static_cast<std::int64_t>(list.size()) == count) return listed.view(sizes);
   if (list.size() == 1) return listed[0].expand(sizes);  // no memory for a shape that lies
-  throw DataError(where, "lists " + std::to_string(list.size()) + " values for " +
-                             std::to_string(count));
+  throw DataError(where,
+                  "lists " + std::to_string(list.size()) + " values for " + std::to_string(count));
 }
 
 at::Tensor constant(const Values& values, std::int32_t type, at::IntArrayRef sizes,
@@ -93,15 +93,9 @@ at::Tensor tensor_of(pbf_reader message, const std::string& where) {
   Values values;
   while (message.next()) {
     switch (message.tag_and_type()) {
-      case tag_and_type(tensor_type, kVarint):
-        type = message.get_enum();
-        break;
-      case tag_and_type(tensor_shape, kBytes):
-        sizes = shape_of(message.get_message());
-        break;
-      case tag_and_type(tensor_content, kBytes):
-        values.content = message.get_view();
-        break;
+      case tag_and_type(tensor_type, kVarint): type = message.get_enum(); break;
+      case tag_and_type(tensor_shape, kBytes): sizes = shape_of(message.get_message()); break;
+      case tag_and_type(tensor_content, kBytes): values.content = message.get_view(); break;
       case tag_and_type(tensor_float, kBytes):
         for (const float v : message.get_packed_float()) values.floats.push_back(v);
         break;
@@ -114,8 +108,7 @@ at::Tensor tensor_of(pbf_reader message, const std::string& where) {
       case tag_and_type(tensor_double, pbf_wire_type::fixed64):
         values.doubles.push_back(message.get_double());
         break;
-      default:
-        message.skip();
+      default: message.skip();
     }
   }
   if (type != kFloatType && type != kDoubleType) return {};
@@ -128,14 +121,9 @@ at::Tensor value_of(pbf_reader entry, const std::string& where) {
   pbf_reader attribute;
   while (entry.next()) {
     switch (entry.tag_and_type()) {
-      case tag_and_type(entry_key, kBytes):
-        key = entry.get_string();
-        break;
-      case tag_and_type(entry_value, kBytes):
-        attribute = entry.get_message();
-        break;
-      default:
-        entry.skip();
+      case tag_and_type(entry_key, kBytes): key = entry.get_string(); break;
+      case tag_and_type(entry_value, kBytes): attribute = entry.get_message(); break;
+      default: entry.skip();
     }
   }
   if (key == "value" && attribute.next(attribute_tensor, kBytes))
@@ -152,17 +140,12 @@ Node node_of(pbf_reader message) {
   Node node;
   while (message.next()) {
     switch (message.tag_and_type()) {
-      case tag_and_type(node_name, kBytes):
-        node.name = message.get_string();
-        break;
-      case tag_and_type(node_op, kBytes):
-        node.op = message.get_string();
-        break;
+      case tag_and_type(node_name, kBytes): node.name = message.get_string(); break;
+      case tag_and_type(node_op, kBytes): node.op = message.get_string(); break;
       case tag_and_type(node_attribute, kBytes):
         node.attributes.push_back(message.get_view());
         break;
-      default:
-        message.skip();
+      default: message.skip();
     }
   }
   return node;
@@ -197,7 +180,8 @@ TensorMap read_graph_constants(const std::filesystem::path& path) {
       throw DataError(path.string() + ": after node '" + last + "'",
                       std::string("the graph is truncated or damaged (") + error.what() + ")");
   }
-  if (last.empty()) refuse_foreign(file, "a TensorFlow graph (a binary GraphDef, as in a frozen .pb)");
+  if (last.empty())
+    refuse_foreign(file, "a TensorFlow graph (a binary GraphDef, as in a frozen .pb)");
   return constants;
 }
 

@@ -33,15 +33,17 @@ std::string ByteSource::read(std::uint64_t offset, std::uint64_t bytes) const {
 
 namespace {
 
-// Throws unless `mode` is a regular file's: reading anything else may wait for ever, or have no end.
+// Throws unless `mode` is a regular file's: reading anything else may wait for ever, or have no
+// end.
 void require_regular(const std::filesystem::path& file, mode_t mode) {
   if (S_ISREG(mode)) return;
   const char* kind = S_ISDIR(mode)    ? "a folder"
                      : S_ISFIFO(mode) ? "a pipe"
                      : S_ISSOCK(mode) ? "a socket"
                                       : "a device";
-  throw DataError(file.string(), std::string("is ") + kind + ", not a regular file" +
-                                     (S_ISFIFO(mode) ? "; save what it brings to a file first" : ""));
+  throw DataError(file.string(),
+                  std::string("is ") + kind + ", not a regular file" +
+                      (S_ISFIFO(mode) ? "; save what it brings to a file first" : ""));
 }
 
 }  // namespace
@@ -81,8 +83,7 @@ void InputFile::read(std::uint64_t offset, void* out, std::uint64_t bytes) const
   }
 }
 
-MappedFile::MappedFile(const std::filesystem::path& file)
-    : MappedFile(file, Descriptor(file)) {}
+MappedFile::MappedFile(const std::filesystem::path& file) : MappedFile(file, Descriptor(file)) {}
 
 MappedFile::MappedFile(const std::filesystem::path& file, const Descriptor& open)
     : ByteSource(file, open.size()), mapped_(open.size() > 0) {

@@ -41,8 +41,9 @@ class ByteSource {
   std::uint64_t size_;
 };
 
-// An open regular file. Throws DataError when it is absent, unreadable or anything else: a folder, a
-// pipe (FIFO), a socket, a device. Never waits for a pipe's other end. Every input is opened by it.
+// An open regular file. Throws DataError when it is absent, unreadable or anything else: a folder,
+// a pipe (FIFO), a socket, a device. Never waits for a pipe's other end. Every input is opened by
+// it.
 class Descriptor {
  public:
   explicit Descriptor(const std::filesystem::path& file);

@@ -93,7 +93,8 @@ std::vector<std::string> shell_words(std::string_view line) {
 bool is_utf8(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t begin = at;
-    if (next_code_point(text, at) == 0xfffd && at == begin + 1) return false;  // U+FFFD itself has three bytes
+    if (next_code_point(text, at) == 0xfffd && at == begin + 1)
+      return false;  // U+FFFD itself has three bytes
   }
   return true;
 }
@@ -127,7 +128,8 @@ std::string escaped(std::string_view text, std::size_t limit) {
 
 std::string shown(std::string_view text, std::size_t limit) {
   std::string out(text.substr(0, limit));
-  std::replace_if(out.begin(), out.end(), [](unsigned char c) { return c < 0x20 || c > 0x7e; }, '?');
+  std::replace_if(
+      out.begin(), out.end(), [](unsigned char c) { return c < 0x20 || c > 0x7e; }, '?');
   return out;
 }
 

@@ -7,11 +7,13 @@
 
 namespace dkdm::io {
 
-// Decodes one code point of UTF-8 at `i` and moves past it; U+FFFD and one byte for malformed input.
+// Decodes one code point of UTF-8 at `i` and moves past it; U+FFFD and one byte for malformed
+// input.
 char32_t next_code_point(std::string_view text, std::size_t& i);
 
-// Text that moves no terminal's cursor, sets no title and reorders nothing, still readable: line breaks
-// and tabs stay, other control characters become \xNN, characters that turn the direction of writing
+// Text that moves no terminal's cursor, sets no title and reorders nothing, still readable: line
+// breaks and tabs stay, other control characters become \xNN, characters that turn the direction of
+// writing
 // \uNNNN, malformed bytes U+FFFD.
 std::string printable(std::string_view text);
 
@@ -30,8 +32,9 @@ bool has_control(std::string_view text);
 // terminal might obey, and for anything else outside ASCII.
 std::string shown(std::string_view text, std::size_t limit = 100);
 
-// A text that any format and terminal can take and that still tells two texts apart: at most `limit`
-// bytes, control characters and what is not UTF-8 as \xNN, and at the end how long it was if it was cut.
+// A text that any format and terminal can take and that still tells two texts apart: at most
+// `limit` bytes, control characters and what is not UTF-8 as \xNN, and at the end how long it was
+// if it was cut.
 std::string escaped(std::string_view text, std::size_t limit);
 
 }  // namespace dkdm::io

@@ -66,7 +66,8 @@ void ZipReader::read_directory() {
   for (std::uint64_t at = 0; at < bytes.size();) {
     entries_.push_back(parse_entry(bytes, at));
     if (!names.insert(entries_.back().name).second) {
-      throw DataError(file_.path().string(), "entry '" + entries_.back().name + "' stands there twice");
+      throw DataError(file_.path().string(),
+                      "entry '" + entries_.back().name + "' stands there twice");
     }
   }
   if (entries_.size() != directory.count) {
@@ -90,13 +91,14 @@ ZipReader::Directory ZipReader::find_directory() const {
     if (file_.size() < kLocalMark.size() || file_.read(0, kLocalMark.size()) != kLocalMark) {
       refuse_foreign(file_, "a zip archive (.npz, .pt)");
     }
-    throw DataError(at_byte(file_.path(), file_.size()),
-                    "no end record of a zip archive: the file is truncated (a download that was not "
-                    "finished?)");
+    throw DataError(
+        at_byte(file_.path(), file_.size()),
+        "no end record of a zip archive: the file is truncated (a download that was not "
+        "finished?)");
   }
   const std::uint64_t end = tail_offset + at;
-  Directory directory{.offset = u32(tail, at + 16), .bytes = u32(tail, at + 12),
-                      .count = u16(tail, at + 10)};
+  Directory directory{
+      .offset = u32(tail, at + 16), .bytes = u32(tail, at + 12), .count = u16(tail, at + 10)};
   const bool split = u16(tail, at + 4) != 0 || u16(tail, at + 6) != 0;
   if (split && u16(tail, at + 4) != 0xffff) {
     throw DataError(at_byte(file_.path(), end), "a zip archive in several parts is not read");
@@ -116,10 +118,9 @@ ZipReader::Directory ZipReader::find_directory() const {
     directory = {.offset = u64(record, 48), .bytes = u64(record, 40), .count = u64(record, 32)};
   }
   if (directory.offset > limit || directory.bytes > limit - directory.offset) {
-    throw DataError(at_byte(file_.path(), end), "the zip directory (byte " +
-                                                    std::to_string(directory.offset) + ", " +
-                                                    std::to_string(directory.bytes) +
-                                                    " bytes) lies outside the file");
+    throw DataError(at_byte(file_.path(), end),
+                    "the zip directory (byte " + std::to_string(directory.offset) + ", " +
+                        std::to_string(directory.bytes) + " bytes) lies outside the file");
   }
   return directory;
 }
@@ -149,8 +150,8 @@ ZipEntry ZipReader::parse_entry(const std::string& directory, std::uint64_t& at)
                                " is not read, only stored (0) and deflate (8)");
   }
   entry.deflated = method == kDeflated;
-  const bool impossible = entry.deflated ? entry.size / kDeflateLimit > entry.packed
-                                         : entry.size != entry.packed;
+  const bool impossible =
+      entry.deflated ? entry.size / kDeflateLimit > entry.packed : entry.size != entry.packed;
   if (impossible || entry.packed > directory_offset_ || entry.header > directory_offset_) {
     throw DataError(where, "entry '" + entry.name + "' of " + std::to_string(entry.size) +
                                " bytes cannot lie in " + std::to_string(entry.packed) +

@@ -1,5 +1,6 @@
-// The part of zip that npz and PyTorch need: single-disk archives, stored or deflated entries, zip64.
-// Every length is checked against the file before it is used; errors are DataError with the byte.
+// The part of zip that npz and PyTorch need: single-disk archives, stored or deflated entries,
+// zip64. Every length is checked against the file before it is used; errors are DataError with the
+// byte.
 #pragma once
 
 #include <zlib.h>

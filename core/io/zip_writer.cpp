@@ -10,7 +10,7 @@
 namespace dkdm::io {
 namespace {
 
-constexpr std::uint32_t kIn64 = 0xffffffff;  // "see the zip64 record"
+constexpr std::uint32_t kIn64 = 0xffffffff;      // "see the zip64 record"
 constexpr std::uint16_t kPaddingField = 0x4246;  // "FB", PyTorch's own
 
 template <class T>
@@ -28,8 +28,8 @@ void put_common(std::string& out, std::uint32_t crc) {
   put(out, crc);
 }
 
-// The zip64 field of sizes always; then, where `alignment` asks, bytes that put the data at a multiple
-// of it in the file.
+// The zip64 field of sizes always; then, where `alignment` asks, bytes that put the data at a
+// multiple of it in the file.
 std::string local_header(const ZipEntry& entry, std::uint64_t alignment) {
   constexpr std::uint64_t fixed = 30 + 20, field = 4;
   const std::uint64_t data = entry.header + fixed + entry.name.size() + field;
@@ -77,10 +77,10 @@ std::string directory_entry(const ZipEntry& entry) {
   put(out, wide_size ? kIn64 : static_cast<std::uint32_t>(entry.size));
   put<std::uint16_t>(out, static_cast<std::uint16_t>(entry.name.size()));
   put<std::uint16_t>(out, static_cast<std::uint16_t>(field.size()));
-  put<std::uint16_t>(out, 0);              // comment
-  put<std::uint16_t>(out, 0);              // disk
-  put<std::uint16_t>(out, 0);              // internal attributes
-  put<std::uint32_t>(out, 0600u << 16);    // permissions
+  put<std::uint16_t>(out, 0);            // comment
+  put<std::uint16_t>(out, 0);            // disk
+  put<std::uint16_t>(out, 0);            // internal attributes
+  put<std::uint32_t>(out, 0600u << 16);  // permissions
   put(out, wide_header ? kIn64 : static_cast<std::uint32_t>(entry.header));
   return out + entry.name + field;
 }
@@ -131,7 +131,8 @@ void ZipWriter::add(const std::string& name, std::string_view head, std::string_
   add(name, head, body.size(), [&](const auto& take) { take(body); });
 }
 
-void ZipWriter::add(const std::string& name, std::string_view head, std::uint64_t bytes, const Pieces& each) {
+void ZipWriter::add(const std::string& name, std::string_view head, std::uint64_t bytes,
+                    const Pieces& each) {
   const std::uint64_t size = head.size() + bytes;
   std::uint32_t crc = checksum(0, head);
   each([&](std::string_view piece) { crc = checksum(crc, piece); });

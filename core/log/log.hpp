@@ -12,7 +12,8 @@ void set_up(const std::string& level);
 void debug(const std::string& component, const std::string& line);
 void info(const std::string& component, const std::string& line);
 void warn(const std::string& component, const std::string& line);
-// The same line once a process: for what every row, or every configuration of a sweep, would say again.
+// The same line once a process: for what every row, or every configuration of a sweep, would say
+// again.
 void info_once(const std::string& component, const std::string& line);
 void warn_once(const std::string& component, const std::string& line);
 

@@ -15,15 +15,9 @@ namespace dkdm {
 
 BatchSet::BatchSet(const GaussianDiffusion& chain, const SampleShape& shape, std::uint64_t seed,
                    std::int64_t capacity, TeacherClip clip)
-    : chain_(&chain),
-      shape_(shape),
-      seed_(seed),
-      capacity_(capacity),
-      clip_(clip),
-      x_(at::empty(shape.batch(capacity), at::kFloat,
-                   at::MemoryFormat::ChannelsLast)),
-      s_(at::zeros({capacity}, at::kLong)),
-      end_(at::zeros({capacity}, at::kLong)),
+    : chain_(&chain), shape_(shape), seed_(seed), capacity_(capacity), clip_(clip),
+      x_(at::empty(shape.batch(capacity), at::kFloat, at::MemoryFormat::ChannelsLast)),
+      s_(at::zeros({capacity}, at::kLong)), end_(at::zeros({capacity}, at::kLong)),
       restarts_(at::zeros({capacity}, at::kLong)) {}
 
 void BatchSet::fill(const at::Tensor& x, const at::Tensor& states, const at::Tensor& ends) {
@@ -48,7 +42,8 @@ TrainBatch BatchSet::advance(Denoiser& teacher, const at::Tensor& drawn, std::in
   for (std::int64_t i = 0; i < over.size(0); ++i) {
     const auto row = over[i].item<std::int64_t>();
     const std::int64_t restarts = restarts_[row].item<std::int64_t>() + 1;
-    x_.narrow(0, row, 1).copy_(start.normal(static_cast<std::uint32_t>(restarts), row, 1, shape_.sizes()));
+    x_.narrow(0, row, 1).copy_(
+        start.normal(static_cast<std::uint32_t>(restarts), row, 1, shape_.sizes()));
     s_[row] = chain_->num_steps();
     end_[row] = 0;
     restarts_[row] = restarts;
@@ -58,8 +53,9 @@ TrainBatch BatchSet::advance(Denoiser& teacher, const at::Tensor& drawn, std::in
   TrainBatch batch;
   batch.x_t = x_.index_select(0, drawn).contiguous(at::MemoryFormat::ChannelsLast);
   batch.t = s_.index_select(0, drawn) - 1;
-  const at::Tensor z = Random(seed_, Stream::pool_noise)
-                           .normal(static_cast<std::uint32_t>(step), kTrainingNoise, count, shape_.sizes());
+  const at::Tensor z =
+      Random(seed_, Stream::pool_noise)
+          .normal(static_cast<std::uint32_t>(step), kTrainingNoise, count, shape_.sizes());
   const TeacherStep next = teacher_step(teacher, *chain_, batch.x_t, batch.t, z, clip_);
   batch.teacher = next.p;
   batch.x_prev = next.x_prev;

@@ -56,7 +56,8 @@ TeacherClip clip_named(const std::string& name) {
 
 std::string image_misfit(const TrainedModel& teacher, const SampleShape& shape) {
   if (teacher.shape == shape) return "";
-  return "the teacher makes images of " + text_of(teacher.shape) + ", the run's are " + text_of(shape);
+  return "the teacher makes images of " + text_of(teacher.shape) + ", the run's are " +
+         text_of(shape);
 }
 
 std::string process_misfit(const TrainedModel& teacher, const DiffusionConfig& run) {
@@ -82,14 +83,13 @@ struct Distillation::Options {
 
 struct Distillation::Walk {
   Walk(const MethodContext& context, const Options& options, const Distillation& method)
-      : host(&context.host),
-        shape(context.shape),
-        batch(context.batch),
-        seed(context.seed),
+      : host(&context.host), shape(context.shape), batch(context.batch), seed(context.seed),
         teacher(context.teacher->network),
         chain(chain_of(context, options.respacing, context.diffusion.variance_range)),
-        teacher_chain(chain_of(context, options.respacing, context.teacher->diffusion.variance_range)),
-        set(teacher_chain, shape, seed, method.set_size(chain.num_steps(), batch), options.walk.clip) {}
+        teacher_chain(
+            chain_of(context, options.respacing, context.teacher->diffusion.variance_range)),
+        set(teacher_chain, shape, seed, method.set_size(chain.num_steps(), batch),
+            options.walk.clip) {}
 
   Host* host;
   SampleShape shape;
@@ -118,35 +118,44 @@ Distillation::Distillation(const Params& params)
 Distillation::~Distillation() = default;
 
 ParamTable Distillation::chain_params() {
-  return {text("respacing", "", "respacing of the chain that the teacher walks and the student learns, "
-                            "as \"50\" or \"ddim25\" (empty = every step)"),
-          flag("student_clip", false, "clip the student's predicted image in the KL term as the "
-                                      "teacher's is (false = the authors' code)"),
-          real("lambda", 1.0, "weight of the KL term, in bits per dimension and step (a respaced "
-                              "chain's rescaled loss is its steps / all steps)")
+  return {text("respacing", "",
+               "respacing of the chain that the teacher walks and the student learns, "
+               "as \"50\" or \"ddim25\" (empty = every step)"),
+          flag("student_clip", false,
+               "clip the student's predicted image in the KL term as the "
+               "teacher's is (false = the authors' code)"),
+          real("lambda", 1.0,
+               "weight of the KL term, in bits per dimension and step (a respaced "
+               "chain's rescaled loss is its steps / all steps)")
               .between(0, 1e6),
-          text("teacher_clip", "both", "where the teacher's predicted image is clipped: in its steps "
-                                       "and in the KL term (both, the authors' code), in its steps "
-                                       "alone (chain), or nowhere (none, the paper)")
+          text("teacher_clip", "both",
+               "where the teacher's predicted image is clipped: in its steps "
+               "and in the KL term (both, the authors' code), in its steps "
+               "alone (chain), or nowhere (none, the paper)")
               .one_of({"both", "chain", "none"}),
-          text("t0_term", "kl", "second term at t = 0: the KL term, as at all other steps (kl, the authors' "
-                                "code), or the likelihood of the teacher's image (decoder)")
+          text("t0_term", "kl",
+               "second term at t = 0: the KL term, as at all other steps (kl, the authors' "
+               "code), or the likelihood of the teacher's image (decoder)")
               .one_of({"kl", "decoder"})};
 }
 
 ParamTable Distillation::preparation_params() {
-  return {text("prepare", "upfront", "random states before training (upfront), or no preparation "
-                                     "and a spread that builds up in training (streaming)")
+  return {text("prepare", "upfront",
+               "random states before training (upfront), or no preparation "
+               "and a spread that builds up in training (streaming)")
               .one_of({"upfront", "streaming"}),
-          integer("teacher_batch", 0, "rows that the preparation denoises together (0 = the "
-                                      "training batch)")
+          integer("teacher_batch", 0,
+                  "rows that the preparation denoises together (0 = the "
+                  "training batch)")
               .between(0, 65536),
-          text("first_states", "inner", "states that rows are first denoised to, uniform on 1 … T-1 "
-                                        "(inner, the authors' code) or on 1 … T (all, the paper)")
+          text("first_states", "inner",
+               "states that rows are first denoised to, uniform on 1 … T-1 "
+               "(inner, the authors' code) or on 1 … T (all, the paper)")
               .one_of({"inner", "all"}),
           // What it changes is which set is prepared, and that has a key of its own.
-          real("prepared_rho", 0, "size of the set that is prepared, as rho, of which this one is the first rows: "
-                                  "methods that differ in rho prepare one set together (0 = their own)")
+          real("prepared_rho", 0,
+               "size of the set that is prepared, as rho, of which this one is the first rows: "
+               "methods that differ in rho prepare one set together (0 = their own)")
               .between(0, 100)
               .no_effect_on_result()};
 }
@@ -170,8 +179,8 @@ void Distillation::prepare(const MethodContext& context, const std::filesystem::
                options_->walk);
 }
 
-// Not the loss's parameters (lambda, student_clip, t0_term); and of those that only say how many rows the set has,
-// such as rho, that number.
+// Not the loss's parameters (lambda, student_clip, t0_term); and of those that only say how many
+// rows the set has, such as rho, that number.
 std::string Distillation::preparation_identity(const DiffusionConfig& diffusion,
                                                std::int64_t batch) const {
   const Options& options = *options_;
@@ -192,8 +201,7 @@ std::int64_t Distillation::preparation_evaluations(const DiffusionConfig& diffus
 
 std::int64_t Distillation::training_evaluations(const DiffusionConfig& diffusion,
                                                 std::int64_t batch, std::int64_t steps) const {
-  return batch * steps +
-         (options_->upfront ? 0 : begin_evaluations(chain_steps(diffusion), batch));
+  return batch * steps + (options_->upfront ? 0 : begin_evaluations(chain_steps(diffusion), batch));
 }
 
 double Distillation::held_bytes(const DiffusionConfig& diffusion, const SampleShape& shape,
@@ -204,7 +212,8 @@ double Distillation::held_bytes(const DiffusionConfig& diffusion, const SampleSh
 
 // nearbyint rounds halves to even, as the authors' Python does.
 std::int64_t Distillation::rows_of(double rho, std::int64_t chain_steps, std::int64_t batch) {
-  const auto batches = static_cast<std::int64_t>(std::nearbyint(rho * static_cast<double>(chain_steps)));
+  const auto batches =
+      static_cast<std::int64_t>(std::nearbyint(rho * static_cast<double>(chain_steps)));
   return std::max<std::int64_t>(batches, 1) * batch;
 }
 
@@ -213,8 +222,9 @@ std::int64_t Distillation::prepared_rows(std::int64_t chain_steps, std::int64_t 
   if (options_->prepared_rho == 0 || !options_->upfront) return own;
   const std::int64_t rows = rows_of(options_->prepared_rho, chain_steps, batch);
   if (rows >= own) return rows;
-  throw ConfigError("prepared_rho = " + to_text(Value(options_->prepared_rho)) + " prepares " + std::to_string(rows) +
-                    " rows, the set has " + std::to_string(own) + "; give at least its rho");
+  throw ConfigError("prepared_rho = " + to_text(Value(options_->prepared_rho)) + " prepares " +
+                    std::to_string(rows) + " rows, the set has " + std::to_string(own) +
+                    "; give at least its rho");
 }
 
 std::int64_t Distillation::chain_steps(const DiffusionConfig& diffusion) const {
@@ -232,9 +242,10 @@ void Distillation::start(const MethodContext& context, const std::filesystem::pa
   const SampleShape& shape = walk_->shape;
   const std::int64_t rows = prepared_rows(walk_->chain.num_steps(), walk_->batch);
   const auto expected = shape.batch(rows);
-  if (pool.count("x") == 0 || pool.count("state") == 0 || pool.at("x").sizes() != at::IntArrayRef(expected)) {
-    throw DataError(file.string(), "is not a batch set of " + std::to_string(rows) +
-                                       " rows of this run's images");
+  if (pool.count("x") == 0 || pool.count("state") == 0 ||
+      pool.at("x").sizes() != at::IntArrayRef(expected)) {
+    throw DataError(file.string(),
+                    "is not a batch set of " + std::to_string(rows) + " rows of this run's images");
   }
   const std::int64_t own = set_size(walk_->chain.num_steps(), walk_->batch);
   walk_->set.fill(pool.at("x").narrow(0, 0, own), pool.at("state").narrow(0, 0, own));
@@ -258,9 +269,8 @@ void Distillation::begin_shuffled() {
     done += count;
     walk.host->progress("teacher steps", done, total);
   };
-  const at::Tensor x =
-      shuffle_denoise(*walk.teacher, walk.teacher_chain, walk.shape, walk.seed, rows, states,
-                      count_forwards, options_->walk.clip);
+  const at::Tensor x = shuffle_denoise(*walk.teacher, walk.teacher_chain, walk.shape, walk.seed,
+                                       rows, states, count_forwards, options_->walk.clip);
   walk.set.fill(x, states);
 }
 

@@ -20,19 +20,20 @@ struct ImageMethod::Training {
 };
 
 ImageMethod::ImageMethod(const Params& params)
-    : flip_(params.flag("flip")),
-      decode_(params.text("t0_term") == "decoder"),
+    : flip_(params.flag("flip")), decode_(params.text("t0_term") == "decoder"),
       vb_weight_(params.real("vb_weight")) {}
 
 ImageMethod::~ImageMethod() = default;
 
 ParamTable ImageMethod::params() {
   return {flag("flip", true, "mirror each image left to right with probability 1/2"),
-          real("vb_weight", 1.0, "weight of the variational bound, in bits per dimension and step "
-                                 "(0 = noise prediction alone)")
+          real("vb_weight", 1.0,
+               "weight of the variational bound, in bits per dimension and step "
+               "(0 = noise prediction alone)")
               .between(0, 1e6),
-          text("t0_term", "decoder", "bound at t = 0: likelihood of the image's grey levels (decoder, "
-                                     "the authors' code), or the KL term, as at all other steps (kl)")
+          text("t0_term", "decoder",
+               "bound at t = 0: likelihood of the image's grey levels (decoder, "
+               "the authors' code), or the KL term, as at all other steps (kl)")
               .one_of({"decoder", "kl"})};
 }
 
@@ -54,10 +55,9 @@ TrainBatch ImageMethod::next(std::int64_t step) {
   TrainBatch batch;
   batch.x0 = images.batch(step);
   batch.t = timestep.integers(key, 0, count, process.num_steps());
-  batch.eps = noise.normal(key, 0, count, shape.sizes())
-                  .contiguous(at::MemoryFormat::ChannelsLast);
-  batch.x_t = process.q_sample(batch.x0, batch.t, batch.eps)
-                  .contiguous(at::MemoryFormat::ChannelsLast);
+  batch.eps = noise.normal(key, 0, count, shape.sizes()).contiguous(at::MemoryFormat::ChannelsLast);
+  batch.x_t =
+      process.q_sample(batch.x0, batch.t, batch.eps).contiguous(at::MemoryFormat::ChannelsLast);
   return batch;
 }
 

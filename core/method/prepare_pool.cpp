@@ -31,10 +31,10 @@ struct Rows {
   at::Tensor x, done;  // [rows,C,H,W] f32, [rows] bool
 };
 
-// Takes over what an earlier attempt finished. A part that is not what was written, or not of this set,
-// is set aside and its rows are walked again.
-void take_over_parts(const fs::path& dir, const std::string& set, const SampleShape& shape, Host& host,
-                     Rows& rows) {
+// Takes over what an earlier attempt finished. A part that is not what was written, or not of this
+// set, is set aside and its rows are walked again.
+void take_over_parts(const fs::path& dir, const std::string& set, const SampleShape& shape,
+                     Host& host, Rows& rows) {
   for (const fs::path& part : parts_of(dir)) {
     if (part.extension() != ".safetensors") continue;  // set aside before
     try {
@@ -42,8 +42,8 @@ void take_over_parts(const fs::path& dir, const std::string& set, const SampleSh
       if (work.fact("set") != set) throw DataError(part.string(), "is of another batch set");
       const at::Tensor& row = work.tensor("row", at::kLong, {-1});
       const at::Tensor& x = work.tensor("x", at::kFloat, shape.batch(row.size(0)));
-      if (row.numel() > 0 && (row.min().item<std::int64_t>() < 0 ||
-                              row.max().item<std::int64_t>() >= rows.x.size(0)))
+      if (row.numel() > 0 &&
+          (row.min().item<std::int64_t>() < 0 || row.max().item<std::int64_t>() >= rows.x.size(0)))
         throw DataError(part.string(), "holds rows that the batch set has not");
       rows.x.index_copy_(0, row, x);
       rows.done.index_fill_(0, row, true);

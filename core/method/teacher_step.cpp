@@ -28,15 +28,17 @@ TeacherStep teacher_step(Denoiser& teacher, const GaussianDiffusion& chain, cons
 at::Tensor random_states(std::uint64_t seed, std::int64_t rows, std::int64_t chain_steps,
                          FirstStates range) {
   if (chain_steps < 2) {
-    throw ConfigError("a chain of one step has no state between noise and image: "
-                      "chain must keep at least 2 steps");
+    throw ConfigError(
+        "a chain of one step has no state between noise and image: "
+        "chain must keep at least 2 steps");
   }
   const std::int64_t last = range == FirstStates::all ? chain_steps : chain_steps - 1;
   return Random(seed, Stream::pool_state).integers(0, 0, rows, last) + 1;
 }
 
-at::Tensor shuffle_denoise(Denoiser& teacher, const GaussianDiffusion& chain, const SampleShape& shape,
-                           std::uint64_t seed, const at::Tensor& rows, const at::Tensor& states,
+at::Tensor shuffle_denoise(Denoiser& teacher, const GaussianDiffusion& chain,
+                           const SampleShape& shape, std::uint64_t seed, const at::Tensor& rows,
+                           const at::Tensor& states,
                            const std::function<void(std::int64_t)>& after_forward,
                            TeacherClip clip) {
   const Random noise(seed, Stream::pool_noise);

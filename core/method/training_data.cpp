@@ -25,15 +25,12 @@ at::Tensor to_tensor(const std::vector<std::int64_t>& values) {
 
 TrainingImages::TrainingImages(std::vector<ImageSource> sources, const SampleShape& shape,
                                std::int64_t batch, std::uint64_t seed, bool flip)
-    : sources_(std::move(sources)),
-      batch_(batch),
-      flip_(flip),
-      order_(seed, Stream::minibatch),
+    : sources_(std::move(sources)), batch_(batch), flip_(flip), order_(seed, Stream::minibatch),
       augment_(seed, Stream::augment) {
   for (const ImageSource& source : sources_) {
     if (source.dataset->spec() != shape) {
-      throw DataError("training images", "are " + text_of(source.dataset->spec()) +
-                                             ", expected " + text_of(shape));
+      throw DataError("training images",
+                      "are " + text_of(source.dataset->spec()) + ", expected " + text_of(shape));
     }
     size_ += source.index.size(0);
   }

@@ -46,10 +46,9 @@ class Tensors {
     const auto found = shapes_.find(name);
     if (found != shapes_.end() && found->second.size() == rank) return found->second[dim];
     if (problem.empty()) {
-      problem = found == shapes_.end()
-                    ? "there is no " + name
-                    : name + " has " + std::to_string(found->second.size()) +
-                          " dimensions, expected " + std::to_string(rank);
+      problem = found == shapes_.end() ? "there is no " + name
+                                       : name + " has " + std::to_string(found->second.size()) +
+                                             " dimensions, expected " + std::to_string(rank);
     }
     return 0;
   }
@@ -61,9 +60,10 @@ class Tensors {
          it != shapes_.end() && it->first.starts_with(prefix); ++it) {
       const auto end = it->first.find('.', prefix.size());
       const std::string number = it->first.substr(prefix.size(), end - prefix.size());
-      const bool digits = !number.empty() && number.size() < 6 &&
-                          std::all_of(number.begin(), number.end(),
-                                      [](unsigned char c) { return c >= '0' && c <= '9'; });
+      const bool digits =
+          !number.empty() && number.size() < 6 &&
+          std::all_of(
+              number.begin(), number.end(), [](unsigned char c) { return c >= '0' && c <= '9'; });
       if (digits) count = std::max(count, std::int64_t{std::stol(number)} + 1);
     }
     return count;
@@ -160,8 +160,7 @@ bool read_dit(Tensors& tensors, Dit& dit) {
   if (tensors.has("y_embedder.embedding_table.weight"))
     dit.classes = tensors.length("y_embedder.embedding_table.weight", 2, 0);
   if (!tensors.problem.empty()) return false;
-  const auto grid =
-      static_cast<std::int64_t>(std::llround(std::sqrt(static_cast<double>(tokens))));
+  const auto grid = static_cast<std::int64_t>(std::llround(std::sqrt(static_cast<double>(tokens))));
   const std::int64_t area = dit.patch_size * dit.patch_size;
   if (grid * grid != tokens || area == 0 || outputs % area != 0 || dit.hidden_size == 0) {
     tensors.problem = "pos_embed has " + std::to_string(tokens) +
@@ -193,9 +192,10 @@ std::string describe(const Unet& unet) {
     if (unet.attention[level])
       attention.push_back(level == 0 ? "1" : "1/" + std::to_string(std::int64_t{1} << level));
   }
-  std::string text = "guided-diffusion UNet: " + channels_text(unet.in_channels, unet.out_channels) +
-                     ", levels of " + listed(widths) + " channels, " +
-                     counted(unet.num_res_blocks, "residual block") + " each, attention at ";
+  std::string text =
+      "guided-diffusion UNet: " + channels_text(unet.in_channels, unet.out_channels) +
+      ", levels of " + listed(widths) + " channels, " +
+      counted(unet.num_res_blocks, "residual block") + " each, attention at ";
   text += attention.empty() ? "none but the middle" : listed(attention) + " of the image size";
   if (unet.resampling == Resampling::residual_blocks) text += ", resampling in residual blocks";
   if (unet.resampling == Resampling::convolutions) text += ", resampling by convolutions";
@@ -254,21 +254,56 @@ const std::vector<Known>& known_networks() {
       {192, 3, small, from_half, true, true,
        paper("the paper's 295M-CNN, which is OpenAI's ImageNet-64", 64, 64)},
       // guided-diffusion's README.
-      {256, 2, medium, {false, false, true, true, true}, true, true,
+      {256,
+       2,
+       medium,
+       {false, false, true, true, true},
+       true,
+       true,
        {"OpenAI's ImageNet-128", 128, 0, 4, false, "linear", 1000, false}},
-      {256, 2, large, {false, false, false, true, true, true}, true, true,
+      {256,
+       2,
+       large,
+       {false, false, false, true, true, true},
+       true,
+       true,
        {"OpenAI's ImageNet-256 and LSUN", 256, 64, 0, false, "linear", 1000, false}},
-      {256, 2, huge, {false, false, false, false, true, true, true}, true, true,
+      {256,
+       2,
+       huge,
+       {false, false, false, false, true, true, true},
+       true,
+       true,
        {"OpenAI's ImageNet-512", 512, 64, 0, false, "linear", 1000, false}},
       // improved-diffusion's README; rescale_timesteps is on there unless said otherwise.
-      {128, 3, cifar, half, false, true,
+      {128,
+       3,
+       cifar,
+       half,
+       false,
+       true,
        {"improved-diffusion's CIFAR-10", 32, 0, 4, false, "cosine", 4000, true}},
-      {128, 3, small, {false, false, true, true}, false, true,
+      {128,
+       3,
+       small,
+       {false, false, true, true},
+       false,
+       true,
        {"improved-diffusion's ImageNet-64", 64, 0, 4, false, "cosine", 4000, true}},
-      {192, 3, small, {false, false, true, true}, false, true,
+      {192,
+       3,
+       small,
+       {false, false, true, true},
+       false,
+       true,
        {"improved-diffusion's class-conditional ImageNet-64", 64, 0, 4, false, "cosine", 4000,
         false}},
-      {128, 2, large, {false, false, false, false, true, false}, false, false,
+      {128,
+       2,
+       large,
+       {false, false, false, false, true, false},
+       false,
+       false,
        {"improved-diffusion's LSUN bedroom", 256, 0, 1, false, "linear", 1000, false}},
   };
   return table;
@@ -302,10 +337,9 @@ std::string unwrapped(const std::string& name) {
 
 std::vector<std::string> network_prefixes(const std::vector<std::string>& names) {
   // Tensors that only the first layers of a known network have.
-  constexpr std::array<std::string_view, 5> kMarks{"input_blocks.0.0.weight", "time_embed.0.weight",
-                                                   "x_embedder.proj.weight",
-                                                   "time_embedding.linear_1.weight",
-                                                   "conv_in.weight"};
+  constexpr std::array<std::string_view, 5> kMarks{
+      "input_blocks.0.0.weight", "time_embed.0.weight", "x_embedder.proj.weight",
+      "time_embedding.linear_1.weight", "conv_in.weight"};
   std::vector<std::string> prefixes;
   std::map<std::string, int> marks;
   for (const std::string& wrapped : names) {
@@ -319,9 +353,10 @@ std::vector<std::string> network_prefixes(const std::vector<std::string>& names)
   }
   // One of the two marks of diffusers' network may be any network's (an autoencoder has conv_in).
   std::erase_if(prefixes, [&](const std::string& prefix) {
-    return marks[prefix] < 2 && std::any_of(names.begin(), names.end(), [&](const auto& name) {
-             return unwrapped(name) == prefix + "conv_in.weight";
-           });
+    return marks[prefix] < 2 &&
+           std::any_of(
+               names.begin(), names.end(),
+               [&](const auto& name) { return unwrapped(name) == prefix + "conv_in.weight"; });
   });
   return prefixes;
 }
@@ -358,19 +393,20 @@ Recognised recognise(const Shapes& shapes) {
   std::vector<std::string> first;
   for (const auto& [name, shape] : shapes)
     if (first.size() < 3) first.push_back(name);
-  return {{}, "no network known here: no input_blocks and time_embed (guided-diffusion), no "
-              "x_embedder and blocks (DiT)" +
-                  (first.empty() ? std::string("; it has no tensors")
-                                 : "; its tensors are " + listed(first) +
-                                       (shapes.size() > first.size() ? ", …" : "")),
+  return {{},
+          "no network known here: no input_blocks and time_embed (guided-diffusion), no "
+          "x_embedder and blocks (DiT)" +
+              (first.empty() ? std::string("; it has no tensors")
+                             : "; its tensors are " + listed(first) +
+                                   (shapes.size() > first.size() ? ", …" : "")),
           /*familiar=*/false};
 }
 
 UninferableOptions uninferable_options(const Unet& unet) {
   const std::vector<double> mult = multipliers(unet);
   for (const Known& known : known_networks()) {
-    const auto wanted = known.residual_resampling ? Resampling::residual_blocks
-                                                  : Resampling::convolutions;
+    const auto wanted =
+        known.residual_resampling ? Resampling::residual_blocks : Resampling::convolutions;
     if (known.channels == unet.time_channels && known.num_res_blocks == unet.num_res_blocks &&
         known.multipliers == mult && known.attention == unet.attention &&
         known.scale_shift == unet.scale_shift && wanted == unet.resampling) {

@@ -9,8 +9,8 @@
 
 namespace dkdm::model {
 
-// Operations of the matrix products, convolutions and attentions that `work` calls on this thread: a
-// multiplication and its addition are two, so the figure is twice what papers call MACs (and some
+// Operations of the matrix products, convolutions and attentions that `work` calls on this thread:
+// a multiplication and its addition are two, so the figure is twice what papers call MACs (and some
 // FLOPs). Biases, normalisation, activations and softmax are not counted: a few percent at most.
 DKDM_API std::int64_t count_flops(const std::function<void()>& work);
 

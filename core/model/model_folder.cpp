@@ -24,8 +24,8 @@ Json to_json(const Value& value) {
   return std::visit([](const auto& held) { return Json(held); }, value);
 }
 
-// JSON does not tell 1 from 1.0 in a list that is empty, so the declared type decides; a value of another
-// one throws Json::exception.
+// JSON does not tell 1 from 1.0 in a list that is empty, so the declared type decides; a value of
+// another one throws Json::exception.
 template <class T>
 Value converted(const Json& json, const T&) {
   return io::as<T>(json);
@@ -42,7 +42,8 @@ Value value_of(const Json& json, const Param& param, const std::string& file,
                const std::string& section) {
   Value value;
   try {
-    value = std::visit([&](const auto& held) { return converted(json, held); }, param.default_value);
+    value =
+        std::visit([&](const auto& held) { return converted(json, held); }, param.default_value);
   } catch (const Json::exception&) {
     const std::string range = range_text(param);
     throw DataError(file, section + param.name + " is " + json.dump() + ", expected " +
@@ -65,14 +66,16 @@ void write_model_description(const std::filesystem::path& folder,
   Json diffusion = Json::object();
   for (const auto& [name, value] : config::diffusion_settings().values(description.diffusion))
     diffusion[name] = to_json(value);
-  const Json json = {
-      {"student",
-       {{"plugin", description.student.name},
-        {"version", description.student.version},
-        {"params", params}}},
-      {"image", {{"channels", description.shape.channels}, {"height", description.shape.height}, {"width", description.shape.width}}},
-      {"diffusion", diffusion},
-      {"trained_steps", description.steps}};
+  const Json json = {{"student",
+                      {{"plugin", description.student.name},
+                       {"version", description.student.version},
+                       {"params", params}}},
+                     {"image",
+                      {{"channels", description.shape.channels},
+                       {"height", description.shape.height},
+                       {"width", description.shape.width}}},
+                     {"diffusion", diffusion},
+                     {"trained_steps", description.steps}};
   io::write_text(folder / kModelFile, json.dump(2) + "\n");
 }
 
@@ -84,7 +87,8 @@ ModelDescription read_model_description(const std::filesystem::path& folder,
   try {
     const auto json = Json::parse(io::read_document(file));
     const auto& student = json.at("student");
-    const auto& info = registry.find("student", io::as<std::string>(student.at("plugin")), file.string());
+    const auto& info =
+        registry.find("student", io::as<std::string>(student.at("plugin")), file.string());
     std::map<std::string, Value> given;
     for (const auto& param : info.params)
       if (student.at("params").contains(param.name))
@@ -105,8 +109,9 @@ ModelDescription read_model_description(const std::filesystem::path& folder,
       const char* written = image.contains("size") ? "size" : name;
       return whole(image, integer(written, 32, "").between(1, kLargestSide), "image.");
     };
-    description.shape = {whole(image, integer("channels", 3, "").between(1, kMostChannels), "image."),
-                         side("height"), side("width")};
+    description.shape = {
+        whole(image, integer("channels", 3, "").between(1, kMostChannels), "image."),
+        side("height"), side("width")};
     const auto& settings = config::diffusion_settings();
     std::map<std::string, Value> process;
     for (const auto& [member, param, added] : settings.all())
@@ -123,8 +128,8 @@ ModelDescription read_model_description(const std::filesystem::path& folder,
 TrainedModel load_model(const std::filesystem::path& folder, const std::string& weights,
                         const plugin::Registry& registry) {
   const auto description = read_model_description(folder, registry);
-  auto network = registry.student(description.student,
-                                  {description.shape, description.diffusion}, /*seed=*/0);
+  auto network =
+      registry.student(description.student, {description.shape, description.diffusion}, /*seed=*/0);
   to_channels_last(*network);
   TensorMap target;
   for (const auto& entry : network->named_parameters()) {

@@ -26,8 +26,9 @@ DKDM_API void write_model_description(const std::filesystem::path& folder,
 // Throws DataError naming the file and what is wrong with it.
 DKDM_API ModelDescription read_model_description(const std::filesystem::path& folder,
                                                  const plugin::Registry& registry);
-// The network in evaluation mode, channels-last, without gradients. `weights` "ema" or "raw". Throws
-// DataError where the folder is an artifact's whose files are not what was published (check_contents).
+// The network in evaluation mode, channels-last, without gradients. `weights` "ema" or "raw".
+// Throws DataError where the folder is an artifact's whose files are not what was published
+// (check_contents).
 DKDM_API TrainedModel load_model(const std::filesystem::path& folder, const std::string& weights,
                                  const plugin::Registry& registry);
 
@@ -37,7 +38,8 @@ DKDM_API std::shared_ptr<Denoiser> untrained_student(const std::string& name,
                                                      const StudentContext& context,
                                                      const plugin::Registry& registry);
 
-// Below the model folder `trained`: the weights as they were after `step` steps, a model folder too.
+// Below the model folder `trained`: the weights as they were after `step` steps, a model folder
+// too.
 std::filesystem::path kept_folder(const std::filesystem::path& trained, std::int64_t step);
 
 DKDM_API std::int64_t count_parameters(const torch::nn::Module& network);

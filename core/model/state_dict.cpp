@@ -75,18 +75,21 @@ void load_strictly(const NamedTensors& tensors, torch::nn::Module& network,
                    const std::string& where) {
   for (const auto& [name, tensor] : tensors) {
     if (tensor.scalar_type() == at::kFloat4_e2m1fn_x2) {
-      throw DataError(where, "tensor '" + name + "' is of 4-bit floats, two a byte, which are not "
-                             "converted here: save it as float32");
+      throw DataError(where, "tensor '" + name +
+                                 "' is of 4-bit floats, two a byte, which are not "
+                                 "converted here: save it as float32");
     }
   }
   const NamedTensors target = state_of(network);
   const std::map<std::string, at::Tensor> given(tensors.begin(), tensors.end());
   for (const auto& [name, tensor] : target) {
     const auto found = given.find(name);
-    if (found == given.end() || !tensor.is_floating_point() || found->second.is_floating_point()) continue;
+    if (found == given.end() || !tensor.is_floating_point() || found->second.is_floating_point())
+      continue;
     // Integers are a quantised network's codes, whose scales are not here.
-    throw DataError(where, "tensor '" + name + "' holds " + std::string(item_of(found->second, where).torch) +
-                               " where the network has real numbers (a quantised file?): save it as float32");
+    throw DataError(
+        where, "tensor '" + name + "' holds " + std::string(item_of(found->second, where).torch) +
+                   " where the network has real numbers (a quantised file?): save it as float32");
   }
   model::copy_strictly(given, {target.begin(), target.end()}, where);
 }

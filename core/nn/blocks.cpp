@@ -1,5 +1,5 @@
-// The blocks of dkdm/nn.hpp but normalisation: the reference's time embedding, attention as one fused operator,
-// dropout from the counter-based generator.
+// The blocks of dkdm/nn.hpp but normalisation: the reference's time embedding, attention as one
+// fused operator, dropout from the counter-based generator.
 #include <ATen/ATen.h>
 
 #include <cmath>
@@ -16,7 +16,8 @@ Sinusoid sinusoid(const torch::Tensor& t, std::int64_t count, double span) {
     frequencies.push_back(
         static_cast<float>(std::exp(-std::log(10000.0) * static_cast<double>(k) / span)));
   }
-  const auto phase = t.to(at::kFloat).unsqueeze(1) * at::tensor(frequencies).to(t.device()).unsqueeze(0);
+  const auto phase =
+      t.to(at::kFloat).unsqueeze(1) * at::tensor(frequencies).to(t.device()).unsqueeze(0);
   // Metal has no f64.
   const auto exact = phase.to(t.device().is_mps() ? at::kFloat : at::kDouble);
   return {exact.cos().to(at::kFloat), exact.sin().to(at::kFloat)};
@@ -93,15 +94,18 @@ void RandomLayer::seed(std::uint64_t seed, std::uint32_t step, std::uint32_t lay
 
 std::int64_t RandomLayer::next_call() {
   if (!draws()) {
-    throw Error("a RandomLayer was asked for numbers in evaluation mode or without a seed; ask draws() "
-                "first");
+    throw Error(
+        "a RandomLayer was asked for numbers in evaluation mode or without a seed; ask draws() "
+        "first");
   }
-  // The numbers' key has a seed, a step and 64 bits that tell samples apart: those below are for samples.
+  // The numbers' key has a seed, a step and 64 bits that tell samples apart: those below are for
+  // samples.
   constexpr std::int64_t kCalls = std::int64_t{1} << 11, kLayers = std::int64_t{1} << 12;
   if (calls_ >= kCalls || layer_ >= kLayers) {
-    throw Error("a RandomLayer was asked " + std::to_string(calls_) + " times in one forward, as layer " +
-                std::to_string(layer_) + ": at most " + std::to_string(kCalls) + " calls of " +
-                std::to_string(kLayers) + " layers have numbers of their own");
+    throw Error("a RandomLayer was asked " + std::to_string(calls_) +
+                " times in one forward, as layer " + std::to_string(layer_) + ": at most " +
+                std::to_string(kCalls) + " calls of " + std::to_string(kLayers) +
+                " layers have numbers of their own");
   }
   return layer_ * kCalls + calls_++;
 }

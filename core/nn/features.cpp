@@ -48,16 +48,17 @@ TensorMap Features::take() {
     const std::string near = nearest_name(name, offered_);
     std::string there;
     for (const std::string& each : offered_) there += (there.empty() ? "" : ", ") + each;
-    throw ConfigError("the network has no feature \"" + name + '"' +
-                      (near.empty() ? "" : ", did you mean \"" + near + "\"?") +
-                      (there.empty() ? "; its forward offers none (Denoiser::feature)"
-                                     : "; it offers " + there));
+    throw ConfigError(
+        "the network has no feature \"" + name + '"' +
+        (near.empty() ? "" : ", did you mean \"" + near + "\"?") +
+        (there.empty() ? "; its forward offers none (Denoiser::feature)" : "; it offers " + there));
   }
   offered_.clear();
   return std::exchange(heard_, {});
 }
 
-TensorMap example_features(Denoiser& network, const SampleShape& shape, std::vector<std::string> names) {
+TensorMap example_features(Denoiser& network, const SampleShape& shape,
+                           std::vector<std::string> names) {
   const bool training = network.is_training();
   network.eval();
   const at::NoGradGuard no_grad;

@@ -1,5 +1,5 @@
-// dkdm::group_norm in LibTorch's dispatcher: its operators, what they do on any device, the gradient, and
-// what a meta tensor needs. The kernel of the CPU is in group_norm_cpu.cpp.
+// dkdm::group_norm in LibTorch's dispatcher: its operators, what they do on any device, the
+// gradient, and what a meta tensor needs. The kernel of the CPU is in group_norm_cpu.cpp.
 #include "nn/group_norm.hpp"
 
 #include <ATen/OpMathType.h>
@@ -23,13 +23,15 @@ void check(const Tensor& x, std::int64_t groups, const Optional& weight, const O
   }
   if (groups < 1 || x.size(1) % groups != 0) {
     throw ConfigError("group normalisation: " + std::to_string(x.size(1)) +
-                      " channels, expected a multiple of the " + std::to_string(groups) + " groups");
+                      " channels, expected a multiple of the " + std::to_string(groups) +
+                      " groups");
   }
   for (const auto& [name, tensor] : {std::pair{"weight", &weight}, std::pair{"bias", &bias}}) {
     if (!tensor->has_value() || !(*tensor)->defined()) continue;
     if ((*tensor)->sizes() == at::IntArrayRef({x.size(1)})) continue;
     throw ConfigError("group normalisation: " + std::string(name) + " is " +
-                      c10::str((*tensor)->sizes()) + ", expected [" + std::to_string(x.size(1)) + "]");
+                      c10::str((*tensor)->sizes()) + ", expected [" + std::to_string(x.size(1)) +
+                      "]");
   }
 }
 
@@ -72,14 +74,11 @@ Gradients composite_backward(const Tensor& dy, const Tensor& x, const Tensor& me
   const at::ScalarType type = mean.scalar_type();
   const std::int64_t n = x.size(0), c = x.size(1);
   if (x.numel() == 0) {
-    const auto zeros = [&](bool want) {
-      return want ? at::zeros({c}, x.options()) : Tensor();
-    };
+    const auto zeros = [&](bool want) { return want ? at::zeros({c}, x.options()) : Tensor(); };
     return {wanted[0] ? at::empty_like(x) : Tensor(), zeros(wanted[1]), zeros(wanted[2])};
   }
   const auto by_group = [&](const Tensor& moment) { return moment.view({n, groups, 1}); };
-  const Tensor centred =
-      (x.to(type).reshape({n, groups, -1}) - by_group(mean)) - by_group(rest);
+  const Tensor centred = (x.to(type).reshape({n, groups, -1}) - by_group(mean)) - by_group(rest);
   const Tensor slope = dy.to(type).reshape({n, c, -1});
   Tensor dx, dweight, dbias;
   if (wanted[0]) {
@@ -98,7 +97,8 @@ Gradients composite_backward(const Tensor& dy, const Tensor& x, const Tensor& me
     dweight = (slope * (centred * by_group(r)).view({n, c, -1})).sum({0, 2});
     if (given(weight)) dweight = dweight.to(weight->scalar_type());
   }
-  if (wanted[2]) dbias = slope.sum({0, 2}).to(given(weight) ? weight->scalar_type() : x.scalar_type());
+  if (wanted[2])
+    dbias = slope.sum({0, 2}).to(given(weight) ? weight->scalar_type() : x.scalar_type());
   return {dx, dweight, dbias};
 }
 
@@ -122,8 +122,9 @@ c10::TypedOperatorHandle<Signature> found(const char* name) {
 
 Normalised with_moments(const Tensor& x, std::int64_t groups, const Optional& weight,
                         const Optional& bias, double eps) {
-  static const auto op = found<Normalised(const Tensor&, std::int64_t, const Optional&,
-                                          const Optional&, double)>("dkdm::group_norm_with_moments");
+  static const auto op =
+      found<Normalised(const Tensor&, std::int64_t, const Optional&, const Optional&, double)>(
+          "dkdm::group_norm_with_moments");
   return op.call(x, groups, weight, bias, eps);
 }
 
@@ -174,8 +175,9 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
 
  private:
   // A gradient that is differentiated in turn is that of the composite.
-  static torch::autograd::variable_list again(const Tensor& dy, const Tensor& x, std::int64_t groups,
-                                              const Tensor& weight, const Tensor& bias, double eps) {
+  static torch::autograd::variable_list again(const Tensor& dy, const Tensor& x,
+                                              std::int64_t groups, const Tensor& weight,
+                                              const Tensor& bias, double eps) {
     const Tensor y = std::get<0>(composite(x, groups, weight, bias, eps));
     torch::autograd::variable_list inputs, gradients(5);
     std::vector<std::size_t> places;
@@ -244,7 +246,8 @@ GroupNorm::GroupNorm(std::int64_t groups, std::int64_t channels, double eps)
     : groups_(groups), eps_(eps) {
   if (groups < 1 || channels < 1 || channels % groups != 0) {
     throw ConfigError("group normalisation: " + std::to_string(channels) +
-                      " channels, expected a multiple of the " + std::to_string(groups) + " groups");
+                      " channels, expected a multiple of the " + std::to_string(groups) +
+                      " groups");
   }
   weight = register_parameter("weight", at::ones({channels}));
   bias = register_parameter("bias", at::zeros({channels}));

@@ -16,9 +16,11 @@ namespace dkdm::nn::group_normalisation {
 
 using at::Tensor;
 using Optional = std::optional<Tensor>;
-// y, and for the gradient mean, rest and r [N,groups]: mean + rest is the mean in twice the precision.
+// y, and for the gradient mean, rest and r [N,groups]: mean + rest is the mean in twice the
+// precision.
 using Normalised = std::tuple<Tensor, Tensor, Tensor, Tensor>;
-using Gradients = std::tuple<Tensor, Tensor, Tensor>;  // of x, weight, bias; undefined where not wanted
+using Gradients =
+    std::tuple<Tensor, Tensor, Tensor>;  // of x, weight, bias; undefined where not wanted
 
 inline bool given(const Optional& tensor) { return tensor.has_value() && tensor->defined(); }
 
@@ -33,8 +35,8 @@ Gradients composite_backward(const Tensor& dy, const Tensor& x, const Tensor& me
                              std::int64_t groups, std::array<bool, 3> wanted);
 
 // By our own loops for f32 on the CPU; anything else by the composite.
-Normalised kernel(const Tensor& x, std::int64_t groups, const Optional& weight, const Optional& bias,
-                  double eps);
+Normalised kernel(const Tensor& x, std::int64_t groups, const Optional& weight,
+                  const Optional& bias, double eps);
 Gradients kernel_backward(const Tensor& dy, const Tensor& x, const Tensor& mean, const Tensor& rest,
                           const Tensor& r, const Optional& weight, std::int64_t groups,
                           std::array<bool, 3> wanted);

@@ -21,7 +21,7 @@ struct Shape {
 
   std::int64_t width() const { return channels / groups; }
   std::int64_t image() const { return channels * pixels; }
-  double values() const { return static_cast<double>(width() * pixels); }  // of a group
+  double values() const { return static_cast<double>(width() * pixels); }              // of a group
   std::int64_t chunk() const { return std::max<std::int64_t>(1, kChunk / channels); }  // pixels
   std::int64_t chunks() const { return (pixels + chunk() - 1) / chunk(); }
 };
@@ -37,9 +37,8 @@ bool has_kernel(const Tensor& x, std::initializer_list<const Optional*> others) 
   };
   return fits(x) && x.numel() > 0 &&
          x.suggest_memory_format() != at::MemoryFormat::ChannelsLast3d &&
-         std::all_of(others.begin(), others.end(), [&](const Optional* other) {
-           return !given(*other) || fits(**other);
-         });
+         std::all_of(others.begin(), others.end(),
+                     [&](const Optional* other) { return !given(*other) || fits(**other); });
 }
 
 // The four rows of a ChannelMap and a fifth, f32 [5,C], of one image.
@@ -128,7 +127,8 @@ Normalised kernel(const Tensor& x_any, std::int64_t groups, const Optional& weig
   const Tensor x = x_any.contiguous(x_any.suggest_memory_format());
   const Shape shape = shape_of(x, groups);
   Tensor y = at::empty_like(x);
-  Tensor mean = at::empty({shape.n, groups}, x.options().memory_format(at::MemoryFormat::Contiguous));
+  Tensor mean =
+      at::empty({shape.n, groups}, x.options().memory_format(at::MemoryFormat::Contiguous));
   Tensor rest = at::empty_like(mean), r = at::empty_like(mean);
   const Tensor w = given(weight) ? weight->contiguous() : Tensor();
   const Tensor b = given(bias) ? bias->contiguous() : Tensor();
@@ -165,12 +165,14 @@ Normalised kernel(const Tensor& x_any, std::int64_t groups, const Optional& weig
   }
 
   std::vector<Rows> rows(static_cast<std::size_t>(shape.n), Rows(shape.channels));
-  const auto map_of = [&](std::int64_t image) { return rows[static_cast<std::size_t>(image)].map(); };
+  const auto map_of = [&](std::int64_t image) {
+    return rows[static_cast<std::size_t>(image)].map();
+  };
   two_passes(
       shape,
       [&](std::int64_t image, std::int64_t pixel, std::int64_t pixels, double* sums) {
-        add_moments_last(in + image * shape.image() + pixel * shape.channels, pixels, shape.channels,
-                         sums, sums + shape.channels);
+        add_moments_last(in + image * shape.image() + pixel * shape.channels, pixels,
+                         shape.channels, sums, sums + shape.channels);
       },
       [&](std::int64_t image, const double* sums) {
         const ChannelMap map = map_of(image);

@@ -1,4 +1,5 @@
-// This file's flags are in core/CMakeLists.txt: loops for the vectoriser, the same bits on every machine.
+// This file's flags are in core/CMakeLists.txt: loops for the vectoriser, the same bits on every
+// machine.
 #include "nn/group_norm_kernel.hpp"
 
 #include <algorithm>
@@ -83,22 +84,22 @@ DKDM_VECTOR_CLONES void moments(const float* x, std::int64_t count, double& sum,
 DKDM_VECTOR_CLONES void normalise_last(const float* __restrict x, float* __restrict y,
                                        std::int64_t pixels, std::int64_t channels,
                                        const ChannelMap& map) {
-  const float *__restrict mean = map.mean, *__restrict rest = map.rest,
-              *__restrict scale = map.scale, *__restrict offset = map.offset;
+  const float* __restrict mean = map.mean, * __restrict rest = map.rest, * __restrict scale = map.scale, * __restrict offset = map.offset;
   for (std::int64_t p = 0; p < pixels; ++p, x += channels, y += channels) {
     for (std::int64_t c = 0; c < channels; ++c)
       y[c] = ((x[c] - mean[c]) - rest[c]) * scale[c] + offset[c];
   }
 }
 
-DKDM_VECTOR_CLONES void normalise(const float* __restrict x, float* __restrict y, std::int64_t count,
-                                  float mean, float rest, float scale, float offset) {
+DKDM_VECTOR_CLONES void normalise(const float* __restrict x, float* __restrict y,
+                                  std::int64_t count, float mean, float rest, float scale,
+                                  float offset) {
   for (std::int64_t i = 0; i < count; ++i) y[i] = ((x[i] - mean) - rest) * scale + offset;
 }
 
 DKDM_VECTOR_CLONES void add_products_last(const float* dy, const float* x, std::int64_t pixels,
-                                          std::int64_t channels, const ChannelMap& map, double* sums,
-                                          double* products) {
+                                          std::int64_t channels, const ChannelMap& map,
+                                          double* sums, double* products) {
   std::int64_t c = 0;
   for (; c + kLanes <= channels; c += kLanes) {
     Doubles sum{}, product{};
@@ -154,8 +155,7 @@ DKDM_VECTOR_CLONES void differentiate_last(const float* __restrict dy, const flo
                                            float* __restrict dx, std::int64_t pixels,
                                            std::int64_t channels, const ChannelMap& map,
                                            const float* __restrict slope) {
-  const float *__restrict mean = map.mean, *__restrict rest = map.rest,
-              *__restrict scale = map.scale, *__restrict offset = map.offset;
+  const float* __restrict mean = map.mean, * __restrict rest = map.rest, * __restrict scale = map.scale, * __restrict offset = map.offset;
   for (std::int64_t p = 0; p < pixels; ++p, dy += channels, x += channels, dx += channels) {
     for (std::int64_t c = 0; c < channels; ++c)
       dx[c] = dy[c] * scale[c] + ((x[c] - mean[c]) - rest[c]) * slope[c] + offset[c];
@@ -163,8 +163,8 @@ DKDM_VECTOR_CLONES void differentiate_last(const float* __restrict dy, const flo
 }
 
 DKDM_VECTOR_CLONES void differentiate(const float* __restrict dy, const float* __restrict x,
-                                      float* __restrict dx, std::int64_t count, float mean, float rest,
-                                      float scale, float slope, float offset) {
+                                      float* __restrict dx, std::int64_t count, float mean,
+                                      float rest, float scale, float slope, float offset) {
   for (std::int64_t i = 0; i < count; ++i)
     dx[i] = dy[i] * scale + ((x[i] - mean) - rest) * slope + offset;
 }

@@ -1,5 +1,5 @@
-// Counting a network without its memory (dkdm/memory.hpp): memory that is asked for and never written
-// costs addresses alone, so initialisation is left out where a tensor is large.
+// Counting a network without its memory (dkdm/memory.hpp): memory that is asked for and never
+// written costs addresses alone, so initialisation is left out where a tensor is large.
 #include "dkdm/memory.hpp"
 
 #include <ATen/ATen.h>
@@ -21,8 +21,8 @@
 namespace dkdm {
 namespace {
 
-// A mode of LibTorch's dispatcher that nothing else uses: where a thread turns it on, every operator goes
-// through `leave_out_writes` first.
+// A mode of LibTorch's dispatcher that nothing else uses: where a thread turns it on, every
+// operator goes through `leave_out_writes` first.
 constexpr auto kMode = c10::DispatchKey::TESTING_ONLY_GenericMode;
 
 // Smaller tensors are written as ever: a constructor may look at them.
@@ -50,7 +50,9 @@ thread_local Counting* counting = nullptr;
 
 class CountingAllocator final : public c10::Allocator {
  public:
-  explicit CountingAllocator(c10::Allocator* usual) : usual_(usual) { usual_raw_ = usual->raw_deleter(); }
+  explicit CountingAllocator(c10::Allocator* usual) : usual_(usual) {
+    usual_raw_ = usual->raw_deleter();
+  }
 
   c10::DataPtr allocate(std::size_t bytes) override {
     if (!counting || bytes < kLargeBytes) return usual_->allocate(bytes);
@@ -68,7 +70,8 @@ class CountingAllocator final : public c10::Allocator {
       block = {std::move(memory), bytes};
     }
     counting->bytes = all;
-    // Data and context are one pointer: what LibTorch asks of memory that it gives back raw (oneDNN's).
+    // Data and context are one pointer: what LibTorch asks of memory that it gives back raw
+    // (oneDNN's).
     return {data, data, &release, c10::Device(c10::kCPU)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &release; }
@@ -108,11 +111,13 @@ class CountingAllocator final : public c10::Allocator {
 // Operators that write into their first argument and nothing else.
 bool writes_in_place(const std::string& name) {
   static const std::set<std::string> kNames{
-      "aten::add_",    "aten::addcmul_",     "aten::bernoulli_", "aten::clamp_", "aten::clamp_max_",
-      "aten::clamp_min_", "aten::copy_",     "aten::cos_",       "aten::div_",   "aten::erfinv_",
-      "aten::exp_",    "aten::exponential_", "aten::fill_",      "aten::log_",   "aten::mul_",
-      "aten::neg_",    "aten::normal_",      "aten::pow_",       "aten::random_", "aten::rsqrt_",
-      "aten::sin_",    "aten::sqrt_",        "aten::sub_",       "aten::uniform_", "aten::zero_"};
+      "aten::add_",       "aten::addcmul_",   "aten::bernoulli_", "aten::clamp_",
+      "aten::clamp_max_", "aten::clamp_min_", "aten::copy_",      "aten::cos_",
+      "aten::div_",       "aten::erfinv_",    "aten::exp_",       "aten::exponential_",
+      "aten::fill_",      "aten::log_",       "aten::mul_",       "aten::neg_",
+      "aten::normal_",    "aten::pow_",       "aten::random_",    "aten::rsqrt_",
+      "aten::sin_",       "aten::sqrt_",      "aten::sub_",       "aten::uniform_",
+      "aten::zero_"};
   return kNames.contains(name);
 }
 
@@ -130,8 +135,8 @@ void leave_out_writes(const c10::OperatorHandle& op, c10::DispatchKeySet keys,
   op.redispatchBoxed(keys & c10::DispatchKeySet(c10::DispatchKeySet::FULL_AFTER, kMode), stack);
 }
 
-// Counting is on for this thread while it lives. The allocator is the process's: the first of several
-// puts it in place, the last takes it away.
+// Counting is on for this thread while it lives. The allocator is the process's: the first of
+// several puts it in place, the last takes it away.
 class CountingScope {
  public:
   explicit CountingScope(Counting& state) : outer_(counting) {
@@ -234,7 +239,8 @@ void nn::within_memory(const std::function<void()>& work, const std::string& wha
                        const std::string& remedy) {
   const auto memory = static_cast<double>(machine_memory());
   const auto refusal = [&](double) {
-    return what + " needs more than " + size_text(memory) + " of memory, all that this machine has; " + remedy;
+    return what + " needs more than " + size_text(memory) +
+           " of memory, all that this machine has; " + remedy;
   };
   Counting state{memory, refusal};
   run_counted(state, work);

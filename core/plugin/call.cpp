@@ -168,8 +168,9 @@ std::int64_t version_of(const at::Tensor& tensor) {
   return tensor.is_inference() ? 0 : static_cast<std::int64_t>(tensor._version());
 }
 
-// Elements that share memory (an expanded tensor) or lie apart are copied: what comes after may write in
-// place, and must not be slow or differ by how a plugin came to its result. Channels-last stays.
+// Elements that share memory (an expanded tensor) or lie apart are copied: what comes after may
+// write in place, and must not be slow or differ by how a plugin came to its result. Channels-last
+// stays.
 at::Tensor simply_laid_out(const at::Tensor& tensor) {
   return tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
 }
@@ -196,8 +197,8 @@ at::Tensor predict(Denoiser& network, const at::Tensor& x_t, const at::Tensor& t
                       "changed its input x_t in place, which others still read; work on a copy",
                       ExitCode::run_failed);
   const auto fits = [&] {
-    if (!output.defined() || output.layout() != at::kStrided || output.scalar_type() != at::kFloat ||
-        output.device() != x_t.device() || output.dim() != 4)
+    if (!output.defined() || output.layout() != at::kStrided ||
+        output.scalar_type() != at::kFloat || output.device() != x_t.device() || output.dim() != 4)
       return false;
     const bool channels = output.size(1) == x_t.size(1) || output.size(1) == 2 * x_t.size(1);
     return channels && output.size(0) == x_t.size(0) && output.size(2) == x_t.size(2) &&

@@ -1,7 +1,8 @@
 // The line between host and plugin, as a call crosses it. Around every call into a plugin
 //   - it is noted who is inside, for whoever finds the process dead;
 //   - the host's state is put back (plugin/host_state.hpp), and the log says once who changed what;
-//   - what is thrown and is no dkdm::Error becomes PluginError, one line that names plugin and stage.
+//   - what is thrown and is no dkdm::Error becomes PluginError, one line that names plugin and
+//   stage.
 #pragma once
 
 #include <memory>
@@ -42,8 +43,9 @@ class DKDM_API CallNotes {
   void* memory_;
 };
 
-// numbers: what is called once a step. process: what is called seldom; stdout is kept from it as well.
-// opening: as process, in a process that may still fork, which it must not after starting worker threads.
+// numbers: what is called once a step. process: what is called seldom; stdout is kept from it as
+// well. opening: as process, in a process that may still fork, which it must not after starting
+// worker threads.
 enum class Care { numbers, process, opening };
 
 // Warns, once a process, that `plugin` changed in `stage` what is the host's and was put back.
@@ -73,10 +75,11 @@ class DKDM_API CallScope {
   std::optional<StdoutAside> output_;
 };
 
-// The result of `function`, called in the name of `plugin`. Calls of interfaces that the registry hands out are
-// so by themselves (plugin/guarded.hpp); a network's go through `predict`.
+// The result of `function`, called in the name of `plugin`. Calls of interfaces that the registry
+// hands out are so by themselves (plugin/guarded.hpp); a network's go through `predict`.
 template <class Function>
-decltype(auto) call(const std::string& plugin, const char* stage, Care care, const Function& function) {
+decltype(auto) call(const std::string& plugin, const char* stage, Care care,
+                    const Function& function) {
   const CallScope scope(plugin, stage, care);
   try {
     return function();
@@ -85,9 +88,9 @@ decltype(auto) call(const std::string& plugin, const char* stage, Care care, con
   }
 }
 
-// network.forward(x_t, t), checked: float32 [N,C,H,W] or [N,2C,H,W] where x_t is, x_t as it was, else
-// PluginError with what it is instead. Of any memory layout; without holes or shared elements afterwards.
-// Whatever calls a network for its result calls it by this.
+// network.forward(x_t, t), checked: float32 [N,C,H,W] or [N,2C,H,W] where x_t is, x_t as it was,
+// else PluginError with what it is instead. Of any memory layout; without holes or shared elements
+// afterwards. Whatever calls a network for its result calls it by this.
 DKDM_API at::Tensor predict(Denoiser& network, const at::Tensor& x_t, const at::Tensor& t);
 
 // dataset.images(index), checked: uint8 [n,C,H,W] of its own spec; contiguous afterwards.

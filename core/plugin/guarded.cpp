@@ -12,15 +12,18 @@ namespace {
 template <class T>
 class Guard {
  public:
-  Guard(std::shared_ptr<T> made, std::string plugin) : made_(std::move(made)), plugin_(std::move(plugin)) {}
+  Guard(std::shared_ptr<T> made, std::string plugin)
+      : made_(std::move(made)), plugin_(std::move(plugin)) {}
 
   template <class Function>
   decltype(auto) seldom(const char* stage, const Function& function) const {
-    return call(plugin_, stage, Care::process, [&]() -> decltype(auto) { return function(*made_); });
+    return call(plugin_, stage, Care::process,
+                [&]() -> decltype(auto) { return function(*made_); });
   }
   template <class Function>
   decltype(auto) often(const char* stage, const Function& function) const {
-    return call(plugin_, stage, Care::numbers, [&]() -> decltype(auto) { return function(*made_); });
+    return call(plugin_, stage, Care::numbers,
+                [&]() -> decltype(auto) { return function(*made_); });
   }
 
  private:
@@ -32,7 +35,8 @@ class Guard {
 template <class Interface>
 class Guarded : public Interface {
  public:
-  Guarded(std::shared_ptr<Interface> made, const std::string& plugin) : guard_(std::move(made), plugin) {
+  Guarded(std::shared_ptr<Interface> made, const std::string& plugin)
+      : guard_(std::move(made), plugin) {
     remember_name(static_cast<const Interface*>(this), plugin);
   }
   ~Guarded() override { forget_name(static_cast<const Interface*>(this)); }
@@ -97,7 +101,8 @@ class GuardedMethod final : public Guarded<Method> {
   void prepare(const MethodContext& context, const std::filesystem::path& dir) override {
     guard_.seldom("prepare", [&](Method& m) { m.prepare(context, dir); });
   }
-  std::string preparation_identity(const DiffusionConfig& diffusion, std::int64_t batch) const override {
+  std::string preparation_identity(const DiffusionConfig& diffusion,
+                                   std::int64_t batch) const override {
     return guard_.seldom("preparation_identity",
                          [&](Method& m) { return m.preparation_identity(diffusion, batch); });
   }
@@ -108,12 +113,14 @@ class GuardedMethod final : public Guarded<Method> {
   }
   std::int64_t training_evaluations(const DiffusionConfig& diffusion, std::int64_t batch,
                                     std::int64_t steps) const override {
-    return guard_.seldom("training_evaluations",
-                         [&](Method& m) { return m.training_evaluations(diffusion, batch, steps); });
+    return guard_.seldom("training_evaluations", [&](Method& m) {
+      return m.training_evaluations(diffusion, batch, steps);
+    });
   }
   double held_bytes(const DiffusionConfig& diffusion, const SampleShape& shape,
                     std::int64_t batch) const override {
-    return guard_.seldom("held_bytes", [&](Method& m) { return m.held_bytes(diffusion, shape, batch); });
+    return guard_.seldom("held_bytes",
+                         [&](Method& m) { return m.held_bytes(diffusion, shape, batch); });
   }
   void start(const MethodContext& context, const std::filesystem::path& prepared) override {
     guard_.seldom("start", [&](Method& m) { m.start(context, prepared); });
@@ -151,12 +158,14 @@ class GuardedEvaluator final : public Guarded<Evaluator> {
   std::string identity() const override {
     return guard_.seldom("identity", [](Evaluator& e) { return e.identity(); });
   }
-  void prepare(const Dataset& reference, std::uint64_t seed, const std::filesystem::path& dir) override {
+  void prepare(const Dataset& reference, std::uint64_t seed,
+               const std::filesystem::path& dir) override {
     guard_.seldom("prepare", [&](Evaluator& e) { e.prepare(reference, seed, dir); });
   }
   void prepare_from_statistics(const Statistics& statistics, const Dataset* images,
                                const std::filesystem::path& dir) override {
-    guard_.seldom("prepare", [&](Evaluator& e) { e.prepare_from_statistics(statistics, images, dir); });
+    guard_.seldom("prepare",
+                  [&](Evaluator& e) { e.prepare_from_statistics(statistics, images, dir); });
   }
   void open(const std::filesystem::path& dir) override {
     guard_.seldom("open", [&](Evaluator& e) { e.open(dir); });
@@ -172,7 +181,8 @@ class GuardedEvaluator final : public Guarded<Evaluator> {
     return guard_.seldom("reference_count", [](Evaluator& e) { return e.reference_count(); });
   }
   io::TensorMap reference_statistics() const override {
-    return guard_.seldom("reference_statistics", [](Evaluator& e) { return e.reference_statistics(); });
+    return guard_.seldom("reference_statistics",
+                         [](Evaluator& e) { return e.reference_statistics(); });
   }
   void add(const at::Tensor& images) override {
     guard_.seldom("add", [&](Evaluator& e) { e.add(images); });

@@ -1,5 +1,6 @@
-// Objects of plugins as the host holds them: each call of an interface crosses the boundary in the plugin's
-// name (plugin/call.hpp), whoever makes it, so that one that dies or throws is always named.
+// Objects of plugins as the host holds them: each call of an interface crosses the boundary in the
+// plugin's name (plugin/call.hpp), whoever makes it, so that one that dies or throws is always
+// named.
 #pragma once
 
 #include <memory>

@@ -26,7 +26,8 @@
 namespace dkdm::plugin {
 namespace {
 
-// Rounding, denormals, precision and traps of the floating-point units; not the flags that operations raise.
+// Rounding, denormals, precision and traps of the floating-point units; not the flags that
+// operations raise.
 std::uint64_t floating_point() {
 #if defined(__x86_64__)
   constexpr std::uint32_t kFlags = 0x3f;
@@ -57,7 +58,8 @@ bool is_main_thread() {
   return kMain;
 }
 
-// Precision of float32 matrix products, -1 where LibTorch finds its settings to contradict each other.
+// Precision of float32 matrix products, -1 where LibTorch finds its settings to contradict each
+// other.
 int matmul_precision() {
   try {
     return static_cast<int>(at::globalContext().float32MatmulPrecision());
@@ -75,8 +77,8 @@ class Changes {
   std::string text_;
 };
 
-// The process's umask as it was at the first look. Only setting it tells what it is, and for a moment it
-// would be another one for every thread: so the kernel's table is read.
+// The process's umask as it was at the first look. Only setting it tells what it is, and for a
+// moment it would be another one for every thread: so the kernel's table is read.
 mode_t first_umask() {
   static const mode_t kMask = [] {
     const std::unique_ptr<FILE, int (*)(FILE*)> status(std::fopen("/proc/self/status", "re"),
@@ -127,7 +129,8 @@ void restore_environment(const std::vector<std::string>& wanted) {
 
 NumericState::NumericState()
     : floating_point_(floating_point()), dtype_(c10::get_default_dtype_as_scalartype()),
-      gradients_(c10::GradMode::is_enabled()), autocast_(at::autocast::is_autocast_enabled(at::kCPU)),
+      gradients_(c10::GradMode::is_enabled()),
+      autocast_(at::autocast::is_autocast_enabled(at::kCPU)),
       deterministic_(at::globalContext().deterministicAlgorithms()),
       warn_only_(at::globalContext().deterministicAlgorithmsWarnOnly()),
       onednn_(at::globalContext().userEnabledMkldnn()), threads_(at::get_num_threads()),
@@ -209,7 +212,7 @@ std::string ProcessState::restore() const {
   }
   bool handlers = false;
   for (int i = 0; i < kSignals; ++i) {
-    struct sigaction now {};
+    struct sigaction now{};
     if (::sigaction(i + 1, nullptr, &now) != 0 || same(now, handlers_[i])) continue;
     handlers = true;
     ::sigaction(i + 1, &handlers_[i], nullptr);

@@ -46,7 +46,8 @@ void check_file(const fs::path& file) {
   std::error_code error;
   const auto status = fs::status(file, error);
   if (error || !fs::exists(status)) {
-    const bool absent = !fs::exists(status) && (!error || error == std::errc::no_such_file_or_directory);
+    const bool absent =
+        !fs::exists(status) && (!error || error == std::errc::no_such_file_or_directory);
     if (absent) refuse("No such file", "; correct the path, or remove the link to it");
     refuse("cannot be read: " + error.message(), kPermissions);
   }

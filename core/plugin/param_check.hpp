@@ -1,4 +1,5 @@
-// Values held against their declarations, for those who read them from files and show them to people.
+// Values held against their declarations, for those who read them from files and show them to
+// people.
 #pragma once
 
 #include <string>
@@ -10,7 +11,8 @@ namespace dkdm {
 // "boolean", "integer", "real", "text", "list of integers", "list of reals", "list of texts".
 DKDM_API std::string type_name(const Value& value);
 
-// "range 0…1", "at most 3 elements, range 0…1", "one of a, b", or "" where anything of the type goes.
+// "range 0…1", "at most 3 elements, range 0…1", "one of a, b", or "" where anything of the type
+// goes.
 DKDM_API std::string range_text(const Param& param);
 
 // Throws ConfigError when `value` is not of `param`'s type (an integer passes for a real and is

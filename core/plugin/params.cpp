@@ -15,9 +15,9 @@ namespace dkdm {
 namespace {
 
 template <class T>
-constexpr bool is_list = std::is_same_v<T, std::vector<std::int64_t>> ||
-                         std::is_same_v<T, std::vector<double>> ||
-                         std::is_same_v<T, std::vector<std::string>>;
+constexpr bool is_list =
+    std::is_same_v<T, std::vector<std::int64_t>> || std::is_same_v<T, std::vector<double>> ||
+    std::is_same_v<T, std::vector<std::string>>;
 
 std::string element_text(bool value) { return value ? "true" : "false"; }
 
@@ -55,8 +55,8 @@ std::string element_text(const std::string& value) {
   return text + '"';
 }
 
-// What a number may be where its parameter declares no bound: more than any count, width or weight of
-// this field, and products of two of them are still far from overflow.
+// What a number may be where its parameter declares no bound: more than any count, width or weight
+// of this field, and products of two of them are still far from overflow.
 constexpr double kLargestInteger = 1e9, kLargestReal = 1e12;
 
 double largest(const Value& like) {
@@ -112,7 +112,8 @@ Value converted(const Value& value, const Value& like) {
 template <class T>
 bool allowed(const Param& param, const T& value) {
   if constexpr (is_list<T>) {
-    return value.size() <= param.longest && std::all_of(value.begin(), value.end(),
+    return value.size() <= param.longest &&
+           std::all_of(value.begin(), value.end(),
                        [&](const auto& element) { return allowed(param, element); });
   } else if constexpr (std::is_same_v<T, std::string>) {
     const auto& choices = param.choices;
@@ -156,7 +157,8 @@ std::string shown(const Value& value) {
   std::string text = to_text(value);
   if (text.size() <= kMost) return text;
   std::size_t end = kMost;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;  // UTF-8's middle
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80)
+    --end;  // UTF-8's middle
   return text.substr(0, end) + "…";
 }
 
@@ -231,8 +233,8 @@ std::string range_text(const Param& param) {
 Value checked(const Param& param, const Value& value, const std::string& where) {
   Value result = converted(value, param.default_value);
   if (result.index() != param.default_value.index()) {
-    throw ConfigError(where, param.name + ": expected " + type_name(param.default_value) + ", got " +
-                                 type_name(value) + " " + shown(value));
+    throw ConfigError(where, param.name + ": expected " + type_name(param.default_value) +
+                                 ", got " + type_name(value) + " " + shown(value));
   }
   if (!std::visit([&](const auto& v) { return allowed(param, v); }, result)) {
     std::string range = range_text(param);

@@ -99,8 +99,15 @@ void Registry::load(const fs::path& file, const std::string& origin) {
     const CallScope scope(file.string(), "open", Care::opening, &changed);
     const DkdmPluginTable& table = open_module(file);
     require_free_name(plugins_, table.name, file);
-    plugins_.push_back({table.kind, table.name, table.version, table.summary,
-                        declared_params(table, file), file, origin, &table, {}});
+    plugins_.push_back({table.kind,
+                        table.name,
+                        table.version,
+                        table.summary,
+                        declared_params(table, file),
+                        file,
+                        origin,
+                        &table,
+                        {}});
   }
   plugins_.back().changed = changed;
 }
@@ -167,7 +174,8 @@ std::shared_ptr<T> Registry::make(const PluginChoice& choice, Context* context) 
   });
 }
 
-std::shared_ptr<Denoiser> Registry::student(const PluginChoice& choice, const StudentContext& context,
+std::shared_ptr<Denoiser> Registry::student(const PluginChoice& choice,
+                                            const StudentContext& context,
                                             std::uint64_t seed) const {
   check_size(choice, context);
   const SeededGenerator generator(seed);

@@ -31,7 +31,8 @@ struct PluginInfo {
   std::filesystem::path file;
   std::string origin;  // who named it: "shipped", "DKDM_PLUGIN_PATH", an experiment's file
   const DkdmPluginTable* table = nullptr;
-  // What of the host's opening it changed, "" = nothing. It was put back: said when the plugin is used.
+  // What of the host's opening it changed, "" = nothing. It was put back: said when the plugin is
+  // used.
   std::string changed;
 };
 
@@ -54,8 +55,8 @@ class DKDM_API Registry {
   explicit Registry(const std::vector<std::filesystem::path>& folders);
 
   // Loads a module (*.so), or every one of a folder in name order. One that fails is refused and
-  // never stops the others, not even by ending its process: it is opened in a child first. A file that
-  // was added before is passed over. What was found stays where it is.
+  // never stops the others, not even by ending its process: it is opened in a child first. A file
+  // that was added before is passed over. What was found stays where it is.
   void add(const std::filesystem::path& path, const std::string& origin);
 
   // What find() says besides where it knows no plugin of that kind and name.
@@ -78,8 +79,9 @@ class DKDM_API Registry {
   // weights: LibTorch's default CPU generator is seeded with it, and afterwards as it was before.
   std::shared_ptr<Denoiser> student(const PluginChoice& choice, const StudentContext& context,
                                     std::uint64_t seed) const;
-  // The size of a student, without its memory (dkdm/memory.hpp); `student` asks it first. Throws as that,
-  // and ConfigError beginning with `where` for a network of which `copies` do not fit this machine.
+  // The size of a student, without its memory (dkdm/memory.hpp); `student` asks it first. Throws as
+  // that, and ConfigError beginning with `where` for a network of which `copies` do not fit this
+  // machine.
   NetworkSize check_size(const PluginChoice& choice, const StudentContext& context,
                          std::int64_t copies = 1, const std::string& where = "") const;
   std::shared_ptr<Teacher> teacher(const PluginChoice& choice, Host& host) const;
@@ -95,7 +97,7 @@ class DKDM_API Registry {
   std::deque<PluginInfo> plugins_;
   std::vector<Refusal> refusals_;
   std::map<std::pair<std::string, std::string>, std::string> hints_;  // by kind and name
-  std::set<std::filesystem::path> seen_;  // files, canonical
+  std::set<std::filesystem::path> seen_;                              // files, canonical
 };
 
 }  // namespace dkdm::plugin

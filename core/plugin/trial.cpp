@@ -83,7 +83,8 @@ class MemoryFile {
 
 constexpr rlim_t kMostWritten = 1 << 20;  // bytes of any file
 
-// What would reach out of the child: a terminal, core files, floods of output, the parent's process group.
+// What would reach out of the child: a terminal, core files, floods of output, the parent's process
+// group.
 void settle_child(const MemoryFile& transcript, pid_t parent) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(0);
@@ -110,7 +111,8 @@ void report(const MemoryFile& verdicts, std::size_t number, const std::string& n
 
 [[noreturn]] void open_all(const std::vector<fs::path>& files, const SharedProgress& progress,
                            const MemoryFile& verdicts) {
-  const ProcessState ours;  // or a module's working folder would be where the next ones' paths begin
+  const ProcessState
+      ours;  // or a module's working folder would be where the next ones' paths begin
   for (; progress->file < files.size(); ++progress->file) {
     ours.restore();
     progress->opened = false;
@@ -183,9 +185,9 @@ std::string ending_text(const End& end, bool opened, double seconds) {
 void take_in(const MemoryFile& verdicts, const std::vector<fs::path>& files,
              std::map<fs::path, Probe>& probes) {
   std::istringstream lines(verdicts.text(kMostWritten));
-  for (std::string number, name, refusal;
-       std::getline(lines, number, '\t') && std::getline(lines, name, '\t') &&
-       std::getline(lines, refusal);) {
+  for (std::string number, name, refusal; std::getline(lines, number, '\t') &&
+                                          std::getline(lines, name, '\t') &&
+                                          std::getline(lines, refusal);) {
     const auto index = std::strtoull(number.c_str(), nullptr, 10);
     if (index < files.size()) probes[files[index]] = {refusal, name};
   }
@@ -211,7 +213,8 @@ double probe_seconds() {
   char* end = nullptr;
   const double seconds = std::strtod(text, &end);
   if (*end != '\0' || !std::isfinite(seconds) || seconds <= 0)
-    throw ConfigError(kTimeout, std::string("is \"") + text + "\", expected a number of seconds above 0");
+    throw ConfigError(kTimeout,
+                      std::string("is \"") + text + "\", expected a number of seconds above 0");
   return seconds;
 }
 
@@ -234,10 +237,12 @@ std::map<fs::path, Probe> probe_modules(const std::vector<fs::path>& files) {
     if (progress->file == files.size()) break;
     const fs::path& file = files[progress->file];
     std::string text = ending_text(end, progress->opened, seconds);
-    if (const auto said = one_line(transcript.text(300)); !said.empty()) text += ", saying: " + said;
+    if (const auto said = one_line(transcript.text(300)); !said.empty())
+      text += ", saying: " + said;
     const PluginError refusal(file.string(), "open",
-                              text + "; correct what it does before it is used: its static objects, "
-                                     "its params()");
+                              text +
+                                  "; correct what it does before it is used: its static objects, "
+                                  "its params()");
     probes[file] = {refusal.what(), ""};
   }
   take_in(verdicts, files, probes);

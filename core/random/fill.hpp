@@ -7,7 +7,7 @@
 
 namespace dkdm::random {
 
-inline constexpr int kLanes = 16;               // Philox blocks in lock step
+inline constexpr int kLanes = 16;                // Philox blocks in lock step
 inline constexpr int kNormalGroup = 4 * kLanes;  // elements: one a word
 inline constexpr int kMaskGroup = 8 * kLanes;    // elements: one a half-word
 

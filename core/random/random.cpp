@@ -46,8 +46,7 @@ void for_rows(std::int64_t rows, std::int64_t length, std::int64_t group_size, f
       const std::int64_t last = std::min(groups, group + end - begin);
       const std::int64_t first_element = group * group_size;
       fill(row, static_cast<std::uint32_t>(group),
-           std::min(length, last * group_size) - first_element,
-           out + row * length + first_element);
+           std::min(length, last * group_size) - first_element, out + row * length + first_element);
       begin += last - group;
     }
   });
@@ -70,9 +69,9 @@ Random::Random(std::uint64_t seed, Stream stream) {
 
 std::array<std::uint32_t, 4> Random::words(std::uint32_t step, std::uint64_t sample,
                                            std::uint32_t block) const {
-  return random::philox({block, step, static_cast<std::uint32_t>(sample),
-                         static_cast<std::uint32_t>(sample >> 32)},
-                        {key0_, key1_});
+  return random::philox(
+      {block, step, static_cast<std::uint32_t>(sample), static_cast<std::uint32_t>(sample >> 32)},
+      {key0_, key1_});
 }
 
 at::Tensor Random::normal(std::uint32_t step, const at::Tensor& index,
@@ -147,9 +146,8 @@ at::Tensor Random::choice(std::uint32_t step, std::int64_t n, std::int64_t count
   if (count > n / 4) {
     std::vector<std::int64_t> all(static_cast<std::size_t>(n));
     std::iota(all.begin(), all.end(), std::int64_t{0});
-    shuffle([&](std::int64_t place) -> std::int64_t& {
-      return all[static_cast<std::size_t>(place)];
-    });
+    shuffle(
+        [&](std::int64_t place) -> std::int64_t& { return all[static_cast<std::size_t>(place)]; });
   } else {
     std::unordered_map<std::int64_t, std::int64_t> touched;
     touched.reserve(static_cast<std::size_t>(2 * count));
@@ -169,8 +167,7 @@ at::Tensor Random::dropout_mask(std::uint32_t step, std::uint32_t layer, std::in
   const auto scale = static_cast<float>(65536.0 / (65536.0 - threshold));
   const auto format =
       sizes.size() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
-  at::Tensor mask =
-      at::empty(sizes, at::TensorOptions().dtype(at::kFloat).memory_format(format));
+  at::Tensor mask = at::empty(sizes, at::TensorOptions().dtype(at::kFloat).memory_format(format));
   const std::int64_t rows = sizes.empty() ? 1 : sizes[0];
   const std::int64_t length = rows == 0 ? 0 : mask.numel() / rows;
   for_rows(rows, length, random::kMaskGroup, mask.mutable_data_ptr<float>(),

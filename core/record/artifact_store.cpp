@@ -31,19 +31,20 @@ void create_folders(const fs::path& folder) {
 std::vector<ManifestFile> described(const fs::path& folder, const std::vector<std::string>& names) {
   std::vector<ManifestFile> files;
   for (const auto& name : names)
-    files.push_back({name, std::int64_t(fs::file_size(folder / name)), io::sha256_file(folder / name)});
+    files.push_back(
+        {name, std::int64_t(fs::file_size(folder / name)), io::sha256_file(folder / name)});
   return files;
 }
 
-// What a plugin left in its folder; names that begin with a dot are temporary files, its own or the file
-// system's. A link would make the artifact depend on what lies outside of it.
+// What a plugin left in its folder; names that begin with a dot are temporary files, its own or the
+// file system's. A link would make the artifact depend on what lies outside of it.
 std::vector<std::string> files_left(const fs::path& folder) {
   std::vector<std::string> names;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     const auto name = fs::relative(entry.path(), folder).string();
     if (entry.is_symlink()) throw Error(name + " is a link; a stage's output is files of its own");
-    const bool temporary = entry.path().filename().string().starts_with('.') ||
-                           entry.path().extension() == ".damaged";
+    const bool temporary =
+        entry.path().filename().string().starts_with('.') || entry.path().extension() == ".damaged";
     if (entry.is_regular_file() && name != kManifestFile && !temporary) names.push_back(name);
   }
   return names;
@@ -54,7 +55,8 @@ void keep_only(const fs::path& folder, const std::vector<std::string>& names) {
   std::vector<fs::path> strangers;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     if (entry.is_directory() && !entry.is_symlink()) continue;
-    if (!std::binary_search(names.begin(), names.end(), fs::relative(entry.path(), folder).string()))
+    if (!std::binary_search(names.begin(), names.end(),
+                            fs::relative(entry.path(), folder).string()))
       strangers.push_back(entry.path());
   }
   for (const auto& path : strangers) {
@@ -65,8 +67,8 @@ void keep_only(const fs::path& folder, const std::vector<std::string>& names) {
   }
 }
 
-// The manifest of the artifact that was published in `folder`, or why there is none: `damage`, "" = it is whole, as
-// far as sizes show.
+// The manifest of the artifact that was published in `folder`, or why there is none: `damage`, "" =
+// it is whole, as far as sizes show.
 std::optional<Manifest> whole_manifest(const fs::path& folder, const std::string& stage,
                                        const std::string& key, std::string& damage) {
   std::error_code error;
@@ -121,7 +123,8 @@ std::optional<fs::path> artifact_of(const fs::path& folder, std::vector<std::str
   return parent;
 }
 
-// Files that were read and found right, as they were then: device, inode, size, time of the last change.
+// Files that were read and found right, as they were then: device, inode, size, time of the last
+// change.
 class KnownFiles {
  public:
   bool contains(const fs::path& file) {
@@ -179,9 +182,9 @@ void check_contents(const fs::path& folder, const std::vector<std::string>& file
   const auto artifact = artifact_of(folder, names);
   if (!artifact) return;
   const auto refuse = [&](const std::string& file, const std::string& why) {
-    throw DataError((*artifact / file).string(),
-                    why + "; restore a copy, or remove the folder " + artifact->string() +
-                        " and the next run makes it again");
+    throw DataError((*artifact / file).string(), why + "; restore a copy, or remove the folder " +
+                                                     artifact->string() +
+                                                     " and the next run makes it again");
   };
   static KnownFiles known;
   const auto manifest = read_manifest(*artifact / kManifestFile);
@@ -192,8 +195,9 @@ void check_contents(const fs::path& folder, const std::vector<std::string>& file
     if (!fs::exists(path)) refuse(file.name, "is missing, though its manifest names it");
     if (known.contains(path)) continue;
     if (io::sha256_file(path) != file.sha256)
-      refuse(file.name, "is damaged: its content is not the one that was published (SHA-256 differs "
-                        "from the manifest's)");
+      refuse(file.name,
+             "is damaged: its content is not the one that was published (SHA-256 differs "
+             "from the manifest's)");
     known.add(path);
   }
 }
@@ -215,9 +219,9 @@ void ArtifactStore::retire(const std::string& stage, const std::string& key) {
   }
 }
 
-Manifest ArtifactStore::make(
-    const std::string& stage, const std::string& key, Manifest manifest,
-    const std::function<void(const fs::path&, Manifest&)>& work, const Waiting& waiting) {
+Manifest ArtifactStore::make(const std::string& stage, const std::string& key, Manifest manifest,
+                             const std::function<void(const fs::path&, Manifest&)>& work,
+                             const Waiting& waiting) {
   const auto working = root_ / "work" / stage / key;
   create_folders(working);
   const fs::path lock_file = working.string() + ".lock";

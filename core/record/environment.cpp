@@ -33,8 +33,8 @@ std::string first_field(const std::string& file, const std::string& name) {
 // The instruction sets that decide how fast a convolution is.
 std::string relevant_features() {
   static const std::set<std::string> kRelevant = {
-      "avx",          "avx2",     "fma",      "f16c",     "avx512f", "avx512bw", "avx512vl",
-      "avx512_vnni",  "amx_bf16", "amx_int8", "amx_tile", "avx512_bf16", "avx_vnni"};
+      "avx",         "avx2",     "fma",      "f16c",     "avx512f",     "avx512bw", "avx512vl",
+      "avx512_vnni", "amx_bf16", "amx_int8", "amx_tile", "avx512_bf16", "avx_vnni"};
   std::istringstream flags(first_field("/proc/cpuinfo", "flags"));
   std::string text;
   for (std::string flag; flags >> flag;)

@@ -49,7 +49,8 @@ Manifest from_json(const Json& json) {
   io::read_field(json, "bytes", manifest.bytes);
   io::read_field(json, "sha256", manifest.sha256);
   for (const auto& file : json.at("files"))
-    manifest.files.push_back({io::as<std::string>(file.at("name")), io::as<std::int64_t>(file.at("bytes")),
+    manifest.files.push_back({io::as<std::string>(file.at("name")),
+                              io::as<std::int64_t>(file.at("bytes")),
                               io::as<std::string>(file.at("sha256"))});
   return manifest;
 }

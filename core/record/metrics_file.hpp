@@ -1,4 +1,5 @@
-// metrics.json of an evaluation: its metrics, in full. Does not see LibTorch: the core writes it, results/ reads it.
+// metrics.json of an evaluation: its metrics, in full. Does not see LibTorch: the core writes it,
+// results/ reads it.
 #pragma once
 
 #include <filesystem>
@@ -17,7 +18,8 @@ nlohmann::ordered_json to_json(const std::vector<MetricRecord>& metrics);
 std::vector<MetricRecord> metrics_of(const nlohmann::ordered_json& json);
 
 // Throws StoreError.
-DKDM_API void write_metrics(const std::filesystem::path& folder, const std::vector<MetricRecord>& metrics);
+DKDM_API void write_metrics(const std::filesystem::path& folder,
+                            const std::vector<MetricRecord>& metrics);
 // Of an evaluation's folder. Throws DataError naming a file that cannot be read.
 DKDM_API std::vector<MetricRecord> read_metrics(const std::filesystem::path& folder);
 

@@ -1,5 +1,5 @@
-// Which process this is, so that a living one can be told from one that is gone: from /proc (proc(5)).
-// Header alone: results/ uses it and does not link the core.
+// Which process this is, so that a living one can be told from one that is gone: from /proc
+// (proc(5)). Header alone: results/ uses it and does not link the core.
 #pragma once
 
 #include <unistd.h>

@@ -18,12 +18,22 @@ using Json = nlohmann::json;
 constexpr std::uintmax_t kLargest = 64 * 1024;
 
 Json to_json(const ProgressRecord& r) {
-  return {{"host", r.host},       {"process", r.process}, {"pid", r.pid},
-          {"command", r.command}, {"label", r.label},     {"key", r.key},
-          {"stage", r.stage},     {"stages", r.stages},   {"unit", r.unit},
-          {"done", r.done},       {"total", r.total},     {"each_s", r.each_s},
-          {"stage_left_s", r.stage_left_s},               {"left_s", r.left_s},
-          {"stage_started", r.stage_started},             {"written", r.written}};
+  return {{"host", r.host},
+          {"process", r.process},
+          {"pid", r.pid},
+          {"command", r.command},
+          {"label", r.label},
+          {"key", r.key},
+          {"stage", r.stage},
+          {"stages", r.stages},
+          {"unit", r.unit},
+          {"done", r.done},
+          {"total", r.total},
+          {"each_s", r.each_s},
+          {"stage_left_s", r.stage_left_s},
+          {"left_s", r.left_s},
+          {"stage_started", r.stage_started},
+          {"written", r.written}};
 }
 
 std::optional<ProgressRecord> read_one(const fs::path& file) {
@@ -60,7 +70,8 @@ std::optional<ProgressRecord> read_one(const fs::path& file) {
 std::vector<fs::path> files_in(const fs::path& folder) {
   std::vector<fs::path> files;
   std::error_code error;
-  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end;
+       entry.increment(error))
     if (entry->path().extension() == ".json") files.push_back(entry->path());
   return files;
 }

@@ -1,5 +1,5 @@
-// How far a process is, as it leaves word of it for others: one small file a process, in a folder of the
-// store. Nothing depends on these files: they may be deleted at any time.
+// How far a process is, as it leaves word of it for others: one small file a process, in a folder
+// of the store. Nothing depends on these files: they may be deleted at any time.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ struct ProgressRecord {
   std::int64_t stage = 0, stages = 0;  // the stage's number from 1, and how many there are
   std::string unit;                    // of done and total: "steps", "images"; "" = not said yet
   std::int64_t done = 0, total = 0;
-  double each_s = 0;       // recent seconds a unit, 0 = not known yet
+  double each_s = 0;                    // recent seconds a unit, 0 = not known yet
   double stage_left_s = 0, left_s = 0;  // estimates: of the stage, of all the process has to do
   double stage_started = 0, written = 0;
 };
@@ -39,8 +39,9 @@ inline std::string rate_text(double each_s) {
   return text;
 }
 
-// One process's file, replaced as a whole by each `write` and removed when this object ends. What cannot be
-// written is left out: a full disk stops no training. A child after a fork writes nothing.
+// One process's file, replaced as a whole by each `write` and removed when this object ends. What
+// cannot be written is left out: a full disk stops no training. A child after a fork writes
+// nothing.
 class DKDM_API ProgressFile {
  public:
   // Removes what processes of this host left that are gone. `folder` "" = writes nothing.

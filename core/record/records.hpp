@@ -1,5 +1,5 @@
-// What a run leaves behind, as plain values: core writes them through Recorder, results/ stores them.
-// Torch-free, SQL-free.
+// What a run leaves behind, as plain values: core writes them through Recorder, results/ stores
+// them. Torch-free, SQL-free.
 #pragma once
 
 #include <cstdint>
@@ -27,12 +27,13 @@ struct PluginRecord {
 struct RunRecord {
   std::string key;      // content key of its last stage: equal keys are the same computation
   std::string samples;  // content key of what is evaluated; "" = `key`
-  std::string variant;  // the row's configuration whatever the seed and evaluator: `samples` at seed 0;
-                        // "" = made from the settings
+  std::string
+      variant;  // the row's configuration whatever the seed and evaluator: `samples` at seed 0;
+                // "" = made from the settings
   std::string experiment, title, table, published_section, published_row, scale, file;
   std::string row, label;
   std::int64_t row_order = 0, seed = 0;
-  std::string method;  // plugin name; "" marks the teacher itself
+  std::string method;                                // plugin name; "" marks the teacher itself
   std::string student, teacher, dataset, evaluator;  // plugin names, "" = none
   std::string teacher_key;                           // of its training, or the hash of its weights
   std::string config;                                // resolved TOML
@@ -48,15 +49,16 @@ struct StageRecord {
   double started = 0, elapsed_s = 0;  // elapsed_s: work of all attempts that made the artifact
   std::string artifact;               // folder, relative to the store's root; "" = none
   std::int64_t bytes = 0;
-  std::int64_t steps = 0;             // training steps or images
+  std::int64_t steps = 0;  // training steps or images
   std::int64_t teacher_evaluations = 0;
-  std::optional<double> flops;        // of the networks' forwards and backwards; none: not counted
-  std::int64_t peak_bytes = 0;        // resident memory
+  std::optional<double> flops;  // of the networks' forwards and backwards; none: not counted
+  std::int64_t peak_bytes = 0;  // resident memory
   std::string error;
   std::vector<std::pair<std::string, std::string>> determined_by;  // what the key is the hash of
 };
 
-// The kind of a network's weights, or of what drew a set of images, where nothing says "ema" or "raw".
+// The kind of a network's weights, or of what drew a set of images, where nothing says "ema" or
+// "raw".
 inline constexpr const char* kUnlabelled = "unlabelled";
 
 struct MetricRecord {
@@ -65,8 +67,8 @@ struct MetricRecord {
   bool higher_is_better = false;
   std::string unit, protocol, reference;  // protocol id; reference fingerprint
   std::int64_t sample_count = 0;
-  std::int64_t step = 0;                  // training step of the evaluated weights
-  std::string weights = kUnlabelled;      // "ema", "raw"
+  std::int64_t step = 0;              // training step of the evaluated weights
+  std::string weights = kUnlabelled;  // "ema", "raw"
 };
 
 struct CurvePoint {
@@ -87,17 +89,19 @@ class Recorder {
 
   // The finished run with this key, experiment, row and seed, if any.
   virtual std::optional<std::int64_t> finished_run(const RunRecord& run) = 0;
-  // An unfinished run with the same key, experiment, row and seed is continued, else a new row; either way a
-  // new attempt begins. Returns the run's id.
+  // An unfinished run with the same key, experiment, row and seed is continued, else a new row;
+  // either way a new attempt begins. Returns the run's id.
   virtual std::int64_t begin_run(const RunRecord& run, const EnvironmentRecord& environment,
                                  const std::vector<PluginRecord>& plugins) = 0;
-  // The run is at work on this stage from now on: what is known of a process that ends without a word.
+  // The run is at work on this stage from now on: what is known of a process that ends without a
+  // word.
   virtual void begin_stage(std::int64_t run, const std::string& name, const std::string& key,
                            const std::string& plugin) = 0;
   // status "done", "failed" or "interrupted"; message "" unless failed.
   virtual void end_run(std::int64_t run, const std::string& status, const std::string& stage,
                        const std::string& message) = 0;
-  // The same (run, name) again replaces a failed or cached record, never a done one by a failed one.
+  // The same (run, name) again replaces a failed or cached record, never a done one by a failed
+  // one.
   virtual void record_stage(std::int64_t run, const StageRecord& stage) = 0;
   virtual void record_artifact(const ArtifactRecord& artifact) = 0;
   virtual void record_metrics(std::int64_t run, const std::vector<MetricRecord>& metrics) = 0;

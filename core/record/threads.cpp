@@ -17,7 +17,8 @@ std::int64_t number(const Variable& variable, const char* name) {
   const char* text = variable(name);
   if (!text) return 0;
   std::string_view rest(text);
-  while (!rest.empty() && std::isspace(static_cast<unsigned char>(rest.front()))) rest.remove_prefix(1);
+  while (!rest.empty() && std::isspace(static_cast<unsigned char>(rest.front())))
+    rest.remove_prefix(1);
   std::int64_t value = 0;
   std::from_chars(rest.data(), rest.data() + rest.size(), value);
   return value > 0 ? value : 0;
@@ -53,8 +54,7 @@ std::string reason_for_threads(std::int64_t threads, std::int64_t cores, const V
   std::string text;
   if (mkl) {
     text = assignment("MKL_NUM_THREADS", variable);
-    if (omp && omp != mkl)
-      text += ", which wins over " + assignment("OMP_NUM_THREADS", variable);
+    if (omp && omp != mkl) text += ", which wins over " + assignment("OMP_NUM_THREADS", variable);
   } else if (omp) {
     text = assignment("OMP_NUM_THREADS", variable);
   } else {

@@ -50,9 +50,10 @@ WorkLock::WorkLock(const fs::path& file, const Waiting& waiting) {
       const int reason = errno;
       if (reason == EINTR) continue;
       if (reason != EWOULDBLOCK)
-        throw StoreError(file.string() + ": cannot be locked: " + std::strerror(reason) + " (" +
-                         file_system_of(fs::absolute(file)) +
-                         "); set DKDM_HOME to a folder on a local disk, or mount this one with locks");
+        throw StoreError(
+            file.string() + ": cannot be locked: " + std::strerror(reason) + " (" +
+            file_system_of(fs::absolute(file)) +
+            "); set DKDM_HOME to a folder on a local disk, or mount this one with locks");
       waiting(holder());
       std::this_thread::sleep_for(std::chrono::milliseconds(500));
     }
@@ -68,8 +69,8 @@ WorkLock::~WorkLock() { ::close(descriptor_); }
 void WorkLock::sign() const {
   std::array<char, 256> host{};
   ::gethostname(host.data(), host.size() - 1);
-  const std::string text = std::to_string(::getpid()) + " " + std::to_string(std::time(nullptr)) + " " +
-                           host.data() + "\n";
+  const std::string text = std::to_string(::getpid()) + " " + std::to_string(std::time(nullptr)) +
+                           " " + host.data() + "\n";
   // A lock that does not say whose it is is a lock all the same.
   [[maybe_unused]] const bool written =
       ::ftruncate(descriptor_, 0) == 0 && ::pwrite(descriptor_, text.data(), text.size(), 0) > 0;

@@ -14,8 +14,7 @@ namespace {
 // A large network shows its rate with few images, and large images do; small ones need a batch.
 std::int64_t measured_batch(const SampleShape& shape, std::int64_t parameters) {
   constexpr std::int64_t kValues = 1 << 20, kLarge = 5'000'000;
-  return std::clamp<std::int64_t>(kValues / (shape.values()), 1,
-                                  parameters > kLarge ? 2 : 32);
+  return std::clamp<std::int64_t>(kValues / (shape.values()), 1, parameters > kLarge ? 2 : 32);
 }
 
 }  // namespace
@@ -41,8 +40,7 @@ NetworkSize CostModel::size(const plugin::PluginChoice& student, const StudentCo
 double measured_forward_s(Denoiser& network, const SampleShape& shape, std::int64_t parameters) {
   at::NoGradGuard no_grad;
   const auto batch = measured_batch(shape, parameters);
-  const auto x_t = at::zeros(shape.batch(batch))
-                       .contiguous(at::MemoryFormat::ChannelsLast);
+  const auto x_t = at::zeros(shape.batch(batch)).contiguous(at::MemoryFormat::ChannelsLast);
   const auto t = at::zeros({batch}, at::kLong);
   constexpr double kEnough_s = 1;
   double best = 1e9;  // the first calls prepare kernels and read the library's pages

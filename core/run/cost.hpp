@@ -9,7 +9,8 @@
 
 namespace dkdm::run {
 
-// Seconds of one image's forward through `network`, which is in evaluation mode; `parameters`: how many it has.
+// Seconds of one image's forward through `network`, which is in evaluation mode; `parameters`: how
+// many it has.
 double measured_forward_s(Denoiser& network, const SampleShape& shape, std::int64_t parameters);
 
 // Seconds of one image's forward, measured once a network with untrained weights; parameter counts.

@@ -35,8 +35,9 @@ std::string changed_lines(const std::string& now, const std::string& before) {
 std::vector<std::string> differences(const record::KeyParts& now, const record::KeyParts& before) {
   std::vector<std::string> result;
   for (const auto& [name, value] : now) {
-    const auto old = std::find_if(before.begin(), before.end(),
-                                  [&, &name = name](const auto& part) { return part.first == name; });
+    const auto old =
+        std::find_if(before.begin(), before.end(),
+                     [&, &name = name](const auto& part) { return part.first == name; });
     if (old == before.end()) result.push_back(name);
     else if (old->second != value) {
       const bool readable = value.size() < 400 && value.find('=') != std::string::npos;

@@ -26,7 +26,8 @@ const TrainedModel& ExternalTeacher::model() {
 std::int64_t ExternalTeacher::parameters() { return model::count_parameters(*model().network); }
 
 double ExternalTeacher::forward_s() {
-  if (forward_s_ < 0) forward_s_ = measured_forward_s(*model().network, model().shape, parameters());
+  if (forward_s_ < 0)
+    forward_s_ = measured_forward_s(*model().network, model().shape, parameters());
   return forward_s_;
 }
 

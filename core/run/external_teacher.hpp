@@ -16,8 +16,8 @@ class ExternalTeacher {
   ExternalTeacher(const plugin::PluginChoice& choice, const stages::StageContext& context)
       : choice_(choice), context_(context) {}
 
-  // Without loading it: the hash of its weights; and what they are, for its plugin or kUnlabelled. [sample]
-  // weights chooses among those of networks trained here and says nothing of a file's.
+  // Without loading it: the hash of its weights; and what they are, for its plugin or kUnlabelled.
+  // [sample] weights chooses among those of networks trained here and says nothing of a file's.
   const std::string& fingerprint();
   std::string weights() const;
 

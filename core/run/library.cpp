@@ -16,7 +16,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The shipped plugins by where this library lies: PREFIX/lib/dkdm/plugins, or plugins/ of a build folder.
+// The shipped plugins by where this library lies: PREFIX/lib/dkdm/plugins, or plugins/ of a build
+// folder.
 fs::path shipped_plugins() {
   Dl_info here{};
   ::dladdr(reinterpret_cast<const void*>(&seed_for), &here);
@@ -52,7 +53,8 @@ TrainedModel Library::load_model(const fs::path& folder, const std::string& weig
 
 std::shared_ptr<Denoiser> Library::student(const std::string& name,
                                            const std::map<std::string, Value>& values,
-                                           const StudentContext& context, std::uint64_t seed) const {
+                                           const StudentContext& context,
+                                           std::uint64_t seed) const {
   const plugin::PluginInfo& info = state_->registry.find("student", name);
   auto network = state_->registry.student(
       {info.kind, info.name, info.version, Params(info.params, values, name)}, context, seed);

@@ -14,8 +14,8 @@ constexpr std::size_t kMostRuns = 100000;
 constexpr std::int64_t kMostEvaluations = 10000;  // of one training, as it goes
 
 // Tensors of a batch's shape that are alive at once, at least: x_t, x_0, noise, output, means and
-// variances of two distributions; in sampling the state, the output and what it is split into. What a
-// network keeps of its layers comes on top and is not counted.
+// variances of two distributions; in sampling the state, the output and what it is split into. What
+// a network keeps of its layers comes on top and is not counted.
 constexpr double kTrainingTensors = 12, kSamplingTensors = 6;
 
 double values_of(const ImageSpec& spec, std::int64_t images) {
@@ -25,7 +25,8 @@ double values_of(const ImageSpec& spec, std::int64_t images) {
 // Of the folder, or of the nearest above it that is there.
 std::filesystem::space_info disk_of(std::filesystem::path folder) {
   std::error_code error;
-  for (folder = std::filesystem::absolute(folder); !std::filesystem::exists(folder, error) && folder.has_relative_path();)
+  for (folder = std::filesystem::absolute(folder);
+       !std::filesystem::exists(folder, error) && folder.has_relative_path();)
     folder = folder.parent_path();
   return std::filesystem::space(folder, error);
 }
@@ -49,7 +50,8 @@ class Limits {
       const ImageSpec spec = dataset->spec();
       model::check_shape(spec, file_ + ": dataset " + row.dataset.name);
       const std::string section = "row \"" + row.id + '"';
-      if (row.teacher && row.teacher->training) check_training("[teacher]", *row.teacher->training, row, spec);
+      if (row.teacher && row.teacher->training)
+        check_training("[teacher]", *row.teacher->training, row, spec);
       check_sampling("[synthetic]", row.synthetic, spec, needs_synthetic(row), dataset->size());
       if (row.training) {
         check_training(section, *row.training, row, spec);
@@ -60,25 +62,26 @@ class Limits {
   }
 
  private:
-  // Too few samples for a published table would show only after days of training. At desk scale they
-  // are a person's choice: the evaluation warns.
+  // Too few samples for a published table would show only after days of training. At desk scale
+  // they are a person's choice: the evaluation warns.
   void check_sample_counts() const {
     if (experiment_.scale != "paper") return;
     std::map<std::string, std::int64_t> known;  // evaluators may read weights to say it
     for (const auto& row : experiment_.rows) {
       auto& least = known[row.evaluator.name + '\n' + row.evaluator.params.canonical()];
-      if (least == 0) least = context_.registry.evaluator(row.evaluator, context_.host)->min_samples();
+      if (least == 0)
+        least = context_.registry.evaluator(row.evaluator, context_.host)->min_samples();
       if (const auto count = row.sample.integer("count"); count < least)
         throw ConfigError(experiment_.file.string(),
                           "row \"" + row.id + "\": sample.count = " + std::to_string(count) +
-                              ", but at scale \"paper\" the evaluator " +
-                              row.evaluator.name + " needs at least " + std::to_string(least) +
+                              ", but at scale \"paper\" the evaluator " + row.evaluator.name +
+                              " needs at least " + std::to_string(least) +
                               " samples (twice its largest feature dimension)");
     }
   }
 
-  void check_training(const std::string& section, const config::Training& training, const config::Row& row,
-                      const ImageSpec& spec) const {
+  void check_training(const std::string& section, const config::Training& training,
+                      const config::Row& row, const ImageSpec& spec) const {
     const std::string where = file_ + ": " + section;
     NetworkSize size;
     try {
@@ -92,9 +95,10 @@ class Limits {
                        " parameters in 5 copies (weights, gradients, two moments, average),",
                    "give it fewer or narrower layers");
     const auto batch = training.train.integer("batch");
-    require_memory(values_of(spec, batch) * sizeof(float) * kTrainingTensors,
-                   where + ": train.batch = " + std::to_string(batch) + " images of " + text_of(spec),
-                   "give a smaller batch");
+    require_memory(
+        values_of(spec, batch) * sizeof(float) * kTrainingTensors,
+        where + ": train.batch = " + std::to_string(batch) + " images of " + text_of(spec),
+        "give a smaller batch");
     const auto method = context_.registry.method(training.method, context_.host);
     require_memory(method->held_bytes(row.diffusion, spec, batch),
                    where + ": what " + training.method.name + " keeps for train.batch = " +
@@ -102,9 +106,10 @@ class Limits {
                    "give a smaller batch, or smaller parameters of the method");
   }
 
-  // Sets that are kept go to disk as they are drawn, in parts and then as a whole; what is in memory is a batch.
-  void check_sampling(const std::string& section, const Params& sample, const ImageSpec& spec, bool kept,
-                      std::int64_t otherwise) const {
+  // Sets that are kept go to disk as they are drawn, in parts and then as a whole; what is in
+  // memory is a batch.
+  void check_sampling(const std::string& section, const Params& sample, const ImageSpec& spec,
+                      bool kept, std::int64_t otherwise) const {
     const auto stated = sample.integer("count"), count = stated > 0 ? stated : otherwise;
     const auto batch = std::min(sample.integer("batch"), std::max<std::int64_t>(count, 1));
     const std::string where = file_ + ": " + section + ": ";
@@ -113,16 +118,19 @@ class Limits {
                        text_of(spec),
                    "give a smaller batch");
     constexpr double kGB = 1e9, kCopies = 2;
-    if (const double bytes = kCopies * values_of(spec, count); kept && bytes > double(disk_.capacity))
-      throw ConfigError(file_, section + ": count = " + std::to_string(count) + " images of " + text_of(spec) +
-                                   " take " + std::to_string(std::llround(bytes / kGB)) +
+    if (const double bytes = kCopies * values_of(spec, count);
+        kept && bytes > double(disk_.capacity))
+      throw ConfigError(file_, section + ": count = " + std::to_string(count) + " images of " +
+                                   text_of(spec) + " take " +
+                                   std::to_string(std::llround(bytes / kGB)) +
                                    " GB of disk while they are drawn, the disk has " +
                                    std::to_string(std::llround(double(disk_.capacity) / kGB)) +
                                    "; give a smaller count, or a DKDM_HOME elsewhere");
   }
 
   bool needs_synthetic(const config::Row& row) const {
-    return row.training && context_.registry.method(row.training->method, context_.host)->needs().synthetic;
+    return row.training &&
+           context_.registry.method(row.training->method, context_.host)->needs().synthetic;
   }
 
   void check_evaluations(const std::string& section, const config::Row& row) const {
@@ -143,8 +151,8 @@ class Limits {
 
 }  // namespace
 
-void check_limits(const config::Experiment& experiment, const stages::StageContext& context, CostModel& cost,
-                  std::size_t seeds, const std::filesystem::path& store) {
+void check_limits(const config::Experiment& experiment, const stages::StageContext& context,
+                  CostModel& cost, std::size_t seeds, const std::filesystem::path& store) {
   Limits(experiment, context, cost, store).check(seeds);
 }
 

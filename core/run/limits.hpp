@@ -1,5 +1,5 @@
-// What an experiment asks of this machine, before anything is made of it. Each number alone is held in
-// its range where it is declared; here are their products.
+// What an experiment asks of this machine, before anything is made of it. Each number alone is held
+// in its range where it is declared; here are their products.
 #pragma once
 
 #include <filesystem>
@@ -10,11 +10,13 @@
 
 namespace dkdm::run {
 
-// Throws ConfigError naming the file, the section or row and the numbers: for image shapes outside what is
-// supported, at scale "paper" sample sets too small for the evaluator, networks of which training's copies do not fit
-// the memory, batches and batch sets that do not, sample sets that are kept and that the whole disk of `store` would
-// not hold, and for more runs or evaluations than anybody can mean.
-DKDM_API void check_limits(const config::Experiment& experiment, const stages::StageContext& context, CostModel& cost,
-                           std::size_t seeds, const std::filesystem::path& store);
+// Throws ConfigError naming the file, the section or row and the numbers: for image shapes outside
+// what is supported, at scale "paper" sample sets too small for the evaluator, networks of which
+// training's copies do not fit the memory, batches and batch sets that do not, sample sets that are
+// kept and that the whole disk of `store` would not hold, and for more runs or evaluations than
+// anybody can mean.
+DKDM_API void check_limits(const config::Experiment& experiment,
+                           const stages::StageContext& context, CostModel& cost, std::size_t seeds,
+                           const std::filesystem::path& store);
 
 }  // namespace dkdm::run

@@ -29,8 +29,10 @@ class Planner {
 
   Plan plan(const Selection& selection) {
     auto limited = experiment_;  // a row that was left out may be one that cannot be constructed
-    std::erase_if(limited.rows, [&](const config::Row& row) { return !is_selected(row, selection); });
-    check_limits(limited, context_, cost_, selected_seeds(experiment_, selection).size(), store_.root());
+    std::erase_if(limited.rows,
+                  [&](const config::Row& row) { return !is_selected(row, selection); });
+    check_limits(limited, context_, cost_, selected_seeds(experiment_, selection).size(),
+                 store_.root());
     for (const auto& cell : selected_cells(experiment_, selection)) {
       const auto& row = experiment_.rows[cell.row];
       // The teacher is one network whatever the students' seed; its samples differ all the same.
@@ -81,7 +83,8 @@ class Planner {
 
   ExternalTeacher& external_teacher(const config::Row& row) {
     const auto& choice = teacher_of(row).plugin;
-    return external_.try_emplace(choice.name + '\n' + choice.params.canonical(), choice, context_).first->second;
+    return external_.try_emplace(choice.name + '\n' + choice.params.canonical(), choice, context_)
+        .first->second;
   }
 
   static const config::Teacher& teacher_of(const config::Row& row) { return row.teacher.value(); }
@@ -89,18 +92,20 @@ class Planner {
     return teacher_of(row).training;
   }
 
-  // A teacher from elsewhere that does not fit would show only when it is used, or, where its row is sampled
-  // and scored alone, not at all. Nothing is loaded where all is done, or where a plan only gives keys.
+  // A teacher from elsewhere that does not fit would show only when it is used, or, where its row
+  // is sampled and scored alone, not at all. Nothing is loaded where all is done, or where a plan
+  // only gives keys.
   void check_teachers() {
     if (!extras_.look || missing_stages(plan_, store_).empty()) return;
     for (const auto& [row, teaches] : external_uses_) {
       const auto& model = external_teacher(*row).model();
-      for (const std::string& misfit : {image_misfit(model, images_of(*row).spec),
-                                        teaches ? process_misfit(model, row->diffusion) : std::string()})
+      for (const std::string& misfit :
+           {image_misfit(model, images_of(*row).spec),
+            teaches ? process_misfit(model, row->diffusion) : std::string()})
         if (!misfit.empty()) {
           const auto& [name, plugin, _] = teacher_of(*row);
-          throw ConfigError(experiment_.file.string() + ": [teacher" + (name.empty() ? "" : "." + name) + "] (" +
-                                plugin.name + ")",
+          throw ConfigError(experiment_.file.string() + ": [teacher" +
+                                (name.empty() ? "" : "." + name) + "] (" + plugin.name + ")",
                             misfit);
         }
     }
@@ -153,16 +158,20 @@ class Planner {
   }
   double teacher_s(const config::Row& row) {
     if (!extras_.estimate) return 0;
-    return trained_teacher(row) ? student_s(row, trained_teacher(row)->student) : external_teacher(row).forward_s();
+    return trained_teacher(row) ? student_s(row, trained_teacher(row)->student)
+                                : external_teacher(row).forward_s();
   }
 
   void require_teacher(const config::Row& row, const std::string& who) const {
     if (row.teacher) return;
-    throw ConfigError(row.where, "row \"" + row.id + "\": " + who + " needs a teacher and the row has none; expected "
-                                 "a [teacher], or teacher = \"NAME\" where [teacher.NAME] are several");
+    throw ConfigError(row.where,
+                      "row \"" + row.id + "\": " + who +
+                          " needs a teacher and the row has none; expected "
+                          "a [teacher], or teacher = \"NAME\" where [teacher.NAME] are several");
   }
 
-  // The teacher: trained here (a stage of the chain) or found by its plugin. `teaches`: a student learns its steps.
+  // The teacher: trained here (a stage of the chain) or found by its plugin. `teaches`: a student
+  // learns its steps.
   stages::NetworkSource teacher(const config::Row& row, Chain& chain, bool teaches = false) {
     const auto& choice = teacher_of(row).plugin;
     stages::NetworkSource source{choice, {}, stages::describe(choice) + "\n"};
@@ -170,8 +179,10 @@ class Planner {
       const auto& method = trained_teacher(row)->method;
       if (const Needs needs = context_.registry.method(method, context_.host)->needs();
           needs.teacher || needs.synthetic)
-        throw ConfigError(row.where, "row \"" + row.id + "\": its teacher is trained by " + method.name +
-                                         ", which needs a teacher itself; expected a method that learns from images");
+        throw ConfigError(
+            row.where,
+            "row \"" + row.id + "\": its teacher is trained by " + method.name +
+                ", which needs a teacher itself; expected a method that learns from images");
       constexpr std::int64_t kTeacherSeed = 0;  // one teacher for the students of every seed
       const auto& name = teacher_of(row).name;
       const auto stage = train_stage(row, *trained_teacher(row), kTeacherSeed,
@@ -192,11 +203,12 @@ class Planner {
     const auto spec =
         stages::sampling_spec(row.synthetic, stated > 0 ? stated : images_of(row).dataset->size(),
                               record::derive_seed(0, "synthetic"));
-    return add_stage(stages::synthetic_stage(source, row.diffusion, spec, {0, teacher_s(row)}), indices(chain));
+    return add_stage(stages::synthetic_stage(source, row.diffusion, spec, {0, teacher_s(row)}),
+                     indices(chain));
   }
 
-  std::size_t train_stage(const config::Row& row, const config::Training& training, std::int64_t seed,
-                          const std::string& label, Chain& chain,
+  std::size_t train_stage(const config::Row& row, const config::Training& training,
+                          std::int64_t seed, const std::string& label, Chain& chain,
                           const train::SnapshotPolicy& snapshots = {}) {
     const auto method = context_.registry.method(training.method, context_.host);
     const Needs needs = method->needs();
@@ -212,9 +224,11 @@ class Planner {
       add_to(before, "synthetic", stage);
       inputs.synthetic = output_of(stage);
     }
-    const stages::ForwardCosts forward{student_s(row, training.student), needs.teacher ? teacher_s(row) : 0};
+    const stages::ForwardCosts forward{student_s(row, training.student),
+                                       needs.teacher ? teacher_s(row) : 0};
     if (needs.preparation) {
-      const auto stage = add_stage(stages::pool_stage(job, inputs, *method, forward), indices(before));
+      const auto stage =
+          add_stage(stages::pool_stage(job, inputs, *method, forward), indices(before));
       add_to(before, "pool", stage);
       inputs.pool = output_of(stage);
     }
@@ -234,12 +248,15 @@ class Planner {
     if (!made.stage) {
       made.identity = context_.registry.evaluator(row.evaluator, context_.host)->identity();
       made.stage = stages::evaluator_stage(
-          row.evaluator, made.identity, {stages::recipe_of(row.dataset), images_of(row).dataset, std::nullopt});
+          row.evaluator, made.identity,
+          {stages::recipe_of(row.dataset), images_of(row).dataset, std::nullopt});
     }
     return made;
   }
 
-  std::size_t evaluator_stage(const config::Row& row) { return add_stage(*evaluating(row).stage, {}); }
+  std::size_t evaluator_stage(const config::Row& row) {
+    return add_stage(*evaluating(row).stage, {});
+  }
 
   stages::EvaluatorInput evaluator_input(const config::Row& row, std::size_t evaluator) {
     return {row.evaluator, evaluating(row).identity.empty() ? "" : row.evaluator.params.canonical(),
@@ -249,7 +266,8 @@ class Planner {
   // What a row's training keeps to be evaluated afterwards.
   train::SnapshotPolicy snapshots_of(const config::Row& row) const {
     const auto every = row.evaluate.integer("every");
-    if (every >= row.training->train.integer("steps")) return {};  // the last step is always evaluated
+    if (every >= row.training->train.integer("steps"))
+      return {};  // the last step is always evaluated
     return {every, row.sample.text("weights"), {}};
   }
 
@@ -264,7 +282,8 @@ class Planner {
     auto& network = made.network;
     network.weights = row.sample.text("weights");
     if (row.training) {
-      const auto stage = train_stage(row, *row.training, seed, "train " + row.id, chain, snapshots_of(row));
+      const auto stage =
+          train_stage(row, *row.training, seed, "train " + row.id, chain, snapshots_of(row));
       add_to(chain, "train", stage);
       network.source.folder = output_of(stage).folder;
       network.source.identity = key(stage);
@@ -316,10 +335,11 @@ class Planner {
                      std::move(inputs));
   }
 
-  // The evaluations on the way, where the training keeps weights for them. The evaluation at the end is
-  // one of them, made again only where it had another number of images.
-  std::size_t snapshots_stage(const config::Row& row, const Evaluated& made, stages::SamplingSpec spec,
-                           std::size_t evaluate, std::size_t evaluator) {
+  // The evaluations on the way, where the training keeps weights for them. The evaluation at the
+  // end is one of them, made again only where it had another number of images.
+  std::size_t snapshots_stage(const config::Row& row, const Evaluated& made,
+                              stages::SamplingSpec spec, std::size_t evaluate,
+                              std::size_t evaluator) {
     const auto every = row.evaluate.integer("every");
     const auto count = row.evaluate.integer("count");
     std::vector<std::int64_t> steps;
@@ -331,7 +351,7 @@ class Planner {
     auto inputs = made.inputs;
     inputs.push_back(evaluator);
     return add_stage(stages::snapshots_stage(row.id, made.network, row.diffusion, spec, steps,
-                                          key(evaluate), evaluator_input(row, evaluator)),
+                                             key(evaluate), evaluator_input(row, evaluator)),
                      std::move(inputs));
   }
 
@@ -363,8 +383,8 @@ class Planner {
     plan_.runs.push_back(std::move(run));
   }
 
-  // Of the network that the row evaluates; 0 where that is a teacher from elsewhere and nothing is made: its
-  // record has the number already.
+  // Of the network that the row evaluates; 0 where that is a teacher from elsewhere and nothing is
+  // made: its record has the number already.
   std::int64_t parameters(const config::Row& row) {
     const auto& training = row.training ? row.training : trained_teacher(row);
     if (training) return cost_.parameters(training->student, made_for(row));
@@ -405,10 +425,11 @@ class Planner {
   const record::ArtifactStore& store_;
   CostModel& cost_;
   const PlanExtras extras_;
-  std::map<std::string, std::string> variants_;  // by row
-  std::map<std::string, Images> images_;         // by what the dataset is
+  std::map<std::string, std::string> variants_;      // by row
+  std::map<std::string, Images> images_;             // by what the dataset is
   std::map<std::string, ExternalTeacher> external_;  // by the plugin and its parameters
-  std::vector<std::pair<const config::Row*, bool>> external_uses_;  // rows, and whether a student learns its steps
+  std::vector<std::pair<const config::Row*, bool>>
+      external_uses_;                             // rows, and whether a student learns its steps
   std::map<std::string, Evaluating> evaluators_;  // by the evaluator and its images
   Plan plan_;
 };

@@ -29,16 +29,15 @@ struct Plan {
   std::vector<record::RunRecord> asked;
 };
 
-// What making a plan does beside: the measurements that fill estimated_s; a look at a teacher from elsewhere
-// and warnings about settings, which one process of a command is to do.
+// What making a plan does beside: the measurements that fill estimated_s; a look at a teacher from
+// elsewhere and warnings about settings, which one process of a command is to do.
 struct PlanExtras {
   bool estimate = false, look = false;
 };
 
 // `store` must outlive the plan.
 DKDM_API Plan make_plan(const config::Experiment& experiment, const Selection& selection,
-                        const stages::StageContext& context,
-                        const record::ArtifactStore& store, CostModel& cost,
-                        const PlanExtras& extras);
+                        const stages::StageContext& context, const record::ArtifactStore& store,
+                        CostModel& cost, const PlanExtras& extras);
 
 }  // namespace dkdm::run

@@ -86,8 +86,8 @@ void Progress::update(const std::string& unit, std::int64_t done, std::int64_t t
        (rate.empty() ? "" : " · " + rate));
 }
 
-// Averages over about half a minute, so that a machine that was busy for a while is not held against
-// the rest of a long stage.
+// Averages over about half a minute, so that a machine that was busy for a while is not held
+// against the rest of a long stage.
 void Progress::measure_rate() {
   const double seconds = seconds_since(counted_from_);
   const double counted = double(done_ - counted_done_);
@@ -104,8 +104,9 @@ void Progress::end() {
   spent_s_ += elapsed_s();
   if (current_ < estimates_.size()) spent_estimate_s_ += estimates_[current_];
   clear();
-  std::fprintf(stderr, "[%zu/%zu] %s: %s\n", current_ + 1, std::max(estimates_.size(), current_ + 1),
-               label_.c_str(), duration_text(elapsed_s()).c_str());
+  std::fprintf(stderr, "[%zu/%zu] %s: %s\n", current_ + 1,
+               std::max(estimates_.size(), current_ + 1), label_.c_str(),
+               duration_text(elapsed_s()).c_str());
   ++current_;
 }
 

@@ -1,5 +1,6 @@
-// Says on stderr what is being done, how far it is and how long the rest will take: one line that is
-// rewritten on a terminal, plain lines now and then elsewhere. Leaves word of it for other processes too.
+// Says on stderr what is being done, how far it is and how long the rest will take: one line that
+// is rewritten on a terminal, plain lines now and then elsewhere. Leaves word of it for other
+// processes too.
 #pragma once
 
 #include <chrono>
@@ -14,8 +15,9 @@ namespace dkdm::run {
 
 class DKDM_API Progress {
  public:
-  // `estimates` are seconds for each stage that has to be made, in order. `folder` is where other processes
-  // look (progress_folder), "" = nothing is left there; `command` is what this process does.
+  // `estimates` are seconds for each stage that has to be made, in order. `folder` is where other
+  // processes look (progress_folder), "" = nothing is left there; `command` is what this process
+  // does.
   explicit Progress(std::vector<double> estimates = {}, const std::filesystem::path& folder = {},
                     std::string command = "");
   ~Progress();

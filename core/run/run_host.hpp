@@ -13,7 +13,8 @@ namespace dkdm::run {
 
 class DKDM_API RunHost final : public Host {
  public:
-  // `stop` is raised by the signal handler; progress() then throws Interrupted. `progress` may be null.
+  // `stop` is raised by the signal handler; progress() then throws Interrupted. `progress` may be
+  // null.
   RunHost(const plugin::Registry& registry, const std::atomic<bool>& stop, Progress* progress);
 
   void set_progress(Progress* progress) { progress_ = progress; }

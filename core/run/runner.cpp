@@ -19,8 +19,9 @@ using stages::Stage;
 
 class Runner {
  public:
-  Runner(const Plan& plan, stages::StageContext& context, RunHost& host, record::ArtifactStore& store,
-         const std::vector<record::PluginRecord>& plugins, const RunOptions& options)
+  Runner(const Plan& plan, stages::StageContext& context, RunHost& host,
+         record::ArtifactStore& store, const std::vector<record::PluginRecord>& plugins,
+         const RunOptions& options)
       : plan_(plan), context_(context), host_(host), store_(store), plugins_(plugins),
         options_(options), progress_(estimates(), record::progress_folder(store.root()), "run"),
         failures_(options.failed_stages) {
@@ -68,8 +69,8 @@ class Runner {
     return seconds;
   }
 
-  // So that the run does not stay "running" because of what ended the suite. The database may be what
-  // cannot be written: then the first error is the one to show.
+  // So that the run does not stay "running" because of what ended the suite. The database may be
+  // what cannot be written: then the first error is the one to show.
   void record_ending(std::int64_t id, const std::string& stage, const std::string& message) {
     try {
       context_.recorder->end_run(id, "failed", stage, message);
@@ -103,14 +104,16 @@ class Runner {
       if (const auto manifest = planned_stage.find(store_)) {
         if (!(options_.force && is_own(planned, index) && !made_.contains(planned_stage.key))) {
           record(id, name, planned_stage, *manifest,
-                 made_.contains(planned_stage.key) ? record::StageStatus::done : record::StageStatus::cached);
+                 made_.contains(planned_stage.key) ? record::StageStatus::done
+                                                   : record::StageStatus::cached);
           continue;
         }
         store_.retire(name_of(planned_stage.kind), planned_stage.key);
         needed.insert(index);
       }
       if (!needed.contains(index)) continue;
-      record(id, name, planned_stage, make_stage(id, name, planned_stage), record::StageStatus::done);
+      record(id, name, planned_stage, make_stage(id, name, planned_stage),
+             record::StageStatus::done);
     }
     stage = "evaluate";
     record_streamed(id, planned);
@@ -132,11 +135,11 @@ class Runner {
     const auto& sample = plan_.stages[planned.sample_stage];
     const auto& evaluate = plan_.stages[planned.evaluate_stage];
     if (sample.find(store_)) return;  // recorded as what it is
-    const auto manifest =
-        record::read_manifest(evaluate.folder(store_) / record::kSamplesManifest);
+    const auto manifest = record::read_manifest(evaluate.folder(store_) / record::kSamplesManifest);
     if (!manifest) return;  // evaluated from a set on disk that was deleted since
-    auto drawn = record_of("sample", sample, *manifest,
-                           made_.contains(evaluate.key) ? record::StageStatus::done : record::StageStatus::cached);
+    auto drawn = record_of(
+        "sample", sample, *manifest,
+        made_.contains(evaluate.key) ? record::StageStatus::done : record::StageStatus::cached);
     drawn.artifact = "";
     context_.recorder->record_stage(id, drawn);
   }
@@ -168,8 +171,8 @@ class Runner {
       manifest.plugin = stage.plugin;
       manifest.parts = stage.parts;
       const auto work = [&](const std::filesystem::path& folder, record::Manifest& filled) {
-        // What the plugins of one stage left changed is put back before the next, and before anything is
-        // published; and the threads that compute are as this one is.
+        // What the plugins of one stage left changed is put back before the next, and before
+        // anything is published; and the threads that compute are as this one is.
         const plugin::CallScope scope(stage.plugin, name.c_str(), plugin::Care::process);
         plugin::settle_workers();
         stage.work(context_, folder, filled);
@@ -211,14 +214,16 @@ class Runner {
     return std::filesystem::relative(stage.folder(store_), store_.root()).string();
   }
 
-  record::StageRecord record_of(const std::string& name, const Stage& stage, const record::Manifest& manifest,
-                        record::StageStatus status) const {
+  record::StageRecord record_of(const std::string& name, const Stage& stage,
+                                const record::Manifest& manifest,
+                                record::StageStatus status) const {
     record::StageRecord record;
     record.name = name;
     record.key = stage.key;
     record.plugin = stage.plugin;
     record.status = status;
-    record.started = record::unix_time() - (status == record::StageStatus::done ? manifest.elapsed_s : 0);
+    record.started =
+        record::unix_time() - (status == record::StageStatus::done ? manifest.elapsed_s : 0);
     record.elapsed_s = manifest.elapsed_s;
     record.artifact = relative_path(stage);
     record.bytes = manifest.bytes;
@@ -234,7 +239,8 @@ class Runner {
               const record::Manifest& manifest, record::StageStatus status) {
     const auto record = record_of(name, stage, manifest, status);
     context_.recorder->record_stage(id, record);
-    // Also when it was there already: the process that made it may have ended before it could say so.
+    // Also when it was there already: the process that made it may have ended before it could say
+    // so.
     context_.recorder->record_artifact(
         {stage.key, name_of(stage.kind), record.artifact, manifest.sha256, manifest.bytes});
   }
@@ -252,8 +258,9 @@ class Runner {
 
 }  // namespace
 
-RunSummary run_plan(const Plan& plan, stages::StageContext& context, RunHost& host, record::ArtifactStore& store,
-                    const std::vector<record::PluginRecord>& plugins, const RunOptions& options) {
+RunSummary run_plan(const Plan& plan, stages::StageContext& context, RunHost& host,
+                    record::ArtifactStore& store, const std::vector<record::PluginRecord>& plugins,
+                    const RunOptions& options) {
   const plugin::StdoutAside only_results_are_printed;
   return Runner(plan, context, host, store, plugins, options).run();
 }

@@ -24,15 +24,18 @@ struct RunSummary {
   bool interrupted = false;
 };
 
-// A run whose record is finished and whose artifacts are whole is left alone. A stage that fails is not
-// tried again for the other runs that need it; they fail with its message. Interrupted ends the
+// A run whose record is finished and whose artifacts are whole is left alone. A stage that fails is
+// not tried again for the other runs that need it; they fail with its message. Interrupted ends the
 // suite: the run under way is recorded as interrupted and continues with the next call.
-DKDM_API RunSummary run_plan(const Plan& plan, stages::StageContext& context, RunHost& host, record::ArtifactStore& store,
-                             const std::vector<record::PluginRecord>& plugins, const RunOptions& options);
+DKDM_API RunSummary run_plan(const Plan& plan, stages::StageContext& context, RunHost& host,
+                             record::ArtifactStore& store,
+                             const std::vector<record::PluginRecord>& plugins,
+                             const RunOptions& options);
 
-// Stages of `plan` that some run needs and that are not there yet, in the order of making: a stage whose
-// output is there needs none of its inputs.
-DKDM_API std::vector<std::size_t> missing_stages(const Plan& plan, const record::ArtifactStore& store);
+// Stages of `plan` that some run needs and that are not there yet, in the order of making: a stage
+// whose output is there needs none of its inputs.
+DKDM_API std::vector<std::size_t> missing_stages(const Plan& plan,
+                                                 const record::ArtifactStore& store);
 
 // The picture of a run's first samples.
 DKDM_API std::filesystem::path grid_file(const PlannedRun& run, const Plan& plan,

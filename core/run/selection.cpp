@@ -15,8 +15,9 @@ void check_rows(const config::Experiment& experiment, const Selection& selection
     if (std::find(ids.begin(), ids.end(), id) != ids.end()) continue;
     const auto near = nearest_name(id, ids);
     throw ConfigError("--rows", "no row \"" + id + "\"" +
-                                    (near.empty() ? "" : " (did you mean \"" + near + "\"?)") + "; " +
-                                    experiment.file.string() + " has " + boost::algorithm::join(ids, ", "));
+                                    (near.empty() ? "" : " (did you mean \"" + near + "\"?)") +
+                                    "; " + experiment.file.string() + " has " +
+                                    boost::algorithm::join(ids, ", "));
   }
 }
 
@@ -27,17 +28,21 @@ bool is_selected(const config::Row& row, const Selection& selection) {
   return rows.empty() || std::find(rows.begin(), rows.end(), row.id) != rows.end();
 }
 
-const std::vector<std::int64_t>& selected_seeds(const config::Experiment& experiment, const Selection& selection) {
+const std::vector<std::int64_t>& selected_seeds(const config::Experiment& experiment,
+                                                const Selection& selection) {
   return selection.seeds.empty() ? experiment.seeds : selection.seeds;
 }
 
-std::vector<SelectedCell> selected_cells(const config::Experiment& experiment, const Selection& selection) {
+std::vector<SelectedCell> selected_cells(const config::Experiment& experiment,
+                                         const Selection& selection) {
   check_rows(experiment, selection);
   std::vector<SelectedCell> cells;
   for (const auto seed : selected_seeds(experiment, selection))
     for (std::size_t row = 0; row < experiment.rows.size(); ++row)
       if (is_selected(experiment.rows[row], selection))
-        cells.push_back({row, seed, static_cast<std::int64_t>(cells.size()) % selection.shards == selection.shard - 1});
+        cells.push_back(
+            {row, seed,
+             static_cast<std::int64_t>(cells.size()) % selection.shards == selection.shard - 1});
   return cells;
 }
 

@@ -28,7 +28,8 @@ std::string describe(const SamplingSpec& spec) {
   };
   std::string text = config::sampler_settings().describe(spec.sampler, reads);
   if (kind.uses_respacing) text += "respacing = " + to_text(Value(spec.respacing)) + "\n";
-  return text + "count = " + std::to_string(spec.count) + "\nseed = " + std::to_string(spec.seed) + "\n";
+  return text + "count = " + std::to_string(spec.count) + "\nseed = " + std::to_string(spec.seed) +
+         "\n";
 }
 
 std::string describe_training(const Params& train) {

@@ -1,5 +1,5 @@
-// What determines a stage's output, as the texts that its content key is the hash of. Any change of a text
-// makes everything under it again.
+// What determines a stage's output, as the texts that its content key is the hash of. Any change of
+// a text makes everything under it again.
 #pragma once
 
 #include <string>

@@ -1,4 +1,5 @@
-// Evaluation of a network's samples: on the way, or of a set that is on disk. The values are the same.
+// Evaluation of a network's samples: on the way, or of a set that is on disk. The values are the
+// same.
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -54,8 +55,8 @@ void evaluate_saved(StageContext& context, const Evaluation& evaluation,
   manifest.outputs = {record::kMetricsFile, kGridFile};
 }
 
-Stage evaluate_stage(const std::string& row, const EvaluatedNetwork& network, const SamplingSpec& spec,
-                     const Stage& sample, const EvaluatorInput& evaluator,
+Stage evaluate_stage(const std::string& row, const EvaluatedNetwork& network,
+                     const SamplingSpec& spec, const Stage& sample, const EvaluatorInput& evaluator,
                      const record::ArtifactStore& store) {
   const bool on_disk = !sample.streamed || sample.find(store);
   Stage stage;

@@ -13,8 +13,9 @@ constexpr int kRevision = 1;
 record::KeyParts evaluator_parts(const plugin::PluginChoice& choice, const std::string& identity,
                                  const std::string& reference) {
   auto parts = first_parts(StageKind::evaluator, kRevision);
-  parts.emplace_back("evaluator", identity.empty() ? describe(choice)
-                                                   : choice.name + " " + choice.version + "\n" + identity);
+  parts.emplace_back("evaluator", identity.empty()
+                                      ? describe(choice)
+                                      : choice.name + " " + choice.version + "\n" + identity);
   parts.emplace_back("dataset", reference);
   return parts;
 }

@@ -31,10 +31,9 @@ void add_images(Evaluator& evaluator, const Dataset& images, std::int64_t first,
 
 void warn_of_few_samples(const Evaluator& evaluator, std::int64_t count, Host& host) {
   if (count < evaluator.min_samples())
-    host.log("evaluator",
-             std::to_string(count) + " samples, fewer than " +
-                 std::to_string(evaluator.min_samples()) +
-                 " (twice the feature dimension): distances are strongly biased");
+    host.log("evaluator", std::to_string(count) + " samples, fewer than " +
+                              std::to_string(evaluator.min_samples()) +
+                              " (twice the feature dimension): distances are strongly biased");
 }
 
 }  // namespace dkdm::stages

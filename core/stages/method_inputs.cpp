@@ -23,8 +23,8 @@ class CountedTeacher final : public Denoiser {
   std::int64_t images_ = 0;
 };
 
-MethodInputs::MethodInputs(StageContext& context, const TrainingJob& job, const TrainingInputs& inputs,
-                           const Method& method)
+MethodInputs::MethodInputs(StageContext& context, const TrainingJob& job,
+                           const TrainingInputs& inputs, const Method& method)
     : context_(context), job_(job) {
   const Needs needs = method.needs();
   if (needs.teacher) {

@@ -1,4 +1,5 @@
-// What a method's context points to, loaded: the teacher, whose work is counted, and the synthetic set.
+// What a method's context points to, loaded: the teacher, whose work is counted, and the synthetic
+// set.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,8 @@ class MethodInputs {
   // Its pointers are into this object.
   MethodContext context() const;
 
-  // Single-image forwards of the teacher so far, and the floating-point operations of `evaluations`.
+  // Single-image forwards of the teacher so far, and the floating-point operations of
+  // `evaluations`.
   std::int64_t evaluations() const;
   double teacher_flops(std::int64_t evaluations) const;
 

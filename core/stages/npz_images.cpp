@@ -17,8 +17,8 @@ constexpr std::uint64_t kBombBytes = std::uint64_t{1} << 30, kBombRatio = 200;
 
 void refuse_bomb(const io::ZipEntry& entry, const std::string& where) {
   if (entry.deflated && entry.size > kBombBytes && entry.size / kBombRatio > entry.packed)
-    throw DataError(where, std::to_string(entry.packed) + " bytes that unpack to " + std::to_string(entry.size) +
-                               " are no images");
+    throw DataError(where, std::to_string(entry.packed) + " bytes that unpack to " +
+                               std::to_string(entry.size) + " are no images");
 }
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
@@ -30,7 +30,8 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
 }  // namespace
 
 struct NpzImages::Reader {
-  Reader(const std::filesystem::path& file, const std::string& array) : key(array), open(file, array, refuse_bomb) {}
+  Reader(const std::filesystem::path& file, const std::string& array)
+      : key(array), open(file, array, refuse_bomb) {}
 
   std::string key;
   io::NpzArray open;
@@ -63,7 +64,8 @@ at::Tensor NpzImages::images(const at::Tensor& index) const {
   const at::Tensor wanted = index.to(at::kLong).contiguous();
   if (whole_.defined())
     return whole_.index_select(0, wanted).permute({0, 3, 1, 2}).clone(at::MemoryFormat::Contiguous);
-  at::Tensor images = at::empty({wanted.numel(), spec_.height, spec_.width, spec_.channels}, at::kByte);
+  at::Tensor images =
+      at::empty({wanted.numel(), spec_.height, spec_.width, spec_.channels}, at::kByte);
   const std::uint64_t bytes = static_cast<std::uint64_t>(spec_.values());
   auto* out = images.mutable_data_ptr<std::uint8_t>();
   for (std::int64_t i = 0; i < wanted.numel(); ++i, out += bytes) {
@@ -73,8 +75,8 @@ at::Tensor NpzImages::images(const at::Tensor& index) const {
     for (; reader_->next <= image; ++reader_->next) reader_->open.stream.read(out, bytes);
     if (reader_->next == count_) reader_->open.stream.finish();
   }
-  // Not contiguous(): one channel permuted passes for that, in strides by which a network takes other
-  // kernels.
+  // Not contiguous(): one channel permuted passes for that, in strides by which a network takes
+  // other kernels.
   return images.permute({0, 3, 1, 2}).clone(at::MemoryFormat::Contiguous);
 }
 

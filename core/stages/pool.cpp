@@ -49,15 +49,18 @@ Stage pool_stage(const TrainingJob& job, const TrainingInputs& inputs, const Met
   stage.label = "prepare " + choice.name;
   stage.plugin = choice.name;
   stage.parts = first_parts(stage.kind, kRevision);
-  stage.parts.emplace_back("method", identity.empty() ? describe(choice)
-                                                      : choice.name + " " + choice.version + "\n" + identity);
+  stage.parts.emplace_back("method", identity.empty()
+                                         ? describe(choice)
+                                         : choice.name + " " + choice.version + "\n" + identity);
   stage.parts.emplace_back("teacher", inputs.teacher.value().identity);
   stage.parts.emplace_back("diffusion", describe(job.diffusion));
   stage.parts.emplace_back("image", text_of(job.shape));
   stage.parts.emplace_back("batch", std::to_string(batch));
   stage.parts.emplace_back("seed", std::to_string(job.seed));
-  stage.estimated_s = double(method.preparation_evaluations(job.diffusion, batch)) * costs.teacher_s;
-  stage.work = [job, inputs](StageContext& context, const fs::path& folder, record::Manifest& manifest) {
+  stage.estimated_s =
+      double(method.preparation_evaluations(job.diffusion, batch)) * costs.teacher_s;
+  stage.work = [job, inputs](StageContext& context, const fs::path& folder,
+                             record::Manifest& manifest) {
     prepare(context, job, inputs, folder, manifest);
   };
   return stage;

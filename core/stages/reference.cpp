@@ -47,14 +47,14 @@ void fill_reference(Evaluator& evaluator, const plugin::PluginChoice& choice,
                     const Reference& reference, const fs::path& folder) {
   if (reference.statistics)
     evaluator.prepare_from_statistics(*reference.statistics, reference.images.get(), folder);
-  else
-    evaluator.prepare(*reference.images, record::derive_seed(0, "evaluator"), folder);
+  else evaluator.prepare(*reference.images, record::derive_seed(0, "evaluator"), folder);
   evaluator.open(folder);
   io::write_text(folder / kReferenceText, provenance(evaluator, choice, reference).dump(2) + "\n");
 }
 
 std::string prepare_reference(Evaluator& evaluator, const plugin::PluginChoice& choice,
-                              const Reference& reference, record::ArtifactStore& store, Host& host) {
+                              const Reference& reference, record::ArtifactStore& store,
+                              Host& host) {
   record::Manifest manifest;
   manifest.plugin = choice.name;
   manifest.parts = evaluator_parts(choice, evaluator.identity(), reference.fingerprint());

@@ -96,13 +96,11 @@ Provenance file_provenance(const fs::path& file) {
     out.emplace_back("provenance",
                      "none: not written by this suite, so its images, their number and "
                      "the protocol are whatever its publisher says");
-  else
-    append(out, json);
+  else append(out, json);
   if (reference.statistics)
     for (const auto& [name, array] : reference.statistics->arrays)
       out.emplace_back(name, "dimension " + std::to_string(array.size(0)));
-  else
-    out.emplace_back("statistics", "none (mu, sigma)");
+  else out.emplace_back("statistics", "none (mu, sigma)");
   out.emplace_back("arr_0", has_array(file, "arr_0") ? "images" : "none: no precision or recall");
   out.emplace_back("sha256", io::sha256_file(file));
   return out;
@@ -111,7 +109,8 @@ Provenance file_provenance(const fs::path& file) {
 Provenance folder_provenance(const fs::path& folder) {
   Provenance out{{"folder", folder.string()}};
   if (fs::exists(folder / kReferenceText))
-    append(out, parse(io::read_document(folder / kReferenceText), (folder / kReferenceText).string()));
+    append(out,
+           parse(io::read_document(folder / kReferenceText), (folder / kReferenceText).string()));
   const auto file = folder / "manifest.json";
   const Json manifest = parse(io::read_document(file), file.string());
   try {

@@ -13,7 +13,8 @@ constexpr int kRevision = 1;
 }  // namespace
 
 TrainedModel EvaluatedNetwork::load(const StageContext& context) const {
-  return source.folder.empty() ? source.load(context) : context.host.load_model(source.folder, weights);
+  return source.folder.empty() ? source.load(context)
+                               : context.host.load_model(source.folder, weights);
 }
 
 Stage sample_stage(const std::string& row, const EvaluatedNetwork& network,
@@ -27,7 +28,8 @@ Stage sample_stage(const std::string& row, const EvaluatedNetwork& network,
   stage.parts.emplace_back("diffusion", describe(diffusion));
   stage.parts.emplace_back("sampling", describe(spec));
   stage.estimated_s = double(sampling_evaluations(diffusion, spec)) * network.forward_s;
-  stage.work = [network, spec](StageContext& context, const fs::path& folder, record::Manifest& manifest) {
+  stage.work = [network, spec](StageContext& context, const fs::path& folder,
+                               record::Manifest& manifest) {
     draw_samples(context.host, network.load(context), spec, folder, manifest);
   };
   return stage;

@@ -42,8 +42,9 @@ class SampleSet final : public Dataset {
   const std::string fingerprint_;
 };
 
-// What was drawn of a set so far, in parts of any sizes on disk: each says of which set it is, which images it
-// holds, and how many. Image i depends on the seed and i alone, so any of them serve whatever the batch is now.
+// What was drawn of a set so far, in parts of any sizes on disk: each says of which set it is,
+// which images it holds, and how many. Image i depends on the seed and i alone, so any of them
+// serve whatever the batch is now.
 class DrawnParts {
  public:
   DrawnParts(Host& host, const fs::path& folder, const SamplingSpec& spec, const SampleShape& shape)
@@ -78,12 +79,14 @@ class DrawnParts {
                    {"first", std::to_string(first)},
                    {"count", std::to_string(images.size(0))}});
     parts_[first] = {file, images.size(0)};
-    // glibc keeps freed batches that lie between small blocks which stay: 1.3 MB a part, 5 GB of a large set.
+    // glibc keeps freed batches that lie between small blocks which stay: 1.3 MB a part, 5 GB of a
+    // large set.
     ::malloc_trim(0);
   }
 
   // Images first … last - 1, all of which are there: uint8 [n,C,H,W], some at a time.
-  void each(std::int64_t first, std::int64_t last, const std::function<void(const at::Tensor&)>& take) const {
+  void each(std::int64_t first, std::int64_t last,
+            const std::function<void(const at::Tensor&)>& take) const {
     for (const auto& [begin, part] : parts_) {
       if (first >= last || begin + part.count <= first) continue;
       const auto images = read(part.file).second;
@@ -142,10 +145,12 @@ void require_disk(const SamplingSpec& spec, const SampleShape& shape, const fs::
   const double bytes = 2 * static_cast<double>(shape.values()) * static_cast<double>(spec.count);
   std::error_code unknown;
   const auto free = fs::space(folder, unknown).available;
-  if (unknown || bytes <= static_cast<double>(free) || fs::directory_iterator(folder) != fs::directory_iterator())
+  if (unknown || bytes <= static_cast<double>(free) ||
+      fs::directory_iterator(folder) != fs::directory_iterator())
     return;
-  throw StoreError(folder.string() + ": " + std::to_string(spec.count) + " images of " + text_of(shape) + " need " +
-                   std::to_string(std::llround(bytes / kMB)) + " MB of disk while they are drawn, " +
+  throw StoreError(folder.string() + ": " + std::to_string(spec.count) + " images of " +
+                   text_of(shape) + " need " + std::to_string(std::llround(bytes / kMB)) +
+                   " MB of disk while they are drawn, " +
                    std::to_string(std::llround(static_cast<double>(free) / kMB)) +
                    " are free; make room, or draw fewer");
 }
@@ -164,7 +169,8 @@ std::shared_ptr<Dataset> sample_set(at::Tensor images, std::string fingerprint) 
 std::shared_ptr<Dataset> open_samples(const fs::path& folder) {
   record::check_contents(folder, {kSamplesFile});
   // An artifact's key, the name of its folder, is what its images are.
-  return sample_set(io::map_npz(folder / kSamplesFile, "arr_0").permute({0, 3, 1, 2}), folder.filename().string());
+  return sample_set(io::map_npz(folder / kSamplesFile, "arr_0").permute({0, 3, 1, 2}),
+                    folder.filename().string());
 }
 
 SamplingSpec sampling_spec(const Params& section, std::int64_t count, std::uint64_t seed) {
@@ -190,8 +196,8 @@ at::Tensor draw_batch(Host& host, const TrainedModel& model, const GaussianDiffu
     host.progress("images", first + count * steps / sampling_steps(process, spec.sampler),
                   spec.count);
   };
-  return to_uint8(sample(*model.network, process, spec.sampler, model.shape, spec.seed, first, count,
-                         progress))
+  return to_uint8(sample(*model.network, process, spec.sampler, model.shape, spec.seed, first,
+                         count, progress))
       .contiguous();
 }
 
@@ -230,10 +236,12 @@ void draw_samples(Host& host, const TrainedModel& model, const SamplingSpec& spe
   parts.each(0, grid, [&](const at::Tensor& images) { first_images.push_back(images); });
   write_grid(folder, at::cat(first_images));
   const auto [channels, height, width] = model.shape.sizes();
-  io::write_npz_rows(folder / kSamplesFile, "arr_0", {spec.count, height, width, channels}, [&](const auto& take) {
-    parts.each(0, spec.count,
-               [&](const at::Tensor& images) { take(images.permute({0, 2, 3, 1}).contiguous()); });
-  });
+  io::write_npz_rows(folder / kSamplesFile, "arr_0", {spec.count, height, width, channels},
+                     [&](const auto& take) {
+                       parts.each(0, spec.count, [&](const at::Tensor& images) {
+                         take(images.permute({0, 2, 3, 1}).contiguous());
+                       });
+                     });
   manifest.outputs = {kSamplesFile, kGridFile};
   manifest.steps = spec.count;
   manifest.flops = sampling_flops(model, spec);

@@ -37,15 +37,16 @@ at::Tensor draw_batch(Host& host, const TrainedModel& model, const GaussianDiffu
 // uint8 [count,C,H,W].
 DKDM_API at::Tensor sample_images(Host& host, const TrainedModel& model, const SamplingSpec& spec);
 
-// Fills `folder` with samples.npz and grid.png; finished batches survive a kill. In memory is a batch, however large
-// the set is. Throws StoreError where the disk has no room for it.
+// Fills `folder` with samples.npz and grid.png; finished batches survive a kill. In memory is a
+// batch, however large the set is. Throws StoreError where the disk has no room for it.
 DKDM_API void draw_samples(Host& host, const TrainedModel& model, const SamplingSpec& spec,
                            const std::filesystem::path& folder, record::Manifest& manifest);
 inline constexpr const char* kSamplesFile = "samples.npz";  // arr_0 as ADM writes it
 
 // Images uint8 [n,C,H,W], seen as a dataset.
 DKDM_API std::shared_ptr<Dataset> sample_set(at::Tensor images, std::string fingerprint);
-// A uint8 sample set on disk, seen as a dataset: mapped, whatever its size. Throws DataError for one that is damaged.
+// A uint8 sample set on disk, seen as a dataset: mapped, whatever its size. Throws DataError for
+// one that is damaged.
 DKDM_API std::shared_ptr<Dataset> open_samples(const std::filesystem::path& folder);
 
 // The picture of a set's first images, `images` uint8 [N,C,H,W].

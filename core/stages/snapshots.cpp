@@ -40,8 +40,8 @@ std::optional<StepValues> read_step(const fs::path& file, Host& host) {
     const auto checksum = io::as<std::string>(json.at("checksum"));
     json.erase("checksum");
     if (io::sha256(json.dump()) == checksum)
-      return StepValues{record::metrics_of(json.at("metrics")), io::as<double>(json.at("elapsed_s")),
-                        io::as<double>(json.at("flops"))};
+      return StepValues{record::metrics_of(json.at("metrics")),
+                        io::as<double>(json.at("elapsed_s")), io::as<double>(json.at("flops"))};
   } catch (const Json::exception&) {
     // Damaged as any other.
   } catch (const DataError&) {
@@ -53,9 +53,10 @@ std::optional<StepValues> read_step(const fs::path& file, Host& host) {
 
 }  // namespace
 
-void evaluate_snapshots(StageContext& context, const Evaluation& evaluation, const fs::path& trained,
-                        const std::vector<std::int64_t>& steps, const SamplingSpec& spec,
-                        const fs::path& folder, record::Manifest& manifest) {
+void evaluate_snapshots(StageContext& context, const Evaluation& evaluation,
+                        const fs::path& trained, const std::vector<std::int64_t>& steps,
+                        const SamplingSpec& spec, const fs::path& folder,
+                        record::Manifest& manifest) {
   const auto last = model::read_model_description(trained, context.registry).steps;
   const auto evaluator = open_evaluator(context, evaluation, spec.count);
   StepValues all;
@@ -73,7 +74,8 @@ void evaluate_snapshots(StageContext& context, const Evaluation& evaluation, con
       StreamingEvaluation streaming(context.host, *evaluator, model, spec, unfinished);
       streaming.run();
       done = StepValues{finish(*evaluator, of_step, spec.count),
-                        streaming.sampling_s() + streaming.evaluating_s(), sampling_flops(model, spec)};
+                        streaming.sampling_s() + streaming.evaluating_s(),
+                        sampling_flops(model, spec)};
       write_step(file, *done);
       fs::remove(unfinished);
     }
@@ -89,9 +91,9 @@ void evaluate_snapshots(StageContext& context, const Evaluation& evaluation, con
 }
 
 Stage snapshots_stage(const std::string& row, const EvaluatedNetwork& network,
-                   const DiffusionConfig& diffusion, const SamplingSpec& spec,
-                   const std::vector<std::int64_t>& steps, const std::string& evaluate,
-                   const EvaluatorInput& evaluator) {
+                      const DiffusionConfig& diffusion, const SamplingSpec& spec,
+                      const std::vector<std::int64_t>& steps, const std::string& evaluate,
+                      const EvaluatorInput& evaluator) {
   Stage stage;
   stage.kind = StageKind::snapshots;
   stage.label = "evaluate " + row + " as it trained";
@@ -104,8 +106,9 @@ Stage snapshots_stage(const std::string& row, const EvaluatedNetwork& network,
   add_evaluator(evaluator, stage.parts);
   stage.parts.emplace_back("evaluate", evaluate);
   constexpr double kMetricsSeconds = 1;
-  stage.estimated_s = double(steps.size()) *
-                      (kMetricsSeconds + double(sampling_evaluations(diffusion, spec)) * network.forward_s);
+  stage.estimated_s =
+      double(steps.size()) *
+      (kMetricsSeconds + double(sampling_evaluations(diffusion, spec)) * network.forward_s);
   const Evaluation evaluation{evaluator.choice, evaluator.prepared.folder, network.weights, 0};
   stage.work = [evaluation, steps, spec, trained = network.source.folder](
                    StageContext& context, const fs::path& folder, record::Manifest& manifest) {

@@ -36,12 +36,12 @@ struct StageContext {
 
 struct Stage {
   StageKind kind = StageKind::train;
-  std::string label;        // for a person: "train dynamic"
-  std::string plugin;       // whose work it is, "" = the core's
-  record::KeyParts parts;   // all that determines its output
-  std::string key;          // their content key
+  std::string label;       // for a person: "train dynamic"
+  std::string plugin;      // whose work it is, "" = the core's
+  record::KeyParts parts;  // all that determines its output
+  std::string key;         // their content key
   double estimated_s = 0;
-  bool streamed = false;    // what it gives goes straight into the stage that reads it: no folder
+  bool streamed = false;  // what it gives goes straight into the stage that reads it: no folder
   std::vector<std::size_t> inputs;  // earlier stages of the plan
   // Reads the folders of its inputs, fills its own, and says in the manifest what it made.
   std::function<void(StageContext&, const std::filesystem::path&, record::Manifest&)> work;
@@ -54,9 +54,9 @@ struct Stage {
   }
 };
 
-// The first parts of a stage's key. `revision` is raised with every change of the core that gives other bits for
-// the same parts (a sampler's, a loss's, the trainer's arithmetic): what was made before is then made again.
-// Plugins have versions for the same purpose.
+// The first parts of a stage's key. `revision` is raised with every change of the core that gives
+// other bits for the same parts (a sampler's, a loss's, the trainer's arithmetic): what was made
+// before is then made again. Plugins have versions for the same purpose.
 record::KeyParts first_parts(StageKind kind, int revision);
 
 }  // namespace dkdm::stages

@@ -1,4 +1,5 @@
-// The kinds of stages: what determines each, what it costs, what it does. One file a kind; run/plan.cpp joins them.
+// The kinds of stages: what determines each, what it costs, what it does. One file a kind;
+// run/plan.cpp joins them.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,8 @@
 
 namespace dkdm::stages {
 
-// A network that students learn from or that is evaluated: a folder of this suite, or what a teacher plugin has
-// from elsewhere.
+// A network that students learn from or that is evaluated: a folder of this suite, or what a
+// teacher plugin has from elsewhere.
 struct NetworkSource {
   plugin::PluginChoice teacher;
   std::filesystem::path folder;  // empty: the plugin's own parameters say where it is
@@ -59,11 +60,13 @@ struct ForwardCosts {
   double student_s = 0, teacher_s = 0;
 };
 
-// What the method prepares before training (a batch set), shared by all students that learn from it.
+// What the method prepares before training (a batch set), shared by all students that learn from
+// it.
 Stage pool_stage(const TrainingJob& job, const TrainingInputs& inputs, const Method& method,
                  const ForwardCosts& costs);
 
-// A model folder: model.json, raw.safetensors, ema.safetensors; and those of the snapshots below it.
+// A model folder: model.json, raw.safetensors, ema.safetensors; and those of the snapshots below
+// it.
 Stage train_stage(const std::string& label, const TrainingJob& job, const TrainingInputs& inputs,
                   const Method& method, const ForwardCosts& costs);
 
@@ -100,20 +103,22 @@ struct EvaluatorInput {
 // Their parts of the key of an evaluation.
 void add_evaluator(const EvaluatorInput& evaluator, record::KeyParts& parts);
 
-// Of the set of `sample`, which is drawn on the way unless it is on disk. The samples' key stands in this one's
-// either way: the values are the same. `store` must outlive the stage.
-Stage evaluate_stage(const std::string& row, const EvaluatedNetwork& network, const SamplingSpec& spec,
-                     const Stage& sample, const EvaluatorInput& evaluator,
+// Of the set of `sample`, which is drawn on the way unless it is on disk. The samples' key stands
+// in this one's either way: the values are the same. `store` must outlive the stage.
+Stage evaluate_stage(const std::string& row, const EvaluatedNetwork& network,
+                     const SamplingSpec& spec, const Stage& sample, const EvaluatorInput& evaluator,
                      const record::ArtifactStore& store);
 
-// Of the snapshots at `steps`. `evaluate` is the key of the evaluation at the end, which is one of them.
+// Of the snapshots at `steps`. `evaluate` is the key of the evaluation at the end, which is one of
+// them.
 Stage snapshots_stage(const std::string& row, const EvaluatedNetwork& network,
-                   const DiffusionConfig& diffusion, const SamplingSpec& spec,
-                   const std::vector<std::int64_t>& steps, const std::string& evaluate,
-                   const EvaluatorInput& evaluator);
+                      const DiffusionConfig& diffusion, const SamplingSpec& spec,
+                      const std::vector<std::int64_t>& steps, const std::string& evaluate,
+                      const EvaluatorInput& evaluator);
 
-// What the last two do; each fills `folder` with metrics.json. Of samples drawn on the way, with grid.png, and
-// samples.json: the manifest of the set that was drawn and not kept, which is `samples` with its costs.
+// What the last two do; each fills `folder` with metrics.json. Of samples drawn on the way, with
+// grid.png, and samples.json: the manifest of the set that was drawn and not kept, which is
+// `samples` with its costs.
 DKDM_API void evaluate_drawn(StageContext& context, const Evaluation& evaluation,
                              const TrainedModel& model, const SamplingSpec& spec,
                              record::Manifest samples, const std::filesystem::path& folder,
@@ -122,8 +127,8 @@ DKDM_API void evaluate_drawn(StageContext& context, const Evaluation& evaluation
 DKDM_API void evaluate_saved(StageContext& context, const Evaluation& evaluation,
                              const std::filesystem::path& samples_folder,
                              const std::filesystem::path& folder, record::Manifest& manifest);
-// Of the weights that a training kept on its way (kept_folder) at `steps`; the last step's are those of the model
-// folder `trained` itself.
+// Of the weights that a training kept on its way (kept_folder) at `steps`; the last step's are
+// those of the model folder `trained` itself.
 DKDM_API void evaluate_snapshots(StageContext& context, const Evaluation& evaluation,
                                  const std::filesystem::path& trained,
                                  const std::vector<std::int64_t>& steps, const SamplingSpec& spec,

@@ -40,8 +40,9 @@ std::vector<record::MetricRecord> finish(Evaluator& evaluator, const Evaluation&
   return records;
 }
 
-StreamingEvaluation::StreamingEvaluation(Host& host, Evaluator& evaluator, const TrainedModel& model,
-                                         const SamplingSpec& spec, fs::path file)
+StreamingEvaluation::StreamingEvaluation(Host& host, Evaluator& evaluator,
+                                         const TrainedModel& model, const SamplingSpec& spec,
+                                         fs::path file)
     : host_(host), evaluator_(evaluator), model_(model), spec_(spec),
       process_(sampling_process(model.diffusion, spec)), file_(std::move(file)) {}
 
@@ -123,9 +124,7 @@ void StreamingEvaluation::take_over(const io::Work& work) {
     throw DataError(file_.string(), "holds " + std::to_string(seen_) + " of " +
                                         std::to_string(spec_.count) + " images");
   const auto& image = model_.shape;
-  first_images_ =
-      work.tensor(kFirstImages, at::kByte,
-                  image.batch(std::min(seen_, kGridImages)));
+  first_images_ = work.tensor(kFirstImages, at::kByte, image.batch(std::min(seen_, kGridImages)));
   sampling_s_ = work.real("sampling_s");
   evaluating_s_ = work.real("evaluating_s");
   io::TensorMap state;

@@ -26,7 +26,8 @@ struct Evaluation {
   std::int64_t step = 0;           // training step of the network's weights
 };
 
-// Open on what was prepared; warns where `count` samples are few. Throws DataError for damaged files.
+// Open on what was prepared; warns where `count` samples are few. Throws DataError for damaged
+// files.
 std::shared_ptr<Evaluator> open_evaluator(const StageContext& context, const Evaluation& evaluation,
                                           std::int64_t count);
 
@@ -34,8 +35,8 @@ std::shared_ptr<Evaluator> open_evaluator(const StageContext& context, const Eva
 std::vector<record::MetricRecord> finish(Evaluator& evaluator, const Evaluation& evaluation,
                                          std::int64_t count);
 
-// What was seen so far is saved in `file` every few seconds and when the host asks to stop: after a kill the
-// evaluation continues there, to the same bits. References outlive it.
+// What was seen so far is saved in `file` every few seconds and when the host asks to stop: after a
+// kill the evaluation continues there, to the same bits. References outlive it.
 class StreamingEvaluation {
  public:
   StreamingEvaluation(Host& host, Evaluator& evaluator, const TrainedModel& model,

@@ -20,7 +20,8 @@ constexpr int kRevision = 1;
 
 // Forward, backward and update of one training example, in forwards: measured, 3.0 to 3.6.
 constexpr double kMeasuredForwards = 3.3;
-// The same in floating-point operations: the gradients of the input and of the weights cost a forward each.
+// The same in floating-point operations: the gradients of the input and of the weights cost a
+// forward each.
 constexpr double kForwardsPerExample = 3;
 
 // Of the parameters that every distillation method has (dkdm/distillation.hpp), one that is off.
@@ -54,22 +55,27 @@ void train_student(StageContext& context, const TrainingJob& job, const Training
     model::write_model_description(at_step, {job.training.student, job.shape, job.diffusion, step});
   };
   const auto result = train::train(
-      *student, *method, context.host, job.training.train, record::derive_seed(job.seed, "dropout"), folder,
-      [&](const std::vector<record::CurvePoint>& points) { context.recorder->record_curves(key, points); },
+      *student, *method, context.host, job.training.train, record::derive_seed(job.seed, "dropout"),
+      folder,
+      [&](const std::vector<record::CurvePoint>& points) {
+        context.recorder->record_curves(key, points);
+      },
       snapshots, stability_hint(job.training.method.params), [&] { return loaded.evaluations(); });
-  model::write_model_description(folder, {job.training.student, job.shape, job.diffusion, result.steps});
+  model::write_model_description(folder,
+                                 {job.training.student, job.shape, job.diffusion, result.steps});
   manifest.outputs = {model::kModelFile, "raw.safetensors", "ema.safetensors"};
   if (fs::exists(folder / train::kPartFile)) manifest.outputs.push_back(train::kPartFile);
-  for (auto step = snapshots.every; snapshots.every > 0 && step < result.steps; step += snapshots.every)
+  for (auto step = snapshots.every; snapshots.every > 0 && step < result.steps;
+       step += snapshots.every)
     for (const auto& name : {snapshots.weights + ".safetensors", std::string(model::kModelFile)})
       manifest.outputs.push_back(model::kept_folder("", step) / name);
   manifest.steps = result.steps;
   manifest.elapsed_s = result.elapsed_s;
   manifest.teacher_evaluations = result.teacher_evaluations;
   const auto examples = result.steps * job.training.train.integer("batch");
-  manifest.flops = kForwardsPerExample * double(examples) *
-                       double(model::forward_flops(*student, job.shape)) +
-                   loaded.teacher_flops(result.teacher_evaluations);
+  manifest.flops =
+      kForwardsPerExample * double(examples) * double(model::forward_flops(*student, job.shape)) +
+      loaded.teacher_flops(result.teacher_evaluations);
   manifest.peak_bytes = record::peak_resident_bytes();
 }
 

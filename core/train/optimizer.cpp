@@ -26,7 +26,8 @@ double learning_rate(const Params& settings, std::int64_t step) {
 
 double ema_decay(const Params& settings, std::int64_t step) {
   const double decay = settings.real("ema");
-  return settings.flag("ema_warmup") ? std::min(decay, double(1 + step) / double(10 + step)) : decay;
+  return settings.flag("ema_warmup") ? std::min(decay, double(1 + step) / double(10 + step))
+                                     : decay;
 }
 
 double ema_remainder(const Params& settings) {
@@ -44,11 +45,12 @@ std::string ema_warning(const Params& settings) {
   if (remainder <= kShort) return "";
   const double fitting = std::pow(kFitting, 1 / double(settings.integer("steps")));
   char text[256];
-  std::snprintf(text, sizeof text,
-                "ema = %g over %lld steps leaves %.0f %% of the initial weights in the EMA weights; ema = "
-                "%.4g leaves 1 %%, and ema_warmup = true fits any budget",
-                settings.real("ema"), static_cast<long long>(settings.integer("steps")),
-                100 * remainder, std::floor(fitting * 1e4) / 1e4);
+  std::snprintf(
+      text, sizeof text,
+      "ema = %g over %lld steps leaves %.0f %% of the initial weights in the EMA weights; ema = "
+      "%.4g leaves 1 %%, and ema_warmup = true fits any budget",
+      settings.real("ema"), static_cast<long long>(settings.integer("steps")), 100 * remainder,
+      std::floor(fitting * 1e4) / 1e4);
   return text;
 }
 
@@ -111,7 +113,8 @@ void Optimizer::step(std::int64_t step, const at::Tensor& norm) {
 }
 
 std::vector<std::pair<std::string, std::vector<at::Tensor>>> Optimizer::slots() const {
-  return {{"param/", values_}, {"ema/", ema_}, {"exp_avg/", exp_avg_}, {"exp_avg_sq/", exp_avg_sq_}};
+  return {
+      {"param/", values_}, {"ema/", ema_}, {"exp_avg/", exp_avg_}, {"exp_avg_sq/", exp_avg_sq_}};
 }
 
 std::map<std::string, at::Tensor> Optimizer::state() const {
@@ -131,8 +134,7 @@ void Optimizer::restore(const std::map<std::string, at::Tensor>& state, const st
 
 std::map<std::string, at::Tensor> Optimizer::weights(bool ema) const {
   std::map<std::string, at::Tensor> weights;
-  for (std::size_t i = 0; i < network_count_; ++i)
-    weights[names_[i]] = ema ? ema_[i] : values_[i];
+  for (std::size_t i = 0; i < network_count_; ++i) weights[names_[i]] = ema ? ema_[i] : values_[i];
   return weights;
 }
 

@@ -25,8 +25,9 @@ class Loop {
  public:
   Loop(Denoiser& student, Method& method, Host& host, const Params& settings, std::uint64_t seed,
        const std::filesystem::path& folder,
-       const std::function<void(const std::vector<record::CurvePoint>&)>& record, const SnapshotPolicy& kept,
-       const std::string& hint, const std::function<std::int64_t()>& evaluations)
+       const std::function<void(const std::vector<record::CurvePoint>&)>& record,
+       const SnapshotPolicy& kept, const std::string& hint,
+       const std::function<std::int64_t()>& evaluations)
       : student_(student), method_(method), host_(host), settings_(settings), seed_(seed),
         folder_(folder), record_(record), kept_(kept), hint_(hint), counted_(evaluations),
         part_(method.trained_part()), optimizer_(student, settings, part_),
@@ -74,8 +75,8 @@ class Loop {
     }
   }
 
-  // A file that is what was written and does not fit all the same is of another program or plugin: throws
-  // Error that says so. Nothing has been changed where DataError is thrown.
+  // A file that is what was written and does not fit all the same is of another program or plugin:
+  // throws Error that says so. Nothing has been changed where DataError is thrown.
   void take_over(const io::Work& work) {
     TensorMap weights, method;
     const std::string prefix = "method/";
@@ -85,8 +86,8 @@ class Loop {
     }
     const auto step = work.integer("step");
     if (step < 0 || step > steps_)
-      throw DataError(work.file.string(), "is of step " + std::to_string(step) + ", expected 0 to " +
-                                              std::to_string(steps_));
+      throw DataError(work.file.string(), "is of step " + std::to_string(step) +
+                                              ", expected 0 to " + std::to_string(steps_));
     const auto elapsed = work.real("elapsed_s");
     const auto evaluations = work.integer("teacher_evaluations");
     try {
@@ -162,8 +163,7 @@ class Loop {
     flush_curves();
     throw Error("loss or gradient is not finite at step " + std::to_string(step_) + " (mse " +
                 std::to_string(terms.mse.mean().item<double>()) + ", vb " +
-                std::to_string(terms.vb.mean().item<double>()) +
-                " bits/dim); " +
+                std::to_string(terms.vb.mean().item<double>()) + " bits/dim); " +
                 divergence_advice(settings_, std::filesystem::exists(checkpoint_file()), hint_));
   }
 
@@ -180,8 +180,8 @@ class Loop {
     add("step_seconds", seconds_since(mark_) / double(std::max<std::int64_t>(1, steps)));
     mark_ = Clock::now();
     noted_until_ = step_ + 1;
-    // Somebody may be watching, and a process that is killed leaves its curve. A point that is made again
-    // after a kill is the same.
+    // Somebody may be watching, and a process that is killed leaves its curve. A point that is made
+    // again after a kill is the same.
     constexpr double kKept_s = 10;
     if (seconds_since(flushed_) >= kKept_s) flush_curves();
   }
@@ -227,11 +227,13 @@ class Loop {
 
 }  // namespace
 
-std::string divergence_advice(const Params& settings, bool has_checkpoint, const std::string& hint) {
+std::string divergence_advice(const Params& settings, bool has_checkpoint,
+                              const std::string& hint) {
   const double lr = settings.real("lr"), clip = settings.real("grad_clip");
   std::string text = has_checkpoint ? "the last checkpoint is kept" : "no checkpoint was made yet";
   text += ". What usually helps: a lower lr (now " + to_text(Value(lr)) + ")";
-  text += clip == 0 ? ", grad_clip = 1.0 (now off)" : ", a lower grad_clip (now " + to_text(Value(clip)) + ")";
+  text += clip == 0 ? ", grad_clip = 1.0 (now off)"
+                    : ", a lower grad_clip (now " + to_text(Value(clip)) + ")";
   return text + (hint.empty() ? "" : ", " + hint);
 }
 

@@ -24,8 +24,8 @@ struct TrainResult {
 struct SnapshotPolicy {
   std::int64_t every = 0;       // steps; 0 = none
   std::string weights = "ema";  // or "raw"
-  // Called with the weights after `every`, 2 `every`, … steps, as long as more steps follow; after a
-  // kill perhaps again, with the same bits.
+  // Called with the weights after `every`, 2 `every`, … steps, as long as more steps follow; after
+  // a kill perhaps again, with the same bits.
   std::function<void(std::int64_t step, const TensorMap& weights)> keep;
 };
 
@@ -36,22 +36,25 @@ inline constexpr const char* kPartFile = "method.safetensors";
 // raw.safetensors and ema.safetensors to `folder`; kPartFile where the method has a trained part.
 // `settings` is [train]; `seed` controls dropout and whatever else the networks draw in training.
 //
-// folder/checkpoint.safetensors holds everything (weights, EMA, optimiser, method state, step): it is
-// written every `checkpoint_every` steps and when the host asks to stop, and a call that finds
-// it continues from it, to the same bits as a run that was never stopped (same machine, same thread count).
-// A damaged one is set aside, which the log says, and the one before it taken, else step 0.
+// folder/checkpoint.safetensors holds everything (weights, EMA, optimiser, method state, step): it
+// is written every `checkpoint_every` steps and when the host asks to stop, and a call that finds
+// it continues from it, to the same bits as a run that was never stopped (same machine, same thread
+// count). A damaged one is set aside, which the log says, and the one before it taken, else step 0.
 // Throws Error naming the step when the loss is not finite; the last checkpoint stays.
-// `record` gets the curves, a batch of points at a time (loss, mse, vb, grad_norm, lr, step_seconds).
-// What is kept changes no bit of the training. `hint`: see divergence_advice. `evaluations` counts the teacher's
-// single-image forwards of this attempt (none: there is no teacher).
-DKDM_API TrainResult train(Denoiser& student, Method& method, Host& host, const Params& settings,
-                           std::uint64_t seed, const std::filesystem::path& folder,
-                           const std::function<void(const std::vector<record::CurvePoint>&)>& record,
-                           const SnapshotPolicy& kept = {}, const std::string& hint = "",
-                           const std::function<std::int64_t()>& evaluations = {});
+// `record` gets the curves, a batch of points at a time (loss, mse, vb, grad_norm, lr,
+// step_seconds). What is kept changes no bit of the training. `hint`: see divergence_advice.
+// `evaluations` counts the teacher's single-image forwards of this attempt (none: there is no
+// teacher).
+DKDM_API TrainResult
+train(Denoiser& student, Method& method, Host& host, const Params& settings, std::uint64_t seed,
+      const std::filesystem::path& folder,
+      const std::function<void(const std::vector<record::CurvePoint>&)>& record,
+      const SnapshotPolicy& kept = {}, const std::string& hint = "",
+      const std::function<std::int64_t()>& evaluations = {});
 
-// What a loss that is not finite is answered with: whether there is a checkpoint, and settings of [train]
-// that are not what they should be then; `hint`, what else, of the method's parameters ("" = nothing).
+// What a loss that is not finite is answered with: whether there is a checkpoint, and settings of
+// [train] that are not what they should be then; `hint`, what else, of the method's parameters (""
+// = nothing).
 DKDM_API std::string divergence_advice(const Params& settings, bool has_checkpoint,
                                        const std::string& hint);
 

@@ -22,8 +22,8 @@ class DataLimited final : public dkdm::ImageMethod {
 
  protected:
   std::vector<dkdm::ImageSource> sources(const dkdm::MethodContext& context) const override {
-    const dkdm::Mixture mixture = dkdm::reference_mixture(
-        context.dataset->size(), context.synthetic->size(), fraction_);
+    const dkdm::Mixture mixture =
+        dkdm::reference_mixture(context.dataset->size(), context.synthetic->size(), fraction_);
     return {{context.dataset, mixture.real}, {context.synthetic, mixture.synthetic}};
   }
 

@@ -71,9 +71,9 @@ class Cifar10 final : public dkdm::datasets::InMemory {
     labels.copy_(records.select(1, 0));
     if (labels.max().item<std::int64_t>() >= kClasses) {
       const auto record = (labels >= kClasses).nonzero()[0].item<std::int64_t>();
-      throw DataError(file.string() + ": byte " + std::to_string(record * (1 + kPixels)),
-                      "label " + std::to_string(labels[record].item<std::int64_t>()) +
-                          " is not 0 to 9");
+      throw DataError(
+          file.string() + ": byte " + std::to_string(record * (1 + kPixels)),
+          "label " + std::to_string(labels[record].item<std::int64_t>()) + " is not 0 to 9");
     }
   }
 

@@ -95,9 +95,9 @@ class FashionMnist final : public dkdm::datasets::InMemory {
     }
     if (labels.max().item<std::int64_t>() >= kClasses) {
       const auto first = (labels >= kClasses).nonzero()[0].item<std::int64_t>();
-      throw DataError(label_file_.string() + ": byte " + std::to_string(8 + first),
-                      "label " + std::to_string(labels[first].item<std::int64_t>()) +
-                          " is not 0 to 9");
+      throw DataError(
+          label_file_.string() + ": byte " + std::to_string(8 + first),
+          "label " + std::to_string(labels[first].item<std::int64_t>()) + " is not 0 to 9");
     }
   }
 

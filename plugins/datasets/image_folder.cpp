@@ -1,7 +1,7 @@
-// Images of a folder and its subfolders (dkdm/image_files.hpp says which files), in the order and with
-// the resize of ADM's loader (image_datasets.py): names sorted within each folder; halved by a box filter
-// while the shorter side is at least 2S, then bicubic to a shorter side of S, then the centre square.
-// Files are decoded when asked for, so a folder larger than memory works.
+// Images of a folder and its subfolders (dkdm/image_files.hpp says which files), in the order and
+// with the resize of ADM's loader (image_datasets.py): names sorted within each folder; halved by a
+// box filter while the shorter side is at least 2S, then bicubic to a shorter side of S, then the
+// centre square. Files are decoded when asked for, so a folder larger than memory works.
 #include <ATen/ATen.h>
 #include <sys/stat.h>
 
@@ -100,15 +100,20 @@ at::Tensor centre_crop(at::Tensor image, std::int64_t size) {
 class ImageFolder final : public dkdm::Dataset {
  public:
   static dkdm::ParamTable params() {
-    return {dkdm::text("root", "", "the folder").required(),
-            dkdm::integer("size", 32, "side in pixels; 0 = the shorter one of the first image, or, with exact, both of its sides").between(0, 4096),
-            dkdm::integer("channels", 3, "1 or 3").between(1, 3),
-            dkdm::flag("exact", false, "refuse images of another size instead of resizing them"),
-            dkdm::text("labels", "auto",
-                       "where classes come from: folders = the first folder below `root`; names = the file's "
-                       "name up to \"_\"; none; auto = folders where all images lie in two or more, else "
-                       "names where all have a \"_\"")
-                .one_of({"auto", "folders", "names", "none"})};
+    return {
+        dkdm::text("root", "", "the folder").required(),
+        dkdm::integer(
+            "size", 32,
+            "side in pixels; 0 = the shorter one of the first image, or, with exact, both of its sides")
+            .between(0, 4096),
+        dkdm::integer("channels", 3, "1 or 3").between(1, 3),
+        dkdm::flag("exact", false, "refuse images of another size instead of resizing them"),
+        dkdm::text(
+            "labels", "auto",
+            "where classes come from: folders = the first folder below `root`; names = the file's "
+            "name up to \"_\"; none; auto = folders where all images lie in two or more, else "
+            "names where all have a \"_\"")
+            .one_of({"auto", "folders", "names", "none"})};
   }
 
   ImageFolder(const Params& params, Host& host)
@@ -116,7 +121,8 @@ class ImageFolder final : public dkdm::Dataset {
         spec_(dkdm::ImageSpec::square(params.integer("channels"), params.integer("size"))),
         exact_(params.flag("exact")) {
     auto found = dkdm::io::find_image_files(root_);
-    for (const auto& remark : found.remarks) host.log("image-folder", root_.string() + ": " + remark);
+    for (const auto& remark : found.remarks)
+      host.log("image-folder", root_.string() + ": " + remark);
     files_ = std::move(found.files);
     if (spec_.channels == 2) throw dkdm::ConfigError("image-folder: channels 2 is not 1 or 3");
     if (spec_.height == 0) {
@@ -175,8 +181,8 @@ class ImageFolder final : public dkdm::Dataset {
         throw DataError((root_ / file).string(), "has gone since the folder was listed");
       }
       text += file.string() + '\0' + std::to_string(status.st_size) + " " +
-              std::to_string(status.st_mtim.tv_sec) + "." +
-              std::to_string(status.st_mtim.tv_nsec) + "\n";
+              std::to_string(status.st_mtim.tv_sec) + "." + std::to_string(status.st_mtim.tv_nsec) +
+              "\n";
     }
     return dkdm::io::sha256(text);
   }
@@ -185,16 +191,17 @@ class ImageFolder final : public dkdm::Dataset {
   at::Tensor fitted(const at::Tensor& image, const fs::path& file) const {
     if (!exact_) return centre_crop(image, spec_.height);
     if (image.size(1) != spec_.height || image.size(2) != spec_.width) {
-      throw DataError((root_ / file).string(),
-                      "is of " + std::to_string(image.size(2)) + " x " +
-                          std::to_string(image.size(1)) + " pixels where " + std::to_string(spec_.width) + " x " +
-                          std::to_string(spec_.height) + " are expected");
+      throw DataError((root_ / file).string(), "is of " + std::to_string(image.size(2)) + " x " +
+                                                   std::to_string(image.size(1)) +
+                                                   " pixels where " + std::to_string(spec_.width) +
+                                                   " x " + std::to_string(spec_.height) +
+                                                   " are expected");
     }
     return image;
   }
 
-  // The first folder below the root (torchvision's rule), or the file's name up to its first "_" (ADM's
-  // and the authors' `<class>_<index>.png`). "" where the file has none.
+  // The first folder below the root (torchvision's rule), or the file's name up to its first "_"
+  // (ADM's and the authors' `<class>_<index>.png`). "" where the file has none.
   static std::string class_by(const std::string& rule, const fs::path& file) {
     const auto first = *file.begin();
     if (rule == "folders") return first == file ? "" : first.string();
@@ -239,5 +246,4 @@ class ImageFolder final : public dkdm::Dataset {
 }  // namespace
 
 DKDM_DATASET("image-folder", "2",
-             "PNG, JPEG, WebP and GIF files, resized and cropped as ADM's loader does",
-             ImageFolder)
+             "PNG, JPEG, WebP and GIF files, resized and cropped as ADM's loader does", ImageFolder)

@@ -17,8 +17,9 @@ class Npz final : public dkdm::datasets::InMemory {
   static dkdm::ParamTable params() {
     return {dkdm::text("file", "", "the npz").required(),
             dkdm::text("images", "arr_0", "array of the images, uint8 [N,H,W,C]"),
-            dkdm::text("labels", "",
-                       "array of the labels, integers [N]; empty = arr_1 or labels, where it is there")};
+            dkdm::text(
+                "labels", "",
+                "array of the labels, integers [N]; empty = arr_1 or labels, where it is there")};
   }
 
   Npz(const Params& params, Host&)

@@ -19,11 +19,12 @@ class Dynamic final : public dkdm::Distillation {
       : Distillation(params), rho_(params.real("rho")) {}
 
   static dkdm::ParamTable params() {
-    return dkdm::joined(
-        {chain_params(), preparation_params(),
-         {dkdm::real("rho", 0.4, "size of the batch set: rho times the steps of the chain, "
-                                 "rounded, in batches (at least one)")
-              .between(0, 100)}});
+    return dkdm::joined({chain_params(),
+                         preparation_params(),
+                         {dkdm::real("rho", 0.4,
+                                     "size of the batch set: rho times the steps of the chain, "
+                                     "rounded, in batches (at least one)")
+                              .between(0, 100)}});
   }
 
  protected:

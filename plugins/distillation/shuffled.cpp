@@ -16,14 +16,10 @@ namespace {
 class Shuffled final : public dkdm::Distillation {
  public:
   Shuffled(const dkdm::Params& params, dkdm::Host&) : Distillation(params) {}
-  static dkdm::ParamTable params() {
-    return dkdm::joined({chain_params(), preparation_params()});
-  }
+  static dkdm::ParamTable params() { return dkdm::joined({chain_params(), preparation_params()}); }
 
  protected:
-  void begin() override {
-    set().fill_with_noise(batch(), first_states());
-  }
+  void begin() override { set().fill_with_noise(batch(), first_states()); }
   at::Tensor draw(std::int64_t) const override { return at::arange(batch(), at::kLong); }
 };
 

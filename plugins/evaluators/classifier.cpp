@@ -1,7 +1,8 @@
 // FID, sFID and IS in the feature space of a small classifier of the dataset's own labels: the desk
-// scale's evaluator, needs no download. Its values are not Inception's, and compare only where the very
-// same weights gave them: the protocol id has the network's name and the hash of its weights. A network
-// that comes with dkdm is one ruler for all machines; one that is trained here is named `trained`.
+// scale's evaluator, needs no download. Its values are not Inception's, and compare only where the
+// very same weights gave them: the protocol id has the network's name and the hash of its weights.
+// A network that comes with dkdm is one ruler for all machines; one that is trained here is named
+// `trained`.
 //
 //   FID   Fréchet distance of the last convolution's channels, averaged over space: [features]
 //   sFID  Fréchet distance of the first 7 channels of the map before it, flattened (h,w,c): 112
@@ -32,7 +33,8 @@ constexpr std::int64_t kLeastSize = 8;  // pixels of an image's side
 constexpr std::int64_t kSplit = 5000;
 constexpr const char* kRules = "2";  // changes whenever the same weights give other values
 constexpr const char* kTrain = "train";
-constexpr const char* kWeights = "weights.safetensors";  // in a prepared folder: for `weights` elsewhere
+constexpr const char* kWeights =
+    "weights.safetensors";  // in a prepared folder: for `weights` elsewhere
 constexpr const char* kReference = "reference.safetensors";
 constexpr const char* kAbout = "classifier.json";
 
@@ -46,18 +48,20 @@ std::string percent(double share) {
 class Classifier final : public Evaluator {
  public:
   static ParamTable params() {
-    return {text("weights", "",
-                 "network: " + shipped_names() +
-                     " (comes with dkdm), a weight file, or train = train one on the reference's labels; "
-                     "empty = the one that comes with dkdm for this very dataset, else train"),
-            integer("features", 64, "dimension of the pooled features, when training").between(8, 2048),
-            integer("width", 32, "channels of the first layer, when training").between(8, 512),
-            integer("epochs", 2, "passes over the labelled images, when training").between(1, 1000),
-            integer("batch", 128, "images a training step").between(2, 65536),
-            real("lr", 5e-3, "learning rate of Adam at the start; falls to 0 as a cosine")
-                .between(0, 1),
-            flag("poor", false,
-                 "accept a network that tells the classes hardly better apart than guessing")};
+    return {
+        text(
+            "weights", "",
+            "network: " + shipped_names() +
+                " (comes with dkdm), a weight file, or train = train one on the reference's labels; "
+                "empty = the one that comes with dkdm for this very dataset, else train"),
+        integer("features", 64, "dimension of the pooled features, when training").between(8, 2048),
+        integer("width", 32, "channels of the first layer, when training").between(8, 512),
+        integer("epochs", 2, "passes over the labelled images, when training").between(1, 1000),
+        integer("batch", 128, "images a training step").between(2, 65536),
+        real("lr", 5e-3, "learning rate of Adam at the start; falls to 0 as a cosine")
+            .between(0, 1),
+        flag("poor", false,
+             "accept a network that tells the classes hardly better apart than guessing")};
   }
 
   Classifier(const Params& params, Host& host) : params_(params), host_(host) {
@@ -66,8 +70,8 @@ class Classifier final : public Evaluator {
     for (const auto& [name, value] : params.values())
       if (name != "weights" && name != "poor" && value != usual.values().at(name))
         throw ConfigError("evaluator classifier",
-                          name + " is for training a network; weights = \"" + params.text("weights") +
-                              "\" names one that is trained");
+                          name + " is for training a network; weights = \"" +
+                              params.text("weights") + "\" names one that is trained");
   }
 
   std::string identity() const override {
@@ -89,10 +93,10 @@ class Classifier final : public Evaluator {
     use(dir / kWeights);
     require_shape(reference.spec());
     require(reference.size(), "reference dataset");
-    host_.log("classifier", protocol_ + ": " + percent(about_.accuracy) + " of " +
-                                std::to_string(about_.held_out) +
-                                " held-out images classified rightly (guessing: " +
-                                percent(about_.chance) + ")");
+    host_.log("classifier",
+              protocol_ + ": " + percent(about_.accuracy) + " of " +
+                  std::to_string(about_.held_out) +
+                  " held-out images classified rightly (guessing: " + percent(about_.chance) + ")");
     if (!file) say_what_compares();
     const auto moments = feature_moments(*network_, reference, host_);
     const auto pooled = moments.pooled.gaussian(), spatial = moments.spatial.gaussian();
@@ -154,7 +158,7 @@ class Classifier final : public Evaluator {
   std::string reference_fingerprint() const override { return fingerprint_; }
   std::int64_t reference_count() const override { return count_; }
   std::int64_t min_samples() const override {
-    const auto features = network_ ? about_.features
+    const auto features = network_     ? about_.features
                           : is_named() ? read_about(named_file()).features
                                        : params_.integer("features");
     return 2 * std::max(features, spatial_dimension());
@@ -202,7 +206,8 @@ class Classifier final : public Evaluator {
     merge_part(samples_.pooled, state, "pooled");
     merge_part(samples_.spatial, state, "spatial");
     if (!part(state, "score").empty()) merge_part(score_, state, "score");
-    merge_waiting(state, next_, [this](const Tensor& images) { add(images); }, [this] { take_waiting(); });
+    merge_waiting(
+        state, next_, [this](const Tensor& images) { add(images); }, [this] { take_waiting(); });
   }
 
   void reset(std::int64_t first) override {
@@ -251,9 +256,10 @@ class Classifier final : public Evaluator {
     const ImageSpec spec = reference.spec();
     if (classes < 2)
       throw DataError("evaluator classifier",
-                      classes == 1 ? "all images are of one class; training needs at least two"
-                                   : "no labels to train on; use a labelled dataset, weights = \"" +
-                                         shipped_names() + "\" or a weight file, or another evaluator");
+                      classes == 1
+                          ? "all images are of one class; training needs at least two"
+                          : "no labels to train on; use a labelled dataset, weights = \"" +
+                                shipped_names() + "\" or a weight file, or another evaluator");
     if (spec.shorter_side() < kLeastSize)
       throw DataError("evaluator classifier", "images of " + std::to_string(spec.shorter_side()) +
                                                   " pixels a side; expected at least " +
@@ -289,17 +295,19 @@ class Classifier final : public Evaluator {
     network_ = std::move(loaded.network);
     const auto sha256 = io::sha256_file(file);
     const auto name = shipped_name(sha256);
-    protocol_ = std::string("classifier-") + kRules + "-" + (name.empty() ? "trained" : name) + "-" +
-                sha256.substr(0, 8);
+    protocol_ = std::string("classifier-") + kRules + "-" + (name.empty() ? "trained" : name) +
+                "-" + sha256.substr(0, 8);
     if (about_.tells_classes_apart()) return;
-    const std::string what = "classifies " + percent(about_.accuracy) + " of its " +
-                             std::to_string(about_.held_out) + " held-out images rightly, where guessing "
-                             "the most frequent class gets " + percent(about_.chance) +
-                             ": distances in its features say little about images";
+    const std::string what =
+        "classifies " + percent(about_.accuracy) + " of its " + std::to_string(about_.held_out) +
+        " held-out images rightly, where guessing "
+        "the most frequent class gets " +
+        percent(about_.chance) + ": distances in its features say little about images";
     if (!params_.flag("poor"))
-      throw DataError("evaluator classifier", "the network " + what +
-                                                  "; check the labels, train longer (epochs), or accept "
-                                                  "it (poor = true)");
+      throw DataError("evaluator classifier",
+                      "the network " + what +
+                          "; check the labels, train longer (epochs), or accept "
+                          "it (poor = true)");
     protocol_ += "-poor";
     host_.log("classifier", "WARNING: it " + what);
   }
@@ -307,12 +315,15 @@ class Classifier final : public Evaluator {
   void say_what_compares() const {
     std::string other;
     for (const auto& shipped : kShipped)
-      if (ImageSpec::square(shipped.channels, shipped.size) == spec() && shipped.classes == about_.classes)
+      if (ImageSpec::square(shipped.channels, shipped.size) == spec() &&
+          shipped.classes == about_.classes)
         other = shipped.name;
-    host_.log("classifier",
-              "trained here: its values compare with no other network's, on other machines neither; pass "
-              "its " + std::string(kWeights) + " on as `weights`" +
-                  (other.empty() ? "" : ", or use weights = \"" + other + "\" for its dataset"));
+    host_.log(
+        "classifier",
+        "trained here: its values compare with no other network's, on other machines neither; pass "
+        "its " +
+            std::string(kWeights) + " on as `weights`" +
+            (other.empty() ? "" : ", or use weights = \"" + other + "\" for its dataset"));
   }
 
   const ImageSpec& spec() const { return about_.spec; }
@@ -325,7 +336,8 @@ class Classifier final : public Evaluator {
 
   static void require(std::int64_t count, std::int64_t least, const std::string& what) {
     if (count < least)
-      throw DataError(what, std::to_string(count) + " images where at least " + std::to_string(least) +
+      throw DataError(what, std::to_string(count) + " images where at least " +
+                                std::to_string(least) +
                                 " are needed: twice the dimension of the largest feature, or its "
                                 "covariance means nothing");
   }
@@ -335,19 +347,17 @@ class Classifier final : public Evaluator {
 
   static void require_hash(const fs::path& file, const std::string& sha256) {
     if (const auto found = io::sha256_file(file); found != sha256)
-      throw DataError(file.string(), "is damaged: its SHA-256 is " + found + ", it was written with " +
-                                         sha256 + "; delete its folder, and it is made again");
+      throw DataError(file.string(), "is damaged: its SHA-256 is " + found +
+                                         ", it was written with " + sha256 +
+                                         "; delete its folder, and it is made again");
   }
 
-  std::int64_t spatial_dimension() const {
-    return kSpatialChannels * Network::map_places(spec());
-  }
+  std::int64_t spatial_dimension() const { return kSpatialChannels * Network::map_places(spec()); }
 
   void take(const Tensor& images) {
     const classifier::Features features = network_->features(images);
     samples_.add(features);
-    score_.add(features.probabilities,
-               metrics::consecutive_splits(next_, images.size(0), kSplit));
+    score_.add(features.probabilities, metrics::consecutive_splits(next_, images.size(0), kSplit));
     next_ += images.size(0);
   }
 
@@ -361,12 +371,12 @@ class Classifier final : public Evaluator {
   About about_;
   std::shared_ptr<Network> network_;
   std::string protocol_, fingerprint_;
-  std::int64_t count_ = 0;  // images of the reference
+  std::int64_t count_ = 0;              // images of the reference
   metrics::Gaussian pooled_, spatial_;  // of the reference
   FeatureMoments samples_;
   metrics::InceptionScore score_;
-  std::int64_t next_ = 0;                        // number of the next sample
-  Tensor waiting_;  // images not yet a batch
+  std::int64_t next_ = 0;  // number of the next sample
+  Tensor waiting_;         // images not yet a batch
 };
 
 }  // namespace

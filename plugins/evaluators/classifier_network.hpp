@@ -35,7 +35,8 @@ class Network final : public tnn::Module {
  public:
   Network(const ImageSpec& spec, std::int64_t width, std::int64_t features, std::int64_t classes) {
     std::int64_t in = spec.channels, out = width;
-    for (std::int64_t size = std::max(spec.height, spec.width); size > kMapSize; in = out, out = 2 * width) {
+    for (std::int64_t size = std::max(spec.height, spec.width); size > kMapSize;
+         in = out, out = 2 * width) {
       size = (size + 1) / 2;
       add(in, out, 2);
       add(out, size > kMapSize ? out : features, 1);

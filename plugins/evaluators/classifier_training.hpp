@@ -18,7 +18,8 @@ namespace dkdm::classifier {
 constexpr std::int64_t kBatch = 256;  // features are always computed in batches of this size
 constexpr std::int64_t kHeldOutShare = 12;
 constexpr std::int64_t kCachedBytes = std::int64_t{1} << 30;
-constexpr std::uint32_t kHoldOutStep = 0xffffffff;  // of the stream whose other steps order the epochs
+constexpr std::uint32_t kHoldOutStep =
+    0xffffffff;  // of the stream whose other steps order the epochs
 
 struct FeatureMoments {
   metrics::Moments pooled, spatial;
@@ -33,8 +34,8 @@ struct Recipe {
   double lr;  // of Adam at the start; falls to 0 as a cosine
 };
 
-// A dataset's images, kept in memory where they are at most 1 GiB: training asks for them in random order,
-// which files and archives are slow at.
+// A dataset's images, kept in memory where they are at most 1 GiB: training asks for them in random
+// order, which files and archives are slow at.
 class Images {
  public:
   Images(const Dataset& data, Host& host) : data_(data) {
@@ -64,7 +65,8 @@ class Images {
   Tensor cached_;
 };
 
-// int64: images that take no part in training, drawn at random since files are often sorted by class.
+// int64: images that take no part in training, drawn at random since files are often sorted by
+// class.
 struct Split {
   Tensor trained, held_out;  // ascending
   Split(std::int64_t count, std::uint64_t seed) {

@@ -1,5 +1,5 @@
-// Weight files of the evaluator `classifier`: safetensors whose metadata say what the network is and how
-// good it is; and those that come with dkdm.
+// Weight files of the evaluator `classifier`: safetensors whose metadata say what the network is
+// and how good it is; and those that come with dkdm.
 #pragma once
 
 #include <dlfcn.h>
@@ -18,8 +18,8 @@ namespace dkdm::classifier {
 
 namespace fs = std::filesystem;
 
-// A network in plugins/evaluators/classifiers/, made by the script there. Its weights are the same bytes
-// everywhere, and so is the protocol id of its values.
+// A network in plugins/evaluators/classifiers/, made by the script there. Its weights are the same
+// bytes everywhere, and so is the protocol id of its values.
 struct Shipped {
   const char* name;
   std::int64_t channels, size, classes;
@@ -29,19 +29,19 @@ inline constexpr std::array kShipped{
     Shipped{"fashion-mnist-16", 1, 16, 10,
             "9f90cc6bbe84837af6471e365ee3af25b8d3d673bff2fd02f2c258518449b8d4"}};
 
-// A hold-out set counts as told apart when at least this much of what guessing the most frequent class
-// leaves is gained, and by more than two standard errors of guessing.
+// A hold-out set counts as told apart when at least this much of what guessing the most frequent
+// class leaves is gained, and by more than two standard errors of guessing.
 constexpr double kLeastSkill = 0.1;
 
 // What the metadata of a weight file hold.
 struct About {
   ImageSpec spec{0, 0, 0};
   std::int64_t classes = 0, width = 0, features = 0;
-  std::int64_t held_out = 0;     // images kept out of training
-  double accuracy = 0;           // share of them that the network classifies rightly
-  double chance = 0;             // share of their most frequent class
-  std::string trained_on;        // fingerprint of the dataset
-  std::string recipe;            // how it was trained, for a person
+  std::int64_t held_out = 0;  // images kept out of training
+  double accuracy = 0;        // share of them that the network classifies rightly
+  double chance = 0;          // share of their most frequent class
+  std::string trained_on;     // fingerprint of the dataset
+  std::string recipe;         // how it was trained, for a person
 
   bool tells_classes_apart() const {
     const double error = std::sqrt(chance * (1 - chance) / double(held_out));
@@ -68,8 +68,10 @@ struct About {
     const auto text = [&](const char* key) {
       const auto found = metadata.find(key);
       if (found == metadata.end())
-        throw DataError(file.string(), std::string("is not a weight file of the evaluator classifier: its "
-                                                   "metadata have no ") + key);
+        throw DataError(file.string(),
+                        std::string("is not a weight file of the evaluator classifier: its "
+                                    "metadata have no ") +
+                            key);
       return found->second;
     };
     const auto number = [&](const char* key, std::int64_t low, std::int64_t high) {
@@ -78,8 +80,9 @@ struct About {
                          digits.find_first_not_of("0123456789") == std::string::npos;
       const std::int64_t value = whole ? std::stoll(digits) : -1;
       if (value < low || value > high)
-        throw DataError(file.string(), std::string("its ") + key + " is \"" + digits + "\", expected " +
-                                           std::to_string(low) + " to " + std::to_string(high));
+        throw DataError(file.string(), std::string("its ") + key + " is \"" + digits +
+                                           "\", expected " + std::to_string(low) + " to " +
+                                           std::to_string(high));
       return value;
     };
     const auto share = [&](const char* key) {
@@ -153,7 +156,8 @@ inline std::string shipped_name(const std::string& sha256) {
 
 inline std::string shipped_names() {
   std::string names;
-  for (const auto& shipped : kShipped) names += (names.empty() ? "" : ", ") + std::string(shipped.name);
+  for (const auto& shipped : kShipped)
+    names += (names.empty() ? "" : ", ") + std::string(shipped.name);
   return names;
 }
 

@@ -57,9 +57,7 @@ class InceptionEvaluator final : public Evaluator {
   }
 
   InceptionEvaluator(const Params& params, Host& host)
-      : params_(params),
-        host_(host),
-        rule_(evaluators::preprocessing(params.text("protocol"))),
+      : params_(params), host_(host), rule_(evaluators::preprocessing(params.text("protocol"))),
         rules_{evaluators::metrics_under(params.text("protocol"), params.texts("metrics")),
                params.text("protocol") == "torch-fidelity", params.integer("k"),
                params.integer("bootstrap")} {}
@@ -162,7 +160,8 @@ class InceptionEvaluator final : public Evaluator {
     if (height_ == 0) std::tie(height_, width_) = std::pair(images.size(2), images.size(3));
     if (images.size(2) != height_ || images.size(3) != width_)
       throw DataError("samples", "images of " + std::to_string(images.size(2)) + " x " +
-                                     std::to_string(images.size(3)) + " pixels where the reference's have " +
+                                     std::to_string(images.size(3)) +
+                                     " pixels where the reference's have " +
                                      std::to_string(height_) + " x " + std::to_string(width_));
     const Tensor rgb = images.expand({-1, 3, -1, -1});
     waiting_ = waiting_.defined() ? at::cat({waiting_, rgb}) : rgb.clone();
@@ -206,7 +205,8 @@ class InceptionEvaluator final : public Evaluator {
     if (!part(state, "score").empty()) merge_part(passed_.score, state, "score");
     for (const auto& [name, list] : passed_.lists())
       if (const auto found = state.find(name); found != state.end()) list->push_back(found->second);
-    merge_waiting(state, next_, [this](const Tensor& images) { add(images); }, [this] { take_waiting(); });
+    merge_waiting(
+        state, next_, [this](const Tensor& images) { add(images); }, [this] { take_waiting(); });
   }
 
   void reset(std::int64_t first) override {
@@ -338,7 +338,8 @@ class InceptionEvaluator final : public Evaluator {
   mutable std::shared_ptr<const Loaded> loaded_;
   io::TensorMap reference_;  // mu, sigma, mu_s, sigma_s, features
   std::string fingerprint_;
-  std::int64_t count_ = 0, height_ = 0, width_ = 0;  // images of the reference (0 = unknown), their sides
+  std::int64_t count_ = 0, height_ = 0,
+               width_ = 0;  // images of the reference (0 = unknown), their sides
   evaluators::Passed passed_;
   Tensor waiting_;         // images not yet a batch
   std::int64_t next_ = 0;  // number of the next sample that the network sees

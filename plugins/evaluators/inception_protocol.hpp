@@ -17,17 +17,17 @@ inline const std::vector<std::string>& protocols() {
   return names;
 }
 
-// What the evaluator of that name computes of Inception's features. Others have no such value, so none
-// passes for theirs: pytorch-fid and clean-fid know FID alone, and torch-fidelity's precision and recall
-// are of VGG16's features.
+// What the evaluator of that name computes of Inception's features. Others have no such value, so
+// none passes for theirs: pytorch-fid and clean-fid know FID alone, and torch-fidelity's precision
+// and recall are of VGG16's features.
 inline std::vector<std::string> published_metrics(const std::string& protocol) {
   if (protocol == "adm") return {"fid", "sfid", "is", "precision", "recall"};
   if (protocol == "torch-fidelity") return {"fid", "is"};
   return {"fid"};
 }
 
-// `asked`, or all of the protocol's where it is empty; fid_inf is made of any protocol's FID. Throws
-// ConfigError for what the protocol does not have.
+// `asked`, or all of the protocol's where it is empty; fid_inf is made of any protocol's FID.
+// Throws ConfigError for what the protocol does not have.
 inline std::vector<std::string> metrics_under(const std::string& protocol,
                                               const std::vector<std::string>& asked) {
   auto known = published_metrics(protocol);
@@ -40,7 +40,8 @@ inline std::vector<std::string> metrics_under(const std::string& protocol,
     for (const auto& metric : known) list += (list.empty() ? "" : ", ") + metric;
     const bool elsewhere = std::find(all.begin(), all.end(), name) != all.end();
     const bool vgg = elsewhere && protocol == "torch-fidelity" && name != "sfid";
-    throw ConfigError("metrics", "protocol " + protocol + " has no \"" + name + "\"; it has " + list +
+    throw ConfigError("metrics", "protocol " + protocol + " has no \"" + name + "\"; it has " +
+                                     list +
                                      (vgg ? " (torch-fidelity's own is of VGG16's features)" : "") +
                                      (elsewhere ? "; protocol = \"adm\" has it" : ""));
   }

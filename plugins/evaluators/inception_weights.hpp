@@ -26,9 +26,9 @@ inline constexpr char kWhereWeightsAre[] =
 
 struct InceptionWeights {
   metrics::StateDict state;
-  std::string sha256;       // of the file
-  bool published = false;   // the file is the published .pth, byte for byte
-  std::string content;      // SHA-256 over the tensors: the same for one network in either format
+  std::string sha256;      // of the file
+  bool published = false;  // the file is the published .pth, byte for byte
+  std::string content;     // SHA-256 over the tensors: the same for one network in either format
 };
 
 // What two files of one network share: every tensor as f32 in the layout's order.

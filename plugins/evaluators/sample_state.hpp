@@ -52,17 +52,18 @@ void merge_part(T& into, const io::TensorMap& state, const std::string& name) {
     T theirs = T::from_state(part(state, name));
     if (into.count() == 0)
       into = std::move(theirs);  // nothing is computed, so a restored one goes on to the bit
-    else
-      into.merge(theirs);
+    else into.merge(theirs);
   } catch (const std::invalid_argument& error) {
     throw DataError("evaluator state", name + ": " + error.what());
   }
 }
 
-// The end of a merge, of what was added one by one: `add` takes in the images of `state` that no network has seen, and
-// the count goes on after the later of both. `take_waiting` is for our own such images.
+// The end of a merge, of what was added one by one: `add` takes in the images of `state` that no
+// network has seen, and the count goes on after the later of both. `take_waiting` is for our own
+// such images.
 template <class Add, class TakeWaiting>
-void merge_waiting(const io::TensorMap& state, std::int64_t& next, const Add& add, const TakeWaiting& take_waiting) {
+void merge_waiting(const io::TensorMap& state, std::int64_t& next, const Add& add,
+                   const TakeWaiting& take_waiting) {
   const auto mine = std::exchange(next, entry(state, "next").item<std::int64_t>());
   if (const auto waiting = state.find("waiting"); waiting != state.end()) add(waiting->second);
   if (next >= mine) return;

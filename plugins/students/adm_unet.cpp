@@ -1,8 +1,8 @@
 // ADM's UNet (Dhariwal & Nichol 2021): at the defaults as the paper's teachers and CNN students use
-// it, with residual blocks with scale-shift conditioning, resampling inside them, attention at stated
-// resolutions; by parameters whatever else guided-diffusion's and improved-diffusion's UNetModel can
-// be without classes. Names, order and shapes of the parameters are the reference's, so its
-// checkpoints fit.
+// it, with residual blocks with scale-shift conditioning, resampling inside them, attention at
+// stated resolutions; by parameters whatever else guided-diffusion's and improved-diffusion's
+// UNetModel can be without classes. Names, order and shapes of the parameters are the reference's,
+// so its checkpoints fit.
 //
 // Activations are [N,C,H,W] in channels-last memory from the stem to the head.
 #include <torch/nn/modules/container/modulelist.h>
@@ -162,8 +162,7 @@ struct Attention final : Layer {
       return h.permute({0, 2, 3, 1}).reshape({n, height * width, c});
     };
     const auto mixed = nn::self_attention(
-        at::linear(tokens(norm_->forward(x)), qkv->weight.squeeze(2), qkv->bias), heads_,
-        order_);
+        at::linear(tokens(norm_->forward(x)), qkv->weight.squeeze(2), qkv->bias), heads_, order_);
     const auto out = at::linear(mixed, proj_out->weight.squeeze(2), proj_out->bias);
     return x + out.view({n, height, width, c}).permute({0, 3, 1, 2});
   }
@@ -192,8 +191,7 @@ class AdmUnet final : public Denoiser {
  public:
   static ParamTable params() { return adm::param_table(); }
 
-  AdmUnet(const Params& params, const SampleShape& shape)
-      : config_(adm::config_of(params, shape)) {
+  AdmUnet(const Params& params, const SampleShape& shape) : config_(adm::config_of(params, shape)) {
     const auto time = config_.time_channels, emb = 4 * time, base = config_.model_channels;
     auto time_embed = register_module("time_embed", std::make_shared<Layers>());
     time_in = numbered(*time_embed, 0, tnn::Linear(time, emb).ptr());
@@ -265,8 +263,7 @@ class AdmUnet final : public Denoiser {
   }
 
   Tensor forward(const Tensor& x_t, const Tensor& t) override {
-    const Tensor sinusoid =
-        nn::timestep_embedding(t, config_.time_channels).to(x_t.scalar_type());
+    const Tensor sinusoid = nn::timestep_embedding(t, config_.time_channels).to(x_t.scalar_type());
     const auto time = time_out->forward(activated(time_in->forward(sinusoid)));
     const auto emb = activated(time);  // every block's embedding layer begins with it
     Tensor h = x_t.contiguous(at::MemoryFormat::ChannelsLast);

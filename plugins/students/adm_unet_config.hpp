@@ -60,7 +60,8 @@ inline ParamTable param_table() {
       integers("channel_mult", {1, 2, 2, 2}, "width of each level, in model_channels")
           .between(1, 64)
           .at_most_elements(kMostLevels),
-      integers("attention_resolutions", {16, 8}, "image sizes, in pixels of the shorter side, that have attention")
+      integers("attention_resolutions", {16, 8},
+               "image sizes, in pixels of the shorter side, that have attention")
           .between(1, 4096)
           .at_most_elements(kMostLevels),
       integer("num_head_channels", 32, "channels of an attention head").between(1, 65536),
@@ -69,12 +70,14 @@ inline ParamTable param_table() {
       integer("num_heads", 0, "attention heads at every width (0 = by num_head_channels)")
           .between(0, 1024),
       integer("num_heads_upsample", 0, "the same on the way up (0 = num_heads)").between(0, 1024),
-      flag("use_new_attention_order", true, "q, k and v before heads in the attention's channels "
-                                            "(false = OpenAI's older networks)"),
+      flag("use_new_attention_order", true,
+           "q, k and v before heads in the attention's channels "
+           "(false = OpenAI's older networks)"),
       flag("use_scale_shift_norm", true, "the time scales and shifts (false = is added)"),
       flag("resblock_updown", true, "resample inside residual blocks"),
-      flag("conv_resample", true, "where not inside residual blocks: by convolutions (false = by "
-                                  "pooling and repetition)"),
+      flag("conv_resample", true,
+           "where not inside residual blocks: by convolutions (false = by "
+           "pooling and repetition)"),
       integer("time_channels", 0, "width of the time step's sinusoid (0 = model_channels)")
           .between(0, 65536),
   };
@@ -86,7 +89,8 @@ inline Config preset_config(const Params& params, const SampleShape& shape) {
                                    [&](const Preset& p) { return p.name == name; });
   if (preset->image_size != shape.height || preset->image_size != shape.width) {
     throw ConfigError("preset \"" + name + "\" is for images of " +
-                      std::to_string(preset->image_size) + " pixels, got " + students::sides_text(shape) +
+                      std::to_string(preset->image_size) + " pixels, got " +
+                      students::sides_text(shape) +
                       "; leave it out and give model_channels and so on");
   }
   for (const Param& param : param_table()) {
@@ -126,7 +130,8 @@ inline void check(const Config& config, const SampleShape& shape) {
     fail("channel_mult is empty, expected one multiplier a level, such as [1, 2, 2]");
   }
   if (config.time_channels % 2 != 0) {
-    fail((config.time_channels == config.model_channels ? "model_channels is " : "time_channels is ") +
+    fail((config.time_channels == config.model_channels ? "model_channels is "
+                                                        : "time_channels is ") +
          std::to_string(config.time_channels) + ", expected an even number");
   }
   if (config.num_heads == 0 && config.num_heads_upsample > 0) {

@@ -42,8 +42,7 @@ tnn::Linear zero_linear(std::int64_t in, std::int64_t out) {
 tnn::Linear numbered(tnn::Module& parent, const std::string& name, int index, tnn::Linear layer) {
   const auto known = parent.named_children();
   const std::shared_ptr<tnn::Module> group =
-      known.contains(name) ? known[name]
-                           : parent.register_module(name, std::make_shared<Layers>());
+      known.contains(name) ? known[name] : parent.register_module(name, std::make_shared<Layers>());
   group->register_module(std::to_string(index), layer);
   return layer;
 }
@@ -67,8 +66,7 @@ struct Block final : tnn::Module {
   // c [N,D] is the SiLU of the time embedding, computed once for all blocks.
   Tensor forward(const Tensor& x, const Tensor& c) {
     const auto m = modulation->forward(c).unsqueeze(1).chunk(6, 2);
-    const Tensor attended =
-        nn::self_attention(qkv->forward(modulated(x, m[0], m[1])), heads_);
+    const Tensor attended = nn::self_attention(qkv->forward(modulated(x, m[0], m[1])), heads_);
     const Tensor h = at::addcmul(x, m[2], proj->forward(attended));
     const Tensor mixed = at::gelu(fc1->forward(modulated(h, m[3], m[4])), "tanh");
     return at::addcmul(h, m[5], fc2->forward(mixed));
@@ -79,8 +77,8 @@ struct Block final : tnn::Module {
   tnn::Linear qkv{nullptr}, proj{nullptr}, fc1{nullptr}, fc2{nullptr}, modulation{nullptr};
 };
 
-// Fixed code of the patches, f32 [1,T,width]: the first half tells the column, the second the row; each
-// [sin, cos] of the index times 10000^(-k / (width/4)), in f64 as the reference.
+// Fixed code of the patches, f32 [1,T,width]: the first half tells the column, the second the row;
+// each [sin, cos] of the index times 10000^(-k / (width/4)), in f64 as the reference.
 Tensor position_table(std::int64_t width, const students::PatchGrid& grid) {
   const auto f64 = at::TensorOptions().dtype(at::kDouble);
   const std::int64_t quarter = width / 4;
@@ -89,7 +87,8 @@ Tensor position_table(std::int64_t width, const students::PatchGrid& grid) {
     const Tensor phase = at::outer(at::arange(count, f64), omega);
     return at::cat({phase.sin(), phase.cos()}, 1);  // [count, width/2]
   };
-  const Tensor column = code(grid.columns).unsqueeze(0).expand({grid.rows, grid.columns, 2 * quarter});
+  const Tensor column =
+      code(grid.columns).unsqueeze(0).expand({grid.rows, grid.columns, 2 * quarter});
   const Tensor row = code(grid.rows).unsqueeze(1).expand({grid.rows, grid.columns, 2 * quarter});
   return at::cat({column, row}, 2).reshape({1, grid.tokens(), width}).to(at::kFloat);
 }
@@ -127,8 +126,8 @@ ParamTable param_table() {
 Config config_of(const Params& params) {
   if (const std::string& name = params.text("preset"); !name.empty()) {
     for (const Param& param : param_table()) {
-      const bool set = param.name == "depth" || param.name == "hidden_size" ||
-                       param.name == "num_heads";
+      const bool set =
+          param.name == "depth" || param.name == "hidden_size" || param.name == "num_heads";
       if (!set || params.values().at(param.name) == param.default_value) continue;
       throw ConfigError("preset \"" + name + "\" sets " + param.name + "; leave one of them out");
     }
@@ -175,8 +174,8 @@ class Dit final : public Denoiser {
       blocks_->push_back(std::make_shared<Block>(width, config.num_heads, hidden));
     }
     const auto final_layer = register_module("final_layer", std::make_shared<Layers>());
-    out_ = final_layer->register_module("linear",
-                                        zero_linear(width, patch * patch * out_channels_));
+    out_ =
+        final_layer->register_module("linear", zero_linear(width, patch * patch * out_channels_));
     out_modulation_ = numbered(*final_layer, "adaLN_modulation", 1, zero_linear(width, 2 * width));
 
     const at::NoGradGuard no_grad;

@@ -1,6 +1,6 @@
-// DDPM++ (Song et al. 2021) as EDM's SongUNet builds it (Karras et al. 2022, Table 1 and appendix F),
-// unconditional and without augmentation labels; with EDM's preconditioning off or on. Defaults are
-// EDM's for CIFAR10. Names, order and shapes of the parameters are those of the authors' code.
+// DDPM++ (Song et al. 2021) as EDM's SongUNet builds it (Karras et al. 2022, Table 1 and appendix
+// F), unconditional and without augmentation labels; with EDM's preconditioning off or on. Defaults
+// are EDM's for CIFAR10. Names, order and shapes of the parameters are those of the authors' code.
 // Adapted: a head of 2C channels, eps and v, where the variance is learned.
 //
 // Preconditioning. The chain gives x_t = sqrt(a) x_0 + sqrt(1 - a) eps, a = alpha_bar of step t. In
@@ -84,8 +84,7 @@ struct Block final : tnn::Module {
     norm1 = register_module("norm1", norm(out));
     dropout = register_module("dropout", std::make_shared<nn::Dropout>(options.dropout));
     conv1 = register_module("conv1", conv(out, out, 3, kNearZero));
-    if (in != out || resample_ != Resample::none)
-      skip = register_module("skip", conv(in, out, 1));
+    if (in != out || resample_ != Resample::none) skip = register_module("skip", conv(in, out, 1));
     if (!options.attention) return;
     norm2 = register_module("norm2", norm(out));
     qkv = register_module("qkv", conv(out, 3 * out, 1, kAttention));
@@ -129,7 +128,8 @@ struct Layers : tnn::Module {};  // a name only
 // Throws ConfigError for a network that cannot be at `shape`.
 void check(const Params& params, const SampleShape& shape) {
   const auto& mult = params.integers("channel_mult");
-  if (mult.empty()) throw ConfigError("channel_mult is empty, expected one factor a level, as [1, 2]");
+  if (mult.empty())
+    throw ConfigError("channel_mult is empty, expected one factor a level, as [1, 2]");
   if (const auto base = params.integer("model_channels"); base % 4 != 0) {
     throw ConfigError("model_channels is " + std::to_string(base) +
                       ", expected a multiple of 4 (groups of four channels)");
@@ -170,9 +170,11 @@ class EdmUnet final : public Denoiser {
         integers("channel_mult", {2, 2, 2}, "factor of model_channels at each level")
             .between(1, 64)
             .at_most_elements(16),
-        integer("channel_mult_emb", 4, "width of the noise embedding, in model_channels").between(1, 64),
+        integer("channel_mult_emb", 4, "width of the noise embedding, in model_channels")
+            .between(1, 64),
         integer("num_blocks", 4, "residual blocks a level").between(1, 64),
-        integers("attn_resolutions", {16}, "pixels of the levels with attention, on the shorter side")
+        integers("attn_resolutions", {16},
+                 "pixels of the levels with attention, on the shorter side")
             .between(1, 4096)
             .at_most_elements(16),
         real("dropout", 0.13, "in the residual blocks").between(0, 0.999),
@@ -195,7 +197,8 @@ class EdmUnet final : public Denoiser {
       return std::find(where.begin(), where.end(), shape.shorter_side() >> level) != where.end();
     };
     const auto pixels = [&](std::int64_t level) {  // as the authors begin a layer's name
-      return std::to_string(shape.height >> level) + "x" + std::to_string(shape.width >> level) + "_";
+      return std::to_string(shape.height >> level) + "x" + std::to_string(shape.width >> level) +
+             "_";
     };
 
     map_layer0_ = register_module("map_layer0", initialised(tnn::Linear(base, emb)));
@@ -204,8 +207,8 @@ class EdmUnet final : public Denoiser {
     const auto dec = register_module("dec", std::make_shared<Layers>());
     std::int64_t width = base;
     std::vector<std::int64_t> skips{width};
-    const auto add = [&](Layers& half, std::int64_t level, const std::string& name,
-                         std::int64_t in, bool attention, Resample resample = Resample::none) {
+    const auto add = [&](Layers& half, std::int64_t level, const std::string& name, std::int64_t in,
+                         bool attention, Resample resample = Resample::none) {
       const BlockOptions options{emb, params.real("dropout"), attention, resample};
       return half.register_module(pixels(level) + name,
                                   std::make_shared<Block>(in, width, options));
@@ -250,7 +253,8 @@ class EdmUnet final : public Denoiser {
     whole.respacing.clear();
     const GaussianDiffusion process(whole);
     std::vector<double> log_sigma;
-    for (const double a : process.tables().alpha_bar) log_sigma.push_back(std::log((1 - a) / a) / 2);
+    for (const double a : process.tables().alpha_bar)
+      log_sigma.push_back(std::log((1 - a) / a) / 2);
     log_sigma_ = register_buffer("log_sigma", at::tensor(log_sigma, at::kDouble));
   }
 
@@ -260,9 +264,10 @@ class EdmUnet final : public Denoiser {
     const Tensor log_sigma = at_step(t);
     const Tensor a = at::sigmoid(-2 * log_sigma), noise = at::sigmoid(2 * log_sigma);
     const Tensor variance = noise + a * (sigma_data_ * sigma_data_);
-    const auto column = [&](const Tensor& v) { return v.to(x_t.scalar_type()).view({-1, 1, 1, 1}); };
-    const Tensor out =
-        network(x_t * column(variance.rsqrt()), (log_sigma / 4).to(at::kFloat));
+    const auto column = [&](const Tensor& v) {
+      return v.to(x_t.scalar_type()).view({-1, 1, 1, 1});
+    };
+    const Tensor out = network(x_t * column(variance.rsqrt()), (log_sigma / 4).to(at::kFloat));
     const Tensor eps = x_t * column(noise.sqrt() / variance) -
                        out.narrow(1, 0, channels_) * column(sigma_data_ * (a / variance).sqrt());
     if (out.size(1) == channels_) return eps;

@@ -22,7 +22,8 @@ struct PatchGrid {
   std::int64_t rows = 0, columns = 0, patch = 1;
 
   std::int64_t tokens() const { return rows * columns; }
-  // [N,T,P*P*C], a token being (row in patch, column in patch, channel) -> [N,C,H,W], channels-last.
+  // [N,T,P*P*C], a token being (row in patch, column in patch, channel) -> [N,C,H,W],
+  // channels-last.
   at::Tensor image(const at::Tensor& tokens) const {
     const std::int64_t n = tokens.size(0), channels = tokens.size(2) / (patch * patch);
     return tokens.view({n, rows, columns, patch, patch, channels})
@@ -40,8 +41,9 @@ inline PatchGrid patch_grid(const SampleShape& shape, std::int64_t patch) {
     throw ConfigError(given + ", expected a divisor of the image size, " + sides_text(shape));
   const PatchGrid grid{shape.height / patch, shape.width / patch, patch};
   if (grid.tokens() > kMostTokens)
-    throw ConfigError(given + ": images of " + sides_text(shape) + " pixels are " + std::to_string(grid.tokens()) +
-                      " patches, expected at most " + std::to_string(kMostTokens));
+    throw ConfigError(given + ": images of " + sides_text(shape) + " pixels are " +
+                      std::to_string(grid.tokens()) + " patches, expected at most " +
+                      std::to_string(kMostTokens));
   return grid;
 }
 
@@ -49,8 +51,9 @@ inline PatchGrid patch_grid(const SampleShape& shape, std::int64_t patch) {
 inline void check_levels(const SampleShape& shape, std::size_t levels) {
   const std::size_t halvings = levels - 1;
   if (halvings <= 30 && shape.is_divisible_by(std::int64_t{1} << halvings)) return;
-  throw ConfigError("channel_mult has " + std::to_string(levels) + " levels: the image, " + sides_text(shape) +
-                    " pixels, cannot be halved " + std::to_string(halvings) + " times; give fewer levels");
+  throw ConfigError("channel_mult has " + std::to_string(levels) + " levels: the image, " +
+                    sides_text(shape) + " pixels, cannot be halved " + std::to_string(halvings) +
+                    " times; give fewer levels");
 }
 
 }  // namespace dkdm::students

@@ -1,10 +1,11 @@
-// MLP-Mixer (Tolstikhin et al. 2021) as a denoiser: patches, then blocks of two MLPs, one over the tokens
-// and one over the channels; no convolution but the patches', no attention. Block names and the order
-// of their parameters are timm's; GELU is the tanh form of the authors' code. Defaults are the paper's
-// ratios (token MLP half, channel MLP four times the width) at DiT-S's width and depth.
-// Adapted: the classifier's pooling and head give way to a linear layer on each token, and the
-// time modulates every LayerNorm, LN(x) (1 + scale) + shift (Peebles & Xie 2023). The modulations and
-// the head start at zero, so a fresh network is the plain Mixer below a head that says zero.
+// MLP-Mixer (Tolstikhin et al. 2021) as a denoiser: patches, then blocks of two MLPs, one over the
+// tokens and one over the channels; no convolution but the patches', no attention. Block names and
+// the order of their parameters are timm's; GELU is the tanh form of the authors' code. Defaults
+// are the paper's ratios (token MLP half, channel MLP four times the width) at DiT-S's width and
+// depth. Adapted: the classifier's pooling and head give way to a linear layer on each token, and
+// the time modulates every LayerNorm, LN(x) (1 + scale) + shift (Peebles & Xie 2023). The
+// modulations and the head start at zero, so a fresh network is the plain Mixer below a head that
+// says zero.
 //
 // Tokens are [N,T,D], T = (size / patch_size)^2 patches row by row. The MLP over tokens fixes T: a
 // network is for images of one size.
@@ -125,8 +126,7 @@ class MlpMixer final : public Denoiser {
         "proj", tnn::Conv2d(tnn::Conv2dOptions(shape.channels, width_, patch).stride(patch)));
     const auto blocks = register_module("blocks", std::make_shared<Layers>());
     for (std::int64_t i = 0; i < depth; ++i)
-      blocks_.push_back(
-          blocks->register_module(std::to_string(i), std::make_shared<Block>(sizes)));
+      blocks_.push_back(blocks->register_module(std::to_string(i), std::make_shared<Block>(sizes)));
     norm_ = register_module("norm", norm(width_));
     head_ = register_module("head", zero_linear(width_, patch * patch * out_channels_));
 

@@ -1,11 +1,11 @@
-// A UNet of depthwise-separable convolutions: the layers of MobileNet (Howard et al. 2017, Fig. 3) in the
-// residual blocks of a diffusion UNet. A separable convolution is a 3 x 3 convolution of each channel
-// alone, normalisation, activation, and a 1 x 1 convolution across channels: about a ninth of the
-// work and weights of a full one. As in MobileNet the image is halved by a stride of the depthwise
-// part, and the first layer is a full convolution.
-// Adapted: batch normalisation becomes group normalisation (a row must not depend on its
-// neighbours) and ReLU6 SiLU; the time scales and shifts the second norm of a block (Dhariwal & Nichol
-// 2021); attention at small sizes and a last full 3 x 3 convolution, as diffusion UNets have them.
+// A UNet of depthwise-separable convolutions: the layers of MobileNet (Howard et al. 2017, Fig. 3)
+// in the residual blocks of a diffusion UNet. A separable convolution is a 3 x 3 convolution of
+// each channel alone, normalisation, activation, and a 1 x 1 convolution across channels: about a
+// ninth of the work and weights of a full one. As in MobileNet the image is halved by a stride of
+// the depthwise part, and the first layer is a full convolution. Adapted: batch normalisation
+// becomes group normalisation (a row must not depend on its neighbours) and ReLU6 SiLU; the time
+// scales and shifts the second norm of a block (Dhariwal & Nichol 2021); attention at small sizes
+// and a last full 3 x 3 convolution, as diffusion UNets have them.
 //
 // Activations are [N,C,H,W] in channels-last memory.
 #include <torch/nn/modules/conv.h>
@@ -111,9 +111,9 @@ struct Block final : tnn::Module {
 
 // Throws ConfigError for a network that cannot be at `shape`.
 Config config_of(const Params& params, const SampleShape& shape) {
-  Config config{params.integer("model_channels"),     params.integer("num_res_blocks"),
-                params.integer("attention_size"),     params.integer("num_head_channels"),
-                params.integers("channel_mult"),      params.real("dropout")};
+  Config config{params.integer("model_channels"), params.integer("num_res_blocks"),
+                params.integer("attention_size"), params.integer("num_head_channels"),
+                params.integers("channel_mult"),  params.real("dropout")};
   if (config.mult.empty())
     throw ConfigError("channel_mult is empty, expected one factor a level, as [1, 2]");
   if (config.base % kGroups != 0) {
@@ -143,7 +143,8 @@ class UnetLite final : public Denoiser {
             .between(1, 64)
             .at_most_elements(16),
         integer("num_res_blocks", 2, "residual blocks a level").between(1, 64),
-        integer("attention_size", 8, "attention at levels of at most so many pixels on the shorter side; 0 = none")
+        integer("attention_size", 8,
+                "attention at levels of at most so many pixels on the shorter side; 0 = none")
             .between(0, 4096),
         integer("num_head_channels", 32, "channels of an attention head").between(1, 65536),
         real("dropout", 0.1, "in the residual blocks").between(0, 0.999),
@@ -151,8 +152,7 @@ class UnetLite final : public Denoiser {
     };
   }
 
-  UnetLite(const Params& params, const SampleShape& shape)
-      : config_(config_of(params, shape)) {
+  UnetLite(const Params& params, const SampleShape& shape) : config_(config_of(params, shape)) {
     const std::int64_t size = shape.shorter_side();
     const auto levels = config_.mult.size();
     time_in_ = register_module("time_in", tnn::Linear(config_.base, 4 * config_.base));
@@ -180,8 +180,7 @@ class UnetLite final : public Denoiser {
       }
     }
     const auto middle = register_module("middle", std::make_shared<Layers>());
-    for (int i = 0; i < 2; ++i)
-      middle_.push_back(block(*middle, width, size >> (levels - 1)));
+    for (int i = 0; i < 2; ++i) middle_.push_back(block(*middle, width, size >> (levels - 1)));
     const auto up = register_module("up", std::make_shared<Layers>());
     const auto twice = register_module("double", std::make_shared<Layers>());
     for (std::size_t level = levels; level-- > 0;) {

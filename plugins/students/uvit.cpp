@@ -1,8 +1,8 @@
-// U-ViT (Bao et al. 2023, "All are Worth Words"), unconditional: a transformer whose tokens are the time
-// and the patches, with long skip connections between its two halves (concatenation and a linear
-// layer) and a last 3 x 3 convolution over the image. Defaults are U-ViT-S for CIFAR10; names, order
-// and shapes of the parameters are those of the authors' code. Adapted: a head of 2C channels, eps
-// and v, where the variance is learned.
+// U-ViT (Bao et al. 2023, "All are Worth Words"), unconditional: a transformer whose tokens are the
+// time and the patches, with long skip connections between its two halves (concatenation and a
+// linear layer) and a last 3 x 3 convolution over the image. Defaults are U-ViT-S for CIFAR10;
+// names, order and shapes of the parameters are those of the authors' code. Adapted: a head of 2C
+// channels, eps and v, where the variance is learned.
 //
 // Tokens are [N,1+T,D]: the time, then T patches row by row.
 #include <torch/nn/modules/conv.h>
@@ -70,7 +70,8 @@ struct Block final : tnn::Module {
 void check(const Params& params) {
   const auto need = [&](const std::string& name, bool good, const std::string& expected) {
     if (good) return;
-    throw ConfigError(name + " is " + std::to_string(params.integer(name)) + ", expected " + expected);
+    throw ConfigError(name + " is " + std::to_string(params.integer(name)) + ", expected " +
+                      expected);
   };
   const auto width = params.integer("embed_dim");
   need("embed_dim", width % 2 == 0, "an even number (sines and cosines of the time)");
@@ -90,7 +91,8 @@ class Uvit final : public Denoiser {
         integer("num_heads", 8, "attention heads").between(1, 1024),
         real("mlp_ratio", 4, "width of the MLP, in embed_dim").between(0.1, 64),
         flag("qkv_bias", false, "biases in the attention's first layer"),
-        flag("mlp_time_embed", false, "two linear layers between the time's sinusoid and its token"),
+        flag("mlp_time_embed", false,
+             "two linear layers between the time's sinusoid and its token"),
         flag("long_skips", true, "connect the blocks of the two halves"),
         flag("final_conv", true, "a 3 x 3 convolution over the image at the end"),
         flag("learn_sigma", true, "predict the variance as well"),
@@ -124,8 +126,8 @@ class Uvit final : public Denoiser {
     }
     const auto in_blocks = register_module("in_blocks", std::make_shared<Layers>());
     for (std::int64_t i = 0; i < half; ++i)
-      in_.push_back(in_blocks->register_module(std::to_string(i),
-                                               std::make_shared<Block>(options, false)));
+      in_.push_back(
+          in_blocks->register_module(std::to_string(i), std::make_shared<Block>(options, false)));
     mid_ = register_module("mid_block", std::make_shared<Block>(options, false));
     const auto out_blocks = register_module("out_blocks", std::make_shared<Layers>());
     for (std::int64_t i = 0; i < half; ++i)
@@ -134,13 +136,15 @@ class Uvit final : public Denoiser {
     norm_ = register_module("norm", norm(width_));
     pred_ = register_module("decoder_pred", linear(width_, patch * patch * out_channels_));
     if (params.flag("final_conv"))
-      final_ = register_module("final_layer", tnn::Conv2d(tnn::Conv2dOptions(
-                                                  out_channels_, out_channels_, 3).padding(1)));
+      final_ = register_module(
+          "final_layer",
+          tnn::Conv2d(tnn::Conv2dOptions(out_channels_, out_channels_, 3).padding(1)));
   }
 
   Tensor forward(const Tensor& x_t, const Tensor& t) override {
     const std::int64_t n = x_t.size(0), tokens = grid_.tokens();
-    const Tensor patches = patches_->forward(x_t).permute({0, 2, 3, 1}).reshape({n, tokens, width_});
+    const Tensor patches =
+        patches_->forward(x_t).permute({0, 2, 3, 1}).reshape({n, tokens, width_});
     Tensor time = nn::timestep_embedding(t, width_).to(x_t.scalar_type());
     if (time_in_) time = time_out_->forward(at::silu(time_in_->forward(time)));
     Tensor x = at::cat({time.unsqueeze(1), patches}, 1) + pos_embed_;

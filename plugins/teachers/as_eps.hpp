@@ -1,6 +1,6 @@
-// A network that predicts something else than eps, or counts time otherwise, made a Denoiser of eps.
-// With a = sqrt(alpha_bar_t), b = sqrt(1 - alpha_bar_t): eps = (x_t - a x0) / b; v = a eps - b x0
-// (Salimans & Ho 2022), so eps = a v + b x_t.
+// A network that predicts something else than eps, or counts time otherwise, made a Denoiser of
+// eps. With a = sqrt(alpha_bar_t), b = sqrt(1 - alpha_bar_t): eps = (x_t - a x0) / b; v = a eps - b
+// x0 (Salimans & Ho 2022), so eps = a v + b x_t.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -20,8 +20,7 @@ class AsEps final : public Denoiser {
   // `time_scale` multiplies the step index before the network sees it.
   AsEps(std::shared_ptr<Denoiser> network, Prediction prediction, DiffusionConfig diffusion,
         double time_scale)
-      : network_(register_module("network", std::move(network))),
-        prediction_(prediction),
+      : network_(register_module("network", std::move(network))), prediction_(prediction),
         time_scale_(time_scale) {
     diffusion.respacing.clear();
     const GaussianDiffusion process(diffusion);

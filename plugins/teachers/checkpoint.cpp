@@ -16,8 +16,9 @@ class Checkpoint final : public dkdm::Teacher, public dkdm::StatesWeights {
       : host_(host), path_(params.text("path")), weights_(params.text("weights")) {}
 
   static dkdm::ParamTable params() {
-    return {dkdm::text("path", "", "folder of the trained model (empty = the experiment trains its "
-                                   "own teacher)"),
+    return {dkdm::text("path", "",
+                       "folder of the trained model (empty = the experiment trains its "
+                       "own teacher)"),
             dkdm::text("weights", "ema", "which of its weights").one_of({"ema", "raw"})};
   }
 
@@ -38,8 +39,9 @@ class Checkpoint final : public dkdm::Teacher, public dkdm::StatesWeights {
  private:
   void check() const {
     if (path_.empty()) {
-      throw dkdm::ConfigError("teacher checkpoint: path is not set; give the folder of a trained "
-                              "model");
+      throw dkdm::ConfigError(
+          "teacher checkpoint: path is not set; give the folder of a trained "
+          "model");
     }
     if (!fs::exists(path_ / "model.json")) {
       throw dkdm::DataError(path_.string(), "is not the folder of a trained model: no model.json");

@@ -1,6 +1,7 @@
 // A teacher from a folder of the Python package diffusers: a UNet2DModel (config.json and
-// diffusion_pytorch_model.safetensors or .bin, of a variant, or in shards), alone or as the unet/ of a pipeline, and the
-// scheduler_config.json that belongs to it, whose noise schedule becomes the teacher's.
+// diffusion_pytorch_model.safetensors or .bin, of a variant, or in shards), alone or as the unet/
+// of a pipeline, and the scheduler_config.json that belongs to it, whose noise schedule becomes the
+// teacher's.
 #include "diffusers_unet.hpp"
 #include "diffusers_weights.hpp"
 #include "dkdm/checkpoint.hpp"
@@ -28,7 +29,10 @@ struct Files {
 std::string current_name(const std::string& name) {
   if (name.find("attentions.") == std::string::npos) return name;
   static const std::vector<std::pair<std::string, std::string>> renamed{
-      {".query.", ".to_q."}, {".key.", ".to_k."}, {".value.", ".to_v."}, {".proj_attn.", ".to_out.0."}};
+      {".query.", ".to_q."},
+      {".key.", ".to_k."},
+      {".value.", ".to_v."},
+      {".proj_attn.", ".to_out.0."}};
   for (const auto& [old_part, part] : renamed) {
     if (const auto at = name.find(old_part); at != std::string::npos)
       return std::string(name).replace(at, old_part.size(), part);
@@ -42,13 +46,16 @@ class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
 
   static dkdm::ParamTable params() {
     using namespace dkdm;
-    return {text("path", "", "folder of a UNet2DModel with its scheduler_config.json, or of a "
-                             "pipeline with unet/ and scheduler/"),
-            text("variant", "", "of the weights' files, as fp16 in *.fp16.safetensors (empty = the "
-                                "plain ones, else the only variant)"),
-            text("weights", "", "raw takes unet/ where there is a unet_ema/, and the variant non_ema; "
-                                "else it says what the weights are (empty = the EMA weights where "
-                                "there are some; recorded as unlabelled where nothing says)")
+    return {text("path", "",
+                 "folder of a UNet2DModel with its scheduler_config.json, or of a "
+                 "pipeline with unet/ and scheduler/"),
+            text("variant", "",
+                 "of the weights' files, as fp16 in *.fp16.safetensors (empty = the "
+                 "plain ones, else the only variant)"),
+            text("weights", "",
+                 "raw takes unet/ where there is a unet_ema/, and the variant non_ema; "
+                 "else it says what the weights are (empty = the EMA weights where "
+                 "there are some; recorded as unlabelled where nothing says)")
                 .one_of({"", "ema", "raw"}),
             integer("image_size", 0, "pixels (0 = the model's sample_size)").between(0, 4096)};
   }
@@ -60,8 +67,8 @@ class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
     choose_size(config, files);
     check_output(config, scheduler, files);
 
-    const auto preferred = params_.text("weights") == "raw" ? dkdm::io::WeightsKind::raw
-                                                            : dkdm::io::WeightsKind::ema;
+    const auto preferred =
+        params_.text("weights") == "raw" ? dkdm::io::WeightsKind::raw : dkdm::io::WeightsKind::ema;
     const auto read = read_weights(files.weights, preferred);
     dkdm::io::NamedTensors tensors;
     for (const auto& [name, tensor] : read.tensors)
@@ -77,8 +84,8 @@ class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
 
     auto diffusion = scheduler.diffusion;
     say(files, read, config, scheduler, *network);
-    return dkdm::teachers::frozen(
-        dkdm::teachers::as_eps(network, scheduler.prediction, diffusion), diffusion, config.shape);
+    return dkdm::teachers::frozen(dkdm::teachers::as_eps(network, scheduler.prediction, diffusion),
+                                  diffusion, config.shape);
   }
 
   std::string fingerprint() const override {
@@ -88,14 +95,16 @@ class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
     return dkdm::teachers::fingerprint(params_, all);
   }
 
-  // By the names that the package and its training scripts give; a single file may hold both as well.
+  // By the names that the package and its training scripts give; a single file may hold both as
+  // well.
   std::string weights() const override {
     const Files files = find_files();
     const std::string folder = files.config.parent_path().filename().string();
     if (folder == "unet_ema") return "ema";
     if (files.weights.variant == "non_ema") return "raw";
     if (files.weights.others && fs::exists(non_ema(files))) return "ema";
-    if (fs::exists(files.config.parent_path().parent_path() / "unet_ema" / "config.json") && folder == "unet")
+    if (fs::exists(files.config.parent_path().parent_path() / "unet_ema" / "config.json") &&
+        folder == "unet")
       return "raw";
     return params_.text("weights");
   }
@@ -111,7 +120,8 @@ class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
     const bool pipeline = !fs::exists(path / "config.json");
     fs::path folder = path;
     if (pipeline && fs::exists(path / "unet")) folder = path / "unet";
-    if (pipeline && !raw && fs::exists(path / "unet_ema" / "config.json")) folder = path / "unet_ema";
+    if (pipeline && !raw && fs::exists(path / "unet_ema" / "config.json"))
+      folder = path / "unet_ema";
     const auto first = [&](const std::vector<fs::path>& candidates, const std::string& what) {
       std::string places;
       for (const auto& candidate : candidates) {
@@ -121,17 +131,19 @@ class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
       throw DataError(path.string(), "has no " + what + "; looked for " + places);
     };
     std::string variant = params_.text("variant");
-    if (variant.empty() && raw && fs::exists(folder / "diffusion_pytorch_model.non_ema.safetensors"))
+    if (variant.empty() && raw &&
+        fs::exists(folder / "diffusion_pytorch_model.non_ema.safetensors"))
       variant = "non_ema";
     Files files;
     files.config = first({folder / "config.json"}, "model description");
     files.weights = find_weights(folder, variant);
     // A training's checkpoint-N/ has none of its own.
-    files.scheduler = first({path / "scheduler_config.json", path / "scheduler" / "scheduler_config.json",
-                             folder / ".." / "scheduler" / "scheduler_config.json",
-                             path / ".." / "scheduler" / "scheduler_config.json",
-                             path / ".." / ".." / "scheduler" / "scheduler_config.json"},
-                            "scheduler, whose noise schedule the network was trained with");
+    files.scheduler =
+        first({path / "scheduler_config.json", path / "scheduler" / "scheduler_config.json",
+               folder / ".." / "scheduler" / "scheduler_config.json",
+               path / ".." / "scheduler" / "scheduler_config.json",
+               path / ".." / ".." / "scheduler" / "scheduler_config.json"},
+              "scheduler, whose noise schedule the network was trained with");
     return files;
   }
 
@@ -162,15 +174,15 @@ class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
                         (scheduler.variance_type.empty() ? "(none)" : scheduler.variance_type));
   }
 
-  void say(const Files& files, const dkdm::io::ChosenNetwork& read, const UnetConfig& config, const SchedulerConfig& scheduler,
-           const Unet2d& network) {
+  void say(const Files& files, const dkdm::io::ChosenNetwork& read, const UnetConfig& config,
+           const SchedulerConfig& scheduler, const Unet2d& network) {
     std::int64_t weights = 0;
     for (const auto& parameter : network.parameters()) weights += parameter.numel();
     const auto& diffusion = scheduler.diffusion;
     std::string line = files.config.parent_path().filename().string() + ": UNet2DModel, " +
-                       text_of(config.shape) + " images, " + std::to_string(weights) + " weights; process of " +
-                       scheduler.name + ": " + diffusion.schedule + " schedule, " +
-                       std::to_string(diffusion.steps) + " steps";
+                       text_of(config.shape) + " images, " + std::to_string(weights) +
+                       " weights; process of " + scheduler.name + ": " + diffusion.schedule +
+                       " schedule, " + std::to_string(diffusion.steps) + " steps";
     if (diffusion.beta_start != 0) {
       line += ", beta " + dkdm::to_text(diffusion.beta_start) + " to " +
               dkdm::to_text(diffusion.beta_end);
@@ -185,15 +197,17 @@ class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
               files.weights.index.filename().string();
     if (!read.said.empty()) line += "; " + read.said;
     const std::string which = this->weights();
-    line += which.empty() ? "; nothing says whether these are EMA weights (recorded as unlabelled): "
-                            "weights = \"ema\" or \"raw\" says it"
-                          : "; recorded as " + which + " weights";
+    line += which.empty()
+                ? "; nothing says whether these are EMA weights (recorded as unlabelled): "
+                  "weights = \"ema\" or \"raw\" says it"
+                : "; recorded as " + which + " weights";
     host_.log(kName, line);
     if (!config.ignored.empty())
       host_.log(kName, "config.json states what UNet2DModel does not take and ignores: " +
                            weight_files::joined(config.ignored));
     std::string differences;
-    for (const auto& one : scheduler.sampling) differences += (differences.empty() ? "" : "; ") + one;
+    for (const auto& one : scheduler.sampling)
+      differences += (differences.empty() ? "" : "; ") + one;
     if (!differences.empty())
       host_.log(kName, "made to be sampled by other rules than [sample]'s: " + differences);
   }

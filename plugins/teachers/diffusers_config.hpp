@@ -1,5 +1,6 @@
-// The JSON files of a diffusers folder: config.json of a UNet2DModel and scheduler_config.json. Keys that
-// UNet2DModel takes are understood or refused by name; it ignores any other key, so those are reported.
+// The JSON files of a diffusers folder: config.json of a UNet2DModel and scheduler_config.json.
+// Keys that UNet2DModel takes are understood or refused by name; it ignores any other key, so those
+// are reported.
 #pragma once
 
 #include <algorithm>
@@ -10,10 +11,10 @@
 
 #include "as_eps.hpp"
 #include "dkdm/documents.hpp"
-#include "dkdm/shape.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/json.hpp"
 #include "dkdm/params.hpp"
+#include "dkdm/shape.hpp"
 
 namespace dkdm::diffusers {
 
@@ -23,14 +24,14 @@ using Json = nlohmann::json;
 constexpr std::int64_t kLargestSide = 4096, kWidest = 8192;
 
 struct UnetConfig {
-  SampleShape shape;                    // height 0 = not stated
+  SampleShape shape;  // height 0 = not stated
   std::int64_t out_channels = 3;
   bool center_input = false, flip_sin_to_cos = true, scale_shift = false, mid_attention = true;
   double freq_shift = 0, norm_eps = 1e-5, mid_scale = 1;
-  std::vector<std::int64_t> widths;     // block_out_channels
+  std::vector<std::int64_t> widths;  // block_out_channels
   std::vector<bool> down_attention, up_attention;
   std::int64_t layers = 2, downsample_padding = 1, groups = 32;
-  std::int64_t head_channels = 8;       // 0 = one head
+  std::int64_t head_channels = 8;          // 0 = one head
   std::int64_t mid_attention_groups = 32;  // 0 = no normalisation before the middle's attention
   std::int64_t time_width = 0;
   std::vector<std::string> ignored;  // keys that UNet2DModel does not take: "decay = 0.9999"
@@ -42,7 +43,8 @@ struct SchedulerConfig {
   teachers::Prediction prediction = teachers::Prediction::eps;
   std::string prediction_type, variance_type;
   bool learned_variance = false;
-  // What its sampler does otherwise than the one here, for a person: "timestep_spacing trailing (…)".
+  // What its sampler does otherwise than the one here, for a person: "timestep_spacing trailing
+  // (…)".
   std::vector<std::string> sampling;
 };
 
@@ -60,7 +62,9 @@ class Keys {
 
   const std::string& file() const { return file_; }
 
-  bool is_list(const std::string& key) const { return json_.contains(key) && json_.at(key).is_array(); }
+  bool is_list(const std::string& key) const {
+    return json_.contains(key) && json_.at(key).is_array();
+  }
   bool states(const std::string& key) const { return json_.contains(key); }
   bool is_null(const std::string& key) const {
     return !json_.contains(key) || json_.at(key).is_null();
@@ -93,8 +97,9 @@ class Keys {
       return value.get<double>();
     refuse(key, value, "a number of " + range(low, high));
   }
-  std::vector<std::int64_t> wholes(const std::string& key, const std::vector<std::int64_t>& fallback,
-                                   std::int64_t low, std::int64_t high, std::size_t most) {
+  std::vector<std::int64_t> wholes(const std::string& key,
+                                   const std::vector<std::int64_t>& fallback, std::int64_t low,
+                                   std::int64_t high, std::size_t most) {
     known_.insert(key);
     if (is_null(key)) return fallback;
     const Json& value = json_.at(key);
@@ -124,14 +129,16 @@ class Keys {
       if (value == each) return;
       texts += (texts.empty() ? "" : " or ") + each.dump();
     }
-    throw DataError(file_, key + " is " + shortened(value) + ", which is not supported; expected " + texts);
+    throw DataError(
+        file_, key + " is " + shortened(value) + ", which is not supported; expected " + texts);
   }
 
   void ignore(std::initializer_list<const char*> keys) { known_.insert(keys.begin(), keys.end()); }
 
   void refuse(std::initializer_list<const char*> keys) const {
     for (const char* key : keys)
-      if (!is_null(key)) throw DataError(file_, std::string(key) + " = " + text(key) + " is not supported");
+      if (!is_null(key))
+        throw DataError(file_, std::string(key) + " = " + text(key) + " is not supported");
   }
 
   // The keys that were not asked for and state something.
@@ -153,13 +160,15 @@ class Keys {
     return text(low) + "…" + text(high);
   }
 
-  [[noreturn]] void refuse(const std::string& key, const Json& value, const std::string& expected) const {
+  [[noreturn]] void refuse(const std::string& key, const Json& value,
+                           const std::string& expected) const {
     throw DataError(file_, key + " is " + shortened(value) + ", expected " + expected);
   }
 
   std::int64_t checked_whole(const std::string& key, const Json& value, std::int64_t low,
                              std::int64_t high) const {
-    if (!io::holds<std::int64_t>(value) || value.get<std::int64_t>() < low || value.get<std::int64_t>() > high)
+    if (!io::holds<std::int64_t>(value) || value.get<std::int64_t>() < low ||
+        value.get<std::int64_t>() > high)
       refuse(key, value, "an integer of " + range(double(low), double(high)));
     return value.get<std::int64_t>();
   }
@@ -178,13 +187,15 @@ class Keys {
 };
 
 // "DownBlock2D" -> false, "AttnDownBlock2D" -> true.
-inline std::vector<bool> with_attention(Keys& keys, const std::string& key, const std::string& plain,
+inline std::vector<bool> with_attention(Keys& keys, const std::string& key,
+                                        const std::string& plain,
                                         const std::vector<std::string>& fallback) {
   std::vector<bool> attention;
   for (const std::string& type : keys.texts(key, fallback)) {
     if (type != plain && type != "Attn" + plain) {
-      throw DataError(keys.file(), key + " has \"" + type + "\", which is not supported; expected \"" +
-                                       plain + "\" or \"Attn" + plain + "\"");
+      throw DataError(keys.file(), key + " has \"" + type +
+                                       "\", which is not supported; expected \"" + plain +
+                                       "\" or \"Attn" + plain + "\"");
     }
     attention.push_back(type != plain);
   }
@@ -232,7 +243,8 @@ inline UnetConfig read_unet(const std::filesystem::path& file) {
     config.shape.height = config.shape.width = keys.whole("sample_size", 0, 1, kLargestSide);
   } else {
     const auto sides = keys.wholes("sample_size", {}, 1, kLargestSide, 2);
-    if (sides.size() != 2) throw DataError(file.string(), "sample_size is not a number, nor height and width");
+    if (sides.size() != 2)
+      throw DataError(file.string(), "sample_size is not a number, nor height and width");
     config.shape.height = sides[0];
     config.shape.width = sides[1];
   }
@@ -243,8 +255,9 @@ inline UnetConfig read_unet(const std::filesystem::path& file) {
   config.down_attention =
       with_attention(keys, "down_block_types", "DownBlock2D",
                      {"DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"});
-  config.up_attention = with_attention(keys, "up_block_types", "UpBlock2D",
-                                       {"AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"});
+  config.up_attention =
+      with_attention(keys, "up_block_types", "UpBlock2D",
+                     {"AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"});
   config.layers = keys.whole("layers_per_block", 2, 1, 64);
   config.mid_scale = keys.number("mid_block_scale_factor", 1, 1e-6, 1e6);
   config.downsample_padding = keys.whole("downsample_padding", 1, 0, 1);
@@ -267,7 +280,8 @@ inline UnetConfig read_unet(const std::filesystem::path& file) {
   keys.only("upsample_type", {"conv"});
   keys.only("act_fn", {"silu", "swish"});
   keys.ignore({"dropout", "num_train_timesteps"});
-  // The rest of what UNet2DModel's constructor takes, and what changes the weights as they are loaded.
+  // The rest of what UNet2DModel's constructor takes, and what changes the weights as they are
+  // loaded.
   keys.refuse({"class_embed_type", "num_class_embeds", "quantization_config"});
   config.ignored = keys.others();
   check(config, file.string());
@@ -283,10 +297,12 @@ inline std::vector<std::string> sampling_differences(Keys& keys, const std::stri
   const auto spacing = keys.get<std::string>("timestep_spacing", strides ? "leading" : "linspace");
   const auto offset = keys.whole("steps_offset", 0, 0, 100000);
   if (spacing == "leading") {
-    differences.push_back("timestep_spacing leading: respacing \"ddimN\" keeps its steps where N divides "
-                          "the steps, \"N\" does not");
+    differences.push_back(
+        "timestep_spacing leading: respacing \"ddimN\" keeps its steps where N divides "
+        "the steps, \"N\" does not");
   } else if (spacing == "linspace") {
-    differences.push_back("timestep_spacing linspace: respacing \"N\" keeps its steps but for roundings");
+    differences.push_back(
+        "timestep_spacing linspace: respacing \"N\" keeps its steps but for roundings");
   } else {
     differences.push_back("timestep_spacing " + spacing + ": no respacing keeps its steps");
   }
@@ -295,15 +311,18 @@ inline std::vector<std::string> sampling_differences(Keys& keys, const std::stri
                           ": its steps are so many later, here they begin at 0");
   }
   if (!keys.get("clip_sample", plain)) {
-    differences.push_back("clip_sample off: [sample] clip_denoised is on unless it is set to false");
+    differences.push_back(
+        "clip_sample off: [sample] clip_denoised is on unless it is set to false");
   } else if (const double range = keys.number("clip_sample_range", 1, 0, 1e6); range != 1) {
-    differences.push_back("clip_sample_range " + to_text(Value(range)) + ": here images are clipped at 1");
+    differences.push_back("clip_sample_range " + to_text(Value(range)) +
+                          ": here images are clipped at 1");
   }
   if (keys.get("thresholding", false))
     differences.push_back("thresholding: here only the sampler dpm-solver thresholds");
   if (!keys.get("set_alpha_to_one", scheduler != "PNDMScheduler")) {
-    differences.push_back("set_alpha_to_one off: its last step ends at the first step's noise, here at "
-                          "none");
+    differences.push_back(
+        "set_alpha_to_one off: its last step ends at the first step's noise, here at "
+        "none");
   }
   if (!plain) differences.push_back("drawn by " + scheduler + ": here [sample] sampler decides");
   return differences;

@@ -1,5 +1,5 @@
-// UNet2DModel of the Python package diffusers: its modules' names, shapes and arithmetic. Activations
-// are [N,C,H,W]; dropout is left out, since a teacher only evaluates.
+// UNet2DModel of the Python package diffusers: its modules' names, shapes and arithmetic.
+// Activations are [N,C,H,W]; dropout is left out, since a teacher only evaluates.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -91,8 +91,8 @@ struct Attention final : tnn::Module {
   tnn::Linear q{nullptr}, k{nullptr}, v{nullptr}, out{nullptr};
 };
 
-// A level: residual blocks, each followed by attention where `attends`, then a resampling convolution
-// unless it is the last.
+// A level: residual blocks, each followed by attention where `attends`, then a resampling
+// convolution unless it is the last.
 struct Block final : tnn::Module {
   // `ins` are the channels that enter each residual block.
   Block(const std::vector<std::int64_t>& ins, std::int64_t channels, const UnetConfig& config,
@@ -132,7 +132,8 @@ class Unet2d final : public Denoiser {
     conv_in_ = register_module("conv_in", conv(config.shape.channels, widths.front(), 3));
     const auto time = register_module("time_embedding", std::make_shared<Group>());
     time_in_ = time->register_module("linear_1", tnn::Linear(widths.front(), config.time_width));
-    time_out_ = time->register_module("linear_2", tnn::Linear(config.time_width, config.time_width));
+    time_out_ =
+        time->register_module("linear_2", tnn::Linear(config.time_width, config.time_width));
 
     const auto layers = static_cast<std::size_t>(config.layers);
     const auto down = register_module("down_blocks", std::make_shared<Group>());
@@ -149,9 +150,9 @@ class Unet2d final : public Denoiser {
       skips.push_back(widths[level]);
     }
     const std::vector<std::int64_t> middle(2, widths.back());
-    mid_ = register_module("mid_block", std::make_shared<Block>(
-                                            middle, widths.back(), config, config.mid_attention,
-                                            config.mid_scale, config.mid_attention_groups));
+    mid_ = register_module(
+        "mid_block", std::make_shared<Block>(middle, widths.back(), config, config.mid_attention,
+                                             config.mid_scale, config.mid_attention_groups));
     const auto up = register_module("up_blocks", std::make_shared<Group>());
     std::int64_t width = widths.back();
     for (std::size_t i = 0; i < levels; ++i) {
@@ -163,8 +164,8 @@ class Unet2d final : public Denoiser {
         width = channels;
       }
       up_.push_back(up->register_module(
-          std::to_string(i), std::make_shared<Block>(ins, channels, config,
-                                                     config.up_attention[i], 1, -1)));
+          std::to_string(i),
+          std::make_shared<Block>(ins, channels, config, config.up_attention[i], 1, -1)));
       if (i + 1 < levels) up_.back()->add_resampling("upsamplers", channels, 1, 1);
     }
     norm_out_ = register_module("conv_norm_out", norm(config.groups, width, config.norm_eps));
@@ -213,8 +214,7 @@ class Unet2d final : public Denoiser {
   // [N,width]: sines then cosines, or with flip_sin_to_cos the other way round.
   Tensor sinusoid(const Tensor& t) const {
     const std::int64_t half = config_.widths.front() / 2;
-    const auto [cos, sin] =
-        nn::sinusoid(t, half, static_cast<double>(half) - config_.freq_shift);
+    const auto [cos, sin] = nn::sinusoid(t, half, static_cast<double>(half) - config_.freq_shift);
     return config_.flip_sin_to_cos ? at::cat({cos, sin}, 1) : at::cat({sin, cos}, 1);
   }
 

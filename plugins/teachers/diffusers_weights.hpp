@@ -1,5 +1,5 @@
-// Where a diffusers folder keeps its weights: plain or of a variant, whole or in shards, of the moving
-// average or not.
+// Where a diffusers folder keeps its weights: plain or of a variant, whole or in shards, of the
+// moving average or not.
 #pragma once
 
 #include <algorithm>
@@ -48,7 +48,8 @@ inline std::vector<fs::path> shards_of(const fs::path& index) {
         shards.push_back(index.parent_path() / name);
     }
   } catch (const nlohmann::json::exception&) {
-    throw DataError(index.string(), "is not an index of shards: no JSON with a weight_map of file names");
+    throw DataError(index.string(),
+                    "is not an index of shards: no JSON with a weight_map of file names");
   }
   for (const auto& shard : shards)
     if (!fs::exists(shard))
@@ -66,7 +67,8 @@ inline std::string joined(const std::vector<std::string>& words) {
 
 // Every set of weights of `folder` by variant; safetensors before .bin, one file before shards.
 inline std::map<std::string, WeightFiles> sets_of(const fs::path& folder) {
-  static const std::regex whole(R"(diffusion_pytorch_model(?:\.([A-Za-z0-9_-]+))?\.(safetensors|bin))");
+  static const std::regex whole(
+      R"(diffusion_pytorch_model(?:\.([A-Za-z0-9_-]+))?\.(safetensors|bin))");
   static const std::regex index(
       R"(diffusion_pytorch_model\.(safetensors|bin)\.index(?:\.([A-Za-z0-9_-]+))?\.json)");
   std::map<std::string, std::map<int, fs::path>> found;  // variant -> by preference
@@ -86,18 +88,16 @@ inline std::map<std::string, WeightFiles> sets_of(const fs::path& folder) {
     set.variant = variant;
     set.others = found.size() > 1;
     const auto& [rank, file] = *files.begin();
-    if (rank % 2 == 0)
-      set.files = {file};
-    else
-      set.index = file;
+    if (rank % 2 == 0) set.files = {file};
+    else set.index = file;
   }
   return sets;
 }
 
 }  // namespace weight_files
 
-// The weights in `folder` of `variant`; "" takes the plain ones, else the only variant there is. Throws
-// DataError that names what is there.
+// The weights in `folder` of `variant`; "" takes the plain ones, else the only variant there is.
+// Throws DataError that names what is there.
 inline WeightFiles find_weights(const std::filesystem::path& folder, const std::string& variant) {
   auto sets = weight_files::sets_of(folder);
   std::vector<std::string> variants;
@@ -105,10 +105,11 @@ inline WeightFiles find_weights(const std::filesystem::path& folder, const std::
   auto chosen = sets.find(variant);
   if (chosen == sets.end() && variant.empty() && sets.size() == 1) chosen = sets.begin();
   if (chosen == sets.end() && !sets.empty()) {
-    throw DataError(folder.string(),
-                    (variant.empty() ? std::string("has weights of several variants and no plain ones")
-                                     : "has no weights of the variant \"" + variant + '"') +
-                        "; set variant to one of " + weight_files::joined(variants));
+    throw DataError(
+        folder.string(),
+        (variant.empty() ? std::string("has weights of several variants and no plain ones")
+                         : "has no weights of the variant \"" + variant + '"') +
+            "; set variant to one of " + weight_files::joined(variants));
   }
   if (chosen == sets.end()) {
     std::vector<std::string> names;
@@ -117,10 +118,11 @@ inline WeightFiles find_weights(const std::filesystem::path& folder, const std::
       names.push_back(entry.path().filename().string());
     std::sort(names.begin(), names.end());
     if (names.size() > 10) names.resize(10);
-    throw DataError(folder.string(),
-                    "has no weights; looked for diffusion_pytorch_model.safetensors and .bin, their "
-                    "variants (.fp16.safetensors) and shards (.safetensors.index.json); it holds " +
-                        weight_files::joined(names));
+    throw DataError(
+        folder.string(),
+        "has no weights; looked for diffusion_pytorch_model.safetensors and .bin, their "
+        "variants (.fp16.safetensors) and shards (.safetensors.index.json); it holds " +
+            weight_files::joined(names));
   }
   WeightFiles files = chosen->second;
   if (!files.index.empty()) files.files = weight_files::shards_of(files.index);

@@ -1,6 +1,6 @@
 // A teacher from a checkpoint of guided-diffusion, improved-diffusion or the paper's authors: their
-// UNet, or DiT. The network's options are read off its tensors (dkdm/architecture.hpp); what no tensor
-// shows is a parameter, or assumed by a rule and said in the log.
+// UNet, or DiT. The network's options are read off its tensors (dkdm/architecture.hpp); what no
+// tensor shows is a parameter, or assumed by a rule and said in the log.
 #include <algorithm>
 #include <numeric>
 
@@ -47,40 +47,49 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
   static dkdm::ParamTable params() {
     using namespace dkdm;
     return {
-        text("path", "", "the checkpoint, .pt or .safetensors; ema_0.9999_*.pt are files like others"),
-        text("state", "", "dictionary of the file that holds the weights, as dkdm checkpoint inspect "
-                          "shows it (empty = the EMA weights where there are some, else the only "
-                          "one, else state_dict, model_state_dict or model)"),
-        text("weights", "", "raw takes the raw weights of a file that has EMA weights too; of a file "
-                            "with one network it says what they are (empty = EMA weights where "
-                            "there are some; recorded as unlabelled where the file does not "
-                            "say)")
+        text("path", "",
+             "the checkpoint, .pt or .safetensors; ema_0.9999_*.pt are files like others"),
+        text("state", "",
+             "dictionary of the file that holds the weights, as dkdm checkpoint inspect "
+             "shows it (empty = the EMA weights where there are some, else the only "
+             "one, else state_dict, model_state_dict or model)"),
+        text("weights", "",
+             "raw takes the raw weights of a file that has EMA weights too; of a file "
+             "with one network it says what they are (empty = EMA weights where "
+             "there are some; recorded as unlabelled where the file does not "
+             "say)")
             .one_of({"", "ema", "raw"}),
-        integer("label", -1, "class to distil of a class-conditional network (-1 = refuse such a "
-                             "network)")
+        integer("label", -1,
+                "class to distil of a class-conditional network (-1 = refuse such a "
+                "network)")
             .between(-1, 1e6),
         integer("image_size", 0, "pixels (0 = by the network's level widths; DiT shows it)")
             .between(0, 4096),
-        integer("num_head_channels", 0, "channels of an attention head (0 = as published for this "
-                                        "shape, else by num_heads)")
+        integer("num_head_channels", 0,
+                "channels of an attention head (0 = as published for this "
+                "shape, else by num_heads)")
             .between(0, 65536),
-        integer("num_heads", 0, "attention heads at every width (0 = as published for this shape, "
-                                "else 4; DiT: by its width)")
+        integer("num_heads", 0,
+                "attention heads at every width (0 = as published for this shape, "
+                "else 4; DiT: by its width)")
             .between(0, 1024),
         integer("num_heads_upsample", 0, "the same on the way up (0 = num_heads)").between(0, 1024),
-        text("attention_order", "", "order of q, k, v and heads (empty = as published for this "
-                                    "shape, else legacy)")
+        text("attention_order", "",
+             "order of q, k, v and heads (empty = as published for this "
+             "shape, else legacy)")
             .one_of({"", "new", "legacy"}),
         text("schedule", "", "noise schedule (empty = as published for this shape, else linear)")
             .one_of({"", "cosine", "linear"}),
         integer("steps", 0, "diffusion steps (0 = as published for this shape, else 1000)")
             .between(0, 100000),
-        text("rescale_timesteps", "", "the network counts 1000 steps whatever steps is (empty = as "
-                                      "published for this shape, else off)")
+        text("rescale_timesteps", "",
+             "the network counts 1000 steps whatever steps is (empty = as "
+             "published for this shape, else off)")
             .one_of({"", "on", "off"}),
         flag("predict_xstart", false, "the network predicts the image; converted to eps"),
-        text("variance", "fixed_large", "of a network that predicts none: beta (fixed_large) or the "
-                                        "posterior's (fixed_small)")
+        text("variance", "fixed_large",
+             "of a network that predicts none: beta (fixed_large) or the "
+             "posterior's (fixed_small)")
             .one_of({"fixed_large", "fixed_small"}),
     };
   }
@@ -91,7 +100,8 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
     dkdm::io::check_finite({chosen.path, chosen.tensors}, file);
 
     arch::Shapes shapes;
-    for (const auto& [name, tensor] : chosen.tensors) shapes.emplace_back(name, tensor.sizes().vec());
+    for (const auto& [name, tensor] : chosen.tensors)
+      shapes.emplace_back(name, tensor.sizes().vec());
     const auto recognised = arch::recognise(shapes);
     Plan plan;
     if (const auto* unet = std::get_if<arch::Unet>(&recognised.network)) {
@@ -134,8 +144,8 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
                                            raw ? WeightsKind::raw : WeightsKind::ema);
     const bool is_other = chosen.kind == (raw ? WeightsKind::ema : WeightsKind::raw);
     if (is_other && !params_.text("weights").empty()) {
-      throw ConfigError("teacher guided-diffusion: weights is " + params_.text("weights") + ", but " +
-                        file.string() + " gives " + chosen.said);
+      throw ConfigError("teacher guided-diffusion: weights is " + params_.text("weights") +
+                        ", but " + file.string() + " gives " + chosen.said);
     }
     return chosen;
   }
@@ -198,12 +208,12 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
     auto& values = plan.values;
     plan_heads(plan, hidden);
     const std::string& order = params_.text("attention_order");
-    values["use_new_attention_order"] =
-        chosen(plan, !order.empty(), order == "new", hidden.new_attention_order, [](bool is_new) {
-          return std::string(is_new ? "new" : "legacy") + " attention order";
-        });
+    values["use_new_attention_order"] = chosen(
+        plan, !order.empty(), order == "new", hidden.new_attention_order,
+        [](bool is_new) { return std::string(is_new ? "new" : "legacy") + " attention order"; });
 
-    // Multiples of the sinusoid's width, or (OpenAI's 512-pixel network halves it) of what divides all.
+    // Multiples of the sinusoid's width, or (OpenAI's 512-pixel network halves it) of what divides
+    // all.
     std::int64_t base = unet.time_channels;
     for (const auto width : unet.widths) base = std::gcd(base, width);
     std::vector<std::int64_t> multipliers, resolutions;
@@ -227,7 +237,8 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
 
   // num_heads and num_head_channels exclude each other.
   void plan_heads(Plan& plan, const arch::UninferableOptions& hidden) {
-    const auto channels = params_.integer("num_head_channels"), heads = params_.integer("num_heads");
+    const auto channels = params_.integer("num_head_channels"),
+               heads = params_.integer("num_heads");
     const auto upsample = params_.integer("num_heads_upsample");
     if (channels > 0 && heads > 0) {
       throw ConfigError("teacher guided-diffusion: num_head_channels is " +
@@ -258,16 +269,16 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
     plan.assumed_from = "DiT's sizes, guided-diffusion's defaults";
     plan.shape = {dit.in_channels, dit.image_size, dit.image_size};
     if (const auto size = params_.integer("image_size"); size > 0 && size != dit.image_size) {
-      throw ConfigError("teacher guided-diffusion: image_size is " + std::to_string(size) + ", but " +
-                        file.string() + " holds positions for " + std::to_string(dit.image_size) +
-                        " pixels; leave it out");
+      throw ConfigError("teacher guided-diffusion: image_size is " + std::to_string(size) +
+                        ", but " + file.string() + " holds positions for " +
+                        std::to_string(dit.image_size) + " pixels; leave it out");
     }
     arch::UninferableOptions hidden;
     hidden.schedule = "linear";
     hidden.steps = 1000;
     const auto channels = params_.integer("num_head_channels");
-    hidden.num_heads =
-        channels > 0 ? std::max<std::int64_t>(1, dit.hidden_size / channels) : arch::usual_heads(dit);
+    hidden.num_heads = channels > 0 ? std::max<std::int64_t>(1, dit.hidden_size / channels)
+                                    : arch::usual_heads(dit);
     const auto heads = params_.integer("num_heads");
     auto& values = plan.values;
     values["num_heads"] = chosen(plan, heads > 0, heads, hidden.num_heads,
@@ -292,10 +303,9 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
     plan.diffusion.steps = chosen(plan, steps > 0, steps, hidden.steps,
                                   [](auto n) { return std::to_string(n) + " steps"; });
     const std::string& rescale = params_.text("rescale_timesteps");
-    const bool rescaled =
-        chosen(plan, !rescale.empty(), rescale == "on", hidden.rescale_timesteps, [](bool on) {
-          return std::string(on ? "time rescaled to 1000" : "time not rescaled");
-        });
+    const bool rescaled = chosen(
+        plan, !rescale.empty(), rescale == "on", hidden.rescale_timesteps,
+        [](bool on) { return std::string(on ? "time rescaled to 1000" : "time not rescaled"); });
     if (rescaled) plan.time_scale = 1000.0 / static_cast<double>(plan.diffusion.steps);
   }
 
@@ -305,8 +315,8 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
     plan.set.push_back("variance " + plan.diffusion.variance);
   }
 
-  // A fixed label adds a fixed row to the time embedding, whose last layer ends with a bias: the row
-  // goes into it, and the network is unconditional.
+  // A fixed label adds a fixed row to the time embedding, whose last layer ends with a bias: the
+  // row goes into it, and the network is unconditional.
   void choose_label(Plan& plan, dkdm::io::NamedTensors& tensors, const fs::path& file) {
     const auto label = params_.integer("label");
     if (plan.classes == 0) {
@@ -338,15 +348,17 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
            const Plan& plan, const dkdm::Denoiser& student) {
     std::int64_t weights = 0;
     for (const auto& parameter : student.parameters()) weights += parameter.numel();
-    std::string line = file.filename().string() + (chosen.said.empty() ? "" : " (" + chosen.said + ")") + ": " +
-                       network + "; " + std::to_string(weights) + " weights";
+    std::string line = file.filename().string() +
+                       (chosen.said.empty() ? "" : " (" + chosen.said + ")") + ": " + network +
+                       "; " + std::to_string(weights) + " weights";
     if (!plan.assumed.empty())
       line += "; not stored in the checkpoint, assuming those of " + plan.assumed_from + ": " +
               joined(plan.assumed);
     if (!plan.set.empty()) line += "; by parameters: " + joined(plan.set);
     if (const std::string which = kind(chosen, file); which.empty()) {
-      line += "; the file does not say whether these are EMA weights (recorded as unlabelled): "
-              "weights = \"ema\" or \"raw\" says it";
+      line +=
+          "; the file does not say whether these are EMA weights (recorded as unlabelled): "
+          "weights = \"ema\" or \"raw\" says it";
     } else if (chosen.kind == dkdm::io::WeightsKind::given) {
       line += "; recorded as " + which + " weights";
     }

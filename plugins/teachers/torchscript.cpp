@@ -1,7 +1,7 @@
-// A teacher from a TorchScript module (torch.jit.save of a traced or scripted network, deprecated in
-// PyTorch 2.15 and still written by it) whose
-// forward(x, t) takes x [N,C,H,W] f32 and t [N] int64 and returns [N,C,H,W] or [N,2C,H,W]. Such a file
-// holds a program, which runs: load only what you trust.
+// A teacher from a TorchScript module (torch.jit.save of a traced or scripted network, deprecated
+// in PyTorch 2.15 and still written by it) whose forward(x, t) takes x [N,C,H,W] f32 and t [N]
+// int64 and returns [N,C,H,W] or [N,2C,H,W]. Such a file holds a program, which runs: load only
+// what you trust.
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/serialization/import.h>
@@ -32,9 +32,10 @@ class Scripted final : public dkdm::Denoiser {
  public:
   Scripted(torch::jit::Module module, std::string file)
       : module_(std::move(module)), file_(std::move(file)) {
-    // Plain names: a network's parameters are looked at for their number and their device. Contiguous,
-    // as the images of forward(): the graph's layers follow their memory, and of channels-last images
-    // LibTorch's group normalisation takes the variance as E[x^2] - E[x]^2 (dkdm/nn.hpp).
+    // Plain names: a network's parameters are looked at for their number and their device.
+    // Contiguous, as the images of forward(): the graph's layers follow their memory, and of
+    // channels-last images LibTorch's group normalisation takes the variance as E[x^2] - E[x]^2
+    // (dkdm/nn.hpp).
     std::int64_t i = 0;
     for (auto parameter : module_.parameters()) {
       parameter.set_data(parameter.detach().contiguous());
@@ -74,8 +75,9 @@ class TorchScript final : public dkdm::Teacher, public dkdm::StatesWeights {
   static dkdm::ParamTable params() {
     using namespace dkdm;
     return {
-        text("path", "", "the module, as torch.jit.save writes it; it is a program: load only what "
-                         "you trust"),
+        text("path", "",
+             "the module, as torch.jit.save writes it; it is a program: load only what "
+             "you trust"),
         integer("channels", 3, "of its images").between(1, 64),
         integer("image_size", 32, "height of its images, in pixels").between(1, 4096),
         integer("image_width", 0, "their width; 0 = image_size").between(0, 4096),
@@ -87,10 +89,12 @@ class TorchScript final : public dkdm::Teacher, public dkdm::StatesWeights {
         text("prediction", "epsilon", "what it predicts; sample and v_prediction are converted")
             .one_of({"epsilon", "sample", "v_prediction"}),
         flag("rescale_timesteps", false, "call it with t 1000 / steps, a real number"),
-        text("variance", "fixed_large", "where it returns C channels: beta (fixed_large) or the "
-                                        "posterior's (fixed_small)")
+        text("variance", "fixed_large",
+             "where it returns C channels: beta (fixed_large) or the "
+             "posterior's (fixed_small)")
             .one_of({"fixed_large", "fixed_small"}),
-        text("weights", "", "what its weights are, which no module says (empty = recorded as unlabelled)")
+        text("weights", "",
+             "what its weights are, which no module says (empty = recorded as unlabelled)")
             .one_of({"", "ema", "raw"}),
     };
   }
@@ -111,16 +115,15 @@ class TorchScript final : public dkdm::Teacher, public dkdm::StatesWeights {
     const auto prediction = predicted == "sample"         ? Prediction::sample
                             : predicted == "v_prediction" ? Prediction::v
                                                           : Prediction::eps;
-    const double time_scale = params_.flag("rescale_timesteps")
-                                  ? 1000.0 / static_cast<double>(diffusion.steps)
-                                  : 1.0;
+    const double time_scale =
+        params_.flag("rescale_timesteps") ? 1000.0 / static_cast<double>(diffusion.steps) : 1.0;
     auto model = dkdm::teachers::frozen(
         dkdm::teachers::as_eps(network, prediction, diffusion, time_scale), diffusion, shape);
     const auto channels = try_out(model, file);
     host_.log(kName, file.filename().string() + ": returns " + std::to_string(channels) +
-                         " channels for images of " + text_of(shape) +
-                         ", predicts " + predicted + "; by parameters: " + diffusion.schedule +
-                         " schedule, " + std::to_string(diffusion.steps) + " steps" +
+                         " channels for images of " + text_of(shape) + ", predicts " + predicted +
+                         "; by parameters: " + diffusion.schedule + " schedule, " +
+                         std::to_string(diffusion.steps) + " steps" +
                          (channels == shape.channels ? ", variance " + diffusion.variance : ""));
     return model;
   }
@@ -178,23 +181,24 @@ class TorchScript final : public dkdm::Teacher, public dkdm::StatesWeights {
     const at::Tensor x = at::linspace(-1, 1, 2 * model.shape.values()).view(model.shape.batch(2));
     const at::Tensor t = at::tensor({std::int64_t{0}, model.diffusion.steps - 1}, at::kLong);
     const at::Tensor out = model.network->forward(x, t);
-    const bool shaped = out.dim() == 4 && out.size(0) == 2 && out.size(2) == x.size(2) && out.size(3) == x.size(3) &&
-                        (out.size(1) == c || out.size(1) == 2 * c);
+    const bool shaped = out.dim() == 4 && out.size(0) == 2 && out.size(2) == x.size(2) &&
+                        out.size(3) == x.size(3) && (out.size(1) == c || out.size(1) == 2 * c);
     if (!shaped || !out.is_floating_point()) {
-      throw DataError(file.string(), "returned " + std::string(out.dtype().name()) + " " +
-                                         c10::str(out.sizes()) + " for images of " +
-                                         c10::str(x.sizes()) + ", expected floats with " +
-                                         std::to_string(c) + " or " + std::to_string(2 * c) +
-                                         " channels of the same size; check channels and image_size");
+      throw DataError(file.string(),
+                      "returned " + std::string(out.dtype().name()) + " " + c10::str(out.sizes()) +
+                          " for images of " + c10::str(x.sizes()) + ", expected floats with " +
+                          std::to_string(c) + " or " + std::to_string(2 * c) +
+                          " channels of the same size; check channels and image_size");
     }
     if (!out.isfinite().all().item<bool>())
       throw DataError(file.string(), "returned values that are not finite on its first call");
     const at::Tensor alone = model.network->forward(x.narrow(0, 1, 1), t.narrow(0, 1, 1));
     if (alone.sizes() != out.narrow(0, 1, 1).sizes() ||
         !at::allclose(alone, out.narrow(0, 1, 1), 1e-3, 1e-4)) {
-      throw DataError(file.string(), "gives an image another output alone than in a batch of two; "
-                                     "trace it in evaluation mode, with nothing that depends on the "
-                                     "batch");
+      throw DataError(file.string(),
+                      "gives an image another output alone than in a batch of two; "
+                      "trace it in evaluation mode, with nothing that depends on the "
+                      "batch");
     }
     return out.size(1);
   }

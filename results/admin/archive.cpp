@@ -68,8 +68,9 @@ struct Output {
   }
 };
 
-// An entry's place below the folder that an archive is unpacked into, "" for a folder that holds nothing
-// of ours. What `dkdm runs export` does not write is refused, whatever it might be good for.
+// An entry's place below the folder that an archive is unpacked into, "" for a folder that holds
+// nothing of ours. What `dkdm runs export` does not write is refused, whatever it might be good
+// for.
 fs::path place_of(archive_entry* entry, const fs::path& source) {
   const char* raw = archive_entry_pathname(entry);
   const std::string name = raw != nullptr ? raw : "";

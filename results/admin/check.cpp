@@ -50,8 +50,7 @@ void inspect_pages(SQLite::Database& db, Inspection& out) {
     if (answer == "ok") continue;
     const bool index = answer.find("index") != std::string::npos;
     out.add("file: " + answer,
-            index ? kRepair
-                  : "restore a copy, or save what is readable with sqlite3's .recover",
+            index ? kRepair : "restore a copy, or save what is readable with sqlite3's .recover",
             index ? [](SQLite::Database& writable) { writable.exec("REINDEX"); }
                   : std::function<void(SQLite::Database&)>());
   }
@@ -116,11 +115,10 @@ void inspect_recorded(SQLite::Database& db, const fs::path& root, bool hash, Ins
   while (recorded.executeStep()) {
     ++count;
     const auto path = recorded.getColumn(2).getString();
-    const auto found = find_artifact(root, recorded.getColumn(0).getString(),
-                                     recorded.getColumn(1).getString());
+    const auto found =
+        find_artifact(root, recorded.getColumn(0).getString(), recorded.getColumn(1).getString());
     if (!found || found->path != path) {
-      out.add(path + " is missing",
-              "the experiment's `dkdm run` makes it again when it is needed");
+      out.add(path + " is missing", "the experiment's `dkdm run` makes it again when it is needed");
       continue;
     }
     const auto damage = damage_of(root, *found, hash);
@@ -151,15 +149,15 @@ void inspect_unrecorded(SQLite::Database& db, const fs::path& root, Inspection& 
     known.reset();
     known.bind(1, artifact.path);
     if (known.executeStep() || !damage_of(root, artifact, false).empty()) continue;
-    // `dkdm eval` and `dkdm ref` keep statistics to find them again, without a run that asks for them.
+    // `dkdm eval` and `dkdm ref` keep statistics to find them again, without a run that asks for
+    // them.
     if (artifact.kind == "evaluator") {
       ++references;
       continue;
     }
-    out.add(artifact.path + " is whole and not on record", kRepair,
-            [artifact](SQLite::Database& writable) {
-              insert_artifact(writable, artifact.record());
-            });
+    out.add(
+        artifact.path + " is whole and not on record", kRepair,
+        [artifact](SQLite::Database& writable) { insert_artifact(writable, artifact.record()); });
   }
   out.checks.push_back(count_of(count, "artifact") + " on disk" +
                        (references > 0 ? ", " + count_of(references, "prepared reference") +
@@ -167,7 +165,8 @@ void inspect_unrecorded(SQLite::Database& db, const fs::path& root, Inspection& 
                                        : ""));
 }
 
-// The stages of a run, from what its last one was determined by (core/run/plan.cpp names the parts).
+// The stages of a run, from what its last one was determined by (core/run/plan.cpp names the
+// parts).
 void collect_stages(const fs::path& root, const ArtifactFolder& artifact, const std::string& name,
                     bool teacher_row, std::map<std::string, ArtifactFolder>& stages) {
   stages.emplace(name, artifact);
@@ -214,22 +213,25 @@ void record_finished(SQLite::Database& db, const fs::path& root, std::int64_t ru
     stage.started = record::unix_time();
     upsert_stage(db, run, stage);
     if (!artifact.path.empty()) insert_artifact(db, artifact.record());
-    if (name == "evaluate" || name == "snapshots") insert_metrics(db, run, metrics_of(root, artifact));
+    if (name == "evaluate" || name == "snapshots")
+      insert_metrics(db, run, metrics_of(root, artifact));
   }
   const std::int64_t pid = getpid();
   const double now = record::unix_time();
-  execute(db,
-          "INSERT INTO attempts (run, environment, host, pid, process, started, started_iso, ended, "
-          "ended_iso, status, message) SELECT run, environment, ?1, ?2, ?3, ?4, ?5, ?4, ?5, 'done', "
-          "'recorded from its artifacts by dkdm db check' FROM attempts WHERE run = ?6 "
-          "ORDER BY id DESC LIMIT 1",
-          record::host_name(), pid, record::process_token(pid), now, iso_time(now), run);
+  execute(
+      db,
+      "INSERT INTO attempts (run, environment, host, pid, process, started, started_iso, ended, "
+      "ended_iso, status, message) SELECT run, environment, ?1, ?2, ?3, ?4, ?5, ?4, ?5, 'done', "
+      "'recorded from its artifacts by dkdm db check' FROM attempts WHERE run = ?6 "
+      "ORDER BY id DESC LIMIT 1",
+      record::host_name(), pid, record::process_token(pid), now, iso_time(now), run);
 }
 
 void inspect_finished(SQLite::Database& db, const fs::path& root, Inspection& out) {
   SQLite::Statement unfinished(
-      db, "SELECT s.run, s.key, r.method, s.status, s.host, s.pid FROM run_status s "
-          "JOIN runs r ON r.id = s.run WHERE s.status <> 'done'");
+      db,
+      "SELECT s.run, s.key, r.method, s.status, s.host, s.pid FROM run_status s "
+      "JOIN runs r ON r.id = s.run WHERE s.status <> 'done'");
   while (unfinished.executeStep()) {
     const auto run = unfinished.getColumn(0).getInt64();
     const bool alive = unfinished.getColumn(3).getString() == "running" &&
@@ -239,7 +241,8 @@ void inspect_finished(SQLite::Database& db, const fs::path& root, Inspection& ou
     const auto key = unfinished.getColumn(1).getString();
     auto last = find_artifact(root, "evaluate", key);
     if (!last) last = find_artifact(root, "snapshots", key);
-    if (!last || !damage_of(root, *last, false).empty() || metrics_of(root, *last).empty()) continue;
+    if (!last || !damage_of(root, *last, false).empty() || metrics_of(root, *last).empty())
+      continue;
     const bool teacher_row = unfinished.getColumn(2).getString().empty();
     out.add("run " + std::to_string(run) + " was computed to its end and not recorded",
             std::string(kRepair) + ", or give its `dkdm run` again",
@@ -279,9 +282,8 @@ CheckReport check_database(const fs::path& file, const fs::path& root,
   const auto note = [&](const std::vector<Problem>& problems) {
     for (const auto& problem : problems) {
       const auto& what = problem.finding.what;
-      const bool known =
-          std::any_of(report.findings.begin(), report.findings.end(),
-                      [&](const Finding& finding) { return finding.what == what; });
+      const bool known = std::any_of(report.findings.begin(), report.findings.end(),
+                                     [&](const Finding& finding) { return finding.what == what; });
       if (!known) report.findings.push_back(problem.finding);
     }
   };

@@ -25,12 +25,12 @@ struct CheckReport {
 };
 
 // Looks for: damaged pages and indexes, broken references, values that do not count as they should,
-// attempts whose process is gone, artifacts that are missing or changed on disk, whole artifacts that
-// are not on record, and finished evaluations whose run is recorded as unfinished (their process ended,
-// or the disk was full, between making and recording). `root` is the artifact store's. With repair the
-// last are recorded, indexes are made anew, attempts are marked crashed and changed artifacts set
-// aside, so that the next run makes them again; a missing artifact stays missing. Throws StoreError
-// when the file cannot be read at all.
+// attempts whose process is gone, artifacts that are missing or changed on disk, whole artifacts
+// that are not on record, and finished evaluations whose run is recorded as unfinished (their
+// process ended, or the disk was full, between making and recording). `root` is the artifact
+// store's. With repair the last are recorded, indexes are made anew, attempts are marked crashed
+// and changed artifacts set aside, so that the next run makes them again; a missing artifact stays
+// missing. Throws StoreError when the file cannot be read at all.
 CheckReport check_database(const std::filesystem::path& file, const std::filesystem::path& root,
                            const CheckOptions& options = {});
 

@@ -18,7 +18,9 @@ void require_idle(SQLite::Database& db, const fs::path& file) {
   while (running.executeStep()) {
     const auto pid = running.getColumn(1).getInt64();
     const auto host = running.getColumn(2).getString();
-    if (host == record::host_name() && record::process_token(pid) != running.getColumn(3).getString()) continue;
+    if (host == record::host_name() &&
+        record::process_token(pid) != running.getColumn(3).getString())
+      continue;
     throw StoreError(file.string() + ": run " + running.getColumn(0).getString() +
                      " is being written by process " + std::to_string(pid) + " on " + host +
                      "; what it makes is not on record yet: wait for its end");
@@ -28,8 +30,9 @@ void require_idle(SQLite::Database& db, const fs::path& file) {
 std::vector<Garbage> garbage_in(SQLite::Database& db, const fs::path& file, const fs::path& root) {
   require_idle(db, file);
   std::vector<Garbage> garbage;
-  SQLite::Statement named(db, "SELECT 1 FROM stages WHERE key = ? UNION ALL "
-                              "SELECT 1 FROM runs WHERE key = ?1 LIMIT 1");
+  SQLite::Statement named(db,
+                          "SELECT 1 FROM stages WHERE key = ? UNION ALL "
+                          "SELECT 1 FROM runs WHERE key = ?1 LIMIT 1");
   for (const auto& artifact : list_artifacts(root)) {
     named.reset();
     named.bind(1, artifact.key);

@@ -1,7 +1,7 @@
-// Read from the runs' own records: metrics, the stage "evaluator", and the configuration of a run that has
-// the protocol. Runs that evaluate the same samples are one: what another evaluator gave one of them is there. A
-// prepared evaluator whose folder holds weights.safetensors takes them elsewhere as its parameter `weights`
-// (plugins/README.md).
+// Read from the runs' own records: metrics, the stage "evaluator", and the configuration of a run
+// that has the protocol. Runs that evaluate the same samples are one: what another evaluator gave
+// one of them is there. A prepared evaluator whose folder holds weights.safetensors takes them
+// elsewhere as its parameter `weights` (plugins/README.md).
 #include "results/admin/evaluators.hpp"
 
 #include <algorithm>
@@ -23,21 +23,24 @@ struct Found {
   std::map<std::string, std::map<std::int64_t, std::int64_t>> runs;
 };
 
-// Of the samples that the last command of each experiment asked for; of all where none is on record.
+// Of the samples that the last command of each experiment asked for; of all where none is on
+// record.
 std::map<std::string, Found> protocols(SQLite::Database& db, const std::string& experiment) {
   SQLite::Statement rows(
-      db, "WITH wanted AS MATERIALIZED (SELECT DISTINCT experiment, samples FROM asked), "
-          "measured AS MATERIALIZED (SELECT DISTINCT e.name AS experiment, r.samples, r.id AS run, m.protocol "
-          "FROM metrics m JOIN runs r ON r.id = m.run JOIN experiments e ON e.id = r.experiment "
-          "WHERE e.name <> 'eval' AND (?1 = '' OR e.name = ?1)) "
-          "SELECT experiment, protocol, max(max(run)) OVER (PARTITION BY experiment, samples) AS cell, max(run) "
-          "FROM measured f WHERE EXISTS (SELECT 1 FROM wanted w WHERE w.experiment = f.experiment AND "
-          "w.samples = f.samples) OR NOT EXISTS (SELECT 1 FROM wanted w WHERE w.experiment = f.experiment) "
-          "GROUP BY experiment, samples, protocol");
+      db,
+      "WITH wanted AS MATERIALIZED (SELECT DISTINCT experiment, samples FROM asked), "
+      "measured AS MATERIALIZED (SELECT DISTINCT e.name AS experiment, r.samples, r.id AS run, m.protocol "
+      "FROM metrics m JOIN runs r ON r.id = m.run JOIN experiments e ON e.id = r.experiment "
+      "WHERE e.name <> 'eval' AND (?1 = '' OR e.name = ?1)) "
+      "SELECT experiment, protocol, max(max(run)) OVER (PARTITION BY experiment, samples) AS cell, max(run) "
+      "FROM measured f WHERE EXISTS (SELECT 1 FROM wanted w WHERE w.experiment = f.experiment AND "
+      "w.samples = f.samples) OR NOT EXISTS (SELECT 1 FROM wanted w WHERE w.experiment = f.experiment) "
+      "GROUP BY experiment, samples, protocol");
   rows.bind(1, experiment);
   std::map<std::string, Found> found;
   while (rows.executeStep())
-    found[rows.getColumn(0).getString()].runs[rows.getColumn(1).getString()][rows.getColumn(2).getInt64()] =
+    found[rows.getColumn(0).getString()]
+        .runs[rows.getColumn(1).getString()][rows.getColumn(2).getInt64()] =
         rows.getColumn(3).getInt64();
   return found;
 }
@@ -60,8 +63,9 @@ std::string plugin(const Settings& settings, const std::string& section) {
   return found == settings.end() ? "" : to_text(found->second);
 }
 
-// The weights of `protocol`, as the stage `key` prepared them here; empty where they are not those: another
-// machine's evaluator may have the same key, and its weights stay behind when databases are merged.
+// The weights of `protocol`, as the stage `key` prepared them here; empty where they are not those:
+// another machine's evaluator may have the same key, and its weights stay behind when databases are
+// merged.
 fs::path kept_weights(const fs::path& root, const std::string& key, const std::string& protocol) {
   const std::string name = "weights.safetensors";
   const auto artifact = find_artifact(root, "evaluator", key);
@@ -76,8 +80,10 @@ fs::path kept_weights(const fs::path& root, const std::string& key, const std::s
 std::vector<std::string> command_for(SQLite::Database& db, const fs::path& root, std::int64_t run,
                                      const std::string& protocol,
                                      const std::vector<std::int64_t>& runs) {
-  SQLite::Statement row(db, "SELECT r.config, r.row, s.key FROM runs r LEFT JOIN stages s ON s.run = r.id "
-                            "AND s.name = 'evaluator' WHERE r.id = ?");
+  SQLite::Statement row(
+      db,
+      "SELECT r.config, r.row, s.key FROM runs r LEFT JOIN stages s ON s.run = r.id "
+      "AND s.name = 'evaluator' WHERE r.id = ?");
   row.bind(1, run);
   if (!row.executeStep()) return {};
   const auto settings = settings_of(row.getColumn(0).getString(), row.getColumn(1).getString());
@@ -121,7 +127,9 @@ EvaluatorSplit split_at(SQLite::Database& db, const fs::path& root, const std::s
   return split;
 }
 
-std::string count(std::size_t runs) { return std::to_string(runs) + (runs == 1 ? " run" : " runs"); }
+std::string count(std::size_t runs) {
+  return std::to_string(runs) + (runs == 1 ? " run" : " runs");
+}
 
 }  // namespace
 

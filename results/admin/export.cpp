@@ -24,8 +24,9 @@ struct StageKey {
 std::vector<StageKey> stages_of(const fs::path& file, std::int64_t run) {
   return Database(file, OpenMode::read).read([&](SQLite::Database& db) {
     std::vector<StageKey> stages;
-    SQLite::Statement rows(db, "SELECT name, artifact FROM stages WHERE run = ? AND "
-                               "status <> 'failed' AND artifact <> '' ORDER BY started, name");
+    SQLite::Statement rows(db,
+                           "SELECT name, artifact FROM stages WHERE run = ? AND "
+                           "status <> 'failed' AND artifact <> '' ORDER BY started, name");
     rows.bind(1, run);
     while (rows.executeStep()) {
       stages.push_back({rows.getColumn(0).getString(), rows.getColumn(1).getString()});
@@ -45,9 +46,8 @@ void export_run(const fs::path& file, const fs::path& root, std::int64_t run,
   io::AtomicFile config(scratch.path() / "config.toml");
   config.write(detail.config);
   config.commit();
-  std::vector<ArchiveEntry> entries = {
-      {"results.sqlite", scratch.path() / "results.sqlite"},
-      {"config.toml", scratch.path() / "config.toml"}};
+  std::vector<ArchiveEntry> entries = {{"results.sqlite", scratch.path() / "results.sqlite"},
+                                       {"config.toml", scratch.path() / "config.toml"}};
 
   const bool trained = std::any_of(stages.begin(), stages.end(),
                                    [](const StageKey& stage) { return stage.name == "train"; });

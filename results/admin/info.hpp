@@ -11,8 +11,8 @@ namespace dkdm::results {
 
 struct StoreInfo {
   std::int64_t schema_version = 0;
-  std::string journal;      // "wal", or "delete" where the file system has no shared memory
-  std::int64_t bytes = 0;   // of the file and the log beside it
+  std::string journal;     // "wal", or "delete" where the file system has no shared memory
+  std::int64_t bytes = 0;  // of the file and the log beside it
   std::vector<std::pair<std::string, std::int64_t>> rows;  // table, rows; by name
 };
 

@@ -20,9 +20,9 @@ struct Step {
   std::string table, sql;
 };
 
-// In this order what a row refers to is there before it. `taken` has the runs to take, theirs and, when
-// they are there, ours; `taken_keys` the stage keys; `taken_requests` the commands; `present` the artifacts that are on this disk: others
-// are not recorded, nobody could find them here.
+// In this order what a row refers to is there before it. `taken` has the runs to take, theirs and,
+// when they are there, ours; `taken_keys` the stage keys; `taken_requests` the commands; `present`
+// the artifacts that are on this disk: others are not recorded, nobody could find them here.
 const std::vector<Step>& steps() {
   static const std::vector<Step> kSteps = {
       {"experiments",
@@ -43,8 +43,9 @@ const std::vector<Step>& steps() {
        "JOIN main.experiments e ON e.name = o.name AND e.title = o.title AND "
        "e.table_shape = o.table_shape AND e.published_section = o.published_section AND "
        "e.scale = o.scale AND e.file = o.file WHERE true ORDER BY r.id ON CONFLICT DO NOTHING"},
-      {"", "UPDATE taken SET ours = (SELECT m.id FROM main.runs m JOIN other.runs o ON "
-           "o.uid = m.uid WHERE o.id = theirs)"},
+      {"",
+       "UPDATE taken SET ours = (SELECT m.id FROM main.runs m JOIN other.runs o ON "
+       "o.uid = m.uid WHERE o.id = theirs)"},
       // A row and seed that has a pinned run here keeps it.
       {"pins",
        "INSERT INTO pins (run, note, pinned, pinned_iso) SELECT t.ours, p.note, p.pinned, "
@@ -83,7 +84,8 @@ const std::vector<Step>& steps() {
        "git_dirty, cores, threads, threads_reason, memory_bytes FROM other.environments "
        "WHERE id IN (SELECT environment FROM other.attempts JOIN taken ON theirs = run) "
        "ORDER BY id ON CONFLICT DO NOTHING"},
-      // An attempt that was under way, or given up for dead, when this file was copied has since ended.
+      // An attempt that was under way, or given up for dead, when this file was copied has since
+      // ended.
       {"attempts (ends)",
        "UPDATE main.attempts SET ended = o.ended, ended_iso = o.ended_iso, status = o.status, stage = o.stage, "
        "message = o.message FROM other.attempts o JOIN taken t ON t.theirs = o.run "
@@ -178,10 +180,11 @@ std::vector<std::string> row_conflicts(SQLite::Database& db) {
 
 // run 0 = all.
 void take(SQLite::Database& db, std::int64_t run) {
-  db.exec("CREATE TEMP TABLE taken (theirs INTEGER PRIMARY KEY, ours INTEGER);"
-          "CREATE TEMP TABLE taken_keys (key TEXT PRIMARY KEY) WITHOUT ROWID;"
-          "CREATE TEMP TABLE taken_requests (id INTEGER PRIMARY KEY);"
-          "CREATE TEMP TABLE present (path TEXT PRIMARY KEY) WITHOUT ROWID");
+  db.exec(
+      "CREATE TEMP TABLE taken (theirs INTEGER PRIMARY KEY, ours INTEGER);"
+      "CREATE TEMP TABLE taken_keys (key TEXT PRIMARY KEY) WITHOUT ROWID;"
+      "CREATE TEMP TABLE taken_requests (id INTEGER PRIMARY KEY);"
+      "CREATE TEMP TABLE present (path TEXT PRIMARY KEY) WITHOUT ROWID");
   execute(db, "INSERT INTO taken SELECT id, NULL FROM other.runs WHERE ?1 IN (0, id)", run);
   // One run goes without the commands that asked for others too.
   execute(db, "INSERT INTO taken_requests SELECT id FROM other.requests WHERE ?1 = 0", run);
@@ -213,14 +216,16 @@ Opened open_source(const fs::path& source, const fs::path& scratch) {
   if (fs::is_directory(source, error)) {
     file = source / "results.sqlite";
   } else if (!fs::exists(source, error)) {
-    throw DataError(source.string(), "no such file; expected a results.sqlite, a folder that holds "
-                                     "one, or an archive of `dkdm runs export`");
+    throw DataError(source.string(),
+                    "no such file; expected a results.sqlite, a folder that holds "
+                    "one, or an archive of `dkdm runs export`");
   } else if (source.extension() == ".tar") {
     unpack_archive(source, scratch);
     file = scratch / "results.sqlite";
     if (!fs::exists(file, error)) {
-      throw StoreError(source.string() + ": holds no results.sqlite; expected what `dkdm runs export` "
-                                         "writes");
+      throw StoreError(source.string() +
+                       ": holds no results.sqlite; expected what `dkdm runs export` "
+                       "writes");
     }
   }
   const auto copy = scratch / "copy.sqlite";

@@ -24,29 +24,28 @@ struct Finalize {
 };
 using StatementPtr = std::unique_ptr<sqlite3_stmt, Finalize>;
 
-// sqlite3_set_authorizer's callback. SQLite calls ATTACH and many PRAGMAs "read-only", since they do
-// not write this file; here they are refused all the same.
+// sqlite3_set_authorizer's callback. SQLite calls ATTACH and many PRAGMAs "read-only", since they
+// do not write this file; here they are refused all the same.
 int allow_reading(void*, int action, const char* first, const char* second, const char*,
                   const char*) {
   constexpr std::array<std::string_view, 7> kDescribing = {
-      "table_info", "table_xinfo", "table_list", "index_list",
+      "table_info", "table_xinfo", "table_list",      "index_list",
       "index_info", "index_xinfo", "foreign_key_list"};
   switch (action) {
     case SQLITE_SELECT:
     case SQLITE_READ:
-    case SQLITE_RECURSIVE:
-      return SQLITE_OK;
+    case SQLITE_RECURSIVE: return SQLITE_OK;
     case SQLITE_FUNCTION:
       return second != nullptr && std::string_view(second) == "load_extension" ? SQLITE_DENY
                                                                                : SQLITE_OK;
     case SQLITE_UPDATE:  // so SQLite announces that it declares a table-valued pragma function
-      return first != nullptr && std::string_view(first) == "sqlite_master" ? SQLITE_OK : SQLITE_DENY;
+      return first != nullptr && std::string_view(first) == "sqlite_master" ? SQLITE_OK
+                                                                            : SQLITE_DENY;
     case SQLITE_PRAGMA:
       return std::find(kDescribing.begin(), kDescribing.end(), first) != kDescribing.end()
                  ? SQLITE_OK
                  : SQLITE_DENY;
-    default:
-      return SQLITE_DENY;
+    default: return SQLITE_DENY;
   }
 }
 
@@ -54,8 +53,9 @@ using Names = std::vector<std::string>;
 
 Names names_of(SQLite::Database& db, const char* type) {
   Names names;
-  SQLite::Statement select(db, "SELECT name FROM sqlite_schema WHERE type = ? AND name NOT LIKE "
-                               "'sqlite_%' ORDER BY name");
+  SQLite::Statement select(db,
+                           "SELECT name FROM sqlite_schema WHERE type = ? AND name NOT LIKE "
+                           "'sqlite_%' ORDER BY name");
   select.bind(1, type);
   while (select.executeStep()) names.push_back(select.getColumn(0).getString());
   return names;
@@ -77,7 +77,9 @@ Names columns_of(SQLite::Database& db, const std::string& table) {
 
 // Tables and views that `sql` has as words.
 Names mentioned(const Names& tables, const std::string& sql) {
-  const auto in_word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; };
+  const auto in_word = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '_';
+  };
   Names found;
   for (const auto& table : tables) {
     for (auto at = sql.find(table); at != std::string::npos; at = sql.find(table, at + 1)) {
@@ -90,8 +92,8 @@ Names mentioned(const Names& tables, const std::string& sql) {
   return found;
 }
 
-// What would be right instead of the name that SQLite did not know; "" where its message is of another
-// kind.
+// What would be right instead of the name that SQLite did not know; "" where its message is of
+// another kind.
 std::string remedy(SQLite::Database& db, const std::string& message, const std::string& sql) {
   const auto after = [&](const std::string& start) {
     return message.starts_with(start) ? message.substr(start.size()) : std::string();
@@ -167,8 +169,7 @@ StatementPtr compile(SQLite::Database& db, const std::string& sql) {
 
 Cell cell_of(sqlite3_stmt* statement, int column) {
   switch (sqlite3_column_type(statement, column)) {
-    case SQLITE_NULL:
-      return {};
+    case SQLITE_NULL: return {};
     case SQLITE_FLOAT: {
       const double value = sqlite3_column_double(statement, column);
       Cell cell(readable(value));
@@ -222,7 +223,8 @@ class Watch {
 class HeapLimit {
  public:
   explicit HeapLimit(std::uint64_t bytes)
-      : before_(sqlite3_hard_heap_limit64(sqlite3_memory_used() + static_cast<sqlite3_int64>(bytes))) {}
+      : before_(
+            sqlite3_hard_heap_limit64(sqlite3_memory_used() + static_cast<sqlite3_int64>(bytes))) {}
   ~HeapLimit() { sqlite3_hard_heap_limit64(before_); }
   HeapLimit(const HeapLimit&) = delete;
   HeapLimit& operator=(const HeapLimit&) = delete;
@@ -267,12 +269,10 @@ Table query(const std::filesystem::path& file, const std::string& sql, const Que
   return database.read([&](SQLite::Database& db) {
     sqlite3_set_authorizer(db.getHandle(), allow_reading, nullptr);
     // Lifted at the end, for the transaction's own COMMIT.
-    const std::unique_ptr<sqlite3, int (*)(sqlite3*)> guard(
-        db.getHandle(),
-        [](sqlite3* handle) {
-          sqlite3_progress_handler(handle, 0, nullptr, nullptr);
-          return sqlite3_set_authorizer(handle, nullptr, nullptr);
-        });
+    const std::unique_ptr<sqlite3, int (*)(sqlite3*)> guard(db.getHandle(), [](sqlite3* handle) {
+      sqlite3_progress_handler(handle, 0, nullptr, nullptr);
+      return sqlite3_set_authorizer(handle, nullptr, nullptr);
+    });
     Watch watch(limits);
     const HeapLimit heap(limits.bytes);
     constexpr int kOperations = 10'000;  // well below a millisecond

@@ -35,22 +35,24 @@ Side load(SQLite::Database& db, const std::filesystem::path& file, std::int64_t 
   const auto pairs = [&](const std::string& sql) { return select(db, "", sql, run).rows; };
   add("1 run ", select(db, "", kRunSql, run));
   side.facts.erase("1 run id");
-  for (const auto& row :
-       pairs("SELECT name || '@' || sample_count || ' ' || weights || ' (' || protocol || ')', value "
-             "FROM latest_metrics WHERE run = ?")) {
+  for (const auto& row : pairs(
+           "SELECT name || '@' || sample_count || ' ' || weights || ' (' || protocol || ')', value "
+           "FROM latest_metrics WHERE run = ?")) {
     side.facts["2 metric " + *row[0].text] = exact(row[1], "not a number");
   }
   for (const auto& row : pairs("SELECT key, value FROM settings WHERE run = ?")) {
     side.facts["3 setting " + *row[0].text] = exact(row[1], "");
   }
   add("4 environment ", select(db, "", kEnvironmentSql, run));
-  for (const auto& row : pairs("SELECT name, key, elapsed_s AS elapsed FROM stages WHERE run = ?")) {
+  for (const auto& row :
+       pairs("SELECT name, key, elapsed_s AS elapsed FROM stages WHERE run = ?")) {
     side.keys[*row[0].text] = *row[1].text;
     side.facts["5 stage " + *row[0].text + " key"] = row[1].text->substr(0, 12);
     side.facts["5 stage " + *row[0].text + " elapsed"] = row[2].text.value_or("");
   }
-  for (const auto& row : pairs("SELECT s.name, d.part, d.value FROM stages s JOIN determinants d ON "
-                               "d.stage_key = s.key WHERE s.run = ?")) {
+  for (const auto& row :
+       pairs("SELECT s.name, d.part, d.value FROM stages s JOIN determinants d ON "
+             "d.stage_key = s.key WHERE s.run = ?")) {
     side.parts[*row[0].text][*row[1].text] = *row[2].text;
   }
   return side;
@@ -106,8 +108,8 @@ bool part_differs(const std::string& a, const std::string& b, const Place& place
   if (a == b) return false;
   const auto in_a = value_in(a, place.name), in_b = value_in(b, place.name);
   if (in_a || in_b) return in_a != in_b;
-  // A text that names no parameters ("cosine 1000", a dataset's fingerprint) is one with its section;
-  // one that does, and not this one, does not depend on it.
+  // A text that names no parameters ("cosine 1000", a dataset's fingerprint) is one with its
+  // section; one that does, and not this one, does not depend on it.
   return a.find(" = ") == std::string::npos && place.part != "sampling";
 }
 
@@ -117,7 +119,8 @@ std::string list(const std::set<std::string>& names) {
   return text;
 }
 
-// The stages, by name, that both runs have under different keys; and whether all of them are explained.
+// The stages, by name, that both runs have under different keys; and whether all of them are
+// explained.
 struct Changed {
   std::set<std::string> stages;
   bool explained = true;
@@ -129,8 +132,7 @@ Changed changed_stages(const Side& a, const Side& b) {
     const auto other = b.keys.find(stage);
     if (other == b.keys.end() || other->second == key) continue;
     changed.stages.insert(stage);
-    changed.explained =
-        changed.explained && a.parts.count(stage) > 0 && b.parts.count(stage) > 0;
+    changed.explained = changed.explained && a.parts.count(stage) > 0 && b.parts.count(stage) > 0;
   }
   return changed;
 }
@@ -190,7 +192,8 @@ std::string effect_of(const std::string& fact, const Side& a, const Side& b,
 
 Cell fact_of(const Side& side, const std::string& name) {
   Cell cell;
-  if (const auto found = side.facts.find(name); found != side.facts.end()) cell.text = found->second;
+  if (const auto found = side.facts.find(name); found != side.facts.end())
+    cell.text = found->second;
   return cell;
 }
 
@@ -202,7 +205,9 @@ Table runs_diff(const std::filesystem::path& file, std::int64_t run_a, std::int6
     const auto a = load(db, file, run_a), b = load(db, file, run_b);
     const auto changed = changed_stages(a, b);
     Table table{"",
-                {{"what"}, {"run " + std::to_string(run_a)}, {"run " + std::to_string(run_b)},
+                {{"what"},
+                 {"run " + std::to_string(run_a)},
+                 {"run " + std::to_string(run_b)},
                  {"changes the key of"}},
                 {}};
     std::set<std::string> names;

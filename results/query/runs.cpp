@@ -67,8 +67,8 @@ std::string repeat_of(SQLite::Database& db, std::int64_t run) {
   find.executeStep();
   const auto file = "run-" + std::to_string(run) + ".toml";
   return "dkdm runs show " + std::to_string(run) + " --config > " + file + "\ndkdm run " + file +
-         " --rows " + io::shell_quoted(find.getColumn(0).getString()) + " --seeds " + find.getColumn(1).getString() +
-         " --force\n";
+         " --rows " + io::shell_quoted(find.getColumn(0).getString()) + " --seeds " +
+         find.getColumn(1).getString() + " --force\n";
 }
 
 // The recorded path of an artifact, which may come from another machine.
@@ -85,8 +85,9 @@ std::string lower(std::string text) {
 
 std::vector<std::string> names_of_experiments(SQLite::Database& db) {
   std::vector<std::string> names;
-  SQLite::Statement all(db, "SELECT e.name FROM experiments e JOIN runs r ON r.experiment = e.id "
-                            "GROUP BY e.name ORDER BY min(r.id)");
+  SQLite::Statement all(db,
+                        "SELECT e.name FROM experiments e JOIN runs r ON r.experiment = e.id "
+                        "GROUP BY e.name ORDER BY min(r.id)");
   while (all.executeStep()) names.push_back(all.getColumn(0).getString());
   return names;
 }
@@ -101,9 +102,10 @@ std::vector<RecordedStage> recorded_stages(const std::filesystem::path& file,
                                            const std::string& experiment) {
   return Database(file, OpenMode::read).read([&](SQLite::Database& db) {
     std::vector<RecordedStage> stages;
-    SQLite::Statement find(db, "SELECT DISTINCT r.row, s.name, s.key, r.seed FROM stages s "
-                               "JOIN runs r ON r.id = s.run JOIN experiments e ON e.id = r.experiment "
-                               "WHERE e.name = ? AND s.status <> 'failed'");
+    SQLite::Statement find(db,
+                           "SELECT DISTINCT r.row, s.name, s.key, r.seed FROM stages s "
+                           "JOIN runs r ON r.id = s.run JOIN experiments e ON e.id = r.experiment "
+                           "WHERE e.name = ? AND s.status <> 'failed'");
     bind_all(find, experiment);
     while (find.executeStep()) {
       stages.push_back({find.getColumn(0).getString(), find.getColumn(1).getString(),
@@ -123,14 +125,15 @@ Table runs_list(const std::filesystem::path& file, const std::string& experiment
                                          (near.empty() ? "; dkdm runs lists them all"
                                                        : "; did you mean " + near + "?"));
     }
-    return select(db, "",
-                  "SELECT run AS id, experiment, row, seed, status, started, coalesce(seconds, 0) + CASE "
-                  "WHEN status = 'running' THEN (SELECT (julianday('now') - 2440587.5) * 86400 - "
-                  "a.started FROM attempts a WHERE a.run = s.run ORDER BY a.id DESC LIMIT 1) "
-                  "ELSE 0 END AS seconds, "
-                  "substr(key, 1, 12) AS key FROM run_status s WHERE ?1 = '' OR experiment = ?1 "
-                  "ORDER BY run",
-                  experiment);
+    return select(
+        db, "",
+        "SELECT run AS id, experiment, row, seed, status, started, coalesce(seconds, 0) + CASE "
+        "WHEN status = 'running' THEN (SELECT (julianday('now') - 2440587.5) * 86400 - "
+        "a.started FROM attempts a WHERE a.run = s.run ORDER BY a.id DESC LIMIT 1) "
+        "ELSE 0 END AS seconds, "
+        "substr(key, 1, 12) AS key FROM run_status s WHERE ?1 = '' OR experiment = ?1 "
+        "ORDER BY run",
+        experiment);
   });
 }
 
@@ -198,11 +201,15 @@ EvaluatedSamples evaluated_samples(const std::filesystem::path& file, std::int64
     bind_all(statement, run);
     if (!statement.executeStep())
       throw DataError("run " + std::to_string(run), "drew no samples: it has not come to that");
-    EvaluatedSamples samples{kept_below(statement.getColumn(0).getString(), run), statement.getColumn(1).getString(),
-                             statement.getColumn(2).getInt64(), statement.getColumn(3).getInt64(),
-                             statement.getColumn(4).getString(), {}};
-    SQLite::Statement setting(db, "SELECT substr(key, 8) || '=' || value FROM settings "
-                                  "WHERE run = ? AND key LIKE 'sample.%'");
+    EvaluatedSamples samples{kept_below(statement.getColumn(0).getString(), run),
+                             statement.getColumn(1).getString(),
+                             statement.getColumn(2).getInt64(),
+                             statement.getColumn(3).getInt64(),
+                             statement.getColumn(4).getString(),
+                             {}};
+    SQLite::Statement setting(db,
+                              "SELECT substr(key, 8) || '=' || value FROM settings "
+                              "WHERE run = ? AND key LIKE 'sample.%'");
     bind_all(setting, run);
     while (setting.executeStep()) samples.settings.push_back(setting.getColumn(0).getString());
     return samples;
@@ -224,15 +231,16 @@ std::optional<std::int64_t> pin_run(const std::filesystem::path& file, std::int6
         "run IN (SELECT o.id FROM runs r JOIN experiments e ON e.id = r.experiment "
         "JOIN experiments x ON x.name = e.name JOIN runs o ON o.experiment = x.id AND "
         "o.row = r.row AND o.seed = r.seed WHERE r.id = ?1)";
-    SQLite::Statement pinned(db, std::string("SELECT run FROM pins WHERE run <> ?1 AND ") + kSameRow);
+    SQLite::Statement pinned(db,
+                             std::string("SELECT run FROM pins WHERE run <> ?1 AND ") + kSameRow);
     pinned.bind(1, run);
     std::optional<std::int64_t> before;
     if (pinned.executeStep()) before = pinned.getColumn(0).getInt64();
     pinned.reset();
     execute(db, (std::string("DELETE FROM pins WHERE ") + kSameRow).c_str(), run);
     const double now = record::unix_time();
-    execute(db, "INSERT INTO pins (run, note, pinned, pinned_iso) VALUES (?, ?, ?, ?)", run, note, now,
-            iso_time(now));
+    execute(db, "INSERT INTO pins (run, note, pinned, pinned_iso) VALUES (?, ?, ?, ?)", run, note,
+            now, iso_time(now));
     return before;
   });
 }

@@ -27,27 +27,28 @@ std::vector<RecordedStage> recorded_stages(const std::filesystem::path& file,
 // experiment "" = all. Throws ConfigError that names the nearest for one that has no runs.
 Table runs_list(const std::filesystem::path& file, const std::string& experiment = "");
 
-// Everything about one run: Run, Attempts, Environment, Plugins, Stages, Metrics, Artifacts, and what
-// its stages' keys are the hashes of.
+// Everything about one run: Run, Attempts, Environment, Plugins, Stages, Metrics, Artifacts, and
+// what its stages' keys are the hashes of.
 struct RunDetail {
   std::vector<Table> tables;
   std::string repeat;  // commands that make it again
   std::string config;  // resolved TOML: an experiment file
 
-  // text and markdown: the tables, then how to repeat it and the configuration; csv: tables separated by an empty line;
-  // json: one object, a member for each table (its title in lower case), "repeat" and "config".
+  // text and markdown: the tables, then how to repeat it and the configuration; csv: tables
+  // separated by an empty line; json: one object, a member for each table (its title in lower
+  // case), "repeat" and "config".
   std::string render(Format format, bool colour = false, int columns = 0) const;  // as Table's
 };
 RunDetail run_detail(const std::filesystem::path& file, std::int64_t run);
 
-// What differs between two runs: record, metrics, settings, environment, stage keys and seconds. Columns:
-// "what", "run A", "run B", "changes the key of": the stages whose content key a setting enters ("no" =
-// none, so it cannot have changed the result; "unknown" = recorded before keys were explained), and for a
-// stage's key the parts that differ. No rows = nothing differs.
+// What differs between two runs: record, metrics, settings, environment, stage keys and seconds.
+// Columns: "what", "run A", "run B", "changes the key of": the stages whose content key a setting
+// enters ("no" = none, so it cannot have changed the result; "unknown" = recorded before keys were
+// explained), and for a stage's key the parts that differ. No rows = nothing differs.
 Table runs_diff(const std::filesystem::path& file, std::int64_t run_a, std::int64_t run_b);
 
-// Folder of the network that a run evaluated, relative to the store's root. Throws StoreError when the run
-// does not exist or has trained nothing.
+// Folder of the network that a run evaluated, relative to the store's root. Throws StoreError when
+// the run does not exist or has trained nothing.
 std::string trained_artifact(const std::filesystem::path& file, std::int64_t run);
 
 // Samples that a run evaluated, and of which weights they are.
@@ -62,9 +63,9 @@ struct EvaluatedSamples {
 // Throws StoreError when the run does not exist, DataError when it drew no samples.
 EvaluatedSamples evaluated_samples(const std::filesystem::path& file, std::int64_t run);
 
-// Makes a finished run the one that counts for its row and seed, in place of another that was pinned;
-// returns that one's number, if any. `note` says why. Throws StoreError for a run that is not there or not
-// done.
+// Makes a finished run the one that counts for its row and seed, in place of another that was
+// pinned; returns that one's number, if any. `note` says why. Throws StoreError for a run that is
+// not there or not done.
 std::optional<std::int64_t> pin_run(const std::filesystem::path& file, std::int64_t run,
                                     const std::string& note);
 // Throws StoreError when the run is not pinned.

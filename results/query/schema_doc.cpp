@@ -78,8 +78,8 @@ void describe_table(SQLite::Database& db, const std::string& name, const std::st
       meaning = "`" + key->second + "`" + (meaning.empty() ? "" : "; " + meaning);
     }
     out << "| `" << column << "`" << (columns.getColumn(3).getInt() > 0 ? " (key)" : "") << " | "
-        << columns.getColumn(1).getString()
-        << (columns.getColumn(2).getInt() > 0 ? "" : " or NULL") << " | " << meaning << " |\n";
+        << columns.getColumn(1).getString() << (columns.getColumn(2).getInt() > 0 ? "" : " or NULL")
+        << " | " << meaning << " |\n";
   }
 }
 

@@ -1,5 +1,5 @@
-// Event files are TFRecords of tensorflow.Event protocol buffers (tensorflow/core/util/event.proto and
-// framework/summary.proto name the fields): this is the part of both that scalars need.
+// Event files are TFRecords of tensorflow.Event protocol buffers (tensorflow/core/util/event.proto
+// and framework/summary.proto name the fields): this is the part of both that scalars need.
 #include "results/query/tensorboard.hpp"
 
 #include <array>
@@ -45,7 +45,9 @@ std::string varint(std::uint64_t value) {
   return bytes + static_cast<char>(value);
 }
 enum Wire { kVarint = 0, kFixed64 = 1, kLengthed = 2, kFixed32 = 5 };
-std::string tag(int field, Wire wire) { return varint(static_cast<std::uint64_t>(field) << 3 | wire); }
+std::string tag(int field, Wire wire) {
+  return varint(static_cast<std::uint64_t>(field) << 3 | wire);
+}
 std::string lengthed(int field, const std::string& bytes) {
   return tag(field, kLengthed) + varint(bytes.size()) + bytes;
 }
@@ -56,7 +58,8 @@ std::string version_event(double time) {
 
 std::string scalar_event(double time, std::int64_t step, const std::string& name, double value) {
   // A reader refuses the whole file for a string that is not UTF-8.
-  const auto scalar = lengthed(1, valid_utf8(name)) + tag(2, kFixed32) + bytes_of(static_cast<float>(value));
+  const auto scalar =
+      lengthed(1, valid_utf8(name)) + tag(2, kFixed32) + bytes_of(static_cast<float>(value));
   return tag(1, kFixed64) + bytes_of(time) + tag(2, kVarint) +
          varint(static_cast<std::uint64_t>(step)) + lengthed(5, lengthed(1, scalar));
 }
@@ -75,10 +78,11 @@ struct RunToExport {
 
 void write_curves(SQLite::Database& db, const RunToExport& run, std::string& out) {
   SQLite::Statement points(
-      db, "SELECT c.name, c.step, c.value, s.started + s.elapsed_s * c.step / max(s.steps, c.step, 1) "
-          "FROM stages s JOIN curves c ON c.stage_key = s.key WHERE s.run = ? AND "
-          "s.name = (SELECT max(name) FROM stages WHERE run = s.run AND name IN ('train', 'teacher')) "
-          "AND c.value IS NOT NULL ORDER BY c.name, c.step");
+      db,
+      "SELECT c.name, c.step, c.value, s.started + s.elapsed_s * c.step / max(s.steps, c.step, 1) "
+      "FROM stages s JOIN curves c ON c.stage_key = s.key WHERE s.run = ? AND "
+      "s.name = (SELECT max(name) FROM stages WHERE run = s.run AND name IN ('train', 'teacher')) "
+      "AND c.value IS NOT NULL ORDER BY c.name, c.step");
   points.bind(1, run.id);
   while (points.executeStep()) {
     out += tfrecord(scalar_event(points.getColumn(3).getDouble(), points.getColumn(1).getInt64(),
@@ -88,8 +92,9 @@ void write_curves(SQLite::Database& db, const RunToExport& run, std::string& out
 
 void write_metrics(SQLite::Database& db, const RunToExport& run, std::string& out) {
   SQLite::Statement values(
-      db, "SELECT name || '@' || sample_count || ' ' || weights, step, value, recorded FROM metrics "
-          "WHERE run = ? AND value IS NOT NULL ORDER BY name, step, id");
+      db,
+      "SELECT name || '@' || sample_count || ' ' || weights, step, value, recorded FROM metrics "
+      "WHERE run = ? AND value IS NOT NULL ORDER BY name, step, id");
   values.bind(1, run.id);
   while (values.executeStep()) {
     out += tfrecord(scalar_event(values.getColumn(3).getDouble(), values.getColumn(1).getInt64(),
@@ -100,9 +105,10 @@ void write_metrics(SQLite::Database& db, const RunToExport& run, std::string& ou
 std::vector<RunToExport> selected(SQLite::Database& db, const fs::path& file,
                                   const std::vector<std::int64_t>& runs) {
   std::vector<RunToExport> selection;
-  SQLite::Statement rows(db, "SELECT r.id, r.seed, e.name, r.row, r.created FROM runs r "
-                             "JOIN experiments e ON e.id = r.experiment WHERE ?1 IN (0, r.id) "
-                             "ORDER BY r.id");
+  SQLite::Statement rows(db,
+                         "SELECT r.id, r.seed, e.name, r.row, r.created FROM runs r "
+                         "JOIN experiments e ON e.id = r.experiment WHERE ?1 IN (0, r.id) "
+                         "ORDER BY r.id");
   const auto add = [&](std::int64_t wanted) {
     rows.reset();
     rows.bind(1, wanted);
@@ -127,7 +133,8 @@ std::vector<RunToExport> selected(SQLite::Database& db, const fs::path& file,
 
 std::uint32_t crc32c(std::string_view bytes) {
   std::uint32_t crc = ~0U;
-  for (const char byte : bytes) crc = crc >> 8 ^ kCrcTable[(crc ^ static_cast<unsigned char>(byte)) & 255];
+  for (const char byte : bytes)
+    crc = crc >> 8 ^ kCrcTable[(crc ^ static_cast<unsigned char>(byte)) & 255];
   return ~crc;
 }
 

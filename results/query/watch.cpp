@@ -12,8 +12,8 @@
 namespace dkdm::results {
 namespace {
 
-constexpr double kHeardOf_s = 120;   // a process of another host that left word since is at work
-constexpr double kSilent_s = 60;     // worth a remark: one step may well take that long
+constexpr double kHeardOf_s = 120;     // a process of another host that left word since is at work
+constexpr double kSilent_s = 60;       // worth a remark: one step may well take that long
 constexpr std::size_t kPoints = 4000;  // of a curve, more than any terminal shows
 
 WatchedRun run_of(SQLite::Statement& row) {
@@ -42,9 +42,11 @@ constexpr const char* kLastAttempts =
 
 // FID where there is one, else the first metric.
 std::string value_of(SQLite::Database& db, std::int64_t run) {
-  SQLite::Statement find(db, "SELECT m.name, m.value, m.sample_count FROM latest_values v JOIN metrics m "
-                             "ON m.id = v.metric WHERE m.run = ? AND m.value IS NOT NULL "
-                             "ORDER BY m.name <> 'fid', m.id LIMIT 1");
+  SQLite::Statement find(
+      db,
+      "SELECT m.name, m.value, m.sample_count FROM latest_values v JOIN metrics m "
+      "ON m.id = v.metric WHERE m.run = ? AND m.value IS NOT NULL "
+      "ORDER BY m.name <> 'fid', m.id LIMIT 1");
   find.bind(1, run);
   if (!find.executeStep()) return "";
   const auto name = find.getColumn(0).getString();
@@ -54,8 +56,9 @@ std::string value_of(SQLite::Database& db, std::int64_t run) {
 
 std::map<std::string, Points> curves_of(SQLite::Database& db, const std::string& key) {
   std::map<std::string, Points> curves;
-  SQLite::Statement rows(db, "SELECT name, step, value FROM curves WHERE stage_key = ? AND name IN "
-                             "('loss', 'grad_norm') ORDER BY name, step");
+  SQLite::Statement rows(db,
+                         "SELECT name, step, value FROM curves WHERE stage_key = ? AND name IN "
+                         "('loss', 'grad_norm') ORDER BY name, step");
   rows.bind(1, key);
   while (rows.executeStep()) {
     if (rows.getColumn(2).isNull()) continue;
@@ -114,9 +117,9 @@ class Screen {
     }
     for (const auto& run : watched_.running) running(run);
     for (const auto& record : watched_.progress) {
-      const bool of_run = std::any_of(
-          watched_.running.begin(), watched_.running.end(),
-          [&](const WatchedRun& run) { return progress_of(watched_, run) == &record; });
+      const bool of_run =
+          std::any_of(watched_.running.begin(), watched_.running.end(),
+                      [&](const WatchedRun& run) { return progress_of(watched_, run) == &record; });
       if (!of_run) other_process(record);
     }
     ended();
@@ -140,7 +143,8 @@ class Screen {
       out_ += "  " + safe + "\n";
       return;
     }
-    for (const auto& part : wrapped(safe, std::max(1, style_.columns - 2))) out_ += "  " + part + "\n";
+    for (const auto& part : wrapped(safe, std::max(1, style_.columns - 2)))
+      out_ += "  " + part + "\n";
   }
   const char* dot() const { return style_.utf8 ? " · " : " - "; }
 
@@ -157,7 +161,7 @@ class Screen {
 
   void running(const WatchedRun& run) {
     line("");
-    const char* mark = run.life == Life::alive ? (style_.utf8 ? "▶ " : "> ")
+    const char* mark = run.life == Life::alive  ? (style_.utf8 ? "▶ " : "> ")
                        : run.life == Life::gone ? (style_.utf8 ? "✗ " : "x ")
                                                 : "? ";
     bold(mark + run.experiment + " / " + run.row + ", seed " + std::to_string(run.seed) + dot() +
@@ -172,8 +176,8 @@ class Screen {
     } else if (const auto* record = progress_of(watched_, run)) {
       progress(*record);
     } else {
-      paragraph("Stage " + (run.stage.empty() ? std::string("not begun") : run.stage) + ", " + process +
-                "; it leaves no word of how far it is.");
+      paragraph("Stage " + (run.stage.empty() ? std::string("not begun") : run.stage) + ", " +
+                process + "; it leaves no word of how far it is.");
     }
   }
 
@@ -207,14 +211,16 @@ class Screen {
     const double silent = watched_.now - record.written;
     std::string text = "  ";
     if (record.total > 0) {
-      text += bar(double(record.done) / double(record.total)) + " " + std::to_string(record.done) + "/" +
-              std::to_string(record.total) + " " + record.unit;
+      text += bar(double(record.done) / double(record.total)) + " " + std::to_string(record.done) +
+              "/" + std::to_string(record.total) + " " + record.unit;
     } else {
       text += "at work for " + duration_text(watched_.now - record.stage_started);
     }
     if (const auto rate = record::rate_text(record.each_s); !rate.empty()) text += dot() + rate;
     // The clock runs on while nothing is heard.
-    const auto left = [&](double seconds) { return duration_text(std::max(0.0, seconds - silent)); };
+    const auto left = [&](double seconds) {
+      return duration_text(std::max(0.0, seconds - silent));
+    };
     text += std::string(dot()) + "ETA " + left(record.stage_left_s);
     if (record.stages > record.stage) text += " (all stages " + left(record.left_s) + ")";
     line(text);
@@ -240,8 +246,7 @@ class Screen {
     const auto last = points.back();
     const int room = style_.columns > 0 ? style_.columns : 80;
     const bool logarithmic = low > 0 && high > 10 * low;
-    const std::string now =
-        name + " " + readable(last.second) + " at step " + shortest(last.first);
+    const std::string now = name + " " + readable(last.second) + " at step " + shortest(last.first);
     if (name != "loss" || points.size() < 3) {
       const int columns = std::clamp(room - 4 - display_width(now), 0, 40);
       line("  " + now + "  " + sparkline(points, columns, style_.utf8));
@@ -250,17 +255,25 @@ class Screen {
     line("  " + now + dot() + "lowest " + readable(low) + ", highest " + readable(high) +
          (logarithmic ? ", logarithmic" : ""));
     constexpr int kRows = 4;
-    for (const auto& row : line_plot(points, std::clamp(room - 4, 10, 72), kRows, style_.utf8,
-                                     logarithmic)) {
+    for (const auto& row :
+         line_plot(points, std::clamp(room - 4, 10, 72), kRows, style_.utf8, logarithmic)) {
       const auto end = row.find_last_not_of(' ');
-      out_ += (style_.utf8 ? "  │" : "  |") + row.substr(0, end == std::string::npos ? 0 : end + 1) + "\n";
+      out_ += (style_.utf8 ? "  │" : "  |") +
+              row.substr(0, end == std::string::npos ? 0 : end + 1) + "\n";
     }
   }
 
   void ended() {
     if (watched_.ended.empty()) return;
-    Table table{"", {{"ended"}, {"run", Align::right}, {"experiment"}, {"row"}, {"seed", Align::right},
-                     {"state"}, {"result"}}, {}};
+    Table table{"",
+                {{"ended"},
+                 {"run", Align::right},
+                 {"experiment"},
+                 {"row"},
+                 {"seed", Align::right},
+                 {"state"},
+                 {"result"}},
+                {}};
     for (const auto& run : watched_.ended) {
       auto& row = table.rows.emplace_back();
       row.push_back(run.ended ? duration_text(watched_.now - *run.ended) + " ago" : "");
@@ -271,10 +284,11 @@ class Screen {
       row.push_back(run.status);
       row.back().fault = run.status == "failed" || run.status == "crashed";
       constexpr int kMessage = 160;
-      row.push_back(run.status == "done" ? run.value
-                    : run.status == "interrupted"
-                        ? "rerun the same command to resume"
-                        : shortened((run.stage.empty() ? "" : run.stage + ": ") + run.message, kMessage));
+      row.push_back(
+          run.status == "done" ? run.value
+          : run.status == "interrupted"
+              ? "rerun the same command to resume"
+              : shortened((run.stage.empty() ? "" : run.stage + ": ") + run.message, kMessage));
     }
     out_ += "\n" + table.render(Format::text, style_.colour, style_.columns);
   }
@@ -290,7 +304,8 @@ Cell number(double value) {
   return cell;
 }
 
-void add_progress(std::vector<Cell>& row, const record::ProgressRecord* record, const Watched& watched) {
+void add_progress(std::vector<Cell>& row, const record::ProgressRecord* record,
+                  const Watched& watched) {
   if (record == nullptr) {
     row.resize(row.size() + 7);
     return;
@@ -319,16 +334,19 @@ Watched look(const std::filesystem::path& file, const std::vector<record::Progre
     if (here(record) || heard_of(record, watched.now)) watched.progress.push_back(record);
   Database database(file, OpenMode::read, kPatience_ms);
   database.read([&](SQLite::Database& db) {
-    SQLite::Statement counts(db, "SELECT a.status, count(*) FROM attempts a WHERE a.id = (SELECT max(id) "
-                                 "FROM attempts WHERE run = a.run) GROUP BY a.status");
+    SQLite::Statement counts(
+        db,
+        "SELECT a.status, count(*) FROM attempts a WHERE a.id = (SELECT max(id) "
+        "FROM attempts WHERE run = a.run) GROUP BY a.status");
     while (counts.executeStep())
       watched.counts[counts.getColumn(0).getString()] = counts.getColumn(1).getInt64();
     SQLite::Statement running(
         db, std::string(kLastAttempts) + "AND a.status = 'running' ORDER BY a.started");
     while (running.executeStep()) watched.running.push_back(run_of(running));
-    SQLite::Statement last(db, std::string(kLastAttempts) +
-                                   "AND a.status <> 'running' ORDER BY coalesce(a.ended, a.started) DESC, "
-                                   "a.id DESC LIMIT ?");
+    SQLite::Statement last(
+        db, std::string(kLastAttempts) +
+                "AND a.status <> 'running' ORDER BY coalesce(a.ended, a.started) DESC, "
+                "a.id DESC LIMIT ?");
     last.bind(1, static_cast<std::int64_t>(ended));
     while (last.executeStep()) watched.ended.push_back(run_of(last));
     for (auto& run : watched.ended)
@@ -353,22 +371,39 @@ std::string watch_text(const Watched& watched, const WatchStyle& style) {
 Table watch_table(const Watched& watched) {
   const auto right = Align::right;
   Table table{"",
-              {{"run", right, true},   {"experiment"},         {"row"},
-               {"seed", right, true},  {"state"},              {"host"},
-               {"pid", right, true},   {"stage"},              {"unit"},
-               {"done", right, true},  {"total", right, true}, {"rate_s", right, true},
-               {"stage_left_s", right, true},                  {"left_s", right, true},
-               {"loss", right, true},  {"message"}},
+              {{"run", right, true},
+               {"experiment"},
+               {"row"},
+               {"seed", right, true},
+               {"state"},
+               {"host"},
+               {"pid", right, true},
+               {"stage"},
+               {"unit"},
+               {"done", right, true},
+               {"total", right, true},
+               {"rate_s", right, true},
+               {"stage_left_s", right, true},
+               {"left_s", right, true},
+               {"loss", right, true},
+               {"message"}},
               {}};
   std::vector<const record::ProgressRecord*> shown;
   const auto add = [&](const WatchedRun& run) {
     const auto* record = run.ended ? nullptr : progress_of(watched, run);
     shown.push_back(record);
     auto& row = table.rows.emplace_back();
-    const char* life = run.life == Life::alive ? "running" : run.life == Life::gone ? "gone" : "unknown";
-    row = {std::to_string(run.id), run.experiment, run.row, std::to_string(run.seed),
-           run.status == "running" ? std::string(life) : run.status, run.host,
-           std::to_string(run.pid), record != nullptr ? record->label : run.stage};
+    const char* life = run.life == Life::alive  ? "running"
+                       : run.life == Life::gone ? "gone"
+                                                : "unknown";
+    row = {std::to_string(run.id),
+           run.experiment,
+           run.row,
+           std::to_string(run.seed),
+           run.status == "running" ? std::string(life) : run.status,
+           run.host,
+           std::to_string(run.pid),
+           record != nullptr ? record->label : run.stage};
     add_progress(row, record, watched);
     row.emplace_back(run.status == "running" ? "" : run.message);
   };
@@ -376,7 +411,7 @@ Table watch_table(const Watched& watched) {
   for (const auto& record : watched.progress) {
     if (std::find(shown.begin(), shown.end(), &record) != shown.end()) continue;
     auto& row = table.rows.emplace_back();
-    row = {Cell(), Cell(), Cell(), Cell(), "running", record.host, std::to_string(record.pid),
+    row = {Cell(),      Cell(), Cell(), Cell(), "running", record.host, std::to_string(record.pid),
            record.label};
     add_progress(row, &record, watched);
     row.emplace_back("dkdm " + record.command);

@@ -37,15 +37,16 @@ io::Pixels shrunk(const io::Pixels& source, std::int64_t factor) {
             sum += source.data[(row + x * factor + dx) * source.channels + channel];
           }
         }
-        out.data.push_back(static_cast<std::uint8_t>((sum + factor * factor / 2) / (factor * factor)));
+        out.data.push_back(
+            static_cast<std::uint8_t>((sum + factor * factor / 2) / (factor * factor)));
       }
     }
   }
   return out;
 }
 
-// The pixels of a file, at most `most` wide and high, as a file of their own: what else the file holds
-// does not get into a page.
+// The pixels of a file, at most `most` wide and high, as a file of their own: what else the file
+// holds does not get into a page.
 std::string thumbnail(const std::string& bytes, std::int64_t most) {
   auto pixels = io::decode_png(bytes, "the file");
   const auto longest = std::max(pixels.width, pixels.height);

@@ -41,7 +41,6 @@ class Drawing {
   }
   std::string svg() const { return out_ + "</svg>\n"; }
 
-
  private:
   std::string x(double value) const {
     const double share = (value - range_.x_low) / (range_.x_high - range_.x_low);
@@ -49,14 +48,14 @@ class Drawing {
   }
   std::string y(double value) const {
     const auto scaled = [&](double v) { return chart_.logarithmic ? std::log10(v) : v; };
-    const double share = (scaled(value) - scaled(range_.y_low)) /
-                         (scaled(range_.y_high) - scaled(range_.y_low));
+    const double share =
+        (scaled(value) - scaled(range_.y_low)) / (scaled(range_.y_high) - scaled(range_.y_low));
     return fixed(kHeight - kBottom - share * (kHeight - kTop - kBottom), 1);
   }
   void line(const char* style, const std::string& x1, const std::string& y1, const std::string& x2,
             const std::string& y2) {
-    out_ += std::string("<line class=\"") + style + "\" x1=\"" + x1 + "\" y1=\"" + y1 +
-            "\" x2=\"" + x2 + "\" y2=\"" + y2 + "\"/>";
+    out_ += std::string("<line class=\"") + style + "\" x1=\"" + x1 + "\" y1=\"" + y1 + "\" x2=\"" +
+            x2 + "\" y2=\"" + y2 + "\"/>";
   }
   void text(const char* style, const std::string& at_x, const std::string& at_y,
             const std::string& content) {
@@ -123,7 +122,9 @@ Table values_of(const Chart& chart) {
   constexpr std::size_t kListed = 120;
   const auto number = [](double value) { return shortest(rounded(value)); };
   Table table;
-  const auto add = [&](const std::string& title) { table.columns.push_back({title, Align::right}); };
+  const auto add = [&](const std::string& title) {
+    table.columns.push_back({title, Align::right});
+  };
   table.columns.push_back({"Curve"});
   if (count <= kListed) {
     for (const auto& title : {chart.x_title, chart.y_title}) add(title);
@@ -142,9 +143,9 @@ Table values_of(const Chart& chart) {
   for (const char* title : {"first", "lowest", "last"}) add(title);
   add("last " + chart.x_title);
   for (const auto& series : chart.series) {
-    const auto lowest = std::min_element(
-        series.points.begin(), series.points.end(),
-        [](const ChartPoint& a, const ChartPoint& b) { return a.y < b.y; });
+    const auto lowest =
+        std::min_element(series.points.begin(), series.points.end(),
+                         [](const ChartPoint& a, const ChartPoint& b) { return a.y < b.y; });
     table.rows.push_back({shortened(series.label, kLabelWidth), number(series.points.front().y),
                           number(lowest->y), number(series.points.back().y),
                           number(series.points.back().x)});
@@ -166,7 +167,9 @@ std::string html_bars(const Chart& chart) {
   }
   if (longest <= 0) longest = 1;
   constexpr double kWhole = 1000;  // of the drawing, whose width is that of the cell
-  const auto at = [&](double value) { return fixed(kWhole * std::clamp(value / longest, 0., 1.), 1); };
+  const auto at = [&](double value) {
+    return fixed(kWhole * std::clamp(value / longest, 0., 1.), 1);
+  };
   std::string out = "<figure class=\"chart\">\n<figcaption>" + html_escaped(chart.title) +
                     "</figcaption>\n<table class=\"bars\">\n<caption class=\"unseen\">" +
                     html_escaped(chart.title) +
@@ -195,10 +198,11 @@ std::string svg_chart(const Chart& chart) { return Drawing(chart).svg(); }
 
 std::string html_chart(const Chart& chart, std::size_t number) {
   return "<figure class=\"chart\" data-chart=\"" + std::to_string(number) + "\">\n<figcaption>" +
-         html_escaped(chart.title) + "</figcaption>\n<div class=\"drawing\"><div class=\"wide\" "
-         "role=\"region\" tabindex=\"0\" aria-label=\"" + html_escaped(chart.title) + "\">\n" +
-         svg_chart(chart) + "</div>\n" + legend(chart) + "</div>\n<details><summary>" +
-         html_escaped(chart.title) + ": values</summary>\n" +
+         html_escaped(chart.title) +
+         "</figcaption>\n<div class=\"drawing\"><div class=\"wide\" "
+         "role=\"region\" tabindex=\"0\" aria-label=\"" +
+         html_escaped(chart.title) + "\">\n" + svg_chart(chart) + "</div>\n" + legend(chart) +
+         "</div>\n<details><summary>" + html_escaped(chart.title) + ": values</summary>\n" +
          html_table(values_of(chart), chart.title + ", values") + "</details>\n</figure>\n";
 }
 
@@ -219,7 +223,9 @@ std::string chart_json(const std::vector<Chart>& charts) {
                              {"colour", series.colour},
                              {"points", std::move(points)}});
     }
-    list.push_back({{"title", chart.title}, {"x", chart.x_title}, {"y", chart.y_title},
+    list.push_back({{"title", chart.title},
+                    {"x", chart.x_title},
+                    {"y", chart.y_title},
                     {"logarithmic", chart.logarithmic},
                     {"range", {range.x_low, range.x_high, range.y_low, range.y_high}},
                     {"series", std::move(series_list)}});

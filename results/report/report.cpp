@@ -38,8 +38,8 @@ std::string render_plain(const std::vector<ReportTable>& tables, Format format,
         continue;
       }
       const auto text = terminal_text(note);
-      for (const auto& line : options.columns > 0 ? wrapped(text, options.columns)
-                                                  : std::vector<std::string>{text}) {
+      for (const auto& line :
+           options.columns > 0 ? wrapped(text, options.columns) : std::vector<std::string>{text}) {
         out += line + "\n";
       }
     }
@@ -63,9 +63,8 @@ ReportFormat parse_report_format(const std::string& name) {
 std::vector<std::string> published_metrics(const ReportTable& table) {
   std::vector<std::string> names;
   for (const auto& name : table.metrics) {
-    const bool any = std::any_of(table.lines.begin(), table.lines.end(), [&](const auto& line) {
-      return line.published.count(name) > 0;
-    });
+    const bool any = std::any_of(table.lines.begin(), table.lines.end(),
+                                 [&](const auto& line) { return line.published.count(name) > 0; });
     if (any) names.push_back(name);
   }
   return names;
@@ -108,7 +107,8 @@ std::string estimate_text(const Estimate& value, int decimals) {
 std::vector<TableGroup> side_by_side(const std::vector<ReportTable>& tables) {
   std::vector<TableGroup> groups;
   for (const auto& table : tables) {
-    if (groups.empty() || groups.back().front()->experiment != table.experiment) groups.emplace_back();
+    if (groups.empty() || groups.back().front()->experiment != table.experiment)
+      groups.emplace_back();
     groups.back().push_back(&table);
   }
   return groups;
@@ -143,14 +143,15 @@ namespace {
 // "[A] " before what belongs to the first of several ways of evaluating.
 std::string mark(const TableGroup& group, std::size_t index) {
   if (group.size() == 1) return "";
-  const auto letter = index < 26 ? std::string(1, static_cast<char>('A' + index))
-                                 : std::to_string(index + 1);
+  const auto letter =
+      index < 26 ? std::string(1, static_cast<char>('A' + index)) : std::to_string(index + 1);
   return "[" + letter + "] ";
 }
 
 // Of every line the first table that has it: for what does not depend on the evaluator.
 const ReportLine& any_of_line(const std::vector<const ReportLine*>& lines) {
-  return **std::find_if(lines.begin(), lines.end(), [](const auto* line) { return line != nullptr; });
+  return **std::find_if(lines.begin(), lines.end(),
+                        [](const auto* line) { return line != nullptr; });
 }
 
 Cell value_cell(const Estimate& value, const std::string& name, std::size_t runs) {
@@ -193,9 +194,8 @@ Table display_table(const TableGroup& group) {
       }
     }
   }
-  const auto comparable = std::find_if(group.begin(), group.end(), [](const auto* table) {
-    return compares_with_paper(*table);
-  });
+  const auto comparable = std::find_if(
+      group.begin(), group.end(), [](const auto* table) { return compares_with_paper(*table); });
   const bool compares = comparable != group.end();
   const auto seeds_of = [](const std::vector<const ReportLine*>& line) {
     std::size_t seeds = 0;
@@ -204,8 +204,8 @@ Table display_table(const TableGroup& group) {
     }
     return seeds;
   };
-  const bool several_seeds = std::any_of(lines.begin(), lines.end(),
-                                         [&](const auto& line) { return seeds_of(line) > 1; });
+  const bool several_seeds =
+      std::any_of(lines.begin(), lines.end(), [&](const auto& line) { return seeds_of(line) > 1; });
   Table table;
   table.columns.push_back({"Method"});
   const auto add_column = [&](const std::string& title) {
@@ -243,7 +243,8 @@ Table display_table(const TableGroup& group) {
       const bool stated = paper != line.published.end();
       auto& cell = row.emplace_back(stated ? fixed(paper->second, metric_decimals(name)) : "—");
       if (!compares || !stated) continue;
-      const auto* ours = estimate_of(parts[static_cast<std::size_t>(comparable - group.begin())], name);
+      const auto* ours =
+          estimate_of(parts[static_cast<std::size_t>(comparable - group.begin())], name);
       if (ours != nullptr && std::isfinite(ours->mean)) {
         *cell.text += " (" + with_sign(ours->mean - paper->second, metric_decimals(name)) + ")";
       }

@@ -54,15 +54,20 @@ Chart bars(const ReportTable& table, const std::string& metric, MethodColours& c
     const auto value = line.metrics.find(leading_metric(table));
     if (value == line.metrics.end() || !std::isfinite(value->second.mean)) return;
     const auto& estimate = value->second;
-    chart.series.push_back({line.label, {{0, estimate.mean, estimate.std, estimate.count}}, false, colour});
+    chart.series.push_back(
+        {line.label, {{0, estimate.mean, estimate.std, estimate.count}}, false, colour});
   });
   return chart;
 }
 
 Chart by_teacher_evaluations(const ReportTable& table, const std::string& metric,
                              MethodColours& colours) {
-  Chart chart{"teacher-evaluations", metric + " by teacher evaluations",
-              "teacher evaluations (images)", metric, false, {}};
+  Chart chart{"teacher-evaluations",
+              metric + " by teacher evaluations",
+              "teacher evaluations (images)",
+              metric,
+              false,
+              {}};
   each_line(table, colours, [&](const ReportLine& line, std::size_t colour) {
     auto series = progress_series(
         line, line.label, [](const ProgressPoint& point) { return point.teacher_evaluations; });
@@ -73,8 +78,8 @@ Chart by_teacher_evaluations(const ReportTable& table, const std::string& metric
 }
 
 Chart by_rho(const ReportTable& table, const std::string& metric, MethodColours& colours) {
-  Chart chart{
-      "figure4b", metric + " by training step for each ρ", "training step", metric, false, {}};
+  Chart chart{"figure4b", metric + " by training step for each ρ", "training step", metric, false,
+              {}};
   std::vector<std::pair<const ReportLine*, std::size_t>> lines;  // with their colours
   std::set<double> values;
   each_line(table, colours, [&](const ReportLine& line, std::size_t colour) {
@@ -87,9 +92,10 @@ Chart by_rho(const ReportTable& table, const std::string& metric, MethodColours&
                    [](const auto& a, const auto& b) { return *a.first->rho < *b.first->rho; });
   for (const auto& [line, colour] : lines) {
     // Two rows of one rho differ in something else, which their labels say.
-    const bool alone = std::count_if(lines.begin(), lines.end(), [&, &line = line](const auto& other) {
-                         return other.first->rho == line->rho;
-                       }) == 1;
+    const bool alone =
+        std::count_if(lines.begin(), lines.end(), [&, &line = line](const auto& other) {
+          return other.first->rho == line->rho;
+        }) == 1;
     const auto label = "ρ = " + shortest(*line->rho) + (alone ? "" : " (" + line->label + ")");
     auto series = progress_series(*line, label, step_of);
     series.colour = colour;

@@ -24,7 +24,8 @@ struct ChartSeries {
   std::size_t colour = 0;          // which colour: a method's is the same in every chart and table
 };
 
-// Gives every method its colour, in the order in which they are first asked for. One for a whole page.
+// Gives every method its colour, in the order in which they are first asked for. One for a whole
+// page.
 class MethodColours {
  public:
   // Of line `index` of `table`. Lines of one row (its variants) differ.
@@ -56,8 +57,8 @@ std::vector<double> round_ticks(double low, double high, int count);
 std::string tick_text(double value);
 
 // The figures for which a table gathered with Depth::figures has points: its leading metric by
-// training step and method (as the paper's Figure 4a) and by rho (Figure 4b), or, where every method was
-// evaluated once, a bar for each; by evaluations of the teacher; and the training loss.
+// training step and method (as the paper's Figure 4a) and by rho (Figure 4b), or, where every
+// method was evaluated once, a bar for each; by evaluations of the teacher; and the training loss.
 std::vector<Chart> charts_of(const ReportTable& table, MethodColours& colours);
 
 }  // namespace dkdm::results

@@ -66,7 +66,8 @@ Side load_side(const std::filesystem::path& file, const std::vector<std::string>
   Database(file, OpenMode::read).read([&](SQLite::Database& db) {
     for (const auto& table : side.tables)
       for (const auto& line : table.lines)
-        if (!line.runs.empty()) side.settings[line.runs.front()] = load_settings(db, line.runs.front());
+        if (!line.runs.empty())
+          side.settings[line.runs.front()] = load_settings(db, line.runs.front());
     return 0;
   });
   return side;
@@ -85,10 +86,12 @@ Side load_other(const std::filesystem::path& file) {
   }
   Side side;
   try {
-    for (const auto& table : Json::parse(io::read_document(file))) side.tables.push_back(table_from(table));
+    for (const auto& table : Json::parse(io::read_document(file)))
+      side.tables.push_back(table_from(table));
   } catch (const Json::exception&) {  // whose words are about its own code
-    throw ConfigError(file.string(), "neither a results database nor a report that `dkdm report "
-                                     "--format json` wrote");
+    throw ConfigError(file.string(),
+                      "neither a results database nor a report that `dkdm report "
+                      "--format json` wrote");
   }
   return side;
 }
@@ -107,17 +110,16 @@ std::string name_of(const ReportLine& line) {
   return line.setting.empty() ? line.row : line.row + " (" + line.setting + ")";
 }
 
-
 // The first thing that keeps two values from being compared; "" when nothing does.
 std::string obstacle(const ReportTable& here, const ReportTable& there) {
   const auto differ = [](const std::string& what, const std::string& a, const std::string& b) {
     return a == b ? "" : what + " " + a + " here, " + b + " there";
   };
-  for (const auto& difference :
-       {differ("protocol", here.protocol, there.protocol),
-        differ("sample count", std::to_string(here.sample_count), std::to_string(there.sample_count)),
-        differ("weights", here.weights, there.weights),
-        differ("reference", here.reference, there.reference)}) {
+  for (const auto& difference : {differ("protocol", here.protocol, there.protocol),
+                                 differ("sample count", std::to_string(here.sample_count),
+                                        std::to_string(there.sample_count)),
+                                 differ("weights", here.weights, there.weights),
+                                 differ("reference", here.reference, there.reference)}) {
     if (!difference.empty()) return difference;
   }
   return "";
@@ -175,7 +177,8 @@ class Comparer {
         if (mine.value == nullptr || other.value == nullptr) continue;
         const auto difference = obstacle(*mine.table, *other.table);
         if (difference.empty()) {
-          judge(name, *mine.value, *other.value, other.table->higher_is_better.at(std::get<2>(name)));
+          judge(name, *mine.value, *other.value,
+                other.table->higher_is_better.at(std::get<2>(name)));
           matched = true;
           note_configurations(name, *mine.line, *other.line);
         } else if (why.empty()) {
@@ -203,7 +206,8 @@ class Comparer {
     }
   }
 
-  // Once a row: values of two configurations compare, but what made them differ may not be the code.
+  // Once a row: values of two configurations compare, but what made them differ may not be the
+  // code.
   void note_configurations(const Name& name, const ReportLine& ours, const ReportLine& theirs) {
     if (ours.variant.empty() || theirs.variant.empty() || ours.variant == theirs.variant) return;
     const auto& [experiment, row, metric] = name;
@@ -215,18 +219,21 @@ class Comparer {
     const Texts *here = settings_of(here_, ours), *there = settings_of(there_, theirs);
     if (here && there) {
       const std::string differences = setting_differences(*here, *there);
-      note += differences.empty() ? ": the settings agree, a plugin's version or what a file holds does not"
-                                  : ": there " + differences;
+      note += differences.empty()
+                  ? ": the settings agree, a plugin's version or what a file holds does not"
+                  : ": there " + differences;
     }
     out_.notes.push_back(note);
   }
 
   static const Texts* settings_of(const Side& side, const ReportLine& line) {
-    const auto found = line.runs.empty() ? side.settings.end() : side.settings.find(line.runs.front());
+    const auto found =
+        line.runs.empty() ? side.settings.end() : side.settings.find(line.runs.front());
     return found == side.settings.end() ? nullptr : &found->second;
   }
 
-  void judge(const Name& name, const Estimate& ours, const Estimate& theirs, bool higher_is_better) {
+  void judge(const Name& name, const Estimate& ours, const Estimate& theirs,
+             bool higher_is_better) {
     ++out_.compared;
     if (!std::isfinite(theirs.mean)) {
       add(name, &ours, &theirs, {}, {}, std::isfinite(ours.mean) ? "better" : "equal", false);
@@ -291,13 +298,13 @@ class Comparer {
 }  // namespace
 
 Comparison compare_reports(const std::filesystem::path& file,
-                           const std::vector<std::string>& experiments,
-                           const ReportChoice& choice,
+                           const std::vector<std::string>& experiments, const ReportChoice& choice,
                            const std::filesystem::path& other, const Tolerance& tolerance) {
   auto there = load_other(other);
   if (!experiments.empty()) {
     const auto unasked = [&](const ReportTable& table) {
-      return std::find(experiments.begin(), experiments.end(), table.experiment) == experiments.end();
+      return std::find(experiments.begin(), experiments.end(), table.experiment) ==
+             experiments.end();
     };
     std::erase_if(there.tables, unasked);
   }

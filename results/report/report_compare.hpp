@@ -28,14 +28,14 @@ struct Comparison {
   std::vector<std::string> notes;
 };
 
-// `other` is a results database or a report written by --format json. Values compare when experiment,
-// row, metric, protocol, reference, sample count and weights agree. A row that has a value there and
-// failed here, or is not finite here, is a regression; one that was not run here is not.
-// experiments {} = all on either side's record. Throws ConfigError for an unknown experiment or a file that is neither,
-// DataError when `other` does not exist, StoreError when a database cannot be read.
+// `other` is a results database or a report written by --format json. Values compare when
+// experiment, row, metric, protocol, reference, sample count and weights agree. A row that has a
+// value there and failed here, or is not finite here, is a regression; one that was not run here is
+// not. experiments {} = all on either side's record. Throws ConfigError for an unknown experiment
+// or a file that is neither, DataError when `other` does not exist, StoreError when a database
+// cannot be read.
 Comparison compare_reports(const std::filesystem::path& file,
-                           const std::vector<std::string>& experiments,
-                           const ReportChoice& choice,
+                           const std::vector<std::string>& experiments, const ReportChoice& choice,
                            const std::filesystem::path& other, const Tolerance& tolerance = {});
 
 }  // namespace dkdm::results

@@ -26,7 +26,8 @@ Estimate estimate(const std::vector<double>& values) {
 std::string reason_of(const Run& run) {
   const auto where = run.stage.empty() ? "" : " in stage " + run.stage;
   const auto what = run.message.empty() ? "" : ": " + run.message;
-  if (run.status == "interrupted") return "interrupted" + where + "; rerun the same command to resume";
+  if (run.status == "interrupted")
+    return "interrupted" + where + "; rerun the same command to resume";
   if (run.status == "running") return "running";
   return run.status + where + what;
 }
@@ -55,8 +56,8 @@ std::vector<ProgressPoint> progress_of(const LineRecord& record, const Condition
   for (const auto& [step, values] : steps) {
     std::vector<double> list;
     for (const auto& [seed, value] : values.by_seed) list.push_back(value);
-    points.push_back({static_cast<double>(step), estimate(values.teacher_evaluations).mean,
-                      estimate(list)});
+    points.push_back(
+        {static_cast<double>(step), estimate(values.teacher_evaluations).mean, estimate(list)});
   }
   return points;
 }
@@ -200,7 +201,8 @@ void explain_cells(ReportTable& table, const LineRecord& record) {
   const auto note = [&](std::int64_t seed, const Run& run) {
     if (++failed > kNamed) return;
     table.notes.push_back(label + ": run " + std::to_string(run.id) + " (seed " +
-                          std::to_string(seed) + ") " + shortened(reason_of(run), kReasonWidth) + ".");
+                          std::to_string(seed) + ") " + shortened(reason_of(run), kReasonWidth) +
+                          ".");
   };
   for (const auto& [seed, cell] : record.cells) {
     if (cell.newest == nullptr) missing += (missing.empty() ? "" : ", ") + std::to_string(seed);
@@ -239,7 +241,8 @@ void explain(ReportTable& table, const std::vector<LineRecord>& records) {
   }
 }
 
-// `table` has its title; `first`: it is the experiment's first table, which has the lines without values.
+// `table` has its title; `first`: it is the experiment's first table, which has the lines without
+// values.
 void fill(ReportTable& table, SQLite::Database& db, const std::vector<LineRecord>& records,
           const Conditions& conditions, bool first, Depth depth) {
   std::tie(table.protocol, table.sample_count, table.weights, table.reference) = conditions;
@@ -283,7 +286,8 @@ std::vector<Conditions> conditions_of(const std::vector<LineRecord>& records) {
     }
   }
   std::stable_sort(cells.begin(), cells.end(), [](const LineCell* a, const LineCell* b) {
-    return std::tie(a->counts->created, a->counts->id) > std::tie(b->counts->created, b->counts->id);
+    return std::tie(a->counts->created, a->counts->id) >
+           std::tie(b->counts->created, b->counts->id);
   });
   std::vector<Conditions> ordered;
   const auto add = [&](const Conditions& conditions) {
@@ -328,8 +332,9 @@ std::vector<ReportTable> gather(const std::filesystem::path& file,
   return database.read([&](SQLite::Database& db) {
     auto names = experiments;
     if (names.empty()) {
-      SQLite::Statement all(db, "SELECT e.name FROM experiments e JOIN runs r ON r.experiment = e.id "
-                                "GROUP BY e.name ORDER BY min(r.id)");
+      SQLite::Statement all(db,
+                            "SELECT e.name FROM experiments e JOIN runs r ON r.experiment = e.id "
+                            "GROUP BY e.name ORDER BY min(r.id)");
       while (all.executeStep()) names.push_back(all.getColumn(0).getString());
     }
     std::vector<ReportTable> tables;
@@ -342,7 +347,7 @@ std::vector<ReportTable> gather(const std::filesystem::path& file,
 }
 
 std::vector<record::RunRecord> requested_cells(const std::filesystem::path& file,
-                                            std::int64_t request) {
+                                               std::int64_t request) {
   return Database(file, OpenMode::read).read([&](SQLite::Database& db) {
     return load_request(db, request);
   });

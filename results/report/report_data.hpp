@@ -38,35 +38,35 @@ struct ReportRun {
 };
 
 struct ReportLine {
-  std::size_t place = 0;                      // in the experiment's table: lines of its ReportTables
-                                              // with one place are one line, side by side
-  std::string row, label;                     // label: with what sets it apart from others of its row
-  std::string variant, setting;               // of the configuration; what sets it apart, "" = alone
+  std::size_t place = 0;         // in the experiment's table: lines of its ReportTables
+                                 // with one place are one line, side by side
+  std::string row, label;        // label: with what sets it apart from others of its row
+  std::string variant, setting;  // of the configuration; what sets it apart, "" = alone
   bool pinned = false;
   bool teacher = false;
-  std::string status;                         // "done", "failed", …, "not run"
-  std::string reason;                         // why there is no value; "" when done
-  std::map<std::string, Estimate> metrics;    // by metric name, at the last evaluated step
+  std::string status;                       // "done", "failed", …, "not run"
+  std::string reason;                       // why there is no value; "" when done
+  std::map<std::string, Estimate> metrics;  // by metric name, at the last evaluated step
   std::map<std::string, double> published;
-  std::int64_t parameters = 0;                // of the shown run; 0 = unknown
-  std::optional<double> train_seconds;        // of the shown runs, mean over seeds
-  std::int64_t peak_bytes = 0;                // of their training, the most; 0 = unknown
-  std::vector<std::int64_t> runs;             // that the values are from
-  std::size_t steps = 0;                      // evaluated, of the run that has most
+  std::int64_t parameters = 0;          // of the shown run; 0 = unknown
+  std::optional<double> train_seconds;  // of the shown runs, mean over seeds
+  std::int64_t peak_bytes = 0;          // of their training, the most; 0 = unknown
+  std::vector<std::int64_t> runs;       // that the values are from
+  std::size_t steps = 0;                // evaluated, of the run that has most
   // Below: only with Depth::figures.
-  std::vector<ReportRun> all_runs;            // by seed; the first few with their loss
-  std::optional<double> rho;                  // of a method that has one
-  std::vector<ProgressPoint> progress;        // by step
+  std::vector<ReportRun> all_runs;      // by seed; the first few with their loss
+  std::optional<double> rho;            // of a method that has one
+  std::vector<ProgressPoint> progress;  // by step
 };
 
 struct ReportTable {
   std::string experiment, title, scale;
   std::string protocol, reference, weights;
-  std::int64_t sample_count = 0;      // 0 = nothing was evaluated yet
-  std::vector<std::string> metrics;   // columns
+  std::int64_t sample_count = 0;     // 0 = nothing was evaluated yet
+  std::vector<std::string> metrics;  // columns
   std::map<std::string, bool> higher_is_better;
   std::vector<ReportLine> lines;
-  std::vector<std::string> notes;     // sentences below the table
+  std::vector<std::string> notes;  // sentences below the table
 };
 
 // Columns that a label and a reason may take where a person reads them; csv and json have all.
@@ -108,9 +108,9 @@ std::string estimate_text(const Estimate& value, int decimals);
 
 // "Title: protocol, 512 samples, EMA weights, reference 1a2b3c"; of several: "Title: [A] …; [B] …".
 std::string caption_of(const TableGroup& group);
-// The table a person reads: ours, a group of columns for each way of evaluating; the paper's (with ours
-// minus it where they compare), parameters, seconds, seeds. Best values are strong. A row for each of
-// lines_of; after the label come the metrics of the first table, of the second, ….
+// The table a person reads: ours, a group of columns for each way of evaluating; the paper's (with
+// ours minus it where they compare), parameters, seconds, seeds. Best values are strong. A row for
+// each of lines_of; after the label come the metrics of the first table, of the second, ….
 Table display_table(const TableGroup& group);
 
 std::string render_csv(const std::vector<ReportTable>& tables);

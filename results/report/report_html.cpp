@@ -14,9 +14,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kRunsShown = 8;   // of a row, in full
-constexpr std::size_t kSeedsShown = 4;  // with pictures
-constexpr int kThumbnail = 512;         // pixels
+constexpr std::size_t kRunsShown = 8;          // of a row, in full
+constexpr std::size_t kSeedsShown = 4;         // with pictures
+constexpr int kThumbnail = 512;                // pixels
 constexpr const char* kGridFile = "grid.png";  // as the stages that draw samples name it
 
 // Puts `values` in the place of each {{name}}, once: what they contain is not looked at again.
@@ -45,7 +45,8 @@ std::string run_name(const ReportRun& run) {
 class Section {
  public:
   Section(const fs::path& file, const fs::path& root, std::size_t number,
-          std::vector<const ReportTable*> tables, std::vector<Chart>& charts, MethodColours& colours)
+          std::vector<const ReportTable*> tables, std::vector<Chart>& charts,
+          MethodColours& colours)
       : file_(file), root_(root), number_(number), tables_(std::move(tables)), charts_(charts),
         colours_(colours) {
     for (const auto* table : tables_) {
@@ -89,7 +90,8 @@ class Section {
   }
 
   static const ReportLine& any_of(const std::vector<const ReportLine*>& parts) {
-    return **std::find_if(parts.begin(), parts.end(), [](const auto* part) { return part != nullptr; });
+    return **std::find_if(parts.begin(), parts.end(),
+                          [](const auto* part) { return part != nullptr; });
   }
 
   std::size_t row_index(const ReportLine& line) const {
@@ -191,7 +193,8 @@ class Section {
     }
     if (out.empty()) return "";
     return "<h3>Samples</h3>\n<p class=\"soft\">Images at the same position start from the same "
-           "noise.</p>\n" + out;
+           "noise.</p>\n" +
+           out;
   }
 
   std::string runs_html() {
@@ -245,7 +248,8 @@ class Section {
                                                             : table.title + " of " + of_run;
       if (!table.rows.empty()) out += html_table(table, caption);
     }
-    out += "<p>Commands that repeat it:</p>\n<pre tabindex=\"0\">" + html_escaped(detail.repeat) + "</pre>\n";
+    out += "<p>Commands that repeat it:</p>\n<pre tabindex=\"0\">" + html_escaped(detail.repeat) +
+           "</pre>\n";
     return out + configuration_html(run, detail.config) + "</details>\n";
   }
 
@@ -287,11 +291,13 @@ std::string render_html(const fs::path& file, const std::vector<ReportTable>& ta
   for (std::size_t i = 0; i < experiments.size(); ++i) {
     Section section(file, root, i + 1, experiments[i], charts, colours);
     body += section.html();
-    contents += "<li>" + link(section.id(), html_isolated(shortened(section.title(), kLabelWidth))) +
+    contents += "<li>" +
+                link(section.id(), html_isolated(shortened(section.title(), kLabelWidth))) +
                 "</li>\n";
   }
   if (experiments.size() < 2) contents.clear();
-  else contents = "<nav aria-label=\"Tables\"><ul class=\"contents\">\n" + contents + "</ul></nav>\n";
+  else
+    contents = "<nav aria-label=\"Tables\"><ul class=\"contents\">\n" + contents + "</ul></nav>\n";
   const auto title = experiments.size() == 1
                          ? html_escaped(shortened(tables.front().title, kLabelWidth)) + ": dkdm"
                          : "Results: dkdm";

@@ -11,14 +11,35 @@ namespace {
 // Characters that mean something to TeX or that its fonts keep elsewhere. "[" and "*" would be read
 // as arguments of the "\\" of the line before.
 const std::map<char32_t, const char*>& symbols() {
-  static const std::map<char32_t, const char*> kSymbols = {
-      {U'\\', "\\textbackslash{}"}, {U'~', "\\textasciitilde{}"}, {U'^', "\\textasciicircum{}"},
-      {U'&', "\\&"}, {U'%', "\\%"}, {U'$', "\\$"}, {U'#', "\\#"}, {U'_', "\\_"}, {U'{', "\\{"},
-      {U'}', "\\}"}, {U'<', "\\textless{}"}, {U'>', "\\textgreater{}"}, {U'|', "\\textbar{}"},
-      {U'"', "''"}, {U'[', "{[}"}, {U']', "{]}"}, {U'*', "{*}"},
-      {U'↑', "$\\uparrow$"}, {U'↓', "$\\downarrow$"}, {U'±', "$\\pm$"}, {U'×', "$\\times$"},
-      {U'−', "$-$"}, {U'Δ', "$\\Delta$"}, {U'ρ', "$\\rho$"}, {U'λ', "$\\lambda$"},
-      {U'–', "--"}, {U'—', "---"}, {U'…', "\\dots{}"}, {0xfffd, "?"}};
+  static const std::map<char32_t, const char*> kSymbols = {{U'\\', "\\textbackslash{}"},
+                                                           {U'~', "\\textasciitilde{}"},
+                                                           {U'^', "\\textasciicircum{}"},
+                                                           {U'&', "\\&"},
+                                                           {U'%', "\\%"},
+                                                           {U'$', "\\$"},
+                                                           {U'#', "\\#"},
+                                                           {U'_', "\\_"},
+                                                           {U'{', "\\{"},
+                                                           {U'}', "\\}"},
+                                                           {U'<', "\\textless{}"},
+                                                           {U'>', "\\textgreater{}"},
+                                                           {U'|', "\\textbar{}"},
+                                                           {U'"', "''"},
+                                                           {U'[', "{[}"},
+                                                           {U']', "{]}"},
+                                                           {U'*', "{*}"},
+                                                           {U'↑', "$\\uparrow$"},
+                                                           {U'↓', "$\\downarrow$"},
+                                                           {U'±', "$\\pm$"},
+                                                           {U'×', "$\\times$"},
+                                                           {U'−', "$-$"},
+                                                           {U'Δ', "$\\Delta$"},
+                                                           {U'ρ', "$\\rho$"},
+                                                           {U'λ', "$\\lambda$"},
+                                                           {U'–', "--"},
+                                                           {U'—', "---"},
+                                                           {U'…', "\\dots{}"},
+                                                           {0xfffd, "?"}};
   return kSymbols;
 }
 

@@ -91,9 +91,10 @@ class Chooser {
       const auto when = time_text(request->recorded);
       out_.notes.push_back(
           request->command.empty()
-              ? "The newest run of each row and seed; no command is on record from before " + when + "."
-              : "As the last command asked for: " + shortened(request->command, kReasonWidth) + " (" +
-                    when + (request->host.empty() ? "" : ", " + request->host) + ").");
+              ? "The newest run of each row and seed; no command is on record from before " + when +
+                    "."
+              : "As the last command asked for: " + shortened(request->command, kReasonWidth) +
+                    " (" + when + (request->host.empty() ? "" : ", " + request->host) + ").");
       apply_pins(cells);
       return cells;
     }
@@ -107,22 +108,23 @@ class Chooser {
       }
       for (auto& cell : recorded(row, newest->variant)) cells.push_back(std::move(cell));
     }
-    std::stable_sort(cells.begin(), cells.end(), [](const auto& a, const auto& b) {
-      return a.row_order < b.row_order;
-    });
+    std::stable_sort(cells.begin(), cells.end(),
+                     [](const auto& a, const auto& b) { return a.row_order < b.row_order; });
     apply_pins(cells);
     return cells;
   }
 
   // The cells of one configuration of a row that are on record, one for each seed.
-  std::vector<record::RunRecord> recorded(const std::string& row, const std::string& variant) const {
+  std::vector<record::RunRecord> recorded(const std::string& row,
+                                          const std::string& variant) const {
     std::map<std::int64_t, const Run*> best;
     for (const auto* run : by_row_.at(row)) {
       if (run->variant != variant) continue;
       auto& chosen = best[run->seed];
       const bool done = run->status == "done";
       const bool chosen_done = chosen != nullptr && chosen->status == "done";
-      if (chosen == nullptr || (done != chosen_done ? done : counts_more(run, chosen))) chosen = run;
+      if (chosen == nullptr || (done != chosen_done ? done : counts_more(run, chosen)))
+        chosen = run;
     }
     std::vector<record::RunRecord> cells;
     for (const auto& [seed, run] : best) cells.push_back(cell_of(*run, experiment_));
@@ -176,8 +178,9 @@ class Chooser {
         }
       }
       if (variants.empty()) continue;
-      const bool listed = std::any_of(cells.begin(), cells.end(),
-                                      [&, &row = row](const auto& cell) { return cell.row == row; });
+      const bool listed =
+          std::any_of(cells.begin(), cells.end(),
+                      [&, &row = row](const auto& cell) { return cell.row == row; });
       if (listed) {
         replace(cells, row, variants);
       } else {
@@ -209,8 +212,9 @@ class Chooser {
     std::set<std::string> unknown;
     for (const auto& [key, value] : choice_.settings) unknown.insert(key);
     for (const auto& [row, runs] : by_row_) {
-      const auto asked = std::find_if(cells.begin(), cells.end(),
-                                      [&, &row = row](const auto& cell) { return cell.row == row; });
+      const auto asked =
+          std::find_if(cells.begin(), cells.end(),
+                       [&, &row = row](const auto& cell) { return cell.row == row; });
       if (choice_.settings.empty() || asked == cells.end()) continue;
       const auto ours = settings_of_cell(*asked);
       Texts wanted;
@@ -238,7 +242,8 @@ class Chooser {
     }
   }
 
-  // The variant whose settings are `wanted` and otherwise differ least from `ours`; of equals the newest.
+  // The variant whose settings are `wanted` and otherwise differ least from `ours`; of equals the
+  // newest.
   std::string nearest_variant(const std::vector<const Run*>& runs, const Texts& ours,
                               const Texts& wanted) const {
     std::map<std::string, const Run*> variants;  // their newest runs
@@ -260,7 +265,8 @@ class Chooser {
         const auto here = ours.find(key);
         other += wanted.count(key) == 0 && (here == ours.end() || here->second != value);
       }
-      if (best != nullptr && (other > fewest || (other == fewest && !begun_later(run, best)))) continue;
+      if (best != nullptr && (other > fewest || (other == fewest && !begun_later(run, best))))
+        continue;
       best = run;
       fewest = other;
     }
@@ -391,16 +397,16 @@ class Chooser {
     for (const auto& line : out_.lines) {
       for (const auto& [seed, cell] : line.cells) {
         if (cell.counts == nullptr || !cell.counts->pinned) continue;
-        out_.notes.push_back(shown_label(line.row) + ": run " + std::to_string(cell.counts->id) +
-                             " (seed " + std::to_string(seed) + ") is pinned as the one that counts" +
-                             (cell.counts->note.empty()
-                                  ? "."
-                                  : ": " + shortened(cell.counts->note, kReasonWidth)));
+        out_.notes.push_back(
+            shown_label(line.row) + ": run " + std::to_string(cell.counts->id) + " (seed " +
+            std::to_string(seed) + ") is pinned as the one that counts" +
+            (cell.counts->note.empty() ? "." : ": " + shortened(cell.counts->note, kReasonWidth)));
       }
     }
   }
 
-  // What is on record and not in the table: other configurations of its rows, other seeds, other rows.
+  // What is on record and not in the table: other configurations of its rows, other seeds, other
+  // rows.
   void note_other_configurations() {
     constexpr std::size_t kListed = 8;
     std::vector<std::string> found;
@@ -439,7 +445,8 @@ class Chooser {
         return l.row.row == run->row && l.row.variant == run->variant;
       });
       if (shown != out_.lines.end()) {
-        if (run->status == "done" && shown->cells.count(run->seed) == 0) more_seeds.insert(run->seed);
+        if (run->status == "done" && shown->cells.count(run->seed) == 0)
+          more_seeds.insert(run->seed);
         continue;
       }
       auto other = std::find_if(others.begin(), others.end(),
@@ -455,7 +462,8 @@ class Chooser {
     }
     if (!more_seeds.empty()) {
       std::string seeds;
-      for (const auto seed : more_seeds) seeds += (seeds.empty() ? "" : ", ") + std::to_string(seed);
+      for (const auto seed : more_seeds)
+        seeds += (seeds.empty() ? "" : ", ") + std::to_string(seed);
       found.push_back(shown_label(line.row) + ": also on record with seed" +
                       (more_seeds.size() > 1 ? "s " : " ") + seeds + ".");
     }
@@ -510,8 +518,8 @@ std::string setting_differences(const Texts& ours, const Texts& theirs) {
   return text;
 }
 
-Lines choose_lines(SQLite::Database& db, const std::vector<Run>& runs, const std::string& experiment,
-                   const ReportChoice& choice) {
+Lines choose_lines(SQLite::Database& db, const std::vector<Run>& runs,
+                   const std::string& experiment, const ReportChoice& choice) {
   return Chooser(db, runs, experiment, choice).choose();
 }
 

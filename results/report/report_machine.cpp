@@ -27,14 +27,15 @@ std::string render_csv(const std::vector<ReportTable>& tables) {
     csv.columns.push_back({name + "_std"});
   }
   for (const auto& name : published) csv.columns.push_back({"published_" + name});
-  for (const char* title : {"parameters", "train_seconds", "seeds", "reason", "variant", "setting"}) {
+  for (const char* title :
+       {"parameters", "train_seconds", "seeds", "reason", "variant", "setting"}) {
     csv.columns.push_back({title});
   }
   for (const auto& table : tables) {
     for (const auto& line : table.lines) {
-      auto& row = csv.rows.emplace_back(std::vector<Cell>{
-          table.experiment, line.row, line.label, line.status, table.protocol, table.reference,
-          std::to_string(table.sample_count), table.weights});
+      auto& row = csv.rows.emplace_back(
+          std::vector<Cell>{table.experiment, line.row, line.label, line.status, table.protocol,
+                            table.reference, std::to_string(table.sample_count), table.weights});
       for (const auto& name : metrics) {
         const auto found = line.metrics.find(name);
         const bool has = found != line.metrics.end();
@@ -60,16 +61,27 @@ std::string render_json(const std::vector<ReportTable>& tables) {
   using Json = nlohmann::ordered_json;
   auto out = Json::array();
   for (const auto& table : tables) {
-    Json object = {{"experiment", table.experiment},     {"title", table.title},
-                   {"scale", table.scale},               {"protocol", table.protocol},
-                   {"reference", table.reference},       {"weights", table.weights},
-                   {"sample_count", table.sample_count}, {"rows", Json::array()},
+    Json object = {{"experiment", table.experiment},
+                   {"title", table.title},
+                   {"scale", table.scale},
+                   {"protocol", table.protocol},
+                   {"reference", table.reference},
+                   {"weights", table.weights},
+                   {"sample_count", table.sample_count},
+                   {"rows", Json::array()},
                    {"notes", table.notes}};
     for (const auto& line : table.lines) {
-      Json row = {{"row", line.row},       {"label", line.label},   {"teacher", line.teacher},
-                  {"status", line.status}, {"reason", line.reason}, {"runs", line.runs},
-                  {"parameters", line.parameters}, {"peak_bytes", line.peak_bytes},
-                  {"variant", line.variant}, {"setting", line.setting}, {"pinned", line.pinned}};
+      Json row = {{"row", line.row},
+                  {"label", line.label},
+                  {"teacher", line.teacher},
+                  {"status", line.status},
+                  {"reason", line.reason},
+                  {"runs", line.runs},
+                  {"parameters", line.parameters},
+                  {"peak_bytes", line.peak_bytes},
+                  {"variant", line.variant},
+                  {"setting", line.setting},
+                  {"pinned", line.pinned}};
       row["train_seconds"] = line.train_seconds ? Json(*line.train_seconds) : Json();
       row["metrics"] = Json::object();
       for (const auto& [name, value] : line.metrics) {

@@ -87,15 +87,15 @@ Figure curves(const std::string& name, const Chart& chart) {
       parts += (parts.empty() ? "" : ", \\\n     ") + part;
     };
     if (series.level) {
-      next(shortest(series.points.front().y) + " with lines" +
-           std::string(" lc rgb '") + kColours[series.colour % kColours.size()] +
-           "' dt '-' lw 1.5 title " +
+      next(shortest(series.points.front().y) + " with lines" + std::string(" lc rgb '") +
+           kColours[series.colour % kColours.size()] + "' dt '-' lw 1.5 title " +
            quoted(series.label));
       continue;
     }
     const bool marked = series.points.size() <= 40;
-    const auto drawn =
-        marked ? "linespoints pt " + std::to_string(series.colour % 8 + 4) + " ps 0.6" : std::string("lines");
+    const auto drawn = marked
+                           ? "linespoints pt " + std::to_string(series.colour % 8 + 4) + " ps 0.6"
+                           : std::string("lines");
     next(source + " using 1:2 with " + drawn + style_of(series.colour) + " lw 1.8 title " +
          quoted(series.label));
     if (spread) next(source + kSpread + style_of(series.colour) + " notitle");
@@ -119,15 +119,17 @@ Figure bars(const std::string& name, const ReportTable& table, const std::string
                    std::to_string(std::strtol(kColours[colours.of(table, i) % kColours.size()] + 1,
                                               nullptr, 16)) +
                    "\n";
-    labels += (labels.empty() ? "" : ", ") + quoted_tick(line.label) + " " + std::to_string(place++);
+    labels +=
+        (labels.empty() ? "" : ", ") + quoted_tick(line.label) + " " + std::to_string(place++);
   }
   if (place == 0) return {};
   const auto title = metric_column(table, metric);
-  figure.script = "set ylabel " + quoted(title) + "\nset yrange [0:*]\nset xrange [-0.6:" +
-                  fixed(place - 0.4, 1) + "]\nset xtics rotate by 30 right (" + labels +
+  figure.script = "set ylabel " + quoted(title) +
+                  "\nset yrange [0:*]\nset xrange [-0.6:" + fixed(place - 0.4, 1) +
+                  "]\nset xtics rotate by 30 right (" + labels +
                   ")\nset bmargin 9\nset lmargin 14\nunset key\nplot '" + name +
-                  ".dat' using 1:2:4 with boxes fs solid 0.85 lc rgb variable, '" + name +
-                  ".dat'" + kSpread + " lc rgb '#202020' lw 1.5\n";
+                  ".dat' using 1:2:4 with boxes fs solid 0.85 lc rgb variable, '" + name + ".dat'" +
+                  kSpread + " lc rgb '#202020' lw 1.5\n";
   return figure;
 }
 
@@ -173,7 +175,8 @@ std::string run_gnuplot(const fs::path& folder, const std::string& script) {
   std::string program = "gnuplot", argument = script;
   std::array<char*, 3> arguments{program.data(), argument.data(), nullptr};
   pid_t child = 0;
-  const int failure = ::posix_spawnp(&child, "gnuplot", &actions, nullptr, arguments.data(), environ);
+  const int failure =
+      ::posix_spawnp(&child, "gnuplot", &actions, nullptr, arguments.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   ::close(pipe_ends[1]);
   std::string said;
@@ -213,12 +216,12 @@ std::vector<fs::path> write_plots(const fs::path& file, const std::vector<std::s
       written.push_back(folder / (figure.name + ending));
       return "set terminal " + kind + "\nset output '" + figure.name + ending + "'\n";
     };
-    write_file(folder / script,
-               "# gnuplot " + script + "\n" +
-                   terminal("svg size 720,400 noenhanced font 'sans,12' background '#ffffff'",
-                            ".svg") +
-                   kLook + figure.script +
-                   terminal("pdfcairo size 16cm,9cm noenhanced font 'sans,9'", ".pdf") + "replot\n");
+    write_file(
+        folder / script,
+        "# gnuplot " + script + "\n" +
+            terminal("svg size 720,400 noenhanced font 'sans,12' background '#ffffff'", ".svg") +
+            kLook + figure.script +
+            terminal("pdfcairo size 16cm,9cm noenhanced font 'sans,9'", ".pdf") + "replot\n");
     const auto complaint = run_gnuplot(folder, script);
     if (!complaint.empty()) {
       throw Error("gnuplot " + (folder / script).string() + ": " + complaint);

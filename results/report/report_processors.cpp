@@ -70,16 +70,18 @@ std::vector<std::string> processor_notes(SQLite::Database& db, const ReportTable
     for (const auto& name : names)
       if (++number <= kNamed) list += (list.empty() ? "" : ", ") + name;
     if (number > kNamed) list += ", …";
-    notes.push_back("Values are from " + std::to_string(processors.size()) + " kinds of processor: " +
-                    list + ". Each rounds float32 sums in its own order, so the last digits are the "
+    notes.push_back("Values are from " + std::to_string(processors.size()) +
+                    " kinds of processor: " + list +
+                    ". Each rounds float32 sums in its own order, so the last digits are the "
                     "machine's.");
   }
   if (widest) {
     const int decimals = metric_decimals(leading);
     const auto shown = [&](double value) { return estimate_text({value, {}, 1, false}, decimals); };
-    notes.push_back("The same configuration gave " + metric_title(leading) + " " + shown(widest->here) +
-                    " and " + shown(widest->there) + " on two kinds of processor (" + widest->row +
-                    ", seed " + std::to_string(widest->seed) + "): between machines, differences up to " +
+    notes.push_back("The same configuration gave " + metric_title(leading) + " " +
+                    shown(widest->here) + " and " + shown(widest->there) +
+                    " on two kinds of processor (" + widest->row + ", seed " +
+                    std::to_string(widest->seed) + "): between machines, differences up to " +
                     shown(widest->apart()) + " say nothing about the methods.");
   }
   return notes;

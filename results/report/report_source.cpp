@@ -15,17 +15,18 @@ constexpr const char* kOfExperiment =
 using RunsById = std::unordered_map<std::int64_t, Run*>;
 
 void load_stages(SQLite::Database& db, const std::string& experiment, const RunsById& runs) {
-  SQLite::Statement rows(db, std::string("SELECT run, name, key, artifact, elapsed_s, steps, "
-                                         "teacher_evaluations, peak_bytes FROM stages WHERE run IN ") +
-                                 kOfExperiment + " ORDER BY run, started");
+  SQLite::Statement rows(db,
+                         std::string("SELECT run, name, key, artifact, elapsed_s, steps, "
+                                     "teacher_evaluations, peak_bytes FROM stages WHERE run IN ") +
+                             kOfExperiment + " ORDER BY run, started");
   rows.bind(1, experiment);
   while (rows.executeStep()) {
     const auto run = runs.find(rows.getColumn(0).getInt64());
     if (run == runs.end()) continue;  // never begun
-    run->second->stages.push_back(
-        {rows.getColumn(1).getString(), rows.getColumn(2).getString(), rows.getColumn(3).getString(),
-         rows.getColumn(4).getDouble(), rows.getColumn(5).getInt64(), rows.getColumn(6).getInt64(),
-         rows.getColumn(7).getInt64()});
+    run->second->stages.push_back({rows.getColumn(1).getString(), rows.getColumn(2).getString(),
+                                   rows.getColumn(3).getString(), rows.getColumn(4).getDouble(),
+                                   rows.getColumn(5).getInt64(), rows.getColumn(6).getInt64(),
+                                   rows.getColumn(7).getInt64()});
   }
 }
 
@@ -35,11 +36,13 @@ bool differ_in_reference_alone(const Conditions& a, const Conditions& b) {
 }
 
 void load_metrics(SQLite::Database& db, const std::string& experiment, const RunsById& runs) {
-  // References in descending order: a metric that needs none (IS) comes last and joins those that do.
-  SQLite::Statement rows(db, std::string("SELECT run, name, value, higher_is_better, step, "
-                                         "protocol, sample_count, weights, reference, id FROM metrics "
-                                         "WHERE run IN ") +
-                                 kOfExperiment + " ORDER BY run, reference = '', step, id");
+  // References in descending order: a metric that needs none (IS) comes last and joins those that
+  // do.
+  SQLite::Statement rows(db,
+                         std::string("SELECT run, name, value, higher_is_better, step, "
+                                     "protocol, sample_count, weights, reference, id FROM metrics "
+                                     "WHERE run IN ") +
+                             kOfExperiment + " ORDER BY run, reference = '', step, id");
   rows.bind(1, experiment);
   while (rows.executeStep()) {
     const auto found = runs.find(rows.getColumn(0).getInt64());
@@ -176,7 +179,8 @@ std::map<std::string, std::string> load_settings(SQLite::Database& db, std::int6
   SQLite::Statement rows(db, "SELECT key, value FROM settings WHERE run = ?");
   rows.bind(1, run);
   std::map<std::string, std::string> settings;
-  while (rows.executeStep()) settings[rows.getColumn(0).getString()] = rows.getColumn(1).getString();
+  while (rows.executeStep())
+    settings[rows.getColumn(0).getString()] = rows.getColumn(1).getString();
   return settings;
 }
 
@@ -207,7 +211,7 @@ std::vector<std::pair<double, double>> load_curve(SQLite::Database& db, const st
 }
 
 std::map<std::string, double> load_published(SQLite::Database& db, const std::string& section,
-                                           const std::string& row) {
+                                             const std::string& row) {
   SQLite::Statement rows(
       db, "SELECT metric, value FROM published WHERE section = ? AND row = replace(?, '-', '_')");
   bind_all(rows, section, row);
@@ -219,8 +223,9 @@ std::map<std::string, double> load_published(SQLite::Database& db, const std::st
 }
 
 std::optional<double> load_rho(SQLite::Database& db, std::int64_t run) {
-  SQLite::Statement find(db, "SELECT number FROM settings WHERE run = ? AND key = 'method.rho' AND "
-                             "number IS NOT NULL");
+  SQLite::Statement find(db,
+                         "SELECT number FROM settings WHERE run = ? AND key = 'method.rho' AND "
+                         "number IS NOT NULL");
   find.bind(1, run);
   if (!find.executeStep()) return std::nullopt;
   return find.getColumn(0).getDouble();

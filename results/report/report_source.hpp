@@ -43,8 +43,8 @@ struct Run {
   std::vector<StageCost> stages;
   std::map<Conditions, std::vector<Measured>> metrics;
 
-  // How the run itself was evaluated, as opposed to later evaluations that were added to it; null when
-  // it has no values.
+  // How the run itself was evaluated, as opposed to later evaluations that were added to it; null
+  // when it has no values.
   const Conditions* own_conditions() const;
   // The stage of that name; null when the run has none.
   const StageCost* find_stage(const std::string& name) const;

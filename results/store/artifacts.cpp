@@ -134,8 +134,7 @@ void copy_artifact(const fs::path& from, const fs::path& to, const ArtifactFolde
   };
   for (const auto& file : artifact.manifest->files) {
     if (copy(file.name) == file.sha256) continue;
-    throw StoreError((from / artifact.path / file.name).string() +
-                     ": changed while it was copied");
+    throw StoreError((from / artifact.path / file.name).string() + ": changed while it was copied");
   }
   copy(record::kManifestFile);
   fs::create_directories(target.parent_path(), error);

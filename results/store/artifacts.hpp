@@ -1,5 +1,5 @@
-// The artifact store as files: its folders and their manifests (written by core/record/artifact_store.hpp).
-// Internal to results/.
+// The artifact store as files: its folders and their manifests (written by
+// core/record/artifact_store.hpp). Internal to results/.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,8 @@ struct ArtifactFolder {
   std::optional<record::Manifest> manifest;  // nothing = none that can be read
 
   bool set_aside() const { return key.find('.') != std::string::npos; }
-  // Both of one that has a manifest: as it is recorded, and as a stage of a run, found rather than made.
+  // Both of one that has a manifest: as it is recorded, and as a stage of a run, found rather than
+  // made.
   record::ArtifactRecord record() const;
   record::StageRecord stage(const std::string& name) const;
 };
@@ -33,8 +34,8 @@ std::optional<ArtifactFolder> find_artifact(const std::filesystem::path& root,
 std::optional<ArtifactFolder> find_streamed(const std::filesystem::path& root,
                                             const ArtifactFolder& evaluation);
 
-// What is wrong with its files, "" = nothing: missing, of another size, and, when `hash`, of another
-// content.
+// What is wrong with its files, "" = nothing: missing, of another size, and, when `hash`, of
+// another content.
 std::string damage_of(const std::filesystem::path& root, const ArtifactFolder& artifact, bool hash);
 
 // Copies the files of its manifest, and that, to `to`; whole or not at all. Throws StoreError.

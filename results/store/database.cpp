@@ -30,7 +30,7 @@ namespace {
 
 // Shared memory between machines does not exist, so write-ahead logging corrupts on these.
 bool on_network(const std::filesystem::path& file) {
-  struct statfs info {};
+  struct statfs info{};
   const auto folder = file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
   if (statfs(folder.c_str(), &info) != 0) return false;
   constexpr std::array<std::uint32_t, 8> kNetwork = {
@@ -55,34 +55,35 @@ std::string describe(int code, int system_error, const std::string& message) {
       return "the disk is full; free some space and rerun the same command (everything "
              "recorded before is kept)";
     case SQLITE_READONLY:
-      return "cannot be written: " + message + "; make the file and its folder writable, or set "
+      return "cannot be written: " + message +
+             "; make the file and its folder writable, or set "
              "DKDM_HOME to a folder that is";
     case SQLITE_CANTOPEN:
-      return "cannot be opened: " + reason + "; make the file and its folder writable, or set "
+      return "cannot be opened: " + reason +
+             "; make the file and its folder writable, or set "
              "DKDM_HOME to a folder that is";
     case SQLITE_NOTADB:
       return "not a SQLite database (or its first bytes are damaged); move it away to start a new "
              "one, or restore a copy";
     case SQLITE_CORRUPT:
-      return "damaged (" + message + "); move it away to start a new one, or restore a copy; "
+      return "damaged (" + message +
+             "); move it away to start a new one, or restore a copy; "
              "sqlite3's .recover saves what is readable";
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return "locked by another process for too long; wait for it to end, or end it, and give the "
              "same command again";
     case SQLITE_PERM:
-    case SQLITE_AUTH:
-      return "access denied: " + reason;
+    case SQLITE_AUTH: return "access denied: " + reason;
     case SQLITE_IOERR:
       return "input/output error " + std::to_string(code) + " (" + reason +
              "): a quota, a file size limit or a failing disk; everything recorded before is kept";
-    default:
-      return message;
+    default: return message;
   }
 }
 
-// SQLite's own handler sleeps up to 100 ms at a time, so one of several busy writers may never see the
-// moment between two transactions of the others. Short waits of uneven length do.
+// SQLite's own handler sleeps up to 100 ms at a time, so one of several busy writers may never see
+// the moment between two transactions of the others. Short waits of uneven length do.
 int wait_a_little(void* waiter, int attempt) {
   auto& patience = *static_cast<Patience*>(waiter);
   const auto now = std::chrono::steady_clock::now();
@@ -103,11 +104,12 @@ void mark_crashed(SQLite::Database& db) {
     if (token != running.getColumn(2).getString()) gone.push_back(running.getColumn(0).getInt64());
   }
   for (const auto id : gone) {
-    execute(db,
-            "UPDATE attempts SET status = 'crashed', message = iif(message = '', '', message || ': ') "
-            "|| 'its process ended without a message (killed, out of memory or power lost); rerun the "
-            "same command to resume' WHERE id = ?",
-            id);
+    execute(
+        db,
+        "UPDATE attempts SET status = 'crashed', message = iif(message = '', '', message || ': ') "
+        "|| 'its process ended without a message (killed, out of memory or power lost); rerun the "
+        "same command to resume' WHERE id = ?",
+        id);
   }
 }
 
@@ -157,11 +159,12 @@ std::unique_ptr<SQLite::Database> open_read_only(const std::filesystem::path& fi
 }
 
 void throw_store_error(const std::filesystem::path& file, SQLite::Database* sqlite,
-                                    const SQLite::Exception& error) {
-  const int code = error.getExtendedErrorCode() > 0 ? error.getExtendedErrorCode()
-                                                    : error.getErrorCode();
+                       const SQLite::Exception& error) {
+  const int code =
+      error.getExtendedErrorCode() > 0 ? error.getExtendedErrorCode() : error.getErrorCode();
   int system_error = sqlite != nullptr ? sqlite3_system_errno(sqlite->getHandle()) : 0;
-  // SQLite tries several ways to open a file and keeps the reason of the last one: the system knows better.
+  // SQLite tries several ways to open a file and keeps the reason of the last one: the system knows
+  // better.
   if (sqlite == nullptr || (code & 0xff) == SQLITE_CANTOPEN) {
     std::error_code ignored;
     const auto target = std::filesystem::exists(file, ignored) ? file : file.parent_path();
@@ -233,13 +236,14 @@ void Database::open(OpenMode mode) {
 
 void Database::open_for_reading() {
   sqlite_ = open_read_only(file_, patience_);
-  // The views of ten thousand runs read some fifty MiB, again and again. What a statement sorts stays in
-  // memory, where it can be limited: files in /tmp would grow until the disk is full.
+  // The views of ten thousand runs read some fifty MiB, again and again. What a statement sorts
+  // stays in memory, where it can be limited: files in /tmp would grow until the disk is full.
   sqlite_->exec("PRAGMA query_only = ON; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY");
   const auto version = schema_version();
   if (version == 0) {
-    throw StoreError(file_.string() + ": empty; the first `dkdm run` or `dkdm quickstart` "
-                                      "records into it");
+    throw StoreError(file_.string() +
+                     ": empty; the first `dkdm run` or `dkdm quickstart` "
+                     "records into it");
   }
   if (version < kSchemaVersion) {
     throw StoreError(file_.string() + ": has schema version " + std::to_string(version) +

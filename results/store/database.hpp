@@ -37,10 +37,9 @@ struct Patience {
 class Database {
  public:
   // write: makes folder, file and schema where missing, migrates an older one, brings the published
-  // figures up to date and marks runs whose process is gone as crashed. read: the file must exist, have
-  // the present schema, and is never changed.
-  // Waits up to `busy_timeout_ms` for another process's lock, here and in every call. Throws
-  // StoreError.
+  // figures up to date and marks runs whose process is gone as crashed. read: the file must exist,
+  // have the present schema, and is never changed. Waits up to `busy_timeout_ms` for another
+  // process's lock, here and in every call. Throws StoreError.
   Database(std::filesystem::path file, OpenMode mode, int busy_timeout_ms = 30'000);
 
   const std::filesystem::path& file() const { return file_; }
@@ -126,8 +125,8 @@ void execute(SQLite::Database& db, const char* sql, const Values&... values) {
   statement.exec();
 }
 
-// A hardened connection (trust.hpp) that reads; throws SQLite::Exception, or StoreError where there is no
-// such file. Frozen: nobody else has it open; what lies beside it is not looked at.
+// A hardened connection (trust.hpp) that reads; throws SQLite::Exception, or StoreError where there
+// is no such file. Frozen: nobody else has it open; what lies beside it is not looked at.
 std::unique_ptr<SQLite::Database> open_read_only(const std::filesystem::path& file,
                                                  Patience& patience);
 std::unique_ptr<SQLite::Database> open_frozen(const std::filesystem::path& file);

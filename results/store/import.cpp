@@ -22,8 +22,7 @@ int allow_columns(void*, int action, const char* first, const char* second, cons
   const std::string_view name = first != nullptr ? first : "";
   switch (action) {
     case SQLITE_SELECT:
-    case SQLITE_READ:
-      return SQLITE_OK;
+    case SQLITE_READ: return SQLITE_OK;
     case SQLITE_PRAGMA:
       return name == "table_xinfo" || name == "user_version" || name == "application_id"
                  ? SQLITE_OK
@@ -32,8 +31,7 @@ int allow_columns(void*, int action, const char* first, const char* second, cons
       return name == "sqlite_master" ? SQLITE_OK : SQLITE_DENY;
     case SQLITE_FUNCTION:
       return second != nullptr && std::string_view(second) == "count" ? SQLITE_OK : SQLITE_DENY;
-    default:
-      return SQLITE_DENY;
+    default: return SQLITE_DENY;
   }
 }
 
@@ -94,8 +92,8 @@ class Import {
     std::string places = "?";
     for (int c = 1; c < count; ++c) places += ", ?";
     // Their indexes are not asked: one may not agree with its table.
-    const auto read = prepared(from_, "SELECT " + list_of(table.columns) + " FROM main." +
-                                          table.name + " NOT INDEXED");
+    const auto read = prepared(
+        from_, "SELECT " + list_of(table.columns) + " FROM main." + table.name + " NOT INDEXED");
     const auto write = prepared(to_, "INSERT INTO " + table.name + " (" + list_of(table.columns) +
                                          ") VALUES (" + places + ")");
     auto *source = read.get(), *target = write.get();
@@ -131,12 +129,16 @@ class Import {
   }
 
   // What becomes part of a path here stays in the store.
-  void check_path(const std::string& table, const std::string& column, const std::string& text) const {
+  void check_path(const std::string& table, const std::string& column,
+                  const std::string& text) const {
     const bool path = (table == "stages" && column == "artifact") ||
                       (table == "artifacts" && (column == "path" || column == "kind"));
-    const bool key = column == "key" && (table == "stages" || table == "artifacts" || table == "runs");
+    const bool key =
+        column == "key" && (table == "stages" || table == "artifacts" || table == "runs");
     if (!path && !key) return;
-    if (text.empty() || (record::stays_below(text) && (path || text.find('/') == std::string::npos))) return;
+    if (text.empty() ||
+        (record::stays_below(text) && (path || text.find('/') == std::string::npos)))
+      return;
     throw StoreError(file_.string() + ": " + column + " '" + text + "' of table " + table +
                      " leads out of the artifact store");
   }

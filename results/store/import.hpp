@@ -9,11 +9,12 @@ namespace dkdm::results {
 bool is_database(const std::filesystem::path& file);
 
 // Writes the facts of `file`, of the present or an earlier schema, to a new database `copy` of the
-// present one. `file` is opened for reading alone. Of it the known columns of the known tables are read,
-// by fixed names; its views, triggers, indexes, constraints and computed columns are never used, and
-// nothing else of it is looked at. `unpacked_from`: the archive that it was in, by which errors name it;
-// nobody else has such a file open, and what lies beside it (a log, a journal) is not looked at either.
-// Paths to artifacts must lie in the store. Throws StoreError, DataError; `copy` is then gone.
+// present one. `file` is opened for reading alone. Of it the known columns of the known tables are
+// read, by fixed names; its views, triggers, indexes, constraints and computed columns are never
+// used, and nothing else of it is looked at. `unpacked_from`: the archive that it was in, by which
+// errors name it; nobody else has such a file open, and what lies beside it (a log, a journal) is
+// not looked at either. Paths to artifacts must lie in the store. Throws StoreError, DataError;
+// `copy` is then gone.
 void import_database(const std::filesystem::path& file, const std::filesystem::path& copy,
                      const std::filesystem::path& unpacked_from = {});
 

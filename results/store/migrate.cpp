@@ -123,9 +123,10 @@ Determinants determinants_of(SQLite::Database& db) {
   return all;
 }
 
-// All that determines a stage's output but the run's seed. Parts end with the key of another stage, or
-// hold it alone; a sampling ends with "seed N" (core/stages/determinants.cpp). `bytes_left` is of the whole
-// file: keys that name each other many times would make a text without end, and stand for themselves.
+// All that determines a stage's output but the run's seed. Parts end with the key of another stage,
+// or hold it alone; a sampling ends with "seed N" (core/stages/determinants.cpp). `bytes_left` is
+// of the whole file: keys that name each other many times would make a text without end, and stand
+// for themselves.
 std::string without_seed(const Determinants& all, const std::string& key, std::size_t& bytes_left,
                          int depth = 0) {
   constexpr int kDeepest = 8;  // teacher, synthetic, pool, train, sample, and some to spare
@@ -153,8 +154,9 @@ std::string without_seed(const Determinants& all, const std::string& key, std::s
   return text;
 }
 
-// Fills the table variants_of_old from the old tables, under their names. Runs that differ in the seed
-// alone share a variant: the key of the samples at seed 0, as the planner has it, where that was run.
+// Fills the table variants_of_old from the old tables, under their names. Runs that differ in the
+// seed alone share a variant: the key of the samples at seed 0, as the planner has it, where that
+// was run.
 void name_variants(SQLite::Database& db) {
   db.exec("CREATE TEMP TABLE variants_of_old (run INTEGER PRIMARY KEY, variant TEXT NOT NULL)");
   const auto determinants = determinants_of(db);
@@ -166,8 +168,9 @@ void name_variants(SQLite::Database& db) {
   std::map<std::string, std::string> names;
   std::size_t bytes_left = std::size_t{256} << 20;  // ten thousand runs have a fifth
   SQLite::Statement rows(
-      db, "SELECT r.id, r.seed, r.config, r.row, (SELECT key FROM stages WHERE run = r.id AND "
-          "name = 'sample' AND status <> 'failed') FROM runs r ORDER BY r.id");
+      db,
+      "SELECT r.id, r.seed, r.config, r.row, (SELECT key FROM stages WHERE run = r.id AND "
+      "name = 'sample' AND status <> 'failed') FROM runs r ORDER BY r.id");
   while (rows.executeStep()) {
     const auto samples = rows.isColumnNull(4) ? "" : rows.getColumn(4).getString();
     const bool known = determinants.count(samples) > 0;
@@ -188,24 +191,26 @@ void name_variants(SQLite::Database& db) {
   }
 }
 
-// Earlier versions kept no commands: the newest run of each row and seed stands for what was asked for.
+// Earlier versions kept no commands: the newest run of each row and seed stands for what was asked
+// for.
 void fill_requests(SQLite::Database& db) {
-  db.exec("INSERT INTO configs (config) SELECT DISTINCT config FROM runs ORDER BY id;"
-          "INSERT INTO requests (uid, experiment, command, host, recorded, recorded_iso) "
-          "SELECT 'migrated-' || r.uid, r.experiment, '', '', r.created, r.created_iso FROM runs r "
-          "WHERE r.id = (SELECT n.id FROM runs n JOIN experiments x ON x.id = n.experiment "
-          "WHERE x.name = (SELECT name FROM experiments WHERE id = r.experiment) "
-          "ORDER BY n.created DESC, n.id DESC LIMIT 1) ORDER BY r.id;"
-          "INSERT INTO request_cells (request, position, row, label, row_order, seed, key, samples, "
-          "variant, method, published_row, config) "
-          "SELECT q.id, row_number() OVER (PARTITION BY q.id ORDER BY r.seed, r.row_order, r.id), "
-          "r.row, r.label, r.row_order, r.seed, r.key, r.samples, r.variant, r.method, "
-          "r.published_row, c.id FROM requests q JOIN experiments e ON e.id = q.experiment "
-          "JOIN experiments x ON x.name = e.name "
-          "JOIN (SELECT o.*, row_number() OVER (PARTITION BY (SELECT name FROM experiments WHERE "
-          "id = o.experiment), o.row, o.seed ORDER BY o.created DESC, o.id DESC) AS place "
-          "FROM runs o) r ON r.experiment = x.id AND r.place = 1 "
-          "JOIN configs c ON c.config = r.config");
+  db.exec(
+      "INSERT INTO configs (config) SELECT DISTINCT config FROM runs ORDER BY id;"
+      "INSERT INTO requests (uid, experiment, command, host, recorded, recorded_iso) "
+      "SELECT 'migrated-' || r.uid, r.experiment, '', '', r.created, r.created_iso FROM runs r "
+      "WHERE r.id = (SELECT n.id FROM runs n JOIN experiments x ON x.id = n.experiment "
+      "WHERE x.name = (SELECT name FROM experiments WHERE id = r.experiment) "
+      "ORDER BY n.created DESC, n.id DESC LIMIT 1) ORDER BY r.id;"
+      "INSERT INTO request_cells (request, position, row, label, row_order, seed, key, samples, "
+      "variant, method, published_row, config) "
+      "SELECT q.id, row_number() OVER (PARTITION BY q.id ORDER BY r.seed, r.row_order, r.id), "
+      "r.row, r.label, r.row_order, r.seed, r.key, r.samples, r.variant, r.method, "
+      "r.published_row, c.id FROM requests q JOIN experiments e ON e.id = q.experiment "
+      "JOIN experiments x ON x.name = e.name "
+      "JOIN (SELECT o.*, row_number() OVER (PARTITION BY (SELECT name FROM experiments WHERE "
+      "id = o.experiment), o.row, o.seed ORDER BY o.created DESC, o.id DESC) AS place "
+      "FROM runs o) r ON r.experiment = x.id AND r.place = 1 "
+      "JOIN configs c ON c.config = r.config");
 }
 
 void rebuild(SQLite::Database& db, std::int64_t before) {
@@ -218,8 +223,8 @@ void rebuild(SQLite::Database& db, std::int64_t before) {
   }
 
   name_variants(db);
-  // What others put into the file (a view, a table of theirs) stays as it is. The names that go into
-  // SQL are ours.
+  // What others put into the file (a view, a table of theirs) stays as it is. The names that go
+  // into SQL are ours.
   std::set<std::string> ours;
   for (const auto version : {before, kSchemaVersion}) {
     for (const auto& object : schema_objects(version)) ours.insert(object.name);

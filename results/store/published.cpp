@@ -29,8 +29,8 @@ void collect(const std::string& section, const toml::table& table,
         const auto& row = *element.as_table();
         for (const auto& [metric, value] : row) {
           if (!value.is_number()) continue;
-          figures.push_back({section, row_name(row), std::string(metric.str()),
-                             value.value<double>().value()});
+          figures.push_back(
+              {section, row_name(row), std::string(metric.str()), value.value<double>().value()});
         }
       }
     }

@@ -14,8 +14,10 @@ using Show = std::function<std::string(double)>;
 using Shows = std::map<std::string, Show>;
 
 const Shows& shows() {
-  static const Shows kShows = {{"started", time_text},      {"ended", time_text},
-                               {"seconds", duration_text},  {"elapsed", duration_text},
+  static const Shows kShows = {{"started", time_text},
+                               {"ended", time_text},
+                               {"seconds", duration_text},
+                               {"elapsed", duration_text},
                                {"flops", count_text},
                                {"memory", [](double bytes) { return count_text(bytes) + "B"; }},
                                {"peak", [](double bytes) { return count_text(bytes) + "B"; }}};

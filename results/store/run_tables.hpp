@@ -10,8 +10,8 @@
 
 namespace dkdm::results {
 
-// Every row of a statement whose parameters are bound. Columns named "started", "elapsed", "memory" and
-// the like are shown as times and sizes.
+// Every row of a statement whose parameters are bound. Columns named "started", "elapsed", "memory"
+// and the like are shown as times and sizes.
 Table table_of(SQLite::Statement& statement, const std::string& title);
 
 // The result of a fixed statement as a table.

@@ -1,4 +1,5 @@
-// Read from a database in memory that each schema makes: no second list of tables can disagree with it.
+// Read from a database in memory that each schema makes: no second list of tables can disagree with
+// it.
 #include "results/store/schemas.hpp"
 
 #include <map>
@@ -19,8 +20,9 @@ Schema read_schema(const char* sql) {
   SQLite::Database db(":memory:", SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
   db.exec(sql);
   Schema schema;
-  SQLite::Statement objects(db, "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL "
-                                "AND name NOT LIKE 'sqlite_%' ORDER BY rowid");
+  SQLite::Statement objects(db,
+                            "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL "
+                            "AND name NOT LIKE 'sqlite_%' ORDER BY rowid");
   while (objects.executeStep()) {
     schema.objects.push_back({objects.getColumn(0).getString(), objects.getColumn(1).getString(),
                               objects.getColumn(2).getString()});

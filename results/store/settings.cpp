@@ -20,8 +20,8 @@ SettingValue value_of(const toml::node& node) {
   return text.str();
 }
 
-void flatten(const toml::table& table, const std::string& path, const std::set<std::string>& without,
-             Settings& out) {
+void flatten(const toml::table& table, const std::string& path,
+             const std::set<std::string>& without, Settings& out) {
   for (const auto& [key, node] : table) {
     const std::string name(key.str());
     if (without.count(name) > 0) continue;

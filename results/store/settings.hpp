@@ -14,8 +14,8 @@ using SettingValue = std::variant<std::int64_t, double, std::string>;
 using Settings = std::map<std::string, SettingValue>;
 
 // What `config` (resolved TOML) says of its row `row`: the row's own sections lose their "row." and
-// stand beside the shared ones; other rows and names for a person are left out. Empty when `config` is
-// not TOML.
+// stand beside the shared ones; other rows and names for a person are left out. Empty when `config`
+// is not TOML.
 Settings settings_of(const std::string& config, const std::string& row);
 
 // None for a text.

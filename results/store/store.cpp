@@ -32,7 +32,8 @@ std::optional<std::int64_t> find_unfinished(SQLite::Database& db, const record::
     const bool running = find.getColumn(1).getString() == "running";
     const bool here = find.getColumn(2).getString() == record::host_name();
     const auto pid = find.getColumn(3).getInt64();
-    const bool taken = running && (!here || (pid != getpid() && !record::process_token(pid).empty()));
+    const bool taken =
+        running && (!here || (pid != getpid() && !record::process_token(pid).empty()));
     if (!taken) return find.getColumn(0).getInt64();
   }
   return std::nullopt;
@@ -129,25 +130,28 @@ std::int64_t Store::begin_run(const record::RunRecord& run,
             "WHERE run = ? AND status = 'running'",
             id);
     const auto& e = environment;
-    const auto environment_id = intern(
-        db, "environments",
-        {"host", "os", "cpu", "cpu_features", "gpu", "libtorch", "compiler", "dkdm_version",
-         "git_revision", "git_dirty", "cores", "threads", "threads_reason", "memory_bytes"},
-        e.host, e.os, e.cpu, e.cpu_features, e.gpu, e.libtorch, e.compiler, e.dkdm_version,
-        e.git_revision, static_cast<int>(e.git_dirty), e.cores, e.threads, e.threads_reason, e.memory_bytes);
+    const auto environment_id =
+        intern(db, "environments",
+               {"host", "os", "cpu", "cpu_features", "gpu", "libtorch", "compiler", "dkdm_version",
+                "git_revision", "git_dirty", "cores", "threads", "threads_reason", "memory_bytes"},
+               e.host, e.os, e.cpu, e.cpu_features, e.gpu, e.libtorch, e.compiler, e.dkdm_version,
+               e.git_revision, static_cast<int>(e.git_dirty), e.cores, e.threads, e.threads_reason,
+               e.memory_bytes);
     const std::int64_t pid = getpid();
     const double now = record::unix_time();
     execute(db,
             "INSERT INTO attempts (run, environment, host, pid, process, started, started_iso, "
             "status) VALUES (?, ?, ?, ?, ?, ?, ?, 'running')",
-            id, environment_id, record::host_name(), pid, record::process_token(pid), now, iso_time(now));
+            id, environment_id, record::host_name(), pid, record::process_token(pid), now,
+            iso_time(now));
     const auto attempt = db.getLastInsertRowid();
     for (const auto& plugin : plugins) {
-      const auto plugin_id = intern(db, "plugins", {"kind", "name", "version", "summary", "file"},
-                                    plugin.kind, plugin.name, plugin.version, plugin.summary,
-                                    plugin.file);
-      execute(db, "INSERT INTO attempt_plugins (attempt, plugin) VALUES (?, ?) "
-                  "ON CONFLICT DO NOTHING",
+      const auto plugin_id =
+          intern(db, "plugins", {"kind", "name", "version", "summary", "file"}, plugin.kind,
+                 plugin.name, plugin.version, plugin.summary, plugin.file);
+      execute(db,
+              "INSERT INTO attempt_plugins (attempt, plugin) VALUES (?, ?) "
+              "ON CONFLICT DO NOTHING",
               attempt, plugin_id);
     }
     return id;

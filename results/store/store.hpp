@@ -1,4 +1,5 @@
-// The results database as a run sees it: every fact of record::Recorder is one committed transaction.
+// The results database as a run sees it: every fact of record::Recorder is one committed
+// transaction.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +24,8 @@ class Store final : public record::Recorder {
  public:
   // Opens `file` for writing, with its folder and schema made where missing. Runs whose process on
   // this host is gone are marked crashed. busy_timeout_ms: longest wait for another process's lock,
-  // in this and every later call. An older schema is brought up to date. Throws StoreError; refuses a
-  // file of a newer dkdm or of another program.
+  // in this and every later call. An older schema is brought up to date. Throws StoreError; refuses
+  // a file of a newer dkdm or of another program.
   explicit Store(const std::filesystem::path& file, int busy_timeout_ms = 30'000);
   ~Store() override;
 

@@ -59,7 +59,8 @@ std::string variant_of_settings(const Settings& settings) {
 }
 
 void insert_settings(SQLite::Database& db, std::int64_t run, const Settings& settings) {
-  SQLite::Statement insert(db, "INSERT INTO settings (run, key, value, number) VALUES (?, ?, ?, ?)");
+  SQLite::Statement insert(db,
+                           "INSERT INTO settings (run, key, value, number) VALUES (?, ?, ?, ?)");
   for (const auto& [key, value] : settings) {
     bind_all(insert, run, key, to_text(value), number_of(value));
     insert.exec();
@@ -68,20 +69,21 @@ void insert_settings(SQLite::Database& db, std::int64_t run, const Settings& set
 }
 
 void upsert_stage(SQLite::Database& db, std::int64_t run, const record::StageRecord& stage) {
-  execute(db,
-          "INSERT INTO stages (run, name, key, plugin, status, started, started_iso, elapsed_s, "
-          "artifact, bytes, steps, teacher_evaluations, flops, peak_bytes, error) "
-          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-          "ON CONFLICT (run, name) DO UPDATE SET key = excluded.key, plugin = excluded.plugin, "
-          "status = excluded.status, started = excluded.started, "
-          "started_iso = excluded.started_iso, elapsed_s = excluded.elapsed_s, artifact = excluded.artifact, "
-          "bytes = excluded.bytes, steps = excluded.steps, "
-          "teacher_evaluations = excluded.teacher_evaluations, flops = excluded.flops, "
-          "peak_bytes = excluded.peak_bytes, error = excluded.error "
-          "WHERE stages.status <> 'done' OR excluded.status = 'done'",
-          run, stage.name, stage.key, stage.plugin, status_name(stage.status), stage.started,
-          iso_time(stage.started), stage.elapsed_s, stage.artifact, stage.bytes, stage.steps, stage.teacher_evaluations,
-          stage.flops, stage.peak_bytes, stage.error);
+  execute(
+      db,
+      "INSERT INTO stages (run, name, key, plugin, status, started, started_iso, elapsed_s, "
+      "artifact, bytes, steps, teacher_evaluations, flops, peak_bytes, error) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+      "ON CONFLICT (run, name) DO UPDATE SET key = excluded.key, plugin = excluded.plugin, "
+      "status = excluded.status, started = excluded.started, "
+      "started_iso = excluded.started_iso, elapsed_s = excluded.elapsed_s, artifact = excluded.artifact, "
+      "bytes = excluded.bytes, steps = excluded.steps, "
+      "teacher_evaluations = excluded.teacher_evaluations, flops = excluded.flops, "
+      "peak_bytes = excluded.peak_bytes, error = excluded.error "
+      "WHERE stages.status <> 'done' OR excluded.status = 'done'",
+      run, stage.name, stage.key, stage.plugin, status_name(stage.status), stage.started,
+      iso_time(stage.started), stage.elapsed_s, stage.artifact, stage.bytes, stage.steps,
+      stage.teacher_evaluations, stage.flops, stage.peak_bytes, stage.error);
   int position = 0;
   for (const auto& [part, value] : stage.determined_by) {
     execute(db,

@@ -21,11 +21,11 @@ std::int64_t intern(SQLite::Database& db, const std::string& table,
     marks += marks.empty() ? "?" : ", ?";
     equal += (equal.empty() ? "" : " AND ") + column + " = ?";
   }
-  execute(db,
-          ("INSERT INTO " + table + " (" + names + ") VALUES (" + marks +
-           ") ON CONFLICT DO NOTHING")
-              .c_str(),
-          values...);
+  execute(
+      db,
+      ("INSERT INTO " + table + " (" + names + ") VALUES (" + marks + ") ON CONFLICT DO NOTHING")
+          .c_str(),
+      values...);
   SQLite::Statement find(db, "SELECT id FROM " + table + " WHERE " + equal);
   bind_all(find, values...);
   find.executeStep();

@@ -16,10 +16,13 @@ constexpr int kSqlLimit = 1 << 20;    // of one object's definition
 
 // What CREATE makes by the beginning of its text, as SQLite keeps it; "" = not to be told.
 std::string made_by(std::string_view sql) {
-  for (const auto& [words, type] : std::map<std::string_view, const char*>{
-           {"CREATE TABLE ", "table"}, {"CREATE INDEX ", "index"}, {"CREATE UNIQUE INDEX ", "index"},
-           {"CREATE VIEW ", "view"}, {"CREATE TRIGGER ", "trigger"},
-           {"CREATE VIRTUAL TABLE ", "virtual table"}}) {
+  for (const auto& [words, type] :
+       std::map<std::string_view, const char*>{{"CREATE TABLE ", "table"},
+                                               {"CREATE INDEX ", "index"},
+                                               {"CREATE UNIQUE INDEX ", "index"},
+                                               {"CREATE VIEW ", "view"},
+                                               {"CREATE TRIGGER ", "trigger"},
+                                               {"CREATE VIRTUAL TABLE ", "virtual table"}}) {
     if (sql.starts_with(words)) return type;
   }
   return "";
@@ -48,8 +51,8 @@ std::int64_t checked_version(SQLite::Database& db, const std::filesystem::path& 
   if (objects == 0 && version == 0) return 0;
   if (application != kApplicationId) {
     throw StoreError(file.string() + ": a SQLite database of another program (application id " +
-                     std::to_string(application) + ", expected " +
-                     std::to_string(kApplicationId) + "); name another file");
+                     std::to_string(application) + ", expected " + std::to_string(kApplicationId) +
+                     "); name another file");
   }
   if (version < 1 || version > kSchemaVersion) {
     throw StoreError(file.string() + ": has schema version " + std::to_string(version) +
@@ -77,7 +80,8 @@ void require_tables(SQLite::Database& db, std::int64_t version, const std::files
     for (const auto& column : table.columns) {
       const auto found = computed.find(column);
       if (found == computed.end()) refuse(file, "table " + table.name + " has no column " + column);
-      if (found->second) refuse(file, "column " + column + " of table " + table.name + " is computed");
+      if (found->second)
+        refuse(file, "column " + column + " of table " + table.name + " is computed");
     }
   }
 }

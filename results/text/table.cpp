@@ -87,8 +87,8 @@ int longest_part(const std::string& title) {
   return longest;
 }
 
-// How narrow each column may get: text wraps and keeps its numbers whole, a right-aligned column (numbers,
-// values with their spread) wraps in its title alone.
+// How narrow each column may get: text wraps and keeps its numbers whole, a right-aligned column
+// (numbers, values with their spread) wraps in its title alone.
 std::vector<int> narrowest(const Table& table, const Grid& grid) {
   constexpr int kText = 16;  // a label is still read
   std::vector<int> least;
@@ -106,8 +106,8 @@ std::vector<int> narrowest(const Table& table, const Grid& grid) {
   return least;
 }
 
-// The widths of as many columns as fit into `most` columns of a terminal, from the left. At least the first
-// is shown, as narrow as it must be.
+// The widths of as many columns as fit into `most` columns of a terminal, from the left. At least
+// the first is shown, as narrow as it must be.
 std::vector<int> fitted(const Table& table, const Grid& grid, int most) {
   auto least = narrowest(table, grid);
   while (least.size() > 1 && total_width(least) > most) least.pop_back();
@@ -135,9 +135,10 @@ std::string without_columns(const Table& table, std::size_t shown, int columns) 
     names += (names.empty() ? "" : ", ") + terminal_text(table.columns[c].title);
   }
   std::string out;
-  for (const auto& line : wrapped("No room for: " + names +
-                                      " (a wider terminal or --format csv, markdown or json has all)",
-                                  columns)) {
+  for (const auto& line :
+       wrapped("No room for: " + names +
+                   " (a wider terminal or --format csv, markdown or json has all)",
+               columns)) {
     out += line + "\n";
   }
   return out;

@@ -39,11 +39,11 @@ struct Table {
   std::vector<std::vector<Cell>> rows;  // each as long as columns
 
   // Ends with a newline. text: aligned columns, control characters made visible; `colour`: strong
-  // cells bold and faults red, by a terminal's escape sequences; `columns` > 0: the table fits a terminal
-  // that is so wide. Long texts and titles are broken into lines, numbers never; what does not fit even so
-  // is left out from the right, and a last line names it. 0: as wide as it is. markdown: GitHub's tables, special
-  // characters escaped. csv: RFC 4180 with a header line. json: an array of objects, keys in the
-  // columns' order.
+  // cells bold and faults red, by a terminal's escape sequences; `columns` > 0: the table fits a
+  // terminal that is so wide. Long texts and titles are broken into lines, numbers never; what does
+  // not fit even so is left out from the right, and a last line names it. 0: as wide as it is.
+  // markdown: GitHub's tables, special characters escaped. csv: RFC 4180 with a header line. json:
+  // an array of objects, keys in the columns' order.
   std::string render(Format format, bool colour = false, int columns = 0) const;
 };
 

@@ -81,8 +81,8 @@ std::vector<std::string> wrapped(std::string_view text, int width) {
 
 std::string terminal_text(std::string_view text) {
   std::string line(text);
-  std::replace_if(line.begin(), line.end(), [](char c) { return c == '\n' || c == '\t' || c == '\r'; },
-                  ' ');
+  std::replace_if(
+      line.begin(), line.end(), [](char c) { return c == '\n' || c == '\t' || c == '\r'; }, ' ');
   return io::printable(line);
 }
 
@@ -122,7 +122,8 @@ std::string fixed(double value, int decimals) {
   if (!std::isfinite(value)) return shortest(value);
   std::array<char, 400> buffer{};  // the largest double has 309 digits
   const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value,
-                                 std::chars_format::fixed, decimals).ptr;
+                                 std::chars_format::fixed, decimals)
+                       .ptr;
   return {buffer.data(), end};
 }
 
@@ -134,11 +135,13 @@ std::string readable(double value) {
   if (size >= 1e15 || size < 1e-4) {
     std::array<char, 32> buffer{};
     const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value,
-                                   std::chars_format::scientific, 4).ptr;
+                                   std::chars_format::scientific, 4)
+                         .ptr;
     const std::string rounded{buffer.data(), end};
     return rounded.size() < exact.size() ? rounded : exact;
   }
-  const int before = static_cast<int>(std::floor(std::log10(size)));  // digits before the point, less one
+  const int before =
+      static_cast<int>(std::floor(std::log10(size)));  // digits before the point, less one
   const auto rounded = fixed(value, std::max(1, 4 - before));
   return rounded.size() < exact.size() ? rounded : exact;
 }

@@ -1,5 +1,5 @@
-// dkdm::group_norm against LibTorch's own, in both memory formats: forward, and forward with backward.
-// Sizes are [images, channels, side]: adm-unet's levels, desk and paper.
+// dkdm::group_norm against LibTorch's own, in both memory formats: forward, and forward with
+// backward. Sizes are [images, channels, side]: adm-unet's levels, desk and paper.
 #include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
 #include <c10/core/InferenceMode.h>

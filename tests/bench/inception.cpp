@@ -73,8 +73,8 @@ void features(benchmark::State& state, metrics::Preprocessing rule) {
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
     best_rate = std::max(best_rate, double(batch.size(0)) / time.count());
   }
-  state.counters["images/s"] = benchmark::Counter(
-      double(batch.size(0)), benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["images/s"] =
+      benchmark::Counter(double(batch.size(0)), benchmark::Counter::kIsIterationInvariantRate);
   state.counters["best_images/s"] = best_rate;
   state.counters["FLOP_an_image"] = arithmetic();
   if (best_gemm_rate > 0)
@@ -84,20 +84,29 @@ void features(benchmark::State& state, metrics::Preprocessing rule) {
 void resize(benchmark::State& state, metrics::Preprocessing rule) {
   const auto batch = images();
   for (auto _ : state) benchmark::DoNotOptimize(metrics::preprocess(batch, rule));
-  state.counters["images/s"] = benchmark::Counter(
-      double(batch.size(0)), benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["images/s"] =
+      benchmark::Counter(double(batch.size(0)), benchmark::Counter::kIsIterationInvariantRate);
 }
 
 }  // namespace
 
-BENCHMARK(gemm)->Arg(1024)->Arg(2048)->UseRealTime()->MeasureProcessCPUTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(gemm)->Arg(1024)->Arg(2048)->UseRealTime()->MeasureProcessCPUTime()->Unit(
+    benchmark::kMillisecond);
 BENCHMARK_CAPTURE(features, adm, metrics::Preprocessing::adm)
-    ->UseRealTime()->MeasureProcessCPUTime()->Unit(benchmark::kMillisecond);
+    ->UseRealTime()
+    ->MeasureProcessCPUTime()
+    ->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(features, clean, metrics::Preprocessing::clean)
-    ->UseRealTime()->MeasureProcessCPUTime()->Unit(benchmark::kMillisecond);
+    ->UseRealTime()
+    ->MeasureProcessCPUTime()
+    ->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(resize, adm, metrics::Preprocessing::adm)
-    ->UseRealTime()->MeasureProcessCPUTime()->Unit(benchmark::kMillisecond);
+    ->UseRealTime()
+    ->MeasureProcessCPUTime()
+    ->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(resize, clean, metrics::Preprocessing::clean)
-    ->UseRealTime()->MeasureProcessCPUTime()->Unit(benchmark::kMillisecond);
+    ->UseRealTime()
+    ->MeasureProcessCPUTime()
+    ->Unit(benchmark::kMillisecond);
 
 BENCHMARK_MAIN();

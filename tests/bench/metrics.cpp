@@ -22,7 +22,8 @@ at::Tensor normal(std::int64_t rows, std::int64_t columns, std::uint64_t seed) {
                    at::TensorOptions(at::kFloat));
 }
 
-// Standard deviations from 1 down to 0.001 in turned directions: about the spectrum of pool features.
+// Standard deviations from 1 down to 0.001 in turned directions: about the spectrum of pool
+// features.
 at::Tensor features(std::int64_t rows, std::uint64_t seed) {
   const auto decay = at::logspace(0, -3, kFeatures, 10.0, at::kFloat);
   const auto turn = std::get<0>(at::linalg_qr(normal(kFeatures, kFeatures, 1)));
@@ -83,8 +84,8 @@ void moments_peak(benchmark::State& state) {
     while (moments.count() < state.range(0)) moments.add(batch);
     state.counters["peak MB"] = peak(false) - before;
   }
-  state.counters["vectors/s"] = benchmark::Counter(
-      double(state.range(0) * state.iterations()), benchmark::Counter::kIsRate);
+  state.counters["vectors/s"] =
+      benchmark::Counter(double(state.range(0) * state.iterations()), benchmark::Counter::kIsRate);
 }
 
 // Radii of both sets and the balls of each in the other: operations counted are those of the

@@ -1,8 +1,10 @@
-// The results database at size: 10,000 runs of every shape of table and figure, 10 million curve points.
+// The results database at size: 10,000 runs of every shape of table and figure, 10 million curve
+// points.
 //
 //     build/tests/bench/bench-results [--benchmark_filter=view/] [--benchmark_out=FILE]
 //
-// BENCH_DATABASE names the file (default bench.sqlite in the working folder); it is made when absent.
+// BENCH_DATABASE names the file (default bench.sqlite in the working folder); it is made when
+// absent.
 #include <benchmark/benchmark.h>
 #include <sqlite3.h>
 
@@ -50,56 +52,75 @@ void execute(sqlite3* db, const std::string& sql) {
   }
 }
 
-// Ten experiments of eight rows and 125 seeds, 72 settings a run; those of the figures are evaluated at
-// twenty steps, the others once; every twentieth run failed. One transaction.
+// Ten experiments of eight rows and 125 seeds, 72 settings a run; those of the figures are
+// evaluated at twenty steps, the others once; every twentieth run failed. One transaction.
 void generate(const fs::path& file) {
-  { results::Store schema(file); }
+  {
+    results::Store schema(file);
+  }
   const auto db = open(file, SQLITE_OPEN_READWRITE);
   const auto numbers = [](int count) {
     return "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < " +
            std::to_string(count) + ") ";
   };
   execute(db.get(), "PRAGMA synchronous = OFF; PRAGMA cache_size = -262144; BEGIN");
-  execute(db.get(), numbers(10) +
+  execute(
+      db.get(),
+      numbers(10) +
           "INSERT INTO experiments SELECT i + 1, 'experiment' || i, 'Title', CASE i WHEN 6 THEN "
           "'table3' WHEN 7 THEN 'table5' WHEN 8 THEN 'figure4a' WHEN 9 THEN 'figure4b' ELSE 'table2' "
           "END, 'table2.cifar10', 'desk', 'file.toml' FROM n");
-  execute(db.get(), "INSERT INTO environments VALUES (1, 'host', 'Linux', 'cpu', 'avx2', '', '2.15', "
-                    "'g++', '0.1', 'abc', 0, 2, 2, '', 8)");
+  execute(db.get(),
+          "INSERT INTO environments VALUES (1, 'host', 'Linux', 'cpu', 'avx2', '', '2.15', "
+          "'g++', '0.1', 'abc', 0, 2, 2, '', 8)");
   const std::string config(6'000, '#');
-  execute(db.get(), numbers(kRuns) +
+  execute(
+      db.get(),
+      numbers(kRuns) +
           "INSERT INTO runs SELECT i + 1, 'uid' || i, i % 10 + 1, printf('evaluate%016d', i), "
           "printf('sample%016d', i), 'variant' || (i % 80), 'row' || (i / 10 % 8), 'Label of row ' || (i / 10 % 8), i / 10 % 8, i / 80, "
           "CASE i / 10 % 8 WHEN 0 THEN '' ELSE 'dynamic' END, 'adm-unet', 'checkpoint', 'key', 'cifar10', "
-          "'inception', 'dynamic', 350000, 1e9 + i, '2001-09-09T01:46:40.000Z', '" + config + "' FROM n");
-  execute(db.get(), numbers(72) + "INSERT INTO settings SELECT r.id, printf('section%d.key%02d', "
-                    "i / 12, i), CASE i % 2 WHEN 0 THEN '' || i ELSE 'text' END, CASE i % 2 WHEN 0 THEN i END FROM runs r JOIN n");
-  execute(db.get(), "INSERT INTO settings SELECT id, 'method.rho', '' || 0.1 * (1 + row_order), "
-                    "0.1 * (1 + row_order) FROM runs");
-  execute(db.get(), "INSERT INTO attempts SELECT id, id, 1, 'host', 1, 'boot', created, created_iso, "
-                    "created + 60, created_iso, "
-                    "CASE id % 20 WHEN 0 THEN 'failed' ELSE 'done' END, '', '' FROM runs");
+          "'inception', 'dynamic', 350000, 1e9 + i, '2001-09-09T01:46:40.000Z', '" +
+          config + "' FROM n");
+  execute(
+      db.get(),
+      numbers(72) +
+          "INSERT INTO settings SELECT r.id, printf('section%d.key%02d', "
+          "i / 12, i), CASE i % 2 WHEN 0 THEN '' || i ELSE 'text' END, CASE i % 2 WHEN 0 THEN i END FROM runs r JOIN n");
   execute(db.get(),
-          "INSERT INTO stages SELECT r.id, s.column1, s.column1 || CASE s.column2 WHEN 'run' THEN "
-          "printf('%016d', r.id - 1) WHEN 'experiment' THEN printf('%d', r.experiment) ELSE '' END, "
-          "'plugin', 'done', r.created, r.created_iso, 60, 'artifacts/' || s.column1, 1000000, 200000, 400000, 1e15, "
-          "1000000000, '' FROM runs r JOIN (VALUES ('teacher', 'experiment'), "
-          "('synthetic', 'experiment'), ('pool', 'run'), ('train', 'run'), ('sample', 'run'), "
-          "('evaluator', ''), ('evaluate', 'run')) s");
-  execute(db.get(), numbers(20) +
+          "INSERT INTO settings SELECT id, 'method.rho', '' || 0.1 * (1 + row_order), "
+          "0.1 * (1 + row_order) FROM runs");
+  execute(db.get(),
+          "INSERT INTO attempts SELECT id, id, 1, 'host', 1, 'boot', created, created_iso, "
+          "created + 60, created_iso, "
+          "CASE id % 20 WHEN 0 THEN 'failed' ELSE 'done' END, '', '' FROM runs");
+  execute(
+      db.get(),
+      "INSERT INTO stages SELECT r.id, s.column1, s.column1 || CASE s.column2 WHEN 'run' THEN "
+      "printf('%016d', r.id - 1) WHEN 'experiment' THEN printf('%d', r.experiment) ELSE '' END, "
+      "'plugin', 'done', r.created, r.created_iso, 60, 'artifacts/' || s.column1, 1000000, 200000, 400000, 1e15, "
+      "1000000000, '' FROM runs r JOIN (VALUES ('teacher', 'experiment'), "
+      "('synthetic', 'experiment'), ('pool', 'run'), ('train', 'run'), ('sample', 'run'), "
+      "('evaluator', ''), ('evaluate', 'run')) s");
+  execute(
+      db.get(),
+      numbers(20) +
           "INSERT INTO metrics SELECT NULL, r.id, m.column1, 10 + (r.id * 7919 % 1000) / 100.0 - i / "
           "10.0, m.column1 = 'is', '', 'adm-1a2b3c4d', CASE m.column1 WHEN 'is' THEN '' ELSE "
           "'cifar10:0123456789abcdef' END, 50000, CASE WHEN r.experiment > 8 THEN 10000 * (i + 1) ELSE "
           "200000 END, r.seed, 'ema', r.created, r.created_iso FROM runs r JOIN n ON i = 19 OR r.experiment > 8 "
           "JOIN (VALUES ('fid'), ('sfid'), ('is')) m ORDER BY r.id, i");
-  execute(db.get(), numbers(kPointsOfRun) +
+  execute(
+      db.get(),
+      numbers(kPointsOfRun) +
           "INSERT INTO curves SELECT s.key, 'loss', 200 * i, 1.0 / (i + 1) FROM stages s JOIN n "
           "WHERE s.name = 'train' ORDER BY s.key, i");
-  execute(db.get(), "INSERT INTO configs VALUES (1, '');"
-                    "INSERT INTO requests SELECT id, 'uid' || id, id, 'dkdm run', 'host', 1e9, '' "
-                    "FROM experiments;"
-                    "INSERT INTO request_cells SELECT experiment, id, row, label, row_order, seed, key, "
-                    "samples, variant, method, published_row, 1 FROM runs WHERE id % 2 = 0");
+  execute(db.get(),
+          "INSERT INTO configs VALUES (1, '');"
+          "INSERT INTO requests SELECT id, 'uid' || id, id, 'dkdm run', 'host', 1e9, '' "
+          "FROM experiments;"
+          "INSERT INTO request_cells SELECT experiment, id, row, label, row_order, seed, key, "
+          "samples, variant, method, published_row, 1 FROM runs WHERE id % 2 = 0");
   execute(db.get(), "COMMIT; PRAGMA wal_checkpoint(TRUNCATE)");
 }
 

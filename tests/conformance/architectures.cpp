@@ -1,6 +1,6 @@
 // edm-unet, uvit and mlp-mixer against the authors' code: golden/architectures.json
-// (make_architectures.py: source commits and versions are in the file); and what the preconditioning
-// of edm-unet promises.
+// (make_architectures.py: source commits and versions are in the file); and what the
+// preconditioning of edm-unet promises.
 #include <ATen/ATen.h>
 
 #include <catch2/catch.hpp>
@@ -52,7 +52,8 @@ std::shared_ptr<Denoiser> golden_network(const Json& golden) {
   return network;
 }
 
-// What the authors' network has: all but the time's layers in a Mixer, which are ours and come last.
+// What the authors' network has: all but the time's layers in a Mixer, which are ours and come
+// last.
 io::NamedTensors parameters(const Denoiser& network) {
   io::NamedTensors tensors;
   for (const auto& entry : network.named_parameters()) {
@@ -78,13 +79,15 @@ TEST_CASE("architectures: names, order, shapes and outputs are the authors'",
           golden.at("layout").get<std::string>());
     for (const auto& entry : network->named_parameters())  // a Mixer that the time does not touch
       if (entry.key().starts_with("modulation.")) entry.value().zero_();
-    const at::Tensor x = fixtures::probe({golden.at("channels"), golden.at("size"), golden.at("size")});
+    const at::Tensor x =
+        fixtures::probe({golden.at("channels"), golden.at("size"), golden.at("size")});
     fixtures::check_numbers(network->forward(x, fixtures::probe_time()), golden.at("output"));
   }
 }
 
-TEST_CASE("edm-unet: eps follows from D(x; sigma) of EDM's Table 1 at every step, under each schedule",
-          "[conformance][students]") {
+TEST_CASE(
+    "edm-unet: eps follows from D(x; sigma) of EDM's Table 1 at every step, under each schedule",
+    "[conformance][students]") {
   const at::NoGradGuard no_grad;
   const std::string schedule = GENERATE("cosine", "linear", "scaled_linear");
   const double s = GENERATE(0.5, 1.3);  // sigma_data
@@ -115,15 +118,16 @@ TEST_CASE("edm-unet: eps follows from D(x; sigma) of EDM's Table 1 at every step
         x_t.narrow(0, static_cast<std::int64_t>(i), 1).to(at::kDouble) / std::sqrt(a);
     const at::Tensor f = plain->forward((x / std::sqrt(spread)).to(at::kFloat),
                                         at::full({1}, std::log(sigma) / 4, at::kFloat));
-    const at::Tensor d = s * s / spread * x +
-                         sigma * s / std::sqrt(spread) * f.narrow(1, 0, 2).to(at::kDouble);
+    const at::Tensor d =
+        s * s / spread * x + sigma * s / std::sqrt(spread) * f.narrow(1, 0, 2).to(at::kDouble);
     const at::Tensor own = out.narrow(0, static_cast<std::int64_t>(i), 1);
     CHECK(golden::row_error(own.narrow(1, 0, 2), (x - d) / sigma) < 1e-4);
     CHECK(golden::row_error(own.narrow(1, 2, 2), f.narrow(1, 2, 2)) < 1e-4);
   }
 }
 
-TEST_CASE("edm-unet: between two steps the noise level is between theirs", "[conformance][students]") {
+TEST_CASE("edm-unet: between two steps the noise level is between theirs",
+          "[conformance][students]") {
   const at::NoGradGuard no_grad;
   const Given given{{"model_channels", std::int64_t{16}},
                     {"channel_mult", std::vector<std::int64_t>{1}},

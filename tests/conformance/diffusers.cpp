@@ -70,12 +70,14 @@ TEST_CASE("diffusers: eps and variance agree with the Python package", "[conform
     const TrainedModel model = load(write_folder(scratch.path, golden, false, false));
     CHECK(model.shape.height == 8);
     check_output(model, golden);
-    for (const auto& parameter : model.network->parameters()) CHECK_FALSE(parameter.requires_grad());
+    for (const auto& parameter : model.network->parameters())
+      CHECK_FALSE(parameter.requires_grad());
   }
 }
 
-TEST_CASE("diffusers: a pipeline's folder, its unet/ alone, and a .bin with the old names load alike",
-          "[conformance][teachers]") {
+TEST_CASE(
+    "diffusers: a pipeline's folder, its unet/ alone, and a .bin with the old names load alike",
+    "[conformance][teachers]") {
   const Json& golden = networks().at("ddpm-cifar10");
   fixtures::ScratchFolder scratch;
   const auto pipeline = write_folder(scratch.path / "pipeline", golden, true, true);
@@ -87,7 +89,9 @@ namespace {
 
 // The folder with its weights under other names; `host` hears what is said.
 struct Variants {
-  Variants() : golden(networks().at("ddpm-cifar10")), folder(write_folder(scratch.path, golden, false, false)) {}
+  Variants()
+      : golden(networks().at("ddpm-cifar10")),
+        folder(write_folder(scratch.path, golden, false, false)) {}
 
   std::filesystem::path file(const std::string& name) const { return folder / name; }
   TrainedModel load(const std::map<std::string, Value>& more = {}) {
@@ -109,17 +113,20 @@ const std::string kWeights = "diffusion_pytorch_model.safetensors";
 
 }  // namespace
 
-TEST_CASE("diffusers: the only variant is read, one of several when it is named", "[conformance][teachers]") {
+TEST_CASE("diffusers: the only variant is read, one of several when it is named",
+          "[conformance][teachers]") {
   Variants saved;
   const auto fp16 = saved.file("diffusion_pytorch_model.fp16.safetensors");
   std::filesystem::rename(saved.file(kWeights), fp16);
   check_output(saved.load(), saved.golden);
   CHECK_THAT(saved.host.said, Catch::Contains("variant fp16"));
 
-  io::write_safetensors(saved.file("diffusion_pytorch_model.bf16.safetensors"), {{"x", at::ones({1})}});
+  io::write_safetensors(saved.file("diffusion_pytorch_model.bf16.safetensors"),
+                        {{"x", at::ones({1})}});
   CHECK_THROWS_WITH(saved.load(), Catch::Contains("set variant to one of bf16, fp16"));
   check_output(saved.load({{"variant", "fp16"}}), saved.golden);
-  CHECK_THROWS_WITH(saved.load({{"variant", "fp8"}}), Catch::Contains("no weights of the variant \"fp8\""));
+  CHECK_THROWS_WITH(saved.load({{"variant", "fp8"}}),
+                    Catch::Contains("no weights of the variant \"fp8\""));
   // The plain ones go before any variant.
   std::filesystem::copy(fp16, saved.file(kWeights));
   check_output(saved.load(), saved.golden);
@@ -151,7 +158,8 @@ TEST_CASE("diffusers: shards are read by their index", "[conformance][teachers]"
   CHECK_THROWS_WITH(saved.load(), Catch::Contains("is no file name"));
 }
 
-TEST_CASE("diffusers: unet_ema/ goes before unet/, and the variant non_ema is raw", "[conformance][teachers]") {
+TEST_CASE("diffusers: unet_ema/ goes before unet/, and the variant non_ema is raw",
+          "[conformance][teachers]") {
   Variants saved;
   const auto pipeline = saved.scratch.path / "checkpoint-500";
   for (const char* name : {"unet", "unet_ema"}) {
@@ -184,7 +192,8 @@ TEST_CASE("diffusers: unet_ema/ goes before unet/, and the variant non_ema is ra
   CHECK(saved.weights == "raw");
 }
 
-TEST_CASE("diffusers: what its scheduler's sampler does otherwise is said", "[conformance][teachers]") {
+TEST_CASE("diffusers: what its scheduler's sampler does otherwise is said",
+          "[conformance][teachers]") {
   Variants saved;
   const auto said_with = [&](const Json& changed) {
     Json scheduler = saved.golden.at("scheduler");
@@ -194,15 +203,18 @@ TEST_CASE("diffusers: what its scheduler's sampler does otherwise is said", "[co
     saved.load();
     return saved.host.said;
   };
-  CHECK_THAT(said_with(Json::object()), Catch::Contains("timestep_spacing leading: respacing \"ddimN\""));
-  CHECK_THAT(said_with({{"timestep_spacing", "trailing"}}), Catch::Contains("no respacing keeps its steps"));
+  CHECK_THAT(said_with(Json::object()),
+             Catch::Contains("timestep_spacing leading: respacing \"ddimN\""));
+  CHECK_THAT(said_with({{"timestep_spacing", "trailing"}}),
+             Catch::Contains("no respacing keeps its steps"));
   CHECK_THAT(said_with({{"timestep_spacing", "linspace"}}), Catch::Contains("but for roundings"));
   CHECK_THAT(said_with({{"steps_offset", 1}}), Catch::Contains("steps_offset 1"));
   CHECK_THAT(said_with({{"clip_sample", false}}), Catch::Contains("clip_sample off"));
   CHECK_THAT(said_with({{"clip_sample_range", 2.0}}), Catch::Contains("clip_sample_range 2"));
   CHECK_THAT(said_with({{"thresholding", true}}), Catch::Contains("thresholding"));
   CHECK_THAT(said_with({{"set_alpha_to_one", false}}), Catch::Contains("set_alpha_to_one off"));
-  CHECK_THAT(said_with({{"_class_name", "PNDMScheduler"}}), Catch::Contains("drawn by PNDMScheduler"));
+  CHECK_THAT(said_with({{"_class_name", "PNDMScheduler"}}),
+             Catch::Contains("drawn by PNDMScheduler"));
 }
 
 TEST_CASE("diffusers: the schedule is the scheduler's own", "[conformance][teachers]") {

@@ -1,5 +1,6 @@
 // Diffusion against the authors' Python in float64: tests/golden/diffusion.json, made by
-// make_diffusion.py (its provenance is inside). Inputs are the fill u(i, j); whole tensors are compared, row by row.
+// make_diffusion.py (its provenance is inside). Inputs are the fill u(i, j); whole tensors are
+// compared, row by row.
 #include "dkdm/diffusion.hpp"
 
 #include <ATen/ATen.h>
@@ -23,8 +24,9 @@ const json& golden() {
   return file;
 }
 
-// float32 arithmetic, a few roundings of 6e-8 one after another. What sqrt(1 / alpha_bar) = 2e4 magnifies
-// at t = 999 it magnifies in the value as well, so the error stays relative to the row's norm.
+// float32 arithmetic, a few roundings of 6e-8 one after another. What sqrt(1 / alpha_bar) = 2e4
+// magnifies at t = 999 it magnifies in the value as well, so the error stays relative to the row's
+// norm.
 constexpr double kRounding = 2e-6;
 
 void check_close(const at::Tensor& values, const json& expected, double tolerance = kRounding) {
@@ -43,8 +45,9 @@ void check_term(const char* name, const at::Tensor& values, const json& expected
   const auto wanted = expected[name].get<std::vector<double>>();
   const double error = row_error(values.unsqueeze(1), at::tensor(wanted, at::kDouble).unsqueeze(1));
   INFO(name << ": largest relative error of a row " << error);
-  // A KL is the square of two means' distance in sigmas, of which the means' rounding, 6e-8, is 1e-5 at
-  // the smallest sigma, 0.005: so much of the KL's root. The rest is a few roundings of a sum.
+  // A KL is the square of two means' distance in sigmas, of which the means' rounding, 6e-8, is
+  // 1e-5 at the smallest sigma, 0.005: so much of the KL's root. The rest is a few roundings of a
+  // sum.
   for (std::size_t n = 0; n < wanted.size(); ++n) {
     CHECK(values[static_cast<std::int64_t>(n)].item<double>() ==
           Approx(wanted[n]).epsilon(1e-6).margin(1e-5 * std::sqrt(std::abs(wanted[n])) + 1e-9));
@@ -64,8 +67,8 @@ void check_loss(const dkdm::LossTerms& terms, const at::Tensor& output, const js
   const double of_v = row_error(half(output.grad(), 1), half(gradient, 1));
   INFO("relative error of the gradient by eps " << of_eps << ", by v " << of_v);
   CHECK(of_eps < kRounding);
-  // At t = 999 two log variances near -1e-3, hence rounded to 6e-11, differ by as little as 1e-6, and
-  // the gradient is that difference.
+  // At t = 999 two log variances near -1e-3, hence rounded to 6e-11, differ by as little as 1e-6,
+  // and the gradient is that difference.
   CHECK(of_v < 5e-4);
 }
 
@@ -75,8 +78,7 @@ struct Inputs {
   at::Tensor x0 = u_fill(6000, {3, 3, 4, 4}), noise = u_fill(6001, {3, 3, 4, 4}, 1.7);
   at::Tensor a = u_fill(6002, {3, 6, 4, 4}, 1.2), b = u_fill(6004, {3, 6, 4, 4}, 1.1);
   at::Tensor x_t = u_fill(6003, {3, 3, 4, 4}, 1.5);
-  at::Tensor grey =
-      (u_fill(6005, {3, 3, 4, 4}, 140) + 127.5).round().clamp(0, 255) / 127.5 - 1;
+  at::Tensor grey = (u_fill(6005, {3, 3, 4, 4}, 140) + 127.5).round().clamp(0, 255) / 127.5 - 1;
   at::Tensor t = at::tensor({0, 500, 999}, at::kLong), t50 = at::tensor({0, 25, 49}, at::kLong);
 };
 
@@ -155,7 +157,8 @@ TEST_CASE("samplers: one step equal to the authors'", "[conformance][diffusion]"
   const auto p = in.full.p_mean_variance(in.a, in.x_t, in.t, true);
   check_close(in.full.ancestral_step(p, in.t, in.noise), golden()["ancestral"]);
   check_close(in.full.ddim_step(p, in.x_t, in.t, 0, in.noise), golden()["ddim_eta_0"]);
-  // The reference takes 1 - alpha_bar_prev - sigma^2 in float32, nearly all of which cancels at t = 0.
+  // The reference takes 1 - alpha_bar_prev - sigma^2 in float32, nearly all of which cancels at t =
+  // 0.
   check_close(in.full.ddim_step(p, in.x_t, in.t, 1, in.noise), golden()["ddim_eta_1"], 1e-5);
   const auto p50 = in.fifty.p_mean_variance(in.a, in.x_t, in.t50, true);
   check_close(in.fifty.ancestral_step(p50, in.t50, in.noise), golden()["ancestral_50"]);

@@ -1,5 +1,6 @@
-// Every student module in the build, at its default parameters, keeps the promises of dkdm/denoiser.hpp:
-// the checks of `dkdm plugins check`. A new architecture is tested by being there.
+// Every student module in the build, at its default parameters, keeps the promises of
+// dkdm/denoiser.hpp: the checks of `dkdm plugins check`. A new architecture is tested by being
+// there.
 #include <atomic>
 #include <catch2/catch.hpp>
 
@@ -28,14 +29,16 @@ TEST_CASE("discovered students: every check of the program passes", "[conformanc
   const std::atomic<bool> stop{false};
   run::RunHost host(fixtures::registry(), stop, nullptr);
   int made = 0;
-  conformance::Checklist list([](const std::string&) {}, [&](const conformance::Finding& finding) {
-    ++made;
-    INFO(finding.check << ": " << finding.text);
-    CHECK(finding.outcome == conformance::Outcome::passed);
-  });
+  conformance::Checklist list([](const std::string&) {},
+                              [&](const conformance::Finding& finding) {
+                                ++made;
+                                INFO(finding.check << ": " << finding.text);
+                                CHECK(finding.outcome == conformance::Outcome::passed);
+                              });
   conformance::check_description(info, list);
   // The program tries more and larger shapes; these keep the largest defaults to seconds.
   conformance::check_behaviour(
-      {fixtures::registry(), info, Params(info.params, {}), host, {{3, 16, 16}, {1, 32, 32}}}, list);
+      {fixtures::registry(), info, Params(info.params, {}), host, {{3, 16, 16}, {1, 32, 32}}},
+      list);
   CHECK(made >= 14);
 }

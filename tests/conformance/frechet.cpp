@@ -25,9 +25,10 @@ dkdm::metrics::Gaussian gaussian(const Json& side) {
 
 }  // namespace
 
-TEST_CASE("frechet: 50-digit values of random, rank-deficient, nearly equal and one-dimensional "
-          "Gaussians",
-          "[conformance][metrics]") {
+TEST_CASE(
+    "frechet: 50-digit values of random, rank-deficient, nearly equal and one-dimensional "
+    "Gaussians",
+    "[conformance][metrics]") {
   const auto cases = golden_json("frechet.json").at("cases");
   REQUIRE(cases.size() > 25);
   for (const auto& entry : cases) {
@@ -35,8 +36,8 @@ TEST_CASE("frechet: 50-digit values of random, rank-deficient, nearly equal and 
     const auto a = gaussian(entry.at("a")), b = gaussian(entry.at("b"));
     const double expected = std::stod(entry.at("distance").get<std::string>());
     const double of_traces = expected / entry.at("traces").get<double>();
-    for (const double distance : {dkdm::metrics::frechet_distance(a, b),
-                                  dkdm::metrics::frechet_distance(b, a)}) {
+    for (const double distance :
+         {dkdm::metrics::frechet_distance(a, b), dkdm::metrics::frechet_distance(b, a)}) {
       CAPTURE(name, of_traces);
       CHECK(distance >= 0);
       // What float64 allows: the factors are right to 2^-52 of the root of the traces, so the

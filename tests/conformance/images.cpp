@@ -1,5 +1,6 @@
-// PNG, JPEG, WebP and GIF files of every kind against Pillow: the pixels that ADM's loader sees. Exact: all of it
-// is integer arithmetic, libjpeg-turbo's accurate transform and "fancy" upsampling included.
+// PNG, JPEG, WebP and GIF files of every kind against Pillow: the pixels that ADM's loader sees.
+// Exact: all of it is integer arithmetic, libjpeg-turbo's accurate transform and "fancy" upsampling
+// included.
 #include <ATen/ATen.h>
 
 #include <catch2/catch.hpp>
@@ -35,7 +36,8 @@ TEST_CASE("images: every kind of PNG, JPEG, WebP and GIF has the pixels that Pil
   fixtures::ScratchFolder scratch;
   const auto file = scratch.path / "image";
   for (const auto& image : golden.at("images")) {
-    INFO(image.at("name").get<std::string>() << ", in Pillow " << image.at("mode").get<std::string>());
+    INFO(image.at("name").get<std::string>()
+         << ", in Pillow " << image.at("mode").get<std::string>());
     io::write_text(file, golden::from_base64(image.at("file").get<std::string>()));
     CHECK(off_by(io::read_image(file, 3), pixels(image, "rgb", 3)) == 0);
     CHECK(off_by(io::read_image(file, 1), pixels(image, "grey", 1)) == 0);
@@ -67,12 +69,15 @@ TEST_CASE("images: what Pillow refuses or libjpeg only warns of is refused with 
   CHECK_THAT(refusal("jpeg 4:4:4", [](std::string& b) { b[b.find("\xff\xc0") + 4] = 12; }),
              Contains("precision 12"));
   // Half of the scan: libjpeg would fill the rest with grey.
-  CHECK_THAT(refusal("jpeg 4:4:4", [](std::string& b) { b.resize(b.size() - 40); }), Contains("JPEG"));
+  CHECK_THAT(refusal("jpeg 4:4:4", [](std::string& b) { b.resize(b.size() - 40); }),
+             Contains("JPEG"));
   CHECK_THAT(refusal("webp lossy RGB", [](std::string& b) { b.resize(b.size() - 40); }),
              Contains("WebP"));
-  CHECK_THAT(refusal("gif 256 colours", [](std::string& b) { b.resize(b.size() - 40); }), Contains("GIF"));
+  CHECK_THAT(refusal("gif 256 colours", [](std::string& b) { b.resize(b.size() - 40); }),
+             Contains("GIF"));
   CHECK_THAT(refusal("gif 256 colours", [](std::string& b) { b.resize(20); }), Contains("GIF"));
-  CHECK_THAT(refusal("gif frame beyond its screen", [](std::string& b) { b.replace(6, 4, 4, '\xff'); }),
-             Contains("more than 2^27 pixels"));
+  CHECK_THAT(
+      refusal("gif frame beyond its screen", [](std::string& b) { b.replace(6, 4, 4, '\xff'); }),
+      Contains("more than 2^27 pixels"));
   CHECK_THAT(refusal("png rgb 8", [](std::string& b) { b[60] ^= 1; }), Contains("PNG"));
 }

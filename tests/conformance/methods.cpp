@@ -1,6 +1,6 @@
-// Twenty training steps of each method against the authors' own loops: tests/golden/methods.json, made by
-// make_methods.py from the same initial weights and the same draws. The real methods and the real
-// trainer run; so does the preparation of the batch set.
+// Twenty training steps of each method against the authors' own loops: tests/golden/methods.json,
+// made by make_methods.py from the same initial weights and the same draws. The real methods and
+// the real trainer run; so does the preparation of the batch set.
 #include <ATen/ATen.h>
 
 #include <array>
@@ -126,8 +126,8 @@ Outcome trained(const std::string& name, std::map<std::string, Value> given) {
   return outcome;
 }
 
-// The products of each parameter's change with u(9000 + i), u(19000 + i), as the golden file has them
-// after the norm.
+// The products of each parameter's change with u(9000 + i), u(19000 + i), as the golden file has
+// them after the norm.
 std::vector<std::array<double, 2>> changes(const TensorMap& now, const TensorMap& start) {
   std::vector<std::array<double, 2>> products;
   std::int64_t i = 0;
@@ -168,8 +168,8 @@ double distance(const std::vector<double>& ours, const Json& theirs) {
   return worst;
 }
 
-// float32 here may be off the reference's float64 run by what the reference's own float32 run is, which
-// is rounding alone, and a little more: other sums, another order.
+// float32 here may be off the reference's float64 run by what the reference's own float32 run is,
+// which is rounding alone, and a little more: other sums, another order.
 void check_rounding(const std::string& what, double ours, const Json& expected, double limit) {
   const double theirs = expected.at("rounding").at(what);
   INFO(what << ": relative distance to the reference in float64 " << ours << "; the reference's "
@@ -214,7 +214,8 @@ TEST_CASE("methods: shuffled distillation follows the authors' loop", "[conforma
 }
 
 TEST_CASE("methods: dynamic distillation follows the authors' loop", "[conformance][train]") {
-  const Outcome ours = trained("dynamic", {{"rho", reference().at("settings").at("rho").get<double>()}});
+  const Outcome ours =
+      trained("dynamic", {{"rho", reference().at("settings").at("rho").get<double>()}});
   const Json& expected = reference().at("dynamic");
   check_set(ours.prepared, expected, "prepared");
   check_training(ours, expected);

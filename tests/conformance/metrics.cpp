@@ -119,8 +119,7 @@ TEST_CASE("inception score: torch-fidelity's mean and deviation over shuffled sp
   const auto logits = squares(7013, 305, 10, 0, 6);
   const auto probabilities = at::softmax(logits.to(at::kDouble), 1);
   const auto order = dkdm::NumpyChoice(2020).choice(305, 305);
-  const auto splits =
-      dkdm::metrics::shuffled_splits(at::tensor(order, at::kLong), /*splits=*/10);
+  const auto splits = dkdm::metrics::shuffled_splits(at::tensor(order, at::kLong), /*splits=*/10);
   dkdm::metrics::InceptionScore score;
   for (std::int64_t first = 0; first < 305; first += 32)
     score.add(probabilities.slice(0, first, first + 32), splits.slice(0, first, first + 32));

@@ -20,13 +20,12 @@ TEST_CASE("mixing: the paper's data-limited sets have the reference's counts",
           "[conformance][train]") {
   // Python's round(total * fraction), as in the authors' datasets/mix.py. 202599 * 0.05 = 10129.95,
   // 1281167 * 0.05 = 64058.35 and so on: no case is within rounding error of a half.
-  const Case c = GENERATE(Case{"CIFAR10", 50000, 0.05, 2500}, Case{"CIFAR10", 50000, 0.1, 5000},
-                          Case{"CIFAR10", 50000, 0.15, 7500}, Case{"CIFAR10", 50000, 0.2, 10000},
-                          Case{"CelebA64", 202599, 0.05, 10130},
-                          Case{"CelebA64", 202599, 0.15, 30390},
-                          Case{"CelebA64", 202599, 0.2, 40520},
-                          Case{"ImageNet32", 1281167, 0.1, 128117},
-                          Case{"ImageNet32", 1281167, 0.15, 192175});
+  const Case c =
+      GENERATE(Case{"CIFAR10", 50000, 0.05, 2500}, Case{"CIFAR10", 50000, 0.1, 5000},
+               Case{"CIFAR10", 50000, 0.15, 7500}, Case{"CIFAR10", 50000, 0.2, 10000},
+               Case{"CelebA64", 202599, 0.05, 10130}, Case{"CelebA64", 202599, 0.15, 30390},
+               Case{"CelebA64", 202599, 0.2, 40520}, Case{"ImageNet32", 1281167, 0.1, 128117},
+               Case{"ImageNet32", 1281167, 0.15, 192175});
   INFO(c.dataset << " " << c.fraction);
   const dkdm::Mixture mixture = dkdm::reference_mixture(c.total, c.total, c.fraction);
   CHECK(mixture.real.size(0) == c.real);
@@ -42,8 +41,8 @@ TEST_CASE("mixing: a half is rounded to even", "[conformance][train]") {
 TEST_CASE("mixing: CIFAR10 at 5 % holds the reference's images", "[conformance][train]") {
   // numpy 2.4.6, seed 0: choice(50000, 2500), then choice(50000, 47500), both without replacement.
   const dkdm::Mixture mixture = dkdm::reference_mixture(50000, 50000, 0.05);
-  CHECK(at::equal(mixture.real.narrow(0, 0, 4),
-                  at::tensor({11841, 19602, 45519, 25747}, at::kLong)));
+  CHECK(
+      at::equal(mixture.real.narrow(0, 0, 4), at::tensor({11841, 19602, 45519, 25747}, at::kLong)));
   CHECK(at::equal(mixture.synthetic.narrow(0, 0, 4),
                   at::tensor({28921, 11971, 15919, 6271}, at::kLong)));
 }

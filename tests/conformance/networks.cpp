@@ -22,12 +22,11 @@ const Json& reference() {
 std::shared_ptr<Denoiser> reference_network(const std::string& name) {
   if (name == "DiT-S/2") return fixtures::student("dit", {{"preset", "DiT-S"}}, {3, 32, 32});
   if (name == "DiT of depth 2") {
-    return fixtures::student(
-        "dit",
-        {{"depth", std::int64_t{2}},
-         {"hidden_size", std::int64_t{64}},
-         {"num_heads", std::int64_t{4}}},
-        {3, 16, 16});
+    return fixtures::student("dit",
+                             {{"depth", std::int64_t{2}},
+                              {"hidden_size", std::int64_t{64}},
+                              {"num_heads", std::int64_t{4}}},
+                             {3, 16, 16});
   }
   const std::int64_t size = name == "57M-CNN-CelebA" || name == "295M-CNN" ? 64 : 32;
   return fixtures::student("adm-unet", {{"preset", name}}, {3, size, size});
@@ -40,8 +39,8 @@ at::Tensor output(Denoiser& network, std::int64_t size, std::int64_t images = 2)
 }
 
 // What float32 may be off the reference in float64. The golden file has how far the reference's own
-// float32 is, at worst over the code paths of processors; ours sums in another order, which may round as
-// much again: three times it is seen on no path, and six is allowed.
+// float32 is, at worst over the code paths of processors; ours sums in another order, which may
+// round as much again: three times it is seen on no path, and six is allowed.
 double allowed_rounding(const std::string& what) {
   return 6 * reference().at("rounding").at(what).get<double>();
 }
@@ -156,8 +155,8 @@ std::vector<Gradient> gradients(const std::string& name, at::ScalarType dtype) {
   return found;
 }
 
-// Relative error of a gradient by what the golden file holds of the reference's, in float64: norm and
-// products with two fills. A product is off by |error| / sqrt(3) on average.
+// Relative error of a gradient by what the golden file holds of the reference's, in float64: norm
+// and products with two fills. A product is off by |error| / sqrt(3) on average.
 double distance(const Gradient& own, const Json& wanted) {
   const double norm = wanted[1];
   double squares = 0;
@@ -174,8 +173,8 @@ double distance(const Gradient& own, const Json& wanted) {
 TEST_CASE("networks: every parameter's gradient agrees with the reference's",
           "[conformance][students]") {
   for (const auto& [name, expected] : reference().at("gradient").items()) {
-    // In float64 the two are one function, so our float32 is as far from the reference as from our own
-    // float64, where all of a gradient is at hand.
+    // In float64 the two are one function, so our float32 is as far from the reference as from our
+    // own float64, where all of a gradient is at hand.
     const auto exact = gradients(name, at::kDouble), rounded = gradients(name, at::kFloat);
     REQUIRE(exact.size() == expected.size());
     double worst_exact = 0, worst_rounded = 0;
@@ -183,8 +182,8 @@ TEST_CASE("networks: every parameter's gradient agrees with the reference's",
       INFO(name << ": " << exact[i].name);
       REQUIRE(exact[i].name == expected[i][0].get<std::string>());
       worst_exact = std::max(worst_exact, distance(exact[i], expected[i]));
-      const double error = ((rounded[i].value - exact[i].value).norm() / exact[i].value.norm())
-                               .item<double>();
+      const double error =
+          ((rounded[i].value - exact[i].value).norm() / exact[i].value.norm()).item<double>();
       worst_rounded = std::max(worst_rounded, error);
     }
     INFO(name << ": relative error " << worst_exact << " in float64, " << worst_rounded

@@ -1,5 +1,5 @@
-// Whole sampling chains against the authors' loops: every state of tests/golden/samplers.json, made by
-// make_samplers.py with the noise of dkdm::sample and the network below.
+// Whole sampling chains against the authors' loops: every state of tests/golden/samplers.json, made
+// by make_samplers.py with the noise of dkdm::sample and the network below.
 #include "dkdm/sampler.hpp"
 
 #include <ATen/ATen.h>
@@ -26,9 +26,8 @@ class Recording final : public Denoiser {
   at::Tensor forward(const at::Tensor& x, const at::Tensor& t) override {
     states.push_back(x);
     const at::Tensor time = t.to(at::kFloat).view({-1, 1, 1, 1});
-    return at::cat({0.7 * x + 0.2 * at::sin(3 * x + 0.01 * time),
-                    0.5 * at::sin(2 * x - 0.02 * time)},
-                   1);
+    return at::cat(
+        {0.7 * x + 0.2 * at::sin(3 * x + 0.01 * time), 0.5 * at::sin(2 * x - 0.02 * time)}, 1);
   }
 };
 
@@ -64,7 +63,8 @@ TEST_CASE("samplers: each state of a chain is the authors'", "[conformance][samp
   // 1 - alpha_bar_prev - sigma^2 cancels.
   check("ddim_eta_0", {"ddim", 0, true}, 1e-5);
   check("ddim_eta_1", {"ddim", 1, true}, 1e-3);
-  // And it interpolates DPM-Solver's log alpha in float32, where sigma of the last time has four digits.
+  // And it interpolates DPM-Solver's log alpha in float32, where sigma of the last time has four
+  // digits.
   const auto solver = [](std::int64_t steps, bool threshold = true) {
     return SamplerConfig{"dpm-solver", 0, threshold, steps};
   };

@@ -33,13 +33,16 @@ std::map<std::string, Value> student_values(const Json& params) {
 // there is one, comes after the time embedding.
 io::NamedTensors weights(const std::string& name, const SampleShape& shape) {
   auto tensors = fixtures::filled_weights(student_values(networks().at(name).at("student")), shape);
-  if (name == "classes") tensors.insert(tensors.begin() + 4, {"label_emb.weight", at::empty({10, 128})});
+  if (name == "classes")
+    tensors.insert(tensors.begin() + 4, {"label_emb.weight", at::empty({10, 128})});
   std::int64_t i = 0;
   for (auto& [key, tensor] : tensors) tensor = golden::parameter_fill(i++, key, tensor.sizes());
   return tensors;
 }
 
-SampleShape shape_of(const Json& network) { return {network.at("channels").get<std::int64_t>(), 8, 8}; }
+SampleShape shape_of(const Json& network) {
+  return {network.at("channels").get<std::int64_t>(), 8, 8};
+}
 
 }  // namespace
 
@@ -49,7 +52,8 @@ TEST_CASE("unet options: names, order, shapes and outputs are the reference's",
   for (const auto& [name, golden] : networks().items()) {
     INFO(name);
     const SampleShape shape = shape_of(golden);
-    CHECK(io::sha256(fixtures::layout(weights(name, shape))) == golden.at("layout").get<std::string>());
+    CHECK(io::sha256(fixtures::layout(weights(name, shape))) ==
+          golden.at("layout").get<std::string>());
     if (name == "classes") continue;  // no student, but a teacher below
     const auto network = fixtures::student("adm-unet", student_values(golden.at("student")), shape);
     fixtures::fill_parameters(*network);
@@ -68,9 +72,8 @@ TEST_CASE("unet options: guided-diffusion infers them from the file", "[conforma
     const SampleShape shape = shape_of(golden);
     io::write_torch(file, weights(name, shape));
     // What no tensor shows.
-    std::map<std::string, Value> given{{"path", file.string()},
-                                       {"image_size", std::int64_t{8}},
-                                       {"attention_order", "new"}};
+    std::map<std::string, Value> given{
+        {"path", file.string()}, {"image_size", std::int64_t{8}}, {"attention_order", "new"}};
     if (name == "legacy attention order") given["attention_order"] = "legacy";
     if (name == "heads by number") {
       given["num_heads"] = std::int64_t{2};

@@ -54,8 +54,8 @@ TEST_CASE("checkpoint inspect: format, dictionaries, tensors and values of a tra
 TEST_CASE("checkpoint convert: the named dictionary, by the output's ending", "[e2e][checkpoint]") {
   const Program dkdm;
   const fs::path source = kFixtures / "views.pt", out = dkdm.home() / "ema.safetensors";
-  const Output said = dkdm.run(
-      {"checkpoint", "convert", source.string(), out.string(), "--state", "ema"});
+  const Output said =
+      dkdm.run({"checkpoint", "convert", source.string(), out.string(), "--state", "ema"});
   INFO(said.err);
   REQUIRE(said.exit_code == 0);
   CHECK(said.out == out.string() + "\n");

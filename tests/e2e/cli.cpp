@@ -48,8 +48,8 @@ TEST_CASE("cli: help lists every command and each command has its own", "[e2e][c
   const Output help = dkdm.run({"--help"});
   CHECK(help.exit_code == 0);
   CHECK(dkdm.run({}).out == help.out);
-  for (const std::string command : {"quickstart", "run", "plan", "report", "watch", "runs",
-                                    "query", "sample", "checkpoint", "plugins", "data", "db", "doctor"}) {
+  for (const std::string command : {"quickstart", "run", "plan", "report", "watch", "runs", "query",
+                                    "sample", "checkpoint", "plugins", "data", "db", "doctor"}) {
     INFO(command);
     CHECK(contains(help.out, "\n  " + command + " "));
     const Output own = dkdm.run({command, "--help"});
@@ -77,23 +77,32 @@ TEST_CASE("cli: every number is checked with the name of its option and its rang
   const Program dkdm;
   const std::string huge = "99999999999999999999999";
   for (const std::vector<std::string>& args :
-       {std::vector<std::string>{"sample", huge}, {"checkpoint", "export", huge, "x.pt"},
-        {"eval", huge, "fashion-mnist", "--evaluator", "classifier"}, {"runs", "show", huge}, {"runs", "export", huge}}) {
+       {std::vector<std::string>{"sample", huge},
+        {"checkpoint", "export", huge, "x.pt"},
+        {"eval", huge, "fashion-mnist", "--evaluator", "classifier"},
+        {"runs", "show", huge},
+        {"runs", "export", huge}}) {
     INFO(args[0]);
-    check_complaint(dkdm.run(args), 2, "run number: expected a whole number, 1 or more, got '" + huge);
+    check_complaint(dkdm.run(args), 2,
+                    "run number: expected a whole number, 1 or more, got '" + huge);
   }
-  check_complaint(dkdm.run({"sample", "1", "-n", huge}), 2, "--count: expected a whole number from 1 to");
+  check_complaint(dkdm.run({"sample", "1", "-n", huge}), 2,
+                  "--count: expected a whole number from 1 to");
   check_complaint(dkdm.run({"sample", "1", "--count", "-1"}), 2, "--count: ");
-  check_complaint(dkdm.run({"sample", "1", "--eta", "1.5"}), 2, "--eta: expected a number from 0 to 1");
+  check_complaint(dkdm.run({"sample", "1", "--eta", "1.5"}), 2,
+                  "--eta: expected a number from 0 to 1");
   check_complaint(dkdm.run({"sample", "1", "--seed", "1x"}), 2, "--seed: ");
   check_complaint(dkdm.run({"report", "--tolerance", "nan"}), 2, "--tolerance: ");
   check_complaint(dkdm.run({"plan", "desk/quickstart", "--shard", "5/4"}), 2, "--shard I/N: I: ");
-  check_complaint(dkdm.run({"plan", "desk/quickstart", "--shard", "1/" + huge}), 2, "--shard I/N: N: ");
+  check_complaint(dkdm.run({"plan", "desk/quickstart", "--shard", "1/" + huge}), 2,
+                  "--shard I/N: N: ");
   check_complaint(dkdm.run({"plan", "desk/quickstart", "--seeds", "0-" + huge}), 2, "--seeds");
-  check_complaint(dkdm.run({"watch", "--interval", "0"}), 2, "--interval: expected a whole number from 1");
+  check_complaint(dkdm.run({"watch", "--interval", "0"}), 2,
+                  "--interval: expected a whole number from 1");
 }
 
-TEST_CASE("cli: a misspelt experiment, action or dataset is answered with the nearest", "[e2e][cli]") {
+TEST_CASE("cli: a misspelt experiment, action or dataset is answered with the nearest",
+          "[e2e][cli]") {
   const Program dkdm;
   check_complaint(dkdm.run({"plan", "desk/quikstart"}), 2, "did you mean desk/quickstart?");
   check_complaint(dkdm.run({"plan", "quickstart.toml"}), 2, "did you mean desk/quickstart?");
@@ -107,13 +116,16 @@ TEST_CASE("cli: a misspelt experiment, action or dataset is answered with the ne
   check_complaint(dkdm.run({"eval", "a", "b", "--evaluator", "incepton"}), 2, "inception");
 }
 
-TEST_CASE("cli: an experiment on a shipped one is printed whole, and plans the same stages as what was printed",
-          "[e2e][cli]") {
+TEST_CASE(
+    "cli: an experiment on a shipped one is printed whole, and plans the same stages as what was printed",
+    "[e2e][cli]") {
   const Program dkdm;
   const std::string mine =
-      dkdm.write("mine.toml", "base = \"desk/quickstart.toml\"\n[experiment]\nname = \"mine\"\n"
-                             "rows = [\"dynamic\", \"teacher\"]\n[train]\nsteps = 3\n");
-  const auto resolved = dkdm.run({"plan", mine, "--resolved", "--rows", "dynamic", "--set", "train.lr=1e-3"});
+      dkdm.write("mine.toml",
+                 "base = \"desk/quickstart.toml\"\n[experiment]\nname = \"mine\"\n"
+                 "rows = [\"dynamic\", \"teacher\"]\n[train]\nsteps = 3\n");
+  const auto resolved =
+      dkdm.run({"plan", mine, "--resolved", "--rows", "dynamic", "--set", "train.lr=1e-3"});
   REQUIRE(resolved.exit_code == 0);
   CHECK(contains(resolved.out, "steps = 3               # " + mine + ":6:9"));
   CHECK(contains(resolved.out, "lr = 0.001              # --set train.lr"));
@@ -127,13 +139,16 @@ TEST_CASE("cli: an experiment on a shipped one is printed whole, and plans the s
     for (const auto& line : lines_of(plan.out)) keys.push_back(line.substr(line.rfind(',') + 1));
     return keys;
   };
-  const auto own = keys({"plan", mine, "--rows", "dynamic", "--set", "train.lr=1e-3", "--format", "csv"});
+  const auto own =
+      keys({"plan", mine, "--rows", "dynamic", "--set", "train.lr=1e-3", "--format", "csv"});
   CHECK(own.size() > 5);
   CHECK(keys({"plan", dkdm.write("again.toml", resolved.out), "--format", "csv"}) == own);
-  check_complaint(dkdm.run({"plan", mine, "--resolved", "--format", "json"}), 2, "--resolved prints whole experiments");
-  check_complaint(dkdm.run({"plan", dkdm.write("lost.toml", "base = \"desk/quikstart.toml\"\n")}), 2,
-                  "lost.toml:1:8: base: no such file \"desk/quikstart.toml\"; looked for ");
-  for (const auto& line : lines_of(dkdm.run({"plan", "no-such"}).err)) CHECK(!contains(line, "bases"));
+  check_complaint(dkdm.run({"plan", mine, "--resolved", "--format", "json"}), 2,
+                  "--resolved prints whole experiments");
+  check_complaint(dkdm.run({"plan", dkdm.write("lost.toml", "base = \"desk/quikstart.toml\"\n")}),
+                  2, "lost.toml:1:8: base: no such file \"desk/quikstart.toml\"; looked for ");
+  for (const auto& line : lines_of(dkdm.run({"plan", "no-such"}).err))
+    CHECK(!contains(line, "bases"));
 }
 
 TEST_CASE("cli: text fits COLUMNS, a pipe without it gets whole lines", "[e2e][cli]") {
@@ -141,8 +156,8 @@ TEST_CASE("cli: text fits COLUMNS, a pipe without it gets whole lines", "[e2e][c
   const auto widest = [&](const std::vector<std::string>& args) {
     int columns = 0;
     for (const auto& line : lines_of(dkdm.run(args).out)) {
-      const auto characters = std::count_if(line.begin(), line.end(),
-                                            [](char c) { return (c & 0xc0) != 0x80; });
+      const auto characters =
+          std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xc0) != 0x80; });
       columns = std::max(columns, static_cast<int>(characters));
     }
     return columns;
@@ -168,12 +183,14 @@ TEST_CASE("cli: plugins lists what the experiments name, in four formats", "[e2e
   CHECK(listing.err.empty());  // nothing was refused
   const json plugins = json::parse(listing.out);
   const std::vector<std::pair<std::string, std::string>> shipped{
-      {"student", "adm-unet"},    {"student", "dit"},          {"student", "unet-lite"},
-      {"student", "uvit"},        {"student", "edm-unet"},     {"student", "mlp-mixer"},
-      {"teacher", "checkpoint"},
-      {"dataset", "cifar10"},     {"dataset", "fashion-mnist"}, {"baseline", "data-based"},
-      {"baseline", "data-free"},  {"baseline", "data-limited"}, {"distillation", "dynamic"},
-      {"distillation", "iterative"}, {"distillation", "shuffled"}, {"evaluator", "classifier"},
+      {"student", "adm-unet"},      {"student", "dit"},
+      {"student", "unet-lite"},     {"student", "uvit"},
+      {"student", "edm-unet"},      {"student", "mlp-mixer"},
+      {"teacher", "checkpoint"},    {"dataset", "cifar10"},
+      {"dataset", "fashion-mnist"}, {"baseline", "data-based"},
+      {"baseline", "data-free"},    {"baseline", "data-limited"},
+      {"distillation", "dynamic"},  {"distillation", "iterative"},
+      {"distillation", "shuffled"}, {"evaluator", "classifier"},
       {"evaluator", "inception"}};
   for (const auto& [kind, name] : shipped) {
     INFO(kind << " " << name);
@@ -265,7 +282,8 @@ TEST_CASE("cli: what computes lets its waiting threads sleep soon, unless they w
     const auto file = dkdm.home() / "openmp";
     // OpenMP's library says on stderr what it was loaded with, each time that it is.
     const std::string command = "env -u GOMP_SPINCOUNT OMP_DISPLAY_ENV=VERBOSE " + environment +
-                                " " DKDM_BUILD_DIR "/dkdm plan --help >/dev/null 2>" + file.string();
+                                " " DKDM_BUILD_DIR "/dkdm plan --help >/dev/null 2>" +
+                                file.string();
     REQUIRE(std::system(command.c_str()) == 0);
     std::istringstream lines(e2e::read_file(file));
     std::vector<std::string> counts;
@@ -284,9 +302,14 @@ TEST_CASE("cli: what computes lets its waiting threads sleep soon, unless they w
 
 TEST_CASE("cli: commands on results say that there are none yet", "[e2e][cli]") {
   const Program dkdm;
-  for (const std::vector<std::string>& args :
-       {std::vector<std::string>{"query", "SELECT 1"}, {"runs"}, {"runs", "show", "1"}, {"report"},
-        {"db", "info"}, {"db", "check"}, {"db", "gc"}, {"runs", "export", "1"}}) {
+  for (const std::vector<std::string>& args : {std::vector<std::string>{"query", "SELECT 1"},
+                                               {"runs"},
+                                               {"runs", "show", "1"},
+                                               {"report"},
+                                               {"db", "info"},
+                                               {"db", "check"},
+                                               {"db", "gc"},
+                                               {"runs", "export", "1"}}) {
     INFO(args[0]);
     check_complaint(dkdm.run(args), 3, "no results yet");
   }

@@ -90,13 +90,15 @@ TEST_CASE("eval: the five metrics of an npz against an npz and against a folder 
     CHECK(folder.at(row.at("metric")) == Approx(row.at("value").get<double>()).epsilon(1e-9));
 }
 
-TEST_CASE("eval: what an editor leaves in a folder is no sample; images that are not read are counted",
-          "[e2e][eval]") {
+TEST_CASE(
+    "eval: what an editor leaves in a folder is no sample; images that are not read are counted",
+    "[e2e][eval]") {
   const Bench bench;
   fs::create_directory(bench.folder / ".ipynb_checkpoints");
   fs::copy_file(bench.folder / "image-0.png", bench.folder / ".ipynb_checkpoints" / "image-0.png");
   std::ofstream(bench.folder / "._image-1.png") << "of another system";
-  const Output said = bench.eval({bench.folder.string(), bench.reference.string(), "--metrics", "fid"});
+  const Output said =
+      bench.eval({bench.folder.string(), bench.reference.string(), "--metrics", "fid"});
   INFO(said.err);
   REQUIRE(said.exit_code == 0);
   CHECK_THAT(said.err, Contains("left out 2 hidden: ._image-1.png"));
@@ -105,8 +107,9 @@ TEST_CASE("eval: what an editor leaves in a folder is no sample; images that are
   CHECK(std::abs(row.at("value").get<double>()) < 1e-6);
 
   std::ofstream(bench.folder / "image-8.bmp") << "BM";
-  for (const auto& words : {std::vector<std::string>{"eval", bench.folder.string(), bench.reference.string()},
-                            std::vector<std::string>{"ref", "make", bench.folder.string()}}) {
+  for (const auto& words :
+       {std::vector<std::string>{"eval", bench.folder.string(), bench.reference.string()},
+        std::vector<std::string>{"ref", "make", bench.folder.string()}}) {
     const Output refused = bench.dkdm.run(words);
     CHECK(refused.exit_code == 3);
     CHECK_THAT(refused.err, Contains("1 .bmp file (image-8.bmp) would be left out"));
@@ -163,7 +166,8 @@ TEST_CASE("eval: a run of the store is named by its number and gets the values",
     store.record_stage(id, sample);
     store.end_run(id, "done", "", "");
   }
-  const Output none = bench.eval({"1", bench.reference.string()});  // no weights to draw from either
+  const Output none =
+      bench.eval({"1", bench.reference.string()});  // no weights to draw from either
   CHECK(none.exit_code != 0);
   CHECK_THAT(none.err, Contains("run 1"));
   fs::create_directories(bench.dkdm.home() / "artifacts/sample/abc");

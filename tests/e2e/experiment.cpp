@@ -86,7 +86,6 @@ double number(const nlohmann::json& value) {
   return value.is_string() ? std::stod(value.get<std::string>()) : value.get<double>();
 }
 
-
 }  // namespace
 
 TEST_CASE("experiment: a table is made, recorded, and not made again", "[e2e]") {
@@ -122,14 +121,15 @@ TEST_CASE("experiment: a table is made, recorded, and not made again", "[e2e]") 
 
   {
     INFO("a trained teacher stands far nearer to the data than an untrained one");
-    const auto untrained = program.run(
-        {"run", file, "--rows", "teacher", "--set", "teacher.train.steps=1", "--set",
-         "experiment.name=untrained"});
+    const auto untrained =
+        program.run({"run", file, "--rows", "teacher", "--set", "teacher.train.steps=1", "--set",
+                     "experiment.name=untrained"});
     INFO(untrained.err);
     REQUIRE(untrained.exit_code == 0);
     const auto fid = [&](const std::string& experiment) {
-      return number(query(program, "SELECT fid FROM table2 WHERE row = 'teacher' AND experiment = '" +
-                                       experiment + "'")[0]["fid"]);
+      return number(
+          query(program, "SELECT fid FROM table2 WHERE row = 'teacher' AND experiment = '" +
+                             experiment + "'")[0]["fid"]);
     };
     CHECK(fid("tiny") < 0.75 * fid("untrained"));
   }
@@ -162,9 +162,11 @@ TEST_CASE("experiment: a table is made, recorded, and not made again", "[e2e]") 
   }
 
   {
-    INFO("FLOPs of every stage are those of one forward, which teacher and student share, times its uses");
-    const auto costs = query(program, "SELECT stage, flops, steps, teacher_evaluations FROM costs "
-                                      "WHERE experiment = 'tiny' AND row = 'dynamic'");
+    INFO(
+        "FLOPs of every stage are those of one forward, which teacher and student share, times its uses");
+    const auto costs = query(program,
+                             "SELECT stage, flops, steps, teacher_evaluations FROM costs "
+                             "WHERE experiment = 'tiny' AND row = 'dynamic'");
     std::map<std::string, nlohmann::json> of;
     for (const auto& cost : costs) of[cost["stage"].get<std::string>()] = cost;
     const double forward = number(of.at("sample")["flops"]) / (256 * 8);
@@ -183,23 +185,26 @@ TEST_CASE("experiment: a table is made, recorded, and not made again", "[e2e]") 
     CHECK(plan.out.find("lr = 5e-04 (was 0.002)") != std::string::npos);
   }
 
-  const auto run = query(program, "SELECT run, key, fid FROM table2 JOIN runs ON id = run WHERE "
-                                  "table2.experiment = 'tiny' AND table2.row = 'dynamic'")[0];
+  const auto run = query(program,
+                         "SELECT run, key, fid FROM table2 JOIN runs ON id = run WHERE "
+                         "table2.experiment = 'tiny' AND table2.row = 'dynamic'")[0];
   const auto id = std::to_string(run["run"].get<int>());
   {
     INFO("the record of a run is an experiment file that plans the very same stages");
     const auto config = program.run({"runs", "show", id, "--config"});
     REQUIRE(config.exit_code == 0);
     const auto again = program.write("again.toml", config.out);
-    const auto plan = program.run({"plan", again, "--rows", "dynamic", "--seeds", "0", "--format", "json"});
+    const auto plan =
+        program.run({"plan", again, "--rows", "dynamic", "--seeds", "0", "--format", "json"});
     INFO(plan.err);
     REQUIRE(plan.exit_code == 0);
     const auto stages = nlohmann::json::parse(plan.out);
     CHECK(stages.size() >= 5);
     for (const auto& stage : stages) CHECK(stage["state"] != "to run");
     CHECK(stages.back()["key"] == run["key"]);
-    CHECK(program.run({"runs", "show", id}).out.find("dkdm run run-" + id + ".toml --rows dynamic") !=
-          std::string::npos);
+    CHECK(
+        program.run({"runs", "show", id}).out.find("dkdm run run-" + id + ".toml --rows dynamic") !=
+        std::string::npos);
   }
 
   {
@@ -234,8 +239,8 @@ TEST_CASE("experiment: a table is made, recorded, and not made again", "[e2e]") 
 
   {
     INFO("a run whose samples were not kept is evaluated by its number: they are drawn again");
-    const auto again = program.run({"eval", id, "fashion-mnist", "--evaluator", "classifier", "--set",
-                                    "epochs=1", "--metrics", "fid", "--format", "json"});
+    const auto again = program.run({"eval", id, "fashion-mnist", "--evaluator", "classifier",
+                                    "--set", "epochs=1", "--metrics", "fid", "--format", "json"});
     INFO(again.err);
     REQUIRE(again.exit_code == 0);
     CHECK(again.err.find("samples were not kept; redrawing 256") != std::string::npos);
@@ -243,7 +248,8 @@ TEST_CASE("experiment: a table is made, recorded, and not made again", "[e2e]") 
   }
 
   {
-    INFO("samples went straight into the evaluator; asked for, they are kept, with the same values");
+    INFO(
+        "samples went straight into the evaluator; asked for, they are kept, with the same values");
     const std::vector<std::string> again{"run", file, "--rows", "dynamic"};
     CHECK_FALSE(fs::exists(program.home() / "artifacts" / "sample"));
     auto saving = again;
@@ -251,8 +257,9 @@ TEST_CASE("experiment: a table is made, recorded, and not made again", "[e2e]") 
     const auto saved = program.run(saving);
     INFO(saved.err);
     REQUIRE(saved.exit_code == 0);
-    const auto kept = query(program, "SELECT artifact FROM stages WHERE name = 'sample' AND "
-                                     "artifact <> ''");
+    const auto kept = query(program,
+                            "SELECT artifact FROM stages WHERE name = 'sample' AND "
+                            "artifact <> ''");
     REQUIRE(kept.size() == 1);
     const auto npz = kept[0]["artifact"].get<std::string>() + "/samples.npz";
     CHECK(fs::file_size(program.home() / npz) > 256 * 16 * 16);
@@ -261,9 +268,10 @@ TEST_CASE("experiment: a table is made, recorded, and not made again", "[e2e]") 
     // Evaluated again: from the set on disk this time.
     fs::remove_all(program.home() / "artifacts" / "evaluate" / run["key"].get<std::string>());
     REQUIRE(program.run(again).exit_code == 0);
-    const auto values = query(program, "SELECT r.id, m.value FROM runs r JOIN metrics m ON m.run = r.id "
-                                       "WHERE m.name = 'fid' AND r.key = '" +
-                                           run["key"].get<std::string>() + "'");
+    const auto values = query(program,
+                              "SELECT r.id, m.value FROM runs r JOIN metrics m ON m.run = r.id "
+                              "WHERE m.name = 'fid' AND r.key = '" +
+                                  run["key"].get<std::string>() + "'");
     CHECK(values.size() == 3);
     for (const auto& value : values) CHECK(value["value"] == run["fid"]);
   }
@@ -274,9 +282,12 @@ TEST_CASE("experiment: students are evaluated as they train, which changes no bi
   const Program program;
   const auto file = program.write("tiny.toml", teacher_network());
   const auto run = [&](const std::string& name, std::vector<std::string> more) {
-    std::vector<std::string> args{"run", file, "--rows", "dynamic", "--set", "teacher.train.steps=3",
-                                  "--set", "sample.respacing=2", "--set", "experiment.table=figure4a",
-                                  "--set", "experiment.name=" + name};
+    std::vector<std::string> args{"run",    file,
+                                  "--rows", "dynamic",
+                                  "--set",  "teacher.train.steps=3",
+                                  "--set",  "sample.respacing=2",
+                                  "--set",  "experiment.table=figure4a",
+                                  "--set",  "experiment.name=" + name};
     for (const auto& setting : more) args.insert(args.end(), {"--set", setting});
     const auto output = program.run(args);
     INFO(output.err);
@@ -288,8 +299,10 @@ TEST_CASE("experiment: students are evaluated as they train, which changes no bi
   run("smaller", {"evaluate.every=4", "evaluate.count=240"});
   run("shorter", {"train.steps=4"});
   const auto points = [&](const std::string& name) {
-    return query(program, "SELECT step, fid, sample_count, teacher_evaluations FROM figure4a WHERE "
-                          "experiment = '" + name + "' ORDER BY sample_count, step");
+    return query(program,
+                 "SELECT step, fid, sample_count, teacher_evaluations FROM figure4a WHERE "
+                 "experiment = '" +
+                     name + "' ORDER BY sample_count, step");
   };
   const auto whole = points("whole"), course = points("course"), smaller = points("smaller"),
              shorter = points("shorter");
@@ -306,8 +319,9 @@ TEST_CASE("experiment: students are evaluated as they train, which changes no bi
   for (std::size_t i = 0; i < 3; ++i) CHECK(number(smaller[i]["sample_count"]) == 240);
   CHECK(smaller[3]["fid"] == whole[0]["fid"]);
 
-  const auto folders = query(program, "SELECT DISTINCT artifact FROM costs c JOIN stages s USING (key) "
-                                      "WHERE c.stage = 'train' AND experiment IN ('whole', 'course')");
+  const auto folders = query(program,
+                             "SELECT DISTINCT artifact FROM costs c JOIN stages s USING (key) "
+                             "WHERE c.stage = 'train' AND experiment IN ('whole', 'course')");
   REQUIRE(folders.size() == 2);
   const auto weights = [&](std::size_t i) {
     return e2e::read_file(program.home() / folders[i]["artifact"].get<std::string>() /
@@ -320,8 +334,11 @@ TEST_CASE("experiment: students are evaluated as they train, which changes no bi
 TEST_CASE("experiment: a killed evaluation continues to the same values", "[e2e]") {
   const Program whole, killed;
   const auto command = [](const fs::path& file) {
-    return std::vector<std::string>{"run", file, "--rows", "teacher", "--set", "teacher.train.steps=3",
-                                    "--set", "sample.count=20000", "--set", "sample.respacing=2"};
+    return std::vector<std::string>{"run",    file,
+                                    "--rows", "teacher",
+                                    "--set",  "teacher.train.steps=3",
+                                    "--set",  "sample.count=20000",
+                                    "--set",  "sample.respacing=2"};
   };
   const Output uninterrupted = whole.run(command(whole.write("tiny.toml", teacher_network())));
   INFO(uninterrupted.err);
@@ -347,8 +364,9 @@ TEST_CASE("experiment: a killed evaluation continues to the same values", "[e2e]
 TEST_CASE("experiment: a killed run continues to the same weights", "[e2e]") {
   // Streaming makes the batch set part of what a checkpoint must hold.
   const std::vector<std::string> settings{
-      "--rows", "dynamic", "--set", "teacher.train.steps=3", "--set", "train.steps=60", "--set",
-      "row.dynamic.method.prepare=streaming", "--set", "sample.count=256", "--set", "sample.respacing=2"};
+      "--rows", "dynamic",          "--set", "teacher.train.steps=3",
+      "--set",  "train.steps=60",   "--set", "row.dynamic.method.prepare=streaming",
+      "--set",  "sample.count=256", "--set", "sample.respacing=2"};
   const auto command = [&](const fs::path& file) {
     std::vector<std::string> args{"run", file};
     args.insert(args.end(), settings.begin(), settings.end());
@@ -393,8 +411,8 @@ TEST_CASE("experiment: a killed run continues to the same weights", "[e2e]") {
 TEST_CASE("experiment: Ctrl-C is exit code 130 and loses nothing", "[e2e]") {
   const Program program;
   const auto file = program.write("tiny.toml", teacher_network());
-  const std::vector<std::string> command{"run", file, "--rows", "teacher", "--set",
-                                         "teacher.train.steps=100000"};
+  const std::vector<std::string> command{"run",     file,    "--rows",
+                                         "teacher", "--set", "teacher.train.steps=100000"};
   const auto training = [&] {
     std::error_code absent;
     for (const auto& entry : fs::directory_iterator(program.home() / "work" / "train", absent))
@@ -407,12 +425,12 @@ TEST_CASE("experiment: Ctrl-C is exit code 130 and loses nothing", "[e2e]") {
   CHECK(query(program, "SELECT status FROM run_status")[0]["status"] == "interrupted");
 }
 
-TEST_CASE("experiment: too few samples at paper scale are refused before anything is made", "[e2e]") {
+TEST_CASE("experiment: too few samples at paper scale are refused before anything is made",
+          "[e2e]") {
   const Program program;
   const auto file = program.write("tiny.toml", teacher_network());
-  const Output output = program.run(
-      {"run", file, "--set", "sample.count=100", "--set", "experiment.scale=paper",
-       "--set", "experiment.samples=100"});
+  const Output output = program.run({"run", file, "--set", "sample.count=100", "--set",
+                                     "experiment.scale=paper", "--set", "experiment.samples=100"});
   INFO(output.err);
   CHECK(output.exit_code == 2);
   CHECK(output.err.find("needs at least 128 samples") != std::string::npos);
@@ -422,12 +440,13 @@ TEST_CASE("experiment: too few samples at paper scale are refused before anythin
 TEST_CASE("experiment: a failing row is recorded and the others are made", "[e2e]") {
   const Program program;
   const auto file = program.write("tiny.toml", teacher_network());
-  // Each step multiplies the weights by 1 - lr * weight_decay, about -1e6: the loss overflows within a few.
-  const Output output = program.run({"run", file, "--rows", "teacher,data_free", "--set",
-                                     "teacher.train.steps=2", "--set", "sample.respacing=2",
-                                     "--set", "row.data_free.train.lr=1000",
-                                     "--set", "row.data_free.train.weight_decay=1000",
-                                     "--set", "row.data_free.train.checkpoint_every=100"});
+  // Each step multiplies the weights by 1 - lr * weight_decay, about -1e6: the loss overflows
+  // within a few.
+  const Output output =
+      program.run({"run", file, "--rows", "teacher,data_free", "--set", "teacher.train.steps=2",
+                   "--set", "sample.respacing=2", "--set", "row.data_free.train.lr=1000", "--set",
+                   "row.data_free.train.weight_decay=1000", "--set",
+                   "row.data_free.train.checkpoint_every=100"});
   INFO(output.err);
   CHECK(output.exit_code == 1);
   CHECK(output.err.find("not finite at step") != std::string::npos);

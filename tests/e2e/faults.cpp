@@ -1,6 +1,7 @@
-// What can go wrong around a run, through the real program: one clear line, the right exit code, and
-// everything recorded before intact. Networks, images and metrics are fixtures of a few numbers, so a
-// run takes a moment; full disk and read-only store are real mounts, seen by this test alone.
+// What can go wrong around a run, through the real program: one clear line, the right exit code,
+// and everything recorded before intact. Networks, images and metrics are fixtures of a few
+// numbers, so a run takes a moment; full disk and read-only store are real mounts, seen by this
+// test alone.
 #include <sched.h>
 #include <sys/mount.h>
 
@@ -36,7 +37,8 @@ class Mount {
       : where_(std::move(where)) {
     static const bool own = ::unshare(CLONE_NEWNS) == 0 &&
                             ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
-    mounted_ = own && ::mount(where_.c_str(), where_.c_str(), type, flags & ~MS_RDONLY, options) == 0;
+    mounted_ =
+        own && ::mount(where_.c_str(), where_.c_str(), type, flags & ~MS_RDONLY, options) == 0;
     // A bind mount takes its flags only when it is mounted again.
     if (mounted_ && (flags & MS_RDONLY) != 0)
       mounted_ = ::mount("none", where_.c_str(), nullptr, MS_REMOUNT | flags, nullptr) == 0;
@@ -92,7 +94,8 @@ TEST_CASE("faults: missing and truncated data end with 3 and name the file", "[e
   const Program program;
   const auto file = program.write("faults.toml", kExperiment);
   const auto root = program.home() / "images";
-  const std::vector<std::string> command{"run", file, "--set", "dataset.plugin=fashion-mnist",
+  const std::vector<std::string> command{"run",   file,
+                                         "--set", "dataset.plugin=fashion-mnist",
                                          "--set", "dataset.root=" + root.string()};
   check_complaint(program.run(command), 3, {"train-images-idx3-ubyte", "dataset-fashion-mnist"});
 
@@ -187,13 +190,15 @@ TEST_CASE("faults: a read-only store refuses to run and still answers", "[e2e][f
   if (!frozen.mounted()) return;
   check_complaint(program.run({"run", file}, store), 1,
                   {store.string(), "cannot be opened: Read-only file system", "DKDM_HOME"});
-  const auto answer = program.run({"query", "SELECT row FROM run_status", "--format", "csv"}, store);
+  const auto answer =
+      program.run({"query", "SELECT row FROM run_status", "--format", "csv"}, store);
   INFO(answer.err);
   CHECK(answer.exit_code == 0);
   CHECK(answer.out.find("teacher") != std::string::npos);
 }
 
-TEST_CASE("faults: what was computed and not recorded is recorded at the next start", "[e2e][faults]") {
+TEST_CASE("faults: what was computed and not recorded is recorded at the next start",
+          "[e2e][faults]") {
   const WithFixtures fixtures;
   const Program program;
   const auto file = program.write("faults.toml", kExperiment);
@@ -201,8 +206,10 @@ TEST_CASE("faults: what was computed and not recorded is recorded at the next st
   INFO(first.err);
   REQUIRE(first.exit_code == 0);
   const auto values = [&] {
-    return program.run({"query", "SELECT row, name, value FROM latest_metrics ORDER BY row, name",
-                        "--format", "csv"}).out;
+    return program
+        .run({"query", "SELECT row, name, value FROM latest_metrics ORDER BY row, name", "--format",
+              "csv"})
+        .out;
   };
   const auto before = values();
   // The database is lost; what it took long to make is not.
@@ -230,7 +237,8 @@ TEST_CASE("faults: merging says what is damaged, and gc what it would delete", "
   const auto merged = program.run({"db", "merge", other}, here);
   INFO(merged.err);
   CHECK(merged.exit_code == 0);
-  CHECK(program.run({"db", "merge", other}, here).out.find("nothing: all is here") != std::string::npos);
+  CHECK(program.run({"db", "merge", other}, here).out.find("nothing: all is here") !=
+        std::string::npos);
 
   const auto forgotten = program.run({"runs", "rm", "1"}, here);
   CHECK(forgotten.exit_code == 0);
@@ -244,7 +252,8 @@ TEST_CASE("faults: merging says what is damaged, and gc what it would delete", "
   const auto listed = program.run({"db", "gc", "--dry-run"}, here);
   CHECK(listed.exit_code == 0);
   CHECK(listed.out.find("artifacts/train/") != std::string::npos);
-  CHECK(listed.err.find(std::to_string(folders) + " folders that no run names") != std::string::npos);
+  CHECK(listed.err.find(std::to_string(folders) + " folders that no run names") !=
+        std::string::npos);
   CHECK(count() == folders);
   CHECK(program.run({"db", "gc", "--yes"}, here).exit_code == 0);
   CHECK(count() == 0);

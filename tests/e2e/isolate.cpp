@@ -1,5 +1,5 @@
-// Crashes inside plugins, through the real program: with isolation a crash is a failed run or a failed
-// check that names plugin, stage and signal, and everything else goes on.
+// Crashes inside plugins, through the real program: with isolation a crash is a failed run or a
+// failed check that names plugin, stage and signal, and everything else goes on.
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
@@ -15,7 +15,8 @@ using e2e::WithFixtures;
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-const std::string kExperiment = e2e::fixture_experiment("name = \"crashes\"\nisolate = true", R"toml(
+const std::string kExperiment =
+    e2e::fixture_experiment("name = \"crashes\"\nisolate = true", R"toml(
 [[row]]
 id = "before"
 method = { plugin = "data-based" }
@@ -43,9 +44,9 @@ bool has(const std::string& text, const std::string& part) {
 
 // The runs' states by row.
 std::map<std::string, json> states(const Program& program) {
-  const auto output = program.run({"query",
-                                   "SELECT row, status, stage, message FROM run_status ORDER BY run",
-                                   "--format", "json"});
+  const auto output =
+      program.run({"query", "SELECT row, status, stage, message FROM run_status ORDER BY run",
+                   "--format", "json"});
   INFO(output.err);
   REQUIRE(output.exit_code == 0);
   std::map<std::string, json> found;
@@ -80,15 +81,18 @@ TEST_CASE("isolate: a crash is a failed run that names plugin, stage and signal,
     for (const auto& word : words) CHECK(has(text(runs[row], "message"), word));
     CHECK(has(output.err, std::string("failed: ") + row + ", seed 0, " + stage));
   };
-  check_failed("segfault", "train", {"fixture-crashing-student", "crashing-student.so",
-                                     "segmentation fault (signal 11)", "dkdm plugins check"});
+  check_failed("segfault", "train",
+               {"fixture-crashing-student", "crashing-student.so", "segmentation fault (signal 11)",
+                "dkdm plugins check"});
   check_failed("killed", "train", {"fixture-crashing-student", "killed (signal 9)", "memory"});
   check_failed("constructor", "plan", {"fixture-crashing-student", "aborted (signal 6)"});
   const auto first = output.err.find("of the initial weights in the EMA weights");
   REQUIRE(first != std::string::npos);  // of each row, once
   const auto said = [&](const std::string& part) {
     std::size_t count = 0;
-    for (auto at = output.err.find(part); at != std::string::npos; at = output.err.find(part, at + 1)) ++count;
+    for (auto at = output.err.find(part); at != std::string::npos;
+         at = output.err.find(part, at + 1))
+      ++count;
     return count;
   };
   CHECK(said("row after: ema") == 1);
@@ -106,7 +110,8 @@ TEST_CASE("isolate: Ctrl-C stops the child at a safe point, and the same command
   const WithFixtures fixtures;
   const Program program;
   const auto file = program.write("crashes.toml", kExperiment);
-  const std::vector<std::string> command{"run", file, "--rows", "before", "--set", "train.steps=4000"};
+  const std::vector<std::string> command{"run",    file,    "--rows",
+                                         "before", "--set", "train.steps=4000"};
   const auto training = [&] {
     std::error_code none;
     return fs::directory_iterator(program.home() / "work/train", none) != fs::directory_iterator();
@@ -127,7 +132,8 @@ TEST_CASE("isolate: one request to stop that comes as several signals is one", "
   const WithFixtures fixtures;
   const Program program;
   const auto file = program.write("crashes.toml", kExperiment);
-  const auto child = program.start({"run", file, "--rows", "before", "--set", "train.steps=100000"});
+  const auto child =
+      program.start({"run", file, "--rows", "before", "--set", "train.steps=100000"});
   for (int i = 0; i < 6000 && !fs::exists(program.home() / "work/train"); ++i) ::usleep(20'000);
   for (int i = 0; i < 2; ++i) {  // as timeout(1) does: the program, then its group
     ::kill(child, SIGTERM);
@@ -148,8 +154,9 @@ TEST_CASE("isolate: without it, a crash ends the command, which says and records
       program.run({"run", file, "--rows", "segfault,after", "--set", "experiment.isolate=false"});
   INFO(output.err);
   CHECK(output.exit_code == 1);
-  CHECK(has(output.err, "failed: segfault, seed 0, train: plugin fixture-crashing-student (forward): "
-                        "crashed: segmentation fault (signal 11)"));
+  CHECK(has(output.err,
+            "failed: segfault, seed 0, train: plugin fixture-crashing-student (forward): "
+            "crashed: segmentation fault (signal 11)"));
   CHECK(has(output.err, "--isolate"));
   auto runs = states(program);
   CHECK(text(runs["segfault"], "status") == "failed");
@@ -158,7 +165,8 @@ TEST_CASE("isolate: without it, a crash ends the command, which says and records
   CHECK_FALSE(runs.contains("after"));
 }
 
-TEST_CASE("plugins check: a checklist, and the exit code says whether all passed", "[e2e][plugins]") {
+TEST_CASE("plugins check: a checklist, and the exit code says whether all passed",
+          "[e2e][plugins]") {
   const WithFixtures fixtures;
   const Program program;
   const auto sound = program.run({"plugins", "check", kFixtures / "good-student.so"});
@@ -172,13 +180,14 @@ TEST_CASE("plugins check: a checklist, and the exit code says whether all passed
   CHECK(listing.exit_code == 0);
   CHECK(json::parse(listing.out)[0].at("check") == "handshake");
 
-  const auto broken = program.run({"plugins", "check", "fixture-faulty-dataset", "--set", "fault=label"});
+  const auto broken =
+      program.run({"plugins", "check", "fixture-faulty-dataset", "--set", "fault=label"});
   CHECK(broken.exit_code == 1);
   CHECK(has(broken.out, "✗ labels"));
   CHECK(has(broken.out, "1 of 9 checks failed."));
 
-  const auto crash = program.run({"plugins", "check", "fixture-crashing-student", "--set",
-                                  "where=forward"});
+  const auto crash =
+      program.run({"plugins", "check", "fixture-crashing-student", "--set", "where=forward"});
   INFO(crash.out << crash.err);
   CHECK(crash.exit_code == 1);
   CHECK(has(crash.out, "✗ evaluation mode"));
@@ -188,8 +197,8 @@ TEST_CASE("plugins check: a checklist, and the exit code says whether all passed
   CHECK(has(crash.out, "segmentation fault (signal 11) in "));
   CHECK(has(crash.out, "crashing-student.so"));
   CHECK(has(crash.out, "where=forward --in-process"));  // what a debugger runs
-  const auto debugged = program.run({"plugins", "check", "fixture-crashing-student", "--set",
-                                     "where=forward", "--in-process"});
+  const auto debugged = program.run(
+      {"plugins", "check", "fixture-crashing-student", "--set", "where=forward", "--in-process"});
   CHECK(debugged.exit_code == 128 + SIGSEGV);
   const auto in_process = program.run({"plugins", "check", "fixture-student", "--in-process"});
   CHECK(in_process.exit_code == 0);
@@ -198,7 +207,9 @@ TEST_CASE("plugins check: a checklist, and the exit code says whether all passed
 
 TEST_CASE("plugins check: Ctrl-C stops it after the check under way", "[e2e][plugins]") {
   const Program program;
-  const auto under_way = [&] { return has(e2e::read_file(program.home() / "stdout"), "handshake"); };
+  const auto under_way = [&] {
+    return has(e2e::read_file(program.home() / "stdout"), "handshake");
+  };
   const auto stopped = program.run_until({"plugins", "check", "adm-unet"}, under_way, SIGTERM);
   INFO(stopped.out << stopped.err);
   CHECK(stopped.exit_code == 130);

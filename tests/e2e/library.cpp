@@ -1,5 +1,5 @@
-// dkdm as a library: docs/examples/distill.cpp, built against the installed package, gives the weights that
-// the host gives.
+// dkdm as a library: docs/examples/distill.cpp, built against the installed package, gives the
+// weights that the host gives.
 #include <catch2/catch.hpp>
 
 #include <algorithm>
@@ -19,7 +19,8 @@ const fs::path kRoot = fs::path(DKDM_BUILD_DIR) / "tests/library.d";
 Output shell(const std::string& command) {
   const std::string file = (kRoot / "command").string();
   std::ofstream(file) << "set -e\n" << command << '\n';
-  const int status = std::system(("bash " + file + " >" + file + ".out 2>" + file + ".err").c_str());
+  const int status =
+      std::system(("bash " + file + " >" + file + ".out 2>" + file + ".err").c_str());
   return {WEXITSTATUS(status), e2e::read_file(file + ".out"), e2e::read_file(file + ".err")};
 }
 
@@ -30,7 +31,8 @@ Output done(const std::string& command) {
   return output;
 }
 
-// The example as a reader builds it: a copy of the installed folder, beside a package without a source tree.
+// The example as a reader builds it: a copy of the installed folder, beside a package without a
+// source tree.
 const fs::path& distill() {
   static const fs::path program = [] {
     fs::remove_all(kRoot);
@@ -39,7 +41,8 @@ const fs::path& distill() {
     done("cp -r " + (kRoot / "package/share/doc/dkdm/examples").string() + " " +
          (kRoot / "example").string() +
          "\ncommand -v ccache >/dev/null && export CMAKE_CXX_COMPILER_LAUNCHER=ccache\n"
-         "cd " + (kRoot / "example").string() +
+         "cd " +
+         (kRoot / "example").string() +
          "\ncmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH=" +
          (kRoot / "package").string() + "\ncmake --build build");
     return kRoot / "example/build/distill";
@@ -50,8 +53,9 @@ const fs::path& distill() {
 // The folder of the weights that `row` trained last.
 fs::path trained(const Program& program, const std::string& row) {
   const Output said = program.run(
-      {"query", "SELECT artifact FROM stages JOIN runs ON runs.id = stages.run WHERE stages.name = '" +
-                    std::string(row == "teacher" ? "teacher" : "train") + "' AND runs.row = '" + row + "'",
+      {"query",
+       "SELECT artifact FROM stages JOIN runs ON runs.id = stages.run WHERE stages.name = '" +
+           std::string(row == "teacher" ? "teacher" : "train") + "' AND runs.row = '" + row + "'",
        "--format", "csv"});
   INFO(said.err);
   REQUIRE(said.exit_code == 0);
@@ -59,8 +63,8 @@ fs::path trained(const Program& program, const std::string& row) {
   return program.home() / said.out.substr(line, said.out.find_first_of("\r\n", line) - line);
 }
 
-// Ten steps of a chain, and more training than rows have steps: many a row becomes an image and restarts. The
-// student draws random numbers in training.
+// Ten steps of a chain, and more training than rows have steps: many a row becomes an image and
+// restarts. The student draws random numbers in training.
 const std::string kRows = R"toml(
 [diffusion]
 steps = 10
@@ -82,7 +86,8 @@ train.steps = 60
 
 }  // namespace
 
-TEST_CASE("library: the example of Algorithm 1 gives the weights of method dynamic, to the bit", "[e2e][sdk]") {
+TEST_CASE("library: the example of Algorithm 1 gives the weights of method dynamic, to the bit",
+          "[e2e][sdk]") {
   const e2e::WithFixtures fixtures;
   ::setenv("OMP_NUM_THREADS", "2", 1);
   const Program program;
@@ -119,7 +124,8 @@ TEST_CASE("library: what the example is given wrongly is named", "[e2e][sdk]") {
 TEST_CASE("library: the example fits a page", "[e2e][sdk]") {
   const std::string text = e2e::read_file(DKDM_SOURCE_DIR "/docs/examples/distill.cpp");
   CHECK(std::count(text.begin(), text.end(), '\n') < 130);
-  for (const char* line : {"Line 1", "lines 2 and 3", "Line 4", "Line 5", "Line 6", "Line 7", "Line 8", "line 9"}) {
+  for (const char* line :
+       {"Line 1", "lines 2 and 3", "Line 4", "Line 5", "Line 6", "Line 7", "Line 8", "line 9"}) {
     INFO(line);
     CHECK(text.find(line) != std::string::npos);
   }

@@ -33,7 +33,8 @@ json plan(const Program& program, std::vector<std::string> args) {
 
 json entry(const json& rows, const std::string& stage, const json& seed) {
   for (const auto& row : rows)
-    if (row.at("stage").get<std::string>().find(stage) != std::string::npos && row.at("seed") == seed)
+    if (row.at("stage").get<std::string>().find(stage) != std::string::npos &&
+        row.at("seed") == seed)
       return row;
   FAIL("no " << stage << " of seed " << seed.dump() << " in " << rows.dump(1));
   return {};
@@ -41,8 +42,9 @@ json entry(const json& rows, const std::string& stage, const json& seed) {
 
 }  // namespace
 
-TEST_CASE("plan: a stage has its seed, its cost is a number, and samples that pass through are no line",
-          "[e2e][plan]") {
+TEST_CASE(
+    "plan: a stage has its seed, its cost is a number, and samples that pass through are no line",
+    "[e2e][plan]") {
   const WithFixtures fixtures;
   const Program program;
   const auto file = program.write("first.toml", experiment("first"));

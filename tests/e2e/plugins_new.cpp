@@ -1,6 +1,6 @@
-// The plugin kit as its users have it: an installed package that was moved, `dkdm plugins new` for every
-// kind, and the guide in plugins/README.md command by command. Budgets are a few steps: whether a network
-// learns is not asked here.
+// The plugin kit as its users have it: an installed package that was moved, `dkdm plugins new` for
+// every kind, and the guide in plugins/README.md command by command. Budgets are a few steps:
+// whether a network learns is not asked here.
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
@@ -35,8 +35,8 @@ Output shell(const std::string& script) {
       "if command -v ccache >/dev/null; then export CMAKE_CXX_COMPILER_LAUNCHER=ccache; fi\n";
   write(kRoot / "script.sh", prelude + script);
   const std::string file = (kRoot / "script.sh").string();
-  const int status = std::system(
-      ("bash " + file + " >" + file + ".out 2>" + file + ".err </dev/null").c_str());
+  const int status =
+      std::system(("bash " + file + " >" + file + ".out 2>" + file + ".err </dev/null").c_str());
   return {WEXITSTATUS(status), read_file(file + ".out"), read_file(file + ".err")};
 }
 
@@ -77,8 +77,8 @@ std::size_t header_lines(const fs::path& source, std::set<std::string>& seen) {
     const fs::path header = kRoot / "moved/include" / match[1].str();
     const std::string content = read_file(header);
     REQUIRE(!content.empty());
-    lines += std::size_t(std::count(content.begin(), content.end(), '\n')) +
-             header_lines(header, seen);
+    lines +=
+        std::size_t(std::count(content.begin(), content.end(), '\n')) + header_lines(header, seen);
   }
   return lines;
 }
@@ -112,7 +112,8 @@ TEST_CASE("plugins new: every kind builds against the package, passes its check 
   for (const std::string kind : kKinds) {
     script += dkdm() + " plugins new " + kind + " my-" + kind + "\n";
     // In one project two compile at a time; each into its own build folder, as it does alone.
-    project += "add_subdirectory(my-" + kind + " ${CMAKE_CURRENT_SOURCE_DIR}/my-" + kind + "/build)\n";
+    project +=
+        "add_subdirectory(my-" + kind + " ${CMAKE_CURRENT_SOURCE_DIR}/my-" + kind + "/build)\n";
   }
   done(script);
   write(kRoot / "kinds/CMakeLists.txt", project);
@@ -126,7 +127,8 @@ TEST_CASE("plugins new: every kind builds against the package, passes its check 
     const std::string build = read_file(kRoot / "kinds" / name / "CMakeLists.txt");
     CHECK(std::count(build.begin(), build.end(), '\n') == 5);
 
-    const std::string described = done(folder + dkdm() + " plugins describe build/" + name + ".so").out;
+    const std::string described =
+        done(folder + dkdm() + " plugins describe build/" + name + ".so").out;
     CHECK_THAT(described, Contains("\n  " + kind + ", version 1, command line, "));
     CHECK_THAT(done(folder + dkdm() + " plugins check build/" + name + ".so").out,
                Contains("checks passed"));
@@ -136,14 +138,16 @@ TEST_CASE("plugins new: every kind builds against the package, passes its check 
     const Output runs = done(
         "export DKDM_HOME=" + (kRoot / "home").string() + "\n" + dkdm() +
         " query --format json \"SELECT run, row, status, (SELECT count(*) FROM latest_metrics m WHERE "
-        "m.run = s.run) AS metrics FROM run_status s WHERE experiment = '" + name + "'\"");
+        "m.run = s.run) AS metrics FROM run_status s WHERE experiment = '" +
+        name + "'\"");
     const json rows = json::parse(runs.out);
     CHECK(rows.size() >= 2);
     for (const json& row : rows) {
       INFO(row.dump());
       CHECK(row.at("status") == "done");
       CHECK(row.at("metrics") >= 1);
-      // A recorded run says which files its plugins were; they are opened where a person names them.
+      // A recorded run says which files its plugins were; they are opened where a person names
+      // them.
       if (row.at("row") == "dynamic" && kind == "student") {
         const std::string home = "export DKDM_HOME=" + (kRoot / "home").string() + "\n";
         const std::string sample =
@@ -181,8 +185,10 @@ TEST_CASE("plugins: where each is from, and why one is refused", "[e2e][sdk]") {
   CHECK(from(list + "kinds/my-student/experiment.toml") ==
         "kinds/my-student/experiment.toml: " + file);
 
-  done("mkdir cut && cp kinds/my-student/experiment.toml cut/ && mkdir cut/build && "
-       "head -c 5000 " + file + " >cut/build/my-student.so");
+  done(
+      "mkdir cut && cp kinds/my-student/experiment.toml cut/ && mkdir cut/build && "
+      "head -c 5000 " +
+      file + " >cut/build/my-student.so");
   const Output listed = done(list + "cut/build/my-student.so");
   CHECK(json::parse(listed.out).size() >= 17);  // the others are there
   CHECK_THAT(listed.err, Contains("not loaded: cut/build/my-student.so: open: is cut short"));
@@ -195,11 +201,11 @@ TEST_CASE("plugins: where each is from, and why one is refused", "[e2e][sdk]") {
 TEST_CASE("guide: every command of plugins/README.md runs as it is written", "[e2e][sdk]") {
   // The clone in which the guide begins: its launcher, whose `build` is done, and its build folder.
   dkdm();
-  done("rm -rf clone my-net dkdm && mkdir clone && ln -s " DKDM_BUILD_DIR " clone/build\n"
+  done("rm -rf clone my-net dkdm && mkdir clone && ln -s " DKDM_BUILD_DIR
+       " clone/build\n"
        "printf '#!/bin/sh\\n[ \"$1\" = build ]\\n' >clone/dkdm && chmod +x clone/dkdm");
-  std::string script =
-      "cd clone\ndkdm() { if [ \"$1\" = run ]; then command dkdm \"$@\"" + kLight +
-      "; else command dkdm \"$@\"; fi; }\nset -x\n";
+  std::string script = "cd clone\ndkdm() { if [ \"$1\" = run ]; then command dkdm \"$@\"" + kLight +
+                       "; else command dkdm \"$@\"; fi; }\nset -x\n";
   std::istringstream guide(read_file(DKDM_SOURCE_DIR "/plugins/README.md"));
   bool inside = false;
   int commands = 0;

@@ -52,8 +52,8 @@ class Program {
     return home_ / name;
   }
 
-  // Starts `dkdm args…` with DKDM_HOME `store` ("" = the home); stdout and stderr go to files of the
-  // home.
+  // Starts `dkdm args…` with DKDM_HOME `store` ("" = the home); stdout and stderr go to files of
+  // the home.
   pid_t start(const std::vector<std::string>& args, const fs::path& store = {}) const {
     std::vector<std::string> words{DKDM_BUILD_DIR "/dkdm"};
     words.insert(words.end(), args.begin(), args.end());

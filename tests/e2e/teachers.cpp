@@ -1,5 +1,5 @@
-// Teachers from files, through the real program: where a path of an experiment file leads, which of a
-// file's weights are scored and how they are called, and a teacher that does not fit the run.
+// Teachers from files, through the real program: where a path of an experiment file leads, which of
+// a file's weights are scored and how they are called, and a teacher that does not fit the run.
 #include <ATen/ATen.h>
 
 #include <catch2/catch.hpp>
@@ -35,7 +35,8 @@ file = "images.npz"
 schedule = "linear"
 [teacher]
 plugin = "guided-diffusion"
-path = ")toml" + teacher + R"toml("
+path = ")toml" +
+         teacher + R"toml("
 [sample]
 count = 8
 respacing = "2"
@@ -67,8 +68,8 @@ class Files : public Program {
 };
 
 std::string weights_of(const Program& program) {
-  const Output said = program.run({"query", "SELECT DISTINCT weights FROM metrics ORDER BY weights",
-                                   "--format", "csv"});
+  const Output said = program.run(
+      {"query", "SELECT DISTINCT weights FROM metrics ORDER BY weights", "--format", "csv"});
   INFO(said.err);
   return said.out;
 }
@@ -102,9 +103,11 @@ TEST_CASE("teachers: paths of an experiment file are relative to it, wherever th
   CHECK(keys(file).size() >= 2);  // samples, evaluator, evaluation
   CHECK(keys(file) == keys(moved / "t.toml"));
 
-  const Output missing = program.run({"plan", file.string(), "--set", "teacher.path=~/no-such-dit.pt"});
+  const Output missing =
+      program.run({"plan", file.string(), "--set", "teacher.path=~/no-such-dit.pt"});
   CHECK(missing.exit_code == 3);
-  CHECK_THAT(missing.err, Contains(std::string(std::getenv("HOME")) + "/no-such-dit.pt: no such file"));
+  CHECK_THAT(missing.err,
+             Contains(std::string(std::getenv("HOME")) + "/no-such-dit.pt: no such file"));
 }
 
 TEST_CASE("teachers: one from elsewhere has its cost in the plan and its parameters in the record",
@@ -116,10 +119,12 @@ TEST_CASE("teachers: one from elsewhere has its cost in the plan and its paramet
   for (const auto& [name, tensor] : program.raw) parameters += tensor.numel();
   const auto file = program.write("t.toml", experiment("dit.pt")).string();
   const auto seconds = [&](const std::string& count) {
-    const Output said = program.run({"plan", file, "--format", "json", "--set", "sample.count=" + count});
+    const Output said =
+        program.run({"plan", file, "--format", "json", "--set", "sample.count=" + count});
     INFO(said.err);
     for (const auto& stage : nlohmann::json::parse(said.out))
-      if (stage.at("stage") == "sample and evaluate teacher") return stage.at("estimate").get<double>();
+      if (stage.at("stage") == "sample and evaluate teacher")
+        return stage.at("estimate").get<double>();
     return 0.0;
   };
   // A second is the metrics'; the network's share grows with the images, whatever the machine.
@@ -132,9 +137,10 @@ TEST_CASE("teachers: one from elsewhere has its cost in the plan and its paramet
   CHECK_THAT(said.out, Contains(std::to_string(parameters)));
 }
 
-TEST_CASE("teachers: of a file with raw and EMA weights the EMA weights are scored, and raw ones are "
-          "recorded as raw",
-          "[e2e][teachers]") {
+TEST_CASE(
+    "teachers: of a file with raw and EMA weights the EMA weights are scored, and raw ones are "
+    "recorded as raw",
+    "[e2e][teachers]") {
   const e2e::WithFixtures fixtures;
   const Files program;
   auto both = below("model.", program.raw);
@@ -153,8 +159,9 @@ TEST_CASE("teachers: of a file with raw and EMA weights the EMA weights are scor
   CHECK_THAT(raw.err, Contains("raw weights, from 'model'"));
   CHECK_THAT(weights_of(program), Contains("raw"));
 
-  const Output drawn = program.run({"sample", (program.home() / "both.pt").string(), "-n", "1", "--respacing", "2",
-                                    "--weights", "raw", "-o", (program.home() / "one.png").string()});
+  const Output drawn =
+      program.run({"sample", (program.home() / "both.pt").string(), "-n", "1", "--respacing", "2",
+                   "--weights", "raw", "-o", (program.home() / "one.png").string()});
   CHECK(drawn.exit_code == 0);
   CHECK_THAT(drawn.err, Contains("raw weights, from 'model'"));
 }
@@ -168,7 +175,8 @@ TEST_CASE("teachers: weights that nothing names are recorded, reported and expor
   const Output run = program.run({"run", file.string()});
   INFO(run.err);
   REQUIRE(run.exit_code == 0);
-  CHECK_THAT(run.err, Contains("recorded as unlabelled") && Contains("weights = \"ema\" or \"raw\""));
+  CHECK_THAT(run.err,
+             Contains("recorded as unlabelled") && Contains("weights = \"ema\" or \"raw\""));
   CHECK_THAT(run.out, Contains("unlabelled weights") && !Contains("ema weights"));
   CHECK_THAT(weights_of(program), Contains("unlabelled") && !Contains("ema") && !Contains("raw"));
   const Output report = program.run({"report", "from-a-file", "--format", "json"});
@@ -181,7 +189,8 @@ TEST_CASE("teachers: weights that nothing names are recorded, reported and expor
   CHECK_THAT(named.out, Contains("ema weights") && !Contains("unlabelled weights"));
 }
 
-TEST_CASE("teachers: one whose images are not the run's is found by plan and named", "[e2e][teachers]") {
+TEST_CASE("teachers: one whose images are not the run's is found by plan and named",
+          "[e2e][teachers]") {
   const e2e::WithFixtures fixtures;
   const Files program(/*channels=*/1);
   io::write_torch(program.home() / "dit.pt", program.raw);

@@ -1,7 +1,8 @@
-// The real program on what others may have left: recorded plugins, pipes, lost output (docs/trust.md).
-#include <catch2/catch.hpp>
+// The real program on what others may have left: recorded plugins, pipes, lost output
+// (docs/trust.md).
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <catch2/catch.hpp>
 
 #include <algorithm>
 
@@ -24,8 +25,9 @@ struct Ended {
 
 Ended shell(const Program& home, const std::string& line) {
   const auto errors = home.home() / "shell-stderr";
-  const std::string command = "export DKDM_HOME='" + home.home().string() + "' dkdm='" DKDM_BUILD_DIR
-                              "/dkdm'; { " + line + "; } 2>'" + errors.string() + "'";
+  const std::string command = "export DKDM_HOME='" + home.home().string() +
+                              "' dkdm='" DKDM_BUILD_DIR "/dkdm'; { " + line + "; } 2>'" +
+                              errors.string() + "'";
   const int status = std::system(command.c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 128, e2e::read_file(errors)};
 }
@@ -89,16 +91,19 @@ TEST_CASE("trust: a library that a database records is shown and never opened", 
 
 TEST_CASE("trust: output that cannot be written is said, and ends with 1", "[e2e][cli]") {
   const Program home;
-  { results::Store store(home.home() / "results.sqlite"); }
-  for (const std::string command : {"--help", "query 'SELECT 1'", "runs", "data list", "report --help",
-                                    "db schema", "plugins list"}) {
+  {
+    results::Store store(home.home() / "results.sqlite");
+  }
+  for (const std::string command : {"--help", "query 'SELECT 1'", "runs", "data list",
+                                    "report --help", "db schema", "plugins list"}) {
     INFO(command);
     const auto full = shell(home, "$dkdm " + command + " > /dev/full");
     CHECK(full.code == 1);
     CHECK_THAT(full.err, Contains("dkdm: standard output: cannot be written"));
     const auto closed = shell(home, "$dkdm " + command + " >&-");
     CHECK(closed.code == 1);
-    CHECK_THAT(closed.err, Contains("dkdm: standard output: cannot be written: Bad file descriptor"));
+    CHECK_THAT(closed.err,
+               Contains("dkdm: standard output: cannot be written: Bad file descriptor"));
     CHECK(shell(home, "$dkdm " + command + " > /dev/null").code == 0);
   }
   INFO("with nothing to print a closed stdout is no loss, and no file gets its place");
@@ -120,24 +125,28 @@ TEST_CASE("trust: -o writes into devices and pipes, and a full one is an error",
   CHECK(shell(home, "$dkdm report -o /dev/null").code == 0);
   CHECK(fs::is_character_file("/dev/null"));
   const auto out = (home.home() / "out").string();
-  CHECK(shell(home, "echo before > " + out + "; $dkdm report --format csv -o /dev/stdout >> " + out).code == 0);
-  CHECK_THAT(e2e::read_file(out), Catch::StartsWith("before\nexperiment,") && !Contains("/dev/stdout"));
+  CHECK(shell(home, "echo before > " + out + "; $dkdm report --format csv -o /dev/stdout >> " + out)
+            .code == 0);
+  CHECK_THAT(e2e::read_file(out),
+             Catch::StartsWith("before\nexperiment,") && !Contains("/dev/stdout"));
   CHECK(shell(home, "$dkdm report --format csv -o /dev/fd/3 3> " + out).code == 0);
   CHECK_THAT(e2e::read_file(out), Catch::StartsWith("experiment,"));
 }
 
 TEST_CASE("trust: a pipe where a file is expected is one line, at once", "[e2e][cli]") {
   const Program home;
-  { results::Store store(home.home() / "results.sqlite"); }
+  {
+    results::Store store(home.home() / "results.sqlite");
+  }
   for (const char* name : {"x.pt", "x.npz", "x.safetensors", "x.toml", "x.tar", "x.json", "x.so"}) {
     REQUIRE(::mkfifo((home.home() / name).c_str(), 0600) == 0);
   }
   const auto in = home.home().string() + "/";
-  for (const std::string command : {"checkpoint inspect $in/x.pt", "checkpoint inspect $in/x.npz",
-                                    "checkpoint inspect $in/x.safetensors", "ref inspect $in/x.npz",
-                                    "plan $in/x.toml", "run $in/x.toml", "db merge $in/x.tar",
-                                    "report --against $in/x.json", "report $in/x.toml",
-                                    "plugins check $in/x.so", "eval $in/x.npz $in/x.npz"}) {
+  for (const std::string command :
+       {"checkpoint inspect $in/x.pt", "checkpoint inspect $in/x.npz",
+        "checkpoint inspect $in/x.safetensors", "ref inspect $in/x.npz", "plan $in/x.toml",
+        "run $in/x.toml", "db merge $in/x.tar", "report --against $in/x.json", "report $in/x.toml",
+        "plugins check $in/x.so", "eval $in/x.npz $in/x.npz"}) {
     INFO(command);
     const auto said = shell(home, "in=" + in + "; timeout 30 $dkdm " + command + " > /dev/null");
     CHECK(said.code != 0);

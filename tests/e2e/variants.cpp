@@ -16,7 +16,8 @@ namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
 
 constexpr const char* kTeacher = "[[row]]\nid = \"teacher\"\nteacher = true\n";
-constexpr const char* kStudent = "[[row]]\nid = \"student\"\nmethod = { plugin = \"data-based\" }\n";
+constexpr const char* kStudent =
+    "[[row]]\nid = \"student\"\nmethod = { plugin = \"data-based\" }\n";
 constexpr const char* kDynamic =
     "[[row]]\nid = \"dynamic\"\nmethod = { plugin = \"dynamic\", respacing = \"8\", rho = 0.5 }\n";
 
@@ -83,7 +84,8 @@ bool contains(const std::string& text, const std::string& part) {
 
 }  // namespace
 
-TEST_CASE("variants: after --set of any key, the plain command shows its own values again", "[e2e]") {
+TEST_CASE("variants: after --set of any key, the plain command shows its own values again",
+          "[e2e]") {
   Lab lab;
   const auto first = lab.run().out;
   const auto teacher = shown(first, "teacher"), student = shown(first, "student");
@@ -95,7 +97,8 @@ TEST_CASE("variants: after --set of any key, the plain command shows its own val
   };
   for (const auto& [setting, row] :
        {Change{"sample.respacing=5", "teacher"}, Change{"sample.count=7", "teacher"},
-        Change{"teacher.train.steps=30", "teacher"}, Change{"row.student.train.steps=40", "student"},
+        Change{"teacher.train.steps=30", "teacher"},
+        Change{"row.student.train.steps=40", "student"},
         Change{"diffusion.schedule=cosine", "teacher"}, Change{"sample.weights=raw", "student"}}) {
     INFO(setting);
     const auto other = lab.run({"--set", setting}).out;
@@ -171,8 +174,10 @@ TEST_CASE("variants: a configuration that failed shows its reason and no other's
   }
   CHECK(shown(lab.report({lab.file}), "student") == value);
   CHECK(shown(lab.run().out, "student") == value);
-  CHECK(contains(lab.report({"t"}), "method.fault = infinite, method.plugin = fixture-faulty-method"));
-  const auto asked = lab.query("SELECT row, fid, count(*) AS n FROM cells WHERE asked = 1 GROUP BY row");
+  CHECK(contains(lab.report({"t"}),
+                 "method.fault = infinite, method.plugin = fixture-faulty-method"));
+  const auto asked =
+      lab.query("SELECT row, fid, count(*) AS n FROM cells WHERE asked = 1 GROUP BY row");
   CHECK(asked.empty());  // the metric is no FID
   CHECK(lab.query("SELECT row FROM asked").size() == 2);
 }
@@ -200,14 +205,17 @@ TEST_CASE("variants: a list of values is swept: a row of its own for each, never
   CHECK(lab.query("SELECT variant FROM leaderboard WHERE row = 'dynamic' AND metric = 'mean' AND "
                   "seeds = 2")
             .size() == 3);
-  CHECK(lab.program.run({"plan", lab.file, "--set", "row.dynamic.method.rho=0.25,0.5"}).exit_code == 0);
+  CHECK(lab.program.run({"plan", lab.file, "--set", "row.dynamic.method.rho=0.25,0.5"}).exit_code ==
+        0);
 
   // One value of them alone is its own row; two values of a key that takes a list are no sweep.
   const auto one = lab.run({"--set", "row.dynamic.method.rho=0.25"});
   CHECK(contains(one.err, "0 of "));
   CHECK(contains(one.out, "\ndynamic  "));
-  CHECK_FALSE(contains(lab.run({"--set", "sample.respacing=2,2", "--rows", "teacher"}).out, "teacher ("));
-  const auto wrong = lab.program.run({"run", lab.file, "--set", "row.dynamic.method.rho=0.25,fast"});
+  CHECK_FALSE(
+      contains(lab.run({"--set", "sample.respacing=2,2", "--rows", "teacher"}).out, "teacher ("));
+  const auto wrong =
+      lab.program.run({"run", lab.file, "--set", "row.dynamic.method.rho=0.25,fast"});
   CHECK(wrong.exit_code == 2);
   CHECK(contains(wrong.err, "\"fast\""));
 }
@@ -224,9 +232,13 @@ TEST_CASE("variants: seeds are averaged within one configuration, and exactly th
   CHECK(three["seeds"] == 3);
   double sum = 0;
   for (int seed = 0; seed < 3; ++seed) {
-    sum += lab.query("SELECT m.value FROM latest_metrics m JOIN settings s USING (run) WHERE "
-                     "m.seed = " + std::to_string(seed) + " AND s.key = 'train.steps' AND "
-                     "s.number = 3")[0]["value"].get<double>();
+    sum += lab.query(
+                  "SELECT m.value FROM latest_metrics m JOIN settings s USING (run) WHERE "
+                  "m.seed = " +
+                  std::to_string(seed) +
+                  " AND s.key = 'train.steps' AND "
+                  "s.number = 3")[0]["value"]
+               .get<double>();
   }
   CHECK(three["mean"].get<double>() == Approx(sum / 3));
   CHECK(spread({"t"})["seeds"] == 2);
@@ -235,8 +247,9 @@ TEST_CASE("variants: seeds are averaged within one configuration, and exactly th
   CHECK(contains(one, "student: also on record with seeds 1, 2."));
 }
 
-TEST_CASE("variants: several evaluators stand side by side, and an evaluation adds to its run's row",
-          "[e2e]") {
+TEST_CASE(
+    "variants: several evaluators stand side by side, and an evaluation adds to its run's row",
+    "[e2e]") {
   Lab lab(std::string(kTeacher) + kStudent);
   const auto value = shown(lab.run().out, "student");
   const auto both = lab.run({"--set", "evaluator.plugin=fixture-metric"}).out;
@@ -255,13 +268,15 @@ TEST_CASE("variants: several evaluators stand side by side, and an evaluation ad
       {"eval", id, "fixture-images", "--evaluator", "fixture-metric", "--record"});
   INFO(added.err);
   REQUIRE(added.exit_code == 0);
-  CHECK(std::regex_search(other.report({other.file}), std::regex("\nstudent +" + alone + " +8\\.00")));
+  CHECK(std::regex_search(other.report({other.file}),
+                          std::regex("\nstudent +" + alone + " +8\\.00")));
   const auto check = other.program.run({"db", "check", "--hash"});
   INFO(check.out);
   CHECK(check.exit_code == 0);
 }
 
-TEST_CASE("variants: merged databases keep configurations apart, and shards make one table", "[e2e]") {
+TEST_CASE("variants: merged databases keep configurations apart, and shards make one table",
+          "[e2e]") {
   Lab here, there;
   const auto value = shown(here.run({"--shard", "1/2"}).out, "teacher");
   CHECK(contains(here.report({"t"}), "student: not run yet."));
@@ -300,7 +315,8 @@ TEST_CASE("variants: a pinned run counts, with its note, until it is unpinned", 
   CHECK(lab.program.run({"runs", "unpin", "1"}).exit_code != 0);
 }
 
-TEST_CASE("variants: a run records the teacher and the plugins that it used, and no others", "[e2e]") {
+TEST_CASE("variants: a run records the teacher and the plugins that it used, and no others",
+          "[e2e]") {
   Lab lab(std::string(kTeacher) + kStudent + kDynamic);
   lab.run();
   const auto runs = lab.query("SELECT row, teacher, teacher_key FROM runs ORDER BY row_order");
@@ -309,9 +325,11 @@ TEST_CASE("variants: a run records the teacher and the plugins that it used, and
   CHECK(runs[1]["teacher_key"] == "");
   CHECK(runs[2]["teacher"] == "checkpoint");
   CHECK(runs[2]["teacher_key"] == runs[0]["teacher_key"]);
-  CHECK(lab.query("SELECT key FROM stages WHERE name = 'teacher'")[0]["key"] == runs[0]["teacher_key"]);
-  const auto plugins = lab.query("SELECT kind, name FROM run_plugins p JOIN runs r ON r.id = p.run "
-                                 "WHERE r.row = 'student' ORDER BY kind, name");
+  CHECK(lab.query("SELECT key FROM stages WHERE name = 'teacher'")[0]["key"] ==
+        runs[0]["teacher_key"]);
+  const auto plugins = lab.query(
+      "SELECT kind, name FROM run_plugins p JOIN runs r ON r.id = p.run "
+      "WHERE r.row = 'student' ORDER BY kind, name");
   std::set<std::string> names;
   for (const auto& plugin : plugins) names.insert(plugin["name"].get<std::string>());
   CHECK(names == std::set<std::string>{"data-based", "fixture-faulty-evaluator", "fixture-images",

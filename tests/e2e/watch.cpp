@@ -1,5 +1,5 @@
-// `dkdm watch` beside a run of another process: it shows the run, tells when it was killed, and disturbs
-// nothing.
+// `dkdm watch` beside a run of another process: it shows the run, tells when it was killed, and
+// disturbs nothing.
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
@@ -33,17 +33,18 @@ json watched(const Program& program, const e2e::fs::path& store) {
 
 }  // namespace
 
-TEST_CASE("watch: shows the run of another process as it goes, and that it was killed", "[e2e][watch]") {
+TEST_CASE("watch: shows the run of another process as it goes, and that it was killed",
+          "[e2e][watch]") {
   const WithFixtures fixtures;
   const Program runner, watcher;
   const auto file = runner.write("watched.toml", kExperiment);
-  const std::vector<std::string> command{"run", file, "--set", "row.long.train.steps=50000000",
-                                         "--set", "train.log_every=10"};
+  const std::vector<std::string> command{
+      "run", file, "--set", "row.long.train.steps=50000000", "--set", "train.log_every=10"};
   json seen;
   const auto training = [&] {
     seen = watched(watcher, runner.home());
-    return seen.is_object() && seen.value("stage", "") == "train long" && seen.at("done").is_number() &&
-           seen.at("done") > 0 && seen.at("loss").is_number();
+    return seen.is_object() && seen.value("stage", "") == "train long" &&
+           seen.at("done").is_number() && seen.at("done") > 0 && seen.at("loss").is_number();
   };
   const Output killed = runner.run_until(command, training, SIGKILL);
   INFO(seen.dump());

@@ -1,5 +1,5 @@
-// Golden files of the authors' code: tensors in base64 as reference.py's packed() writes them, and the
-// relative error that conformance tests check.
+// Golden files of the authors' code: tensors in base64 as reference.py's packed() writes them, and
+// the relative error that conformance tests check.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -15,7 +15,8 @@ inline double u(std::int64_t i, std::int64_t j) {
   return 2.0 * (static_cast<double>((7919 * j + 104729 * i + 12345) % 1000003) / 1000003.0) - 1.0;
 }
 
-// f32 tensor of `shape`: scale * u(i, j) + offset at row-major element j, in float64 before the cast.
+// f32 tensor of `shape`: scale * u(i, j) + offset at row-major element j, in float64 before the
+// cast.
 inline at::Tensor u_fill(std::int64_t i, at::IntArrayRef shape, double scale = 1.0,
                          double offset = 0.0) {
   at::Tensor filled = at::empty(shape, at::kFloat);
@@ -25,13 +26,12 @@ inline at::Tensor u_fill(std::int64_t i, at::IntArrayRef shape, double scale = 1
   return filled;
 }
 
-// Parameter i of a network, as tests/golden/fill.py: rank > 1 scaled to unit gain, weights of rank 1
-// around 1, biases around 0.
+// Parameter i of a network, as tests/golden/fill.py: rank > 1 scaled to unit gain, weights of rank
+// 1 around 1, biases around 0.
 inline at::Tensor parameter_fill(std::int64_t i, const std::string& name, at::IntArrayRef shape) {
   if (shape.size() > 1) {
     const double gain = 3.0 * static_cast<double>(shape[0]);
-    return u_fill(i, shape,
-                  std::sqrt(gain / static_cast<double>(c10::multiply_integers(shape))));
+    return u_fill(i, shape, std::sqrt(gain / static_cast<double>(c10::multiply_integers(shape))));
   }
   return u_fill(i, shape, 0.1, name.ends_with("weight") ? 1.0 : 0.0);
 }

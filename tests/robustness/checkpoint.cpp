@@ -32,7 +32,8 @@ class MemoryLimit {
     long pages = 0;
     std::ifstream("/proc/self/statm") >> pages;
     rlimit limit = before_;
-    limit.rlim_cur = static_cast<rlim_t>(pages) * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + extra;
+    limit.rlim_cur =
+        static_cast<rlim_t>(pages) * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + extra;
     ::setrlimit(RLIMIT_AS, &limit);
   }
   ~MemoryLimit() { ::setrlimit(RLIMIT_AS, &before_); }
@@ -78,7 +79,8 @@ const LegacyStorage kFour{"s", 4, floats({1, 2, 3, 4})};
 
 std::string shaped(std::int64_t offset, const std::vector<std::int64_t>& sizes,
                    const std::vector<std::int64_t>& strides) {
-  return said_of_object(dict({{text("w"), tensor(storage("s", 4), offset, sizes, strides)}}), {kFour});
+  return said_of_object(dict({{text("w"), tensor(storage("s", 4), offset, sizes, strides)}}),
+                        {kFour});
 }
 
 }  // namespace
@@ -89,7 +91,8 @@ TEST_CASE("hostile pickle: a call of a system function is described and not made
   const auto marker = scratch.path / "made";
   const auto file = scratch.path / "bad.pt";
   const std::string attack = call(global("posix", "system"), {text("touch " + marker.string())});
-  const std::string stack_global = text("os") + text("system") + "\x93" + tuple({text("true")}) + "R";
+  const std::string stack_global =
+      text("os") + text("system") + "\x93" + tuple({text("true")}) + "R";
   write_bytes(file, legacy(dict({{text("a"), attack}, {text("b"), stack_global}})));
   const auto values = io::read_checkpoint(file).values;
   CHECK_THAT(values.at("a"), Contains("a posix.system"));
@@ -179,7 +182,8 @@ TEST_CASE("hostile pickle: counts that no file holds ask for no memory",
   CHECK(shaped(0, {1 << 20, 4}, {0, 1}) == "accepted");
   CHECK_THAT(shaped(1, {4}, {1}), Contains("first item 1 does not lie in its storage of 4 items"));
   CHECK_THAT(shaped(0, {2, 2}, {3, 1}), Contains("does not lie in its storage"));
-  CHECK_THAT(shaped(0, {kHuge, 4}, {kHuge, 1}), Contains("dimension 4611686018427387904 is impossible"));
+  CHECK_THAT(shaped(0, {kHuge, 4}, {kHuge, 1}),
+             Contains("dimension 4611686018427387904 is impossible"));
   CHECK_THAT(shaped(2, {3}, {kHuge}), Contains("does not lie in its storage"));
   CHECK_THAT(shaped(kHuge, {2, 2}, {kHuge, kHuge}), Contains("does not lie in its storage"));
   CHECK_THAT(shaped(0, {2}, {-1}), Contains("is not a short list of integers from 0"));
@@ -195,15 +199,17 @@ TEST_CASE("legacy stream: storages that are absent, strange, misnumbered or too 
   CHECK_THAT(said_of_object(object), Contains("the bytes of the storage 's' are not in the file"));
   CHECK_THAT(said_of_object(object, {kFour, kFour}), Contains("stands there twice"));
   CHECK_THAT(said_of_object(object, {kFour, {"t", 0, ""}}), Contains("'t' stands there twice or"));
-  CHECK_THAT(said_of_object(object, {{"s", 3, floats({1, 2, 3})}}), Contains("has 3 items, expected 4"));
+  CHECK_THAT(said_of_object(object, {{"s", 3, floats({1, 2, 3})}}),
+             Contains("has 3 items, expected 4"));
   CHECK_THAT(said_of(legacy(object, {kFour}) + "x"), Contains("bytes follow the last storage"));
   CHECK_THAT(said_of_object("](" + tensor(storage("s", 4), 0, {4}, {1}) +
                                 tensor(storage("s", 5), 0, {4}, {1}) + "e",
                             {kFour}),
              Contains("is given 16 bytes, and 20 elsewhere"));
-  CHECK_THAT(said_of_object(dict({{text("b"), tensor(storage("s", 2, "BoolStorage"), 0, {2}, {1})}}),
-                            {{"s", 2, "\x01\x02"}}),
-             Contains("tensor 'b': a BOOL is neither 0 nor 1"));
+  CHECK_THAT(
+      said_of_object(dict({{text("b"), tensor(storage("s", 2, "BoolStorage"), 0, {2}, {1})}}),
+                     {{"s", 2, "\x01\x02"}}),
+      Contains("tensor 'b': a BOOL is neither 0 nor 1"));
 }
 
 TEST_CASE("torch zip: entries that are absent, compressed in name, resized or of another kind",
@@ -229,7 +235,8 @@ TEST_CASE("torch zip: entries that are absent, compressed in name, resized or of
              Contains("two entries data.pkl"));
   CHECK_THAT(said({{"x/data.pkl", objects}, {"x/constants.pkl", ""}, data}),
              Contains("a TorchScript module"));
-  CHECK_THAT(said({{"x/data.pkl", objects + "x"}, data}), Contains("bytes follow the pickle's end"));
+  CHECK_THAT(said({{"x/data.pkl", objects + "x"}, data}),
+             Contains("bytes follow the pickle's end"));
   CHECK_THAT(said({{"x/data.pkl", objects.substr(0, 9)}, data}), Contains("truncated?"));
 }
 
@@ -239,8 +246,9 @@ TEST_CASE("cut files: at every byte an error that names the file and a byte",
   const auto file = scratch.path / "bad.pt";
   const auto tensors = io::read_checkpoint(kFixtures / "state.pt").states.at(0).tensors;
   io::write_safetensors(scratch.path / "state.safetensors", tensors);
-  for (const fs::path& source : {kFixtures / "state.pt", kFixtures / "legacy-state.pt",
-                                 kFixtures / "legacy-views.pt", scratch.path / "state.safetensors"}) {
+  for (const fs::path& source :
+       {kFixtures / "state.pt", kFixtures / "legacy-state.pt", kFixtures / "legacy-views.pt",
+        scratch.path / "state.safetensors"}) {
     const std::string whole = io::read_text(source);
     CHECK(said_of(whole) == "accepted");
     int wrong = 0;
@@ -297,7 +305,8 @@ TEST_CASE("a file without checksums, as set_crc32_options(False) writes it, is r
   const std::map<std::string, std::size_t> records{
       {"PK\x03\x04", 14}, {"PK\x01\x02", 16}, {"PK\x07\x08", 4}};
   for (const auto& [mark, at] : records) {
-    for (auto found = bytes.find(mark); found != std::string::npos; found = bytes.find(mark, found + 4)) {
+    for (auto found = bytes.find(mark); found != std::string::npos;
+         found = bytes.find(mark, found + 4)) {
       bytes.replace(found + at, 4, 4, '\0');
     }
   }

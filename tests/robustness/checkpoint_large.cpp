@@ -33,9 +33,10 @@ bool write_sparse(const std::filesystem::path& file, const std::string& head,
 
 // {"hole": {"w": the storage's last float}, "model": {"w": three of four floats}}
 std::string object(const std::string& hole, const std::string& four, const std::string& padding) {
-  return dict({{text("hole"), dict({{text("w"), tensor(storage(hole, kItems), kItems - 1, {1}, {1})}})},
-               {text("model"), dict({{text("w"), tensor(storage(four, 4), 1, {3}, {1})}})},
-               {text("padding"), text(padding)}});
+  return dict(
+      {{text("hole"), dict({{text("w"), tensor(storage(hole, kItems), kItems - 1, {1}, {1})}})},
+       {text("model"), dict({{text("w"), tensor(storage(four, 4), 1, {3}, {1})}})},
+       {text("padding"), text(padding)}});
 }
 
 void check(const std::filesystem::path& file, const std::string& format) {

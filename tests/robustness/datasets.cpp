@@ -46,9 +46,9 @@ std::string idx(const std::vector<std::int64_t>& shape) {
 
 TEST_CASE("fashion-mnist: a missing file names Debian's package", "[robustness][datasets]") {
   ScratchFolder scratch;
-  CHECK_THAT(failure("fashion-mnist", {{"root", scratch.path.string()}}),
-             Contains("train-images-idx3-ubyte.gz") &&
-                 Contains("apt-get install dataset-fashion-mnist"));
+  CHECK_THAT(
+      failure("fashion-mnist", {{"root", scratch.path.string()}}),
+      Contains("train-images-idx3-ubyte.gz") && Contains("apt-get install dataset-fashion-mnist"));
 }
 
 TEST_CASE("fashion-mnist: truncated, foreign and inconsistent files are named with the byte",
@@ -85,8 +85,8 @@ TEST_CASE("fashion-mnist: the package's own file cut in the middle is refused",
   const auto file = scratch.path / "t10k-images-idx3-ubyte.gz";
   io::write_text(scratch.path / "t10k-labels-idx1-ubyte", idx({10000}));
   // In gzip's header, in its dictionary, in the pixels, in the trailing checksum.
-  for (const std::size_t length : {std::size_t{1}, std::size_t{5}, std::size_t{200},
-                                   whole.size() / 2, whole.size() - 3}) {
+  for (const std::size_t length :
+       {std::size_t{1}, std::size_t{5}, std::size_t{200}, whole.size() / 2, whole.size() - 3}) {
     io::write_text(file, whole.substr(0, length));
     CAPTURE(length);
     CHECK_THAT(failure("fashion-mnist", given),
@@ -156,7 +156,8 @@ TEST_CASE("image-folder: labels that were asked for and are not there are an err
   io::write_png(scratch.path / "cat" / "1.png", at::zeros({3, 4, 4}, at::kByte));
   io::write_png(scratch.path / "2.png", at::zeros({3, 4, 4}, at::kByte));
   const auto by = [&](const char* rule) {
-    return failure("image-folder", {{"root", scratch.path.string()}, {"labels", std::string(rule)}});
+    return failure("image-folder",
+                   {{"root", scratch.path.string()}, {"labels", std::string(rule)}});
   };
   CHECK_THAT(by("folders"), Contains("2.png") && Contains("lies in no folder below the root"));
   CHECK_THAT(by("names"), Contains("2.png") && Contains("has no \"_\" in its name"));

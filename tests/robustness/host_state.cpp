@@ -1,4 +1,5 @@
-// What plugins change behind the host's back is put back, by value; and the calls that cross the line.
+// What plugins change behind the host's back is put back, by value; and the calls that cross the
+// line.
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,7 +46,7 @@ TEST_CASE("host state: all of it is put back after a call, and named", "[robustn
   const auto mask = current_umask();
   const auto home = std::string(std::getenv("DKDM_HOME") ? std::getenv("DKDM_HOME") : "");
   const std::string locale = ::setlocale(LC_ALL, nullptr);
-  struct sigaction interrupt {};
+  struct sigaction interrupt{};
   ::sigaction(SIGINT, nullptr, &interrupt);
   {
     const plugin::NumericState numbers;
@@ -66,7 +67,7 @@ TEST_CASE("host state: all of it is put back after a call, and named", "[robustn
   CHECK(current_umask() == mask);
   CHECK(std::string(std::getenv("DKDM_HOME") ? std::getenv("DKDM_HOME") : "") == home);
   CHECK(::setlocale(LC_ALL, nullptr) == locale);
-  struct sigaction now {};
+  struct sigaction now{};
   ::sigaction(SIGINT, nullptr, &now);
   CHECK(now.sa_handler == interrupt.sa_handler);
 }
@@ -85,12 +86,13 @@ TEST_CASE("host state: worker threads that were started in another rounding mode
   CHECK(sums.min().item<float>() == sums.max().item<float>());
 }
 
-TEST_CASE("host state: opening a module changes nothing here, and a refused one is never opened here",
-          "[robustness][plugin]") {
+TEST_CASE(
+    "host state: opening a module changes nothing here, and a refused one is never opened here",
+    "[robustness][plugin]") {
   const fs::path folder = fs::path(DKDM_BUILD_DIR) / "tests/fixtures/plugins";
   const auto here = fs::current_path();
-  const plugin::Registry registry(std::vector<fs::path>{folder / "meddling-initialiser.so",
-                                                        folder / "meddling-student.so"});
+  const plugin::Registry registry(
+      std::vector<fs::path>{folder / "meddling-initialiser.so", folder / "meddling-student.so"});
   CHECK(registry.lookup("student", "fixture-meddling-student"));
   REQUIRE(registry.refusals().size() == 1);
   CHECK(fs::current_path() == here);
@@ -104,13 +106,14 @@ TEST_CASE("host state: opening a module changes nothing here, and a refused one 
 TEST_CASE("host state: relative paths of modules hold behind one that changes the working folder",
           "[robustness][plugin]") {
   const fs::path folder = fs::relative(fs::path(DKDM_BUILD_DIR) / "tests/fixtures/plugins");
-  const plugin::Registry registry(std::vector<fs::path>{folder / "meddling-student.so",
-                                                        folder / "good-student.so"});
+  const plugin::Registry registry(
+      std::vector<fs::path>{folder / "meddling-student.so", folder / "good-student.so"});
   CHECK(registry.lookup("student", "fixture-student"));
   CHECK(registry.refusals().empty());
 }
 
-TEST_CASE("calls: what is no std::exception is named with plugin, stage and type", "[robustness][plugin]") {
+TEST_CASE("calls: what is no std::exception is named with plugin, stage and type",
+          "[robustness][plugin]") {
   Broken network;
   plugin::remember_name(&network, "broken-net");
   const at::Tensor x = at::zeros({1, 1, 4, 4});

@@ -185,7 +185,10 @@ TEST_CASE("images and idx: damaged files are refused or read, nothing else", "[r
   const auto read_image = [](const auto& file) { io::read_image(file, 3); };
   CHECK(refused(golden::kPalettePng, 1500, read_image) > 750);
   CHECK(refused(golden::kJpeg, 1500, read_image) > 300);  // many flips only change pixels
-  const std::string idx("\0\0\x08\x02\0\0\0\x02\0\0\0\x03" "abcdef", 18);
+  const std::string idx(
+      "\0\0\x08\x02\0\0\0\x02\0\0\0\x03"
+      "abcdef",
+      18);
   CHECK(refused(idx, 1500, [](const auto& file) { io::read_idx(file); }) > 750);
 }
 

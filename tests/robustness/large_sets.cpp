@@ -75,7 +75,8 @@ std::int64_t set_size() {
 
 }  // namespace
 
-TEST_CASE("large sets: drawn, trained on and evaluated in the memory of a few batches", "[robustness]") {
+TEST_CASE("large sets: drawn, trained on and evaluated in the memory of a few batches",
+          "[robustness]") {
   const std::int64_t count = set_size();
   const SampleShape shape{3, 32, 32};
   // Some batches, and the order of an epoch: the set itself is 3 kB an image.
@@ -97,7 +98,8 @@ TEST_CASE("large sets: drawn, trained on and evaluated in the memory of a few ba
   const auto images = stages::open_samples(scratch.path);
   REQUIRE(images->size() == count);
   {
-    TrainingImages examples({{images.get(), at::arange(count, at::kLong)}}, shape, 512, 1, /*flip=*/true);
+    TrainingImages examples({{images.get(), at::arange(count, at::kLong)}}, shape, 512, 1,
+                            /*flip=*/true);
     for (std::int64_t step = 0; step < count / 512; ++step) {
       examples.batch(step);
       if (step % 16 == 0) training.look();
@@ -112,13 +114,15 @@ TEST_CASE("large sets: drawn, trained on and evaluated in the memory of a few ba
   evaluating.look();
   CHECK(evaluating.most < allowed);
   CHECK(sum.count == count);
-  WARN("RssAnon above the start, MB: drawing " << drawing.most / 1e6 << ", training " << training.most / 1e6
-                                               << ", evaluating " << evaluating.most / 1e6);
+  WARN("RssAnon above the start, MB: drawing " << drawing.most / 1e6 << ", training "
+                                               << training.most / 1e6 << ", evaluating "
+                                               << evaluating.most / 1e6);
 }
 
 TEST_CASE("large sets: written piece by piece, an npz is what write_npz writes", "[robustness]") {
   ScratchFolder scratch;
-  const at::Tensor images = at::arange(7 * 4 * 5 * 3, at::kLong).remainder(251).to(at::kByte).view({7, 4, 5, 3});
+  const at::Tensor images =
+      at::arange(7 * 4 * 5 * 3, at::kLong).remainder(251).to(at::kByte).view({7, 4, 5, 3});
   io::write_npz(scratch.path / "whole.npz", {{"arr_0", images}});
   io::write_npz_rows(scratch.path / "rows.npz", "arr_0", images.sizes(), [&](const auto& take) {
     take(images.slice(0, 0, 2));
@@ -137,7 +141,8 @@ TEST_CASE("large sets: written piece by piece, an npz is what write_npz writes",
   CHECK(at::equal(io::map_npz(scratch.path / "rows.npz", "arr_0"), images));
 }
 
-TEST_CASE("large sets: a byte that changed on disk is found when the set is opened", "[robustness]") {
+TEST_CASE("large sets: a byte that changed on disk is found when the set is opened",
+          "[robustness]") {
   ScratchFolder scratch;
   const auto file = scratch.path / "a.npz";
   io::write_npz(file, {{"arr_0", at::full({9, 16, 16, 1}, 5, at::kByte)}});

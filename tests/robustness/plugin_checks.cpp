@@ -1,5 +1,5 @@
-// The checks of `dkdm plugins check`: each finds the fault that it is there for and says what to do, in
-// fixtures that have one fault each; without a fault all pass.
+// The checks of `dkdm plugins check`: each finds the fault that it is there for and says what to
+// do, in fixtures that have one fault each; without a fault all pass.
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <filesystem>
@@ -21,14 +21,16 @@ const plugin::Registry& registry() {
 }
 
 // Findings of the checks of `kind`'s faulty fixture, by check.
-std::map<std::string, conformance::Finding> findings(const std::string& kind, const std::string& name,
-                                                const std::string& fault) {
+std::map<std::string, conformance::Finding> findings(const std::string& kind,
+                                                     const std::string& name,
+                                                     const std::string& fault) {
   const plugin::PluginInfo& info = registry().find(kind, name);
   const std::atomic<bool> stop{false};
   run::RunHost host(registry(), stop, nullptr);
   std::map<std::string, conformance::Finding> found;
-  conformance::Checklist list([](const std::string&) {},
-                         [&](const conformance::Finding& finding) { found[finding.check] = finding; });
+  conformance::Checklist list(
+      [](const std::string&) {},
+      [&](const conformance::Finding& finding) { found[finding.check] = finding; });
   conformance::check_description(info, list);
   const Params params(info.params, {{"fault", fault}});
   conformance::check_behaviour({registry(), info, params, host}, list);
@@ -86,10 +88,12 @@ TEST_CASE("plugin checks: a student's faults are found", "[robustness][plugin]")
                 {"unregistered", "save and load", "register everything"}});
 }
 
-TEST_CASE("plugin checks: sizes that a student refuses clearly are no fault", "[robustness][plugin]") {
+TEST_CASE("plugin checks: sizes that a student refuses clearly are no fault",
+          "[robustness][plugin]") {
   const auto found = findings("student", "fixture-faulty-student", "clear refusal");
-  CHECK_THAT(found.at("image sizes").text,
-             Contains("1x8x8 are taken") && Contains("refused clearly: 3x32x32 3x16x16 1x28x28 1x64x64"));
+  CHECK_THAT(
+      found.at("image sizes").text,
+      Contains("1x8x8 are taken") && Contains("refused clearly: 3x32x32 3x16x16 1x28x28 1x64x64"));
   for (const auto& [check, finding] : found) CHECK(finding.outcome == Outcome::passed);
 }
 
@@ -123,7 +127,8 @@ TEST_CASE("plugin checks: a method's faults are found", "[robustness][plugin]") 
                 {"detached", "loss", "without detaching"},
                 {"no seed", "seed", "MethodContext::seed"},
                 {"memory", "resume", "into state()"},
-                {"unannounced", "teacher evaluations", "announces 0 teacher forwards for a batch of 64, 12 were counted"}});
+                {"unannounced", "teacher evaluations",
+                 "announces 0 teacher forwards for a batch of 64, 12 were counted"}});
 }
 
 TEST_CASE("plugin checks: an evaluator's faults are found", "[robustness][plugin]") {
@@ -144,16 +149,19 @@ TEST_CASE("plugin checks: undocumented parameters are found", "[robustness][plug
   const auto text = [&](const Param& param) {
     info.params = {param};
     std::string failed;
-    conformance::Checklist list([](const std::string&) {}, [&](const conformance::Finding& finding) {
-      if (finding.outcome == Outcome::failed) failed += finding.check + ": " + finding.text;
-    });
+    conformance::Checklist list([](const std::string&) {},
+                                [&](const conformance::Finding& finding) {
+                                  if (finding.outcome == Outcome::failed)
+                                    failed += finding.check + ": " + finding.text;
+                                });
     conformance::check_description(info, list);
     return failed;
   };
   CHECK(text(integer("width", 8, "channels").at_least(1)).empty());
   CHECK_THAT(text(integer("width", 8, "").at_least(1)), Contains("parameter width has no help"));
   CHECK_THAT(text(integer("width", 8, "channels")), Contains("width has no range"));
-  CHECK_THAT(text(flag("plugin", true, "clashes")), Contains("a key that the experiment file uses"));
+  CHECK_THAT(text(flag("plugin", true, "clashes")),
+             Contains("a key that the experiment file uses"));
   CHECK_THAT(text(flag("Width", true, "large")), Contains("small letters"));
   info.summary = "";
   CHECK_THAT(text(flag("wide", true, "or not")), Contains("the summary is empty"));

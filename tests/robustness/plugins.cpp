@@ -75,29 +75,28 @@ TEST_CASE("plugins: the good modules load among the broken ones", "[robustness][
   CHECK_FALSE(fixtures().lookup("teacher", "fixture-student"));
 }
 
-TEST_CASE("plugins: a module of another ABI is refused with both numbers",
-          "[robustness][plugin]") {
+TEST_CASE("plugins: a module of another ABI is refused with both numbers", "[robustness][plugin]") {
   CHECK_THAT(fixture_refusal("wrong-abi.so"),
              Contains("plugin ABI 999, this dkdm has " DKDM_STR(DKDM_ABI)) && Contains("rebuild"));
 }
 
 TEST_CASE("plugins: a module built by another compiler is refused with both builds",
           "[robustness][plugin]") {
-  CHECK_THAT(fixture_refusal("wrong-build-id.so"), Contains("compiler 4") &&
-                                                       Contains(DKDM_BUILD_ID) &&
-                                                       Contains("rebuild"));
+  CHECK_THAT(fixture_refusal("wrong-build-id.so"),
+             Contains("compiler 4") && Contains(DKDM_BUILD_ID) && Contains("rebuild"));
 }
 
 TEST_CASE("plugins: what differs between two builds is named", "[robustness][plugin]") {
   CHECK_THAT(fixture_refusal("wrong-libtorch.so"),
              Contains("LibTorch 2.6.0 for LibTorch " TORCH_VERSION) && Contains(DKDM_BUILD_ID) &&
                  Contains("rebuild"));
-  CHECK_THAT(fixture_refusal("wrong-flags.so"),
-             Contains("C++ 201703L for C++ ") && Contains("cxx11 0 for cxx11 ") &&
-                 Contains(DKDM_BUILD_ID) && Contains("rebuild"));
+  CHECK_THAT(fixture_refusal("wrong-flags.so"), Contains("C++ 201703L for C++ ") &&
+                                                    Contains("cxx11 0 for cxx11 ") &&
+                                                    Contains(DKDM_BUILD_ID) && Contains("rebuild"));
 }
 
-TEST_CASE("plugins: a table that is missing or cannot be had is a refusal", "[robustness][plugin]") {
+TEST_CASE("plugins: a table that is missing or cannot be had is a refusal",
+          "[robustness][plugin]") {
   CHECK_THAT(fixture_refusal("null-table.so"), Contains("returned nothing, expected a table"));
   CHECK_THAT(fixture_refusal("throwing-table.so"), Contains("threw") && Contains("DKDM_* macro"));
 }
@@ -111,9 +110,8 @@ TEST_CASE("plugins: a missing symbol or library is named", "[robustness][plugin]
 }
 
 TEST_CASE("plugins: a taken name is refused with both files", "[robustness][plugin]") {
-  CHECK_THAT(fixture_refusal("same-name.so"), Contains("\"fixture-student\"") &&
-                                                  Contains("good-student.so") &&
-                                                  Contains("rename"));
+  CHECK_THAT(fixture_refusal("same-name.so"),
+             Contains("\"fixture-student\"") && Contains("good-student.so") && Contains("rename"));
 }
 
 TEST_CASE("plugins: parameters that cannot be had are a refusal", "[robustness][plugin]") {
@@ -121,7 +119,8 @@ TEST_CASE("plugins: parameters that cannot be had are a refusal", "[robustness][
   CHECK_THAT(fixture_refusal("wrong-default.so"), Contains("dropout: expected range 0…1, got 2"));
 }
 
-TEST_CASE("plugins: a module that ends its process is a refusal that says how", "[robustness][plugin]") {
+TEST_CASE("plugins: a module that ends its process is a refusal that says how",
+          "[robustness][plugin]") {
   CHECK_THAT(fixture_refusal("crashing-initialiser.so"),
              Contains("when opened: aborted (signal 6)") && Contains("no table today") &&
                  Contains("static objects"));
@@ -207,7 +206,8 @@ TEST_CASE("plugins: an unknown name comes with the nearest, a refused one with i
 TEST_CASE("plugins: a constructor's error arrives with its name, message and exit code",
           "[robustness][plugin]") {
   const auto make = [](const char* how) {
-    return fixtures().student(choice("fixture-throwing", {{"how", std::string(how)}}), {{1, 8, 8}, {}}, 0);
+    return fixtures().student(choice("fixture-throwing", {{"how", std::string(how)}}),
+                              {{1, 8, 8}, {}}, 0);
   };
   CHECK_THROWS_WITH(make("data"), "fixture-throwing: create: weights.bin: no such file");
   try {

@@ -1,8 +1,8 @@
 // What goes wrong between database and disk is found, and repaired where it can be.
-#include <catch2/catch.hpp>
 #include <signal.h>
 #include <sqlite3.h>
 #include <sys/wait.h>
+#include <catch2/catch.hpp>
 
 #include "artifact_support.hpp"
 #include "results/admin/check.hpp"
@@ -75,7 +75,8 @@ TEST_CASE("check: references that eval and ref prepared are no fault", "[robustn
   }));
 }
 
-TEST_CASE("check: a result that was computed and not recorded is recorded", "[robustness][results]") {
+TEST_CASE("check: a result that was computed and not recorded is recorded",
+          "[robustness][results]") {
   Home home;
   {  // The disk was full, or the process was killed, after the artifacts were made.
     Store store(home.database);
@@ -84,7 +85,8 @@ TEST_CASE("check: a result that was computed and not recorded is recorded", "[ro
     const auto id = store.begin_run(run, an_environment(), {});
     store.end_run(id, "failed", "evaluate", "the disk is full");
   }
-  add_artifact(home.root, "train", "t", {{"ema.safetensors", "w"}}, {{"stage", "train"}, {"pool", "p"}});
+  add_artifact(home.root, "train", "t", {{"ema.safetensors", "w"}},
+               {{"stage", "train"}, {"pool", "p"}});
   add_artifact(home.root, "pool", "p", {{"pool", "p"}});
   add_artifact(home.root, "sample", "s", {{"images", "i"}}, {{"network", "t"}});
   add_artifact(home.root, "evaluate", "e", {{"metrics.json", metrics_json(8.5)}},
@@ -120,7 +122,8 @@ TEST_CASE("check: samples that nobody kept, and evaluations on the way, are reco
   const auto samples = read_file(home.root / "artifacts/sample/s/manifest.json");
   fs::remove_all(home.root / "artifacts/sample");
   add_artifact(home.root, "evaluate", "e",
-               {{"metrics.json", metrics_json(8.5)}, {"samples.json", samples}}, {{"samples", "s"}});
+               {{"metrics.json", metrics_json(8.5)}, {"samples.json", samples}},
+               {{"samples", "s"}});
   auto early = nlohmann::json::parse(metrics_json(20));
   early[0]["step"] = 50;
   add_artifact(home.root, "snapshots", "c", {{"metrics.json", early.dump()}},
@@ -178,8 +181,7 @@ TEST_CASE("check: missing and changed artifacts are told apart", "[robustness][r
   // on another machine.
   add_artifact(home.root, "sample", "sampledynamic0", {{"deep/data.bin", "wdynamic0"}});
   add_artifact(home.root, "train", "traindynamic0", {{"deep/data.bin", "otherwise"}});
-  CHECK(home.findings(true) ==
-        "+artifacts/train/traindynamic0 was made again and not recorded\n");
+  CHECK(home.findings(true) == "+artifacts/train/traindynamic0 was made again and not recorded\n");
   CHECK(home.findings().empty());
 }
 
@@ -190,11 +192,12 @@ TEST_CASE("check: an index that lost a row is found and made anew", "[robustness
     add_made(store, home.root, "dynamic", 0, 9);
   }
   // What a failing disk does: the table has a row that its index has not.
-  home.execute("PRAGMA writable_schema = ON; CREATE TABLE spare (key TEXT);"
-               "CREATE INDEX spare_by_key ON spare (key);"
-               "UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = "
-               "'spare_by_key') WHERE name = 'runs_by_key'; DELETE FROM sqlite_schema WHERE name LIKE "
-               "'spare%'");
+  home.execute(
+      "PRAGMA writable_schema = ON; CREATE TABLE spare (key TEXT);"
+      "CREATE INDEX spare_by_key ON spare (key);"
+      "UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = "
+      "'spare_by_key') WHERE name = 'runs_by_key'; DELETE FROM sqlite_schema WHERE name LIKE "
+      "'spare%'");
   CHECK(contains(home.findings(), "runs_by_key"));
   home.check(true);
   CHECK_FALSE(contains(home.findings(), "runs_by_key"));

@@ -1,6 +1,5 @@
-// Files, folders and disks that cannot be used: each gives one clear StoreError, and what was recorded
-// before stays.
-#include <catch2/catch.hpp>
+// Files, folders and disks that cannot be used: each gives one clear StoreError, and what was
+// recorded before stays.
 #include <sched.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -8,6 +7,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <catch2/catch.hpp>
 
 #include <chrono>
 #include <functional>
@@ -102,11 +102,13 @@ TEST_CASE("store: a database of a newer version is refused, named and left alone
           "[robustness][results]") {
   TempFolder folder;
   const auto file = folder / "r.sqlite";
-  { Store store(file); }
+  {
+    Store store(file);
+  }
   execute(file, "PRAGMA user_version = 7");
   const auto before = read_file(file);
-  for (const auto& message : {failure([&] { Store store(file); }),
-                              failure([&] { query(file, "SELECT 1"); })}) {
+  for (const auto& message :
+       {failure([&] { Store store(file); }), failure([&] { query(file, "SELECT 1"); })}) {
     INFO(message);
     CHECK(contains(message, file.string()));
     CHECK(contains(message, "version 7"));
@@ -116,8 +118,7 @@ TEST_CASE("store: a database of a newer version is refused, named and left alone
   CHECK(read_file(file) == before);
 }
 
-TEST_CASE("store: another program's database is refused and left alone",
-          "[robustness][results]") {
+TEST_CASE("store: another program's database is refused and left alone", "[robustness][results]") {
   TempFolder folder;
   const auto file = folder / "r.sqlite";
   execute(file, "CREATE TABLE bookmarks (url)");
@@ -164,8 +165,7 @@ TEST_CASE("store: a lock that another process keeps is reported after the timeou
   sqlite3* other = nullptr;
   REQUIRE(sqlite3_open(file.c_str(), &other) == SQLITE_OK);
   REQUIRE(sqlite3_exec(other, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr) == SQLITE_OK);
-  const auto message =
-      failure([&] { store.begin_run(a_run("dynamic"), an_environment(), {}); });
+  const auto message = failure([&] { store.begin_run(a_run("dynamic"), an_environment(), {}); });
   CHECK(contains(message, "5 " + file.string() + ": locked by another process"));  // SQLITE_BUSY
   CHECK(contains(failure([&] { Store second(file, 50); }), "locked"));
   CHECK(runs_list(file).rows.empty());  // readers do not wait

@@ -1,9 +1,9 @@
 // Databases and archives that somebody made to harm: nothing in them runs, nothing of ours changes.
 #include <archive.h>
 #include <archive_entry.h>
-#include <catch2/catch.hpp>
 #include <sqlite3.h>
 #include <sys/stat.h>
+#include <catch2/catch.hpp>
 
 #include <functional>
 
@@ -95,7 +95,8 @@ TEST_CASE("foreign: names of an earlier file's tables, views and triggers never 
           "[robustness][results]") {
   TempFolder folder;
   const auto made = (folder / "made.sqlite").string();
-  const std::string attack = "a\"\" ; ATTACH '" + made + "' AS m; CREATE TABLE m.t (x); DELETE FROM main.runs; --";
+  const std::string attack =
+      "a\"\" ; ATTACH '" + made + "' AS m; CREATE TABLE m.t (x); DELETE FROM main.runs; --";
   const std::string sql =
       GENERATE(std::string("CREATE TABLE a (x); CREATE TABLE \"{}\" (x)"),
                std::string("CREATE VIEW a AS SELECT 1; CREATE VIEW \"{}\" AS SELECT 1"),
@@ -109,8 +110,9 @@ TEST_CASE("foreign: names of an earlier file's tables, views and triggers never 
   INFO("merged into ours");
   Home ours(0);
   merge_database(ours.database, ours.root, file);
-  CHECK(value(ours.database, "SELECT count(*) FROM runs WHERE experiment = (SELECT id FROM "
-                             "experiments WHERE name = 'desk')") == "1");
+  CHECK(value(ours.database,
+              "SELECT count(*) FROM runs WHERE experiment = (SELECT id FROM "
+              "experiments WHERE name = 'desk')") == "1");
   CHECK(value(ours.database, "SELECT count(*) FROM runs") == "6");
   CHECK_FALSE(fs::exists(made));
 
@@ -130,12 +132,16 @@ TEST_CASE("foreign: triggers, views and indexes of a merged file are not looked 
   Home ours(0), theirs(1);
   change(theirs.database,
          "CREATE TRIGGER x AFTER INSERT ON runs BEGIN DELETE FROM runs; END;"
-         "DROP VIEW run_status; CREATE VIEW run_status AS SELECT " + kEndless + " AS run;"
-         "CREATE VIEW other AS SELECT " + kEndless);
+         "DROP VIEW run_status; CREATE VIEW run_status AS SELECT " +
+             kEndless +
+             " AS run;"
+             "CREATE VIEW other AS SELECT " +
+             kEndless);
   const auto report = merge_database(ours.database, ours.root, theirs.root);
   CHECK(report.damaged.empty());
   CHECK(value(ours.database, "SELECT count(*) FROM runs") == "2");
-  CHECK(value(ours.database, "SELECT count(*) FROM sqlite_schema WHERE name IN ('x', 'other')") == "0");
+  CHECK(value(ours.database, "SELECT count(*) FROM sqlite_schema WHERE name IN ('x', 'other')") ==
+        "0");
   CHECK(value(ours.database, "SELECT count(*) FROM run_status") == "2");
 
   INFO("nor when it is compared with");
@@ -153,8 +159,10 @@ TEST_CASE("foreign: a table that is not what it is called is refused before anyt
       {"DROP TABLE curves; CREATE TABLE curves (stage_key, name, step)",
        "table curves has no column value"},
       {"DROP TABLE curves", "it has no table curves"},
-      {"UPDATE stages SET artifact = '../../../etc' WHERE name = 'train'", "leads out of the artifact store"},
-      {"UPDATE stages SET artifact = '/etc' WHERE name = 'train'", "leads out of the artifact store"},
+      {"UPDATE stages SET artifact = '../../../etc' WHERE name = 'train'",
+       "leads out of the artifact store"},
+      {"UPDATE stages SET artifact = '/etc' WHERE name = 'train'",
+       "leads out of the artifact store"},
       {"UPDATE stages SET key = '..' WHERE name = 'train'", "leads out of the artifact store"},
       {"PRAGMA foreign_keys = OFF; DELETE FROM experiments", "that is not there"},
       {"DROP TABLE published; CREATE TABLE published (section, row, metric, value); "
@@ -188,7 +196,8 @@ TEST_CASE("foreign: keys of an earlier file that name each other again and again
   CHECK(value(ours.database, "SELECT count(*) FROM runs") == "7");
 }
 
-TEST_CASE("foreign: a pipe in the place of a database or archive is refused", "[robustness][results]") {
+TEST_CASE("foreign: a pipe in the place of a database or archive is refused",
+          "[robustness][results]") {
   Home ours(0);
   for (const char* name : {"x.sqlite", "x.tar"}) {
     const auto pipe = ours.root / name;
@@ -202,10 +211,13 @@ TEST_CASE("foreign: a pipe in the place of a database or archive is refused", "[
 TEST_CASE("own: views that are not the schema's are not read, and made anew by what writes",
           "[robustness][results]") {
   Home home(0);
-  change(home.database, "DROP VIEW run_status; CREATE VIEW run_status AS SELECT " + kEndless + " AS run;"
-                        "CREATE VIEW mine AS SELECT count(*) AS n FROM runs");
+  change(home.database, "DROP VIEW run_status; CREATE VIEW run_status AS SELECT " + kEndless +
+                            " AS run;"
+                            "CREATE VIEW mine AS SELECT count(*) AS n FROM runs");
   CHECK_THROWS_WITH(runs_list(home.database), Contains("db migrate"));
-  { Store store(home.database); }
+  {
+    Store store(home.database);
+  }
   CHECK(runs_list(home.database).rows.size() == 1);
   CHECK(value(home.database, "SELECT n FROM mine") == "1");  // the person's own stays
 
@@ -222,26 +234,32 @@ TEST_CASE("query: one without end is stopped by time, by a signal, and by the si
   const std::atomic<bool> stop{true};
   CHECK_THROWS_AS(query(home.database, "SELECT " + kEndless, {.seconds = 0, .stop = &stop}),
                   Interrupted);
-  CHECK_THROWS_WITH(query(home.database,
-                          "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n",
-                          {.bytes = 1 << 20}),
-                    Contains("more than 1 MiB"));
+  CHECK_THROWS_WITH(
+      query(home.database,
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n",
+            {.bytes = 1 << 20}),
+      Contains("more than 1 MiB"));
   CHECK(value(home.database, "SELECT 1") == "1");
 }
 
-TEST_CASE("query: what is sorted or joined is limited too, and leaves no files", "[robustness][results]") {
+TEST_CASE("query: what is sorted or joined is limited too, and leaves no files",
+          "[robustness][results]") {
   Home home(0);
-  const std::string rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) ";
-  CHECK_THROWS_WITH(query(home.database, rows + "SELECT max(i) FROM (SELECT i, printf('%0500d', i) AS t FROM n "
-                                                "ORDER BY t DESC LIMIT 200000) WHERE t <> ''",
+  const std::string rows =
+      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) ";
+  CHECK_THROWS_WITH(query(home.database,
+                          rows + "SELECT max(i) FROM (SELECT i, printf('%0500d', i) AS t FROM n "
+                                 "ORDER BY t DESC LIMIT 200000) WHERE t <> ''",
                           {.bytes = 8 << 20}),
                     Contains("sorting or joining takes more than 8 MiB"));
   CHECK(value(home.database, rows + "SELECT count(DISTINCT i) FROM n") == "300000");
 }
 
-// Of a table's only row, whose text is long, seven more with the same text: pages that are linked to often.
+// Of a table's only row, whose text is long, seven more with the same text: pages that are linked
+// to often.
 void multiply_long_row(const fs::path& file, const std::string& table) {
-  const auto root = std::stoul(value(file, "SELECT rootpage FROM sqlite_schema WHERE name = '" + table + "'"));
+  const auto root =
+      std::stoul(value(file, "SELECT rootpage FROM sqlite_schema WHERE name = '" + table + "'"));
   auto bytes = read_file(file);
   constexpr std::size_t kPage = 4096, kLocal = 489, kCell = 3 + 1 + kLocal + 4;
   REQUIRE(bytes.substr(16, 2) == std::string("\x10\0", 2));  // the page size, in the file's header
@@ -253,7 +271,8 @@ void multiply_long_row(const fs::path& file, const std::string& table) {
   for (int i = 0; i < kCopies; ++i) {
     const auto at = kPage - kCell * static_cast<std::size_t>(i + 1);
     std::copy(cell.begin(), cell.end(), page + at);
-    page[at + 3] = static_cast<unsigned char>(kCopies - i);  // its rowid; cells are in the order of them
+    page[at + 3] =
+        static_cast<unsigned char>(kCopies - i);  // its rowid; cells are in the order of them
     const auto slot = 8 + 2 * static_cast<std::size_t>(kCopies - 1 - i);
     page[slot] = static_cast<unsigned char>(at >> 8);
     page[slot + 1] = static_cast<unsigned char>(at & 0xff);
@@ -267,9 +286,11 @@ void multiply_long_row(const fs::path& file, const std::string& table) {
 TEST_CASE("foreign: a file whose rows share their pages is refused where it gives more than it has",
           "[robustness][results]") {
   Home theirs(1);
-  // A record of 489 + 250 * 4092 bytes, of which a page holds 489 (https://sqlite.org/fileformat2.html, 1.6).
-  change(theirs.database, "PRAGMA journal_mode = DELETE; INSERT INTO pins VALUES (1, "
-                          "replace(hex(zeroblob(511737)), '0', 'n'), 1.5, '')");
+  // A record of 489 + 250 * 4092 bytes, of which a page holds 489
+  // (https://sqlite.org/fileformat2.html, 1.6).
+  change(theirs.database,
+         "PRAGMA journal_mode = DELETE; INSERT INTO pins VALUES (1, "
+         "replace(hex(zeroblob(511737)), '0', 'n'), 1.5, '')");
   multiply_long_row(theirs.database, "pins");
   REQUIRE(fs::file_size(theirs.database) < 4'000'000);
   Home ours(0);
@@ -314,12 +335,14 @@ TEST_CASE("archive: what `runs export` would not write is refused", "[robustness
     CHECK_FALSE(fs::exists("/tmp/dkdm-x"));
   }
   Home ours(0);
-  CHECK_THROWS_WITH(merge_database(ours.database, ours.root, tar(ours.folder, {{"config.toml", "1"}}, true)),
-                    Contains("uncompressed tar"));
+  CHECK_THROWS_WITH(
+      merge_database(ours.database, ours.root, tar(ours.folder, {{"config.toml", "1"}}, true)),
+      Contains("uncompressed tar"));
 }
 
-TEST_CASE("foreign: an artifact whose manifest names other places, or is no document, is not copied",
-          "[robustness][results]") {
+TEST_CASE(
+    "foreign: an artifact whose manifest names other places, or is no document, is not copied",
+    "[robustness][results]") {
   Home theirs(1);
   const auto manifest = theirs.root / "artifacts/train/traindynamic1/manifest.json";
   const auto text = read_file(manifest);
@@ -362,7 +385,8 @@ TEST_CASE("foreign: what a run's record says becomes no command, no markup and n
   CHECK(shown.find('\x07') == std::string::npos);
 
   auto evaluated = a_run("samples");
-  evaluated.config = "[evaluation]\ncommand = \"dkdm eval a.npz $(touch /tmp/owned) 'b c'; rm -rf ~\"\n";
+  evaluated.config =
+      "[evaluation]\ncommand = \"dkdm eval a.npz $(touch /tmp/owned) 'b c'; rm -rf ~\"\n";
   const auto second = add_finished(store, evaluated, {a_metric("fid", 1)});
   CHECK(run_detail(file, second).repeat ==
         "dkdm eval a.npz '$(touch' '/tmp/owned)' 'b c;' rm -rf '~'\n");

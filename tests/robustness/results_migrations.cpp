@@ -1,10 +1,10 @@
-// Files of earlier and later schemas: nothing of an older one is lost, however many processes find it
-// at once; a newer one is refused.
-#include <catch2/catch.hpp>
+// Files of earlier and later schemas: nothing of an older one is lost, however many processes find
+// it at once; a newer one is refused.
 #include <signal.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <catch2/catch.hpp>
 
 #include <map>
 
@@ -74,7 +74,8 @@ TEST_CASE("migration: a database of an earlier version becomes what a new one is
       facts.emplace_back("SELECT id || samples || variant || teacher_key || created_iso FROM runs");
       facts.emplace_back("SELECT run || note FROM pins");
       facts.emplace_back("SELECT uid || command || host || recorded FROM requests");
-      facts.emplace_back("SELECT request || position || row || seed || key || variant FROM request_cells");
+      facts.emplace_back(
+          "SELECT request || position || row || seed || key || variant FROM request_cells");
     }
     facts.emplace_back("SELECT stage_key || part || value FROM determinants");
     facts.emplace_back("SELECT uid FROM runs");
@@ -96,7 +97,9 @@ TEST_CASE("migration: a database of an earlier version becomes what a new one is
   }
   CHECK(rows_of(store.migration()->backup, "PRAGMA user_version")[0] == version);
   CHECK(rows_of(store.migration()->backup, "PRAGMA application_id")[0] == "1684759661");  // "dkdm"
-  { Store fresh(folder / "fresh.sqlite"); }
+  {
+    Store fresh(folder / "fresh.sqlite");
+  }
   CHECK(rows_of(file, kSchemaSql) == rows_of(folder / "fresh.sqlite", kSchemaSql));
   CHECK(rows_of(file, "PRAGMA user_version")[0] == "5");
   CHECK(rows_of(file, "PRAGMA integrity_check")[0] == "ok");
@@ -107,7 +110,9 @@ TEST_CASE("migration: what version 1 lacked is filled in", "[robustness][results
   TempFolder folder;
   const auto file = fixture(folder, "v1.sqlite");
   Store store(file);
-  const auto value = [&](const std::string& sql) { return *query(file, sql).rows.at(0).at(0).text; };
+  const auto value = [&](const std::string& sql) {
+    return *query(file, sql).rows.at(0).at(0).text;
+  };
   CHECK(value("SELECT count(DISTINCT uid) FROM runs") == "5");
   CHECK(value("SELECT value FROM settings WHERE run = 2 AND key = 'method.rho'") == "0.4");
   CHECK(value("SELECT count(*) FROM settings WHERE run = 1 AND key = 'method.rho'") == "0");
@@ -134,25 +139,31 @@ TEST_CASE("migration: seeds of one configuration are one variant, another learni
   TempFolder folder;
   const auto file = fixture(folder, "v3.sqlite");
   Store store(file);
-  // Runs 2 and 3 are seeds 0 and 1 at lr = 0.002; run 6 is seed 0 at lr = 1e-5. Seed 0's samples name it.
+  // Runs 2 and 3 are seeds 0 and 1 at lr = 0.002; run 6 is seed 0 at lr = 1e-5. Seed 0's samples
+  // name it.
   CHECK(rows_of(file, "SELECT variant FROM runs WHERE id IN (2, 3, 6) ORDER BY id") ==
         std::vector<std::string>{"sample2", "sample2", "sample6"});
   CHECK(rows_of(file, "SELECT DISTINCT length(variant) FROM runs WHERE id IN (4, 5)") ==
         std::vector<std::string>{"24"});
-  CHECK(rows_of(file, "SELECT value FROM settings WHERE run = 6 AND key = 'train.lr'")[0] == "1e-05");
-  CHECK(rows_of(file, "SELECT number FROM settings WHERE run = 6 AND key = 'train.lr'")[0] == "1.0e-05");
-  CHECK(rows_of(file, "SELECT created_iso FROM runs WHERE id = 1")[0] == "2023-11-14T22:13:21.000Z");
-  // The newest run of each row and seed stands for what was asked for: never a mean over both rates.
+  CHECK(rows_of(file, "SELECT value FROM settings WHERE run = 6 AND key = 'train.lr'")[0] ==
+        "1e-05");
+  CHECK(rows_of(file, "SELECT number FROM settings WHERE run = 6 AND key = 'train.lr'")[0] ==
+        "1.0e-05");
+  CHECK(rows_of(file, "SELECT created_iso FROM runs WHERE id = 1")[0] ==
+        "2023-11-14T22:13:21.000Z");
+  // The newest run of each row and seed stands for what was asked for: never a mean over both
+  // rates.
   CHECK(rows_of(file, "SELECT row || seed || '=' || key FROM asked ORDER BY row, seed") ==
         std::vector<std::string>{"dynamic0=key6", "dynamic1=key3", "dynamic2=key4", "dynamic3=key5",
                                  "teacher0=key1"});
-  CHECK(rows_of(file, "SELECT mean || '/' || seeds FROM leaderboard WHERE metric = 'fid' "
-                      "ORDER BY place") ==
-        std::vector<std::string>{"6.5/1", "8.75/2"});
+  CHECK(rows_of(file,
+                "SELECT mean || '/' || seeds FROM leaderboard WHERE metric = 'fid' "
+                "ORDER BY place") == std::vector<std::string>{"6.5/1", "8.75/2"});
 }
 
-TEST_CASE("migration: what version 4 kept of commands, variants and pins stays, and weights may be unlabelled",
-          "[robustness][results]") {
+TEST_CASE(
+    "migration: what version 4 kept of commands, variants and pins stays, and weights may be unlabelled",
+    "[robustness][results]") {
   TempFolder folder;
   const auto file = fixture(folder, "v4.sqlite");
   const std::vector<std::string> facts{
@@ -188,7 +199,8 @@ TEST_CASE("migration: version 4 did not say why so many threads", "[robustness][
   CHECK(rows_of(file, "SELECT count(*) FROM environments")[0] == "2");
 }
 
-TEST_CASE("migration: version 4 called the evaluation of snapshots \"course\"", "[robustness][results]") {
+TEST_CASE("migration: version 4 called the evaluation of snapshots \"course\"",
+          "[robustness][results]") {
   TempFolder folder;
   const auto file = fixture(folder, "v4.sqlite");
   const auto count = [&](const std::string& name) {
@@ -206,7 +218,9 @@ TEST_CASE("migration: copies of a file agree on the identity of its runs",
           "[robustness][results]") {
   TempFolder here, there;
   const auto a = fixture(here, "v1.sqlite"), b = fixture(there, "v1.sqlite");
-  { Store first(a), second(b); }
+  {
+    Store first(a), second(b);
+  }
   CHECK(rows_of(a, "SELECT uid FROM runs ORDER BY 1") ==
         rows_of(b, "SELECT uid FROM runs ORDER BY 1"));
 }

@@ -1,8 +1,8 @@
 // Writers that are killed, and several at once: what a call returned from is never lost.
-#include <catch2/catch.hpp>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <catch2/catch.hpp>
 
 #include <atomic>
 #include <new>
@@ -66,7 +66,9 @@ TEST_CASE("store: a killed writer loses nothing that it was told is recorded",
           "[robustness][results]") {
   TempFolder folder;
   const auto file = folder / "r.sqlite";
-  { Store store(file); }
+  {
+    Store store(file);
+  }
   std::mt19937 random(7);
   std::int64_t acknowledged = 0;
   constexpr int kKills = 200;
@@ -86,8 +88,10 @@ TEST_CASE("store: a killed writer loses nothing that it was told is recorded",
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
     const auto recorded =
-        count(file, "SELECT count(*) FROM metrics m JOIN runs r ON r.id = m.run WHERE m.name = "
-                    "'fid' AND r.seed = " + std::to_string(kill_number));
+        count(file,
+              "SELECT count(*) FROM metrics m JOIN runs r ON r.id = m.run WHERE m.name = "
+              "'fid' AND r.seed = " +
+                  std::to_string(kill_number));
     // The fact under way when the kill came may be there or not, but whole.
     CHECK(recorded >= *facts);
     CHECK(recorded <= *facts + 1);
@@ -153,7 +157,9 @@ TEST_CASE("store: of forty thousand rows of four writers none is lost and none i
           "[robustness][results]") {
   TempFolder folder;
   const auto file = folder / "r.sqlite";
-  { Store store(file); }
+  {
+    Store store(file);
+  }
   constexpr int kWriters = 4, kRows = 10'000, kAtOnce = 50;
   std::vector<pid_t> children;
   for (int writer = 0; writer < kWriters; ++writer) {

@@ -125,7 +125,8 @@ TEST_CASE("guided-diffusion: a weight that is not a number is named", "[robustne
   CHECK(failed.code == ExitCode::missing);
 }
 
-TEST_CASE("guided-diffusion: an unknown layout says what was recognised", "[robustness][teachers]") {
+TEST_CASE("guided-diffusion: an unknown layout says what was recognised",
+          "[robustness][teachers]") {
   Guided file;
   std::erase_if(file.weights, [](const auto& entry) { return entry.first.starts_with("output_"); });
   CHECK_THAT(file.load().text, Contains("teacher.pt: holds no network that the teacher "
@@ -277,13 +278,15 @@ TEST_CASE("diffusers: a number that makes no sense is refused by key, value and 
   Folder folder;
   folder.config[std::get<0>(key)] = std::get<1>(key);
   const Failure failed = folder.load();
-  CHECK_THAT(failed.text, Contains("config.json: " + std::get<0>(key) + " is ") && Contains(std::get<2>(key)));
+  CHECK_THAT(failed.text,
+             Contains("config.json: " + std::get<0>(key) + " is ") && Contains(std::get<2>(key)));
   CHECK(failed.code == ExitCode::missing);
 
   Folder process;
   process.scheduler["num_train_timesteps"] = 2000000000;
-  CHECK_THAT(process.load().text, Contains("scheduler_config.json: num_train_timesteps is 2000000000, "
-                                           "expected an integer of 2…100000"));
+  CHECK_THAT(process.load().text,
+             Contains("scheduler_config.json: num_train_timesteps is 2000000000, "
+                      "expected an integer of 2…100000"));
 }
 
 TEST_CASE("diffusers: files that are missing or damaged, and weights that do not fit",

@@ -114,7 +114,8 @@ struct Training {
     Bench given(8, 4);
     given.host.allowed = allowed;
     const Params settings(config::train_table(),
-                          {{"steps", std::int64_t{12}}, {"checkpoint_every", std::int64_t{4}}}, "test");
+                          {{"steps", std::int64_t{12}}, {"checkpoint_every", std::int64_t{4}}},
+                          "test");
     OneWeight student;
     const auto method = given.started("iterative", {}, folder.path / "none");
     try {
@@ -131,12 +132,14 @@ struct Training {
 
 }  // namespace
 
-TEST_CASE("samples: a set that was begun with another batch is the same set", "[robustness][resume]") {
+TEST_CASE("samples: a set that was begun with another batch is the same set",
+          "[robustness][resume]") {
   Sampling sampling;
   const auto whole = sampling.drawn("whole", 40);
   // Larger to smaller, smaller to larger, neither a multiple of the other.
-  const auto batches = GENERATE(as<std::pair<std::int64_t, std::int64_t>>{}, std::pair(10, 5),
-                                std::pair(5, 10), std::pair(7, 9), std::pair(9, 7), std::pair(13, 40));
+  const auto batches =
+      GENERATE(as<std::pair<std::int64_t, std::int64_t>>{}, std::pair(10, 5), std::pair(5, 10),
+               std::pair(7, 9), std::pair(9, 7), std::pair(13, 40));
   INFO(batches.first << " then " << batches.second);
   sampling.drawn_in_part("begun", batches.first, 8);  // two batches
   CHECK(sampling.drawn("begun", batches.second) == whole);
@@ -155,15 +158,16 @@ TEST_CASE("samples: parts out of order, overlapping and of another set give the 
   const auto set = io::load_work(folder / "part-0.safetensors").fact("set");
   const auto add = [&](std::int64_t first, std::int64_t count, const at::Tensor& pixels,
                        const std::string& of) {
-    io::save_work(folder / ("part-" + std::to_string(first) + ".safetensors"),
-                  {{"images", pixels.contiguous()}},
-                  {{"set", of}, {"first", std::to_string(first)}, {"count", std::to_string(count)}});
+    io::save_work(
+        folder / ("part-" + std::to_string(first) + ".safetensors"),
+        {{"images", pixels.contiguous()}},
+        {{"set", of}, {"first", std::to_string(first)}, {"count", std::to_string(count)}});
   };
-  add(5, 10, images.slice(0, 5, 15), set);                         // over the end of the first
-  add(23, 4, images.slice(0, 23, 27), set);                        // alone
+  add(5, 10, images.slice(0, 5, 15), set);                          // over the end of the first
+  add(23, 4, images.slice(0, 23, 27), set);                         // alone
   add(30, 10, at::zeros({10, 1, 4, 4}, at::kByte), set + " else");  // of another set
-  add(38, 5, at::zeros({5, 1, 4, 4}, at::kByte), set);             // beyond the end
-  add(28, 2, at::zeros({2, 1, 8, 8}, at::kByte), set);             // of another size
+  add(38, 5, at::zeros({5, 1, 4, 4}, at::kByte), set);              // beyond the end
+  add(28, 2, at::zeros({2, 1, 8, 8}, at::kByte), set);              // of another size
   CHECK(sampling.drawn("begun", 10) == whole);
   CHECK(sampling.network->images == (40 - 15 - 4) * 4 + kCounted);
 }
@@ -208,8 +212,8 @@ TEST_CASE("trainer: without any sound checkpoint it starts again, to the same bi
     damage(stopped.checkpoint);
     damage(stopped.earlier);
     CHECK(at::equal(stopped.trained(), whole));
-    CHECK_THAT(stopped.said.back(), Contains("earlier-checkpoint.safetensors") &&
-                                        Contains("starting from step 0"));
+    CHECK_THAT(stopped.said.back(),
+               Contains("earlier-checkpoint.safetensors") && Contains("starting from step 0"));
   }
 }
 

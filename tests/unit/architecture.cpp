@@ -19,7 +19,8 @@ Shapes shapes_of(const std::string& name, const std::map<std::string, Value>& va
   return shapes;
 }
 
-Shapes unet_shapes(const std::map<std::string, Value>& changed, const SampleShape& shape = {3, 16, 16}) {
+Shapes unet_shapes(const std::map<std::string, Value>& changed,
+                   const SampleShape& shape = {3, 16, 16}) {
   std::map<std::string, Value> values{{"model_channels", std::int64_t{32}},
                                       {"num_res_blocks", std::int64_t{2}},
                                       {"channel_mult", Integers{1, 2, 3}},
@@ -130,8 +131,7 @@ TEST_CASE("architecture: DiT is read off its tensors", "[unit][architecture]") {
   expected.classes = 1001;
   CHECK(std::get<Dit>(recognise(shapes).network) == expected);
   // DiT-S, B, L and XL of Peebles & Xie 2023, table 1; and a width that is none of theirs.
-  for (const auto& [width, heads] :
-       std::vector<std::pair<std::int64_t, std::int64_t>>{
+  for (const auto& [width, heads] : std::vector<std::pair<std::int64_t, std::int64_t>>{
            {384, 6}, {768, 12}, {1024, 16}, {1152, 16}, {32, 1}}) {
     expected.hidden_size = width;
     CHECK(usual_heads(expected) == heads);
@@ -163,8 +163,10 @@ TEST_CASE("architecture: the paper's networks are known by their shapes", "[unit
     CHECK(hidden.steps == 1000);
   }
   // From a network itself.
-  CHECK_THAT(uninferable_options(unet_of(shapes_of("adm-unet", {{"preset", "14M-CNN"}}, {3, 32, 32}))).network,
-             Contains("14M-CNN"));
+  CHECK_THAT(
+      uninferable_options(unet_of(shapes_of("adm-unet", {{"preset", "14M-CNN"}}, {3, 32, 32})))
+          .network,
+      Contains("14M-CNN"));
 }
 
 TEST_CASE("architecture: OpenAI's published networks and the defaults of their code",
@@ -182,7 +184,8 @@ TEST_CASE("architecture: OpenAI's published networks and the defaults of their c
   CHECK(uninferable_options(cifar).num_heads == 4);
   CHECK_FALSE(uninferable_options(cifar).new_attention_order);
   // Nobody's: script_util.py's defaults, and the size that goes with its multipliers.
-  const UninferableOptions other = uninferable_options(published(64, 1, {1, 2, 3, 4}, {false, false, true, true}));
+  const UninferableOptions other =
+      uninferable_options(published(64, 1, {1, 2, 3, 4}, {false, false, true, true}));
   CHECK(other.network.empty());
   CHECK(other.image_size == 64);
   CHECK(other.num_heads == 4);
@@ -202,20 +205,23 @@ TEST_CASE("architecture: what is not known is said with what was recognised",
   CHECK_THAT(text(without(unet, "output_blocks.")), Contains("classifier"));
   CHECK_THAT(text(without(unet, "out.")),
              Contains("guided-diffusion's UNet") && Contains("there is no out.2.weight"));
-  CHECK_THAT(text(without(unet, "input_blocks.8.")), Contains("8 input blocks and 9 output blocks"));
+  CHECK_THAT(text(without(unet, "input_blocks.8.")),
+             Contains("8 input blocks and 9 output blocks"));
   Shapes flat = unet;
   flat[0].second = {128};
   CHECK_THAT(text(flat), Contains("time_embed.0.weight has 1 dimensions, expected 2"));
   flat[0].second = {100, 32};
   CHECK_THAT(text(flat), Contains("makes 100 channels of 32, expected four times as many"));
   Shapes conditioned = unet;
-  conditioned.emplace_back("input_blocks.4.1.transformer_blocks.0.attn1.to_q.weight", Integers{64, 64});
+  conditioned.emplace_back("input_blocks.4.1.transformer_blocks.0.attn1.to_q.weight",
+                           Integers{64, 64});
   CHECK_THAT(text(conditioned), Contains("attends to a text"));
   CHECK_THAT(text({{"model.diffusion_model.time_embed.0.weight", {1280, 320}},
                    {"first_stage_model.encoder.conv_in.weight", {128, 3, 3, 3}}}),
              Contains("latent diffusion"));
-  CHECK_THAT(text({{"conv_in.weight", {32, 3, 3, 3}}, {"down_blocks.0.resnets.0.norm1.bias", {32}}}),
-             Contains("diffusers"));
+  CHECK_THAT(
+      text({{"conv_in.weight", {32, 3, 3, 3}}, {"down_blocks.0.resnets.0.norm1.bias", {32}}}),
+      Contains("diffusers"));
   CHECK_THAT(text({{"x_embedder.proj.weight", {64, 3, 2, 2}}, {"blocks.0.attn.qkv.bias", {192}}}),
              Contains("looks like DiT, but there is no pos_embed"));
   CHECK_FALSE(recognise({{"fc.weight", {10, 5}}}).familiar);

@@ -118,8 +118,8 @@ TEST_CASE("artifact store: without its manifest, or with an empty one, it is mad
   int calls = 0;
   make_one(store, calls);
   const auto manifest = store.path("train", "k1") / "manifest.json";
-  const auto damage = GENERATE(as<std::string>{}, "deleted", "emptied", "of another artifact", "a file is gone",
-                               "1e300 steps");
+  const auto damage = GENERATE(as<std::string>{}, "deleted", "emptied", "of another artifact",
+                               "a file is gone", "1e300 steps");
   INFO(damage);
   if (damage == "deleted") fs::remove(manifest);
   if (damage == "emptied") std::ofstream(manifest).flush();
@@ -159,7 +159,8 @@ TEST_CASE("artifact store: exactly the declared files are published", "[unit][ru
   const auto working = home.path / "work/train/k";
   fs::create_directories(working / "step-1");
   // What a killed process left, and what somebody else did.
-  for (const char* name : {".a.txt.380-0.tmp", "step-1/.b.txt.380-1.tmp", "core", "part-0.safetensors"})
+  for (const char* name :
+       {".a.txt.380-0.tmp", "step-1/.b.txt.380-1.tmp", "core", "part-0.safetensors"})
     std::ofstream(working / name) << "left";
   const auto work = [](const fs::path& folder, Manifest& manifest) {
     CHECK_FALSE(fs::exists(folder / ".a.txt.380-0.tmp"));
@@ -185,7 +186,9 @@ TEST_CASE("artifact store: exactly the declared files are published", "[unit][ru
 TEST_CASE("artifact store: a stage that did not make what it declares has failed", "[unit][run]") {
   TemporaryFolder home;
   ArtifactStore store(home.path);
-  const auto work = [](const fs::path&, Manifest& manifest) { manifest.outputs = {"raw.safetensors"}; };
+  const auto work = [](const fs::path&, Manifest& manifest) {
+    manifest.outputs = {"raw.safetensors"};
+  };
   CHECK_THROWS_WITH(store.make("train", "k", Manifest{}, work, kAlone),
                     Catch::Contains("made no raw.safetensors"));
   CHECK_FALSE(store.find("train", "k"));
@@ -207,7 +210,7 @@ TEST_CASE("check_contents: an altered byte is an error that names file and remed
                         Catch::Contains("remove the folder " + folder.string()));
   CHECK_THROWS_AS(check_contents(folder), DataError);  // and again
   check_contents(folder, {"another.txt"});             // which was not asked for
-  check_contents(home.path);                           // a folder of its own has nothing to compare with
+  check_contents(home.path);  // a folder of its own has nothing to compare with
 }
 
 TEST_CASE("work lock: who waits is told for whom", "[unit][run]") {
@@ -223,7 +226,8 @@ TEST_CASE("work lock: who waits is told for whom", "[unit][run]") {
   CHECK_THROWS_AS(WorkLock(file, once), Enough);
   std::array<char, 256> host{};
   ::gethostname(host.data(), host.size() - 1);
-  CHECK(said.starts_with("process " + std::to_string(::getpid()) + " on " + host.data() + ", since "));
+  CHECK(said.starts_with("process " + std::to_string(::getpid()) + " on " + host.data() +
+                         ", since "));
 }
 
 TEST_CASE("artifact store: retiring keeps the earlier result", "[unit][run]") {

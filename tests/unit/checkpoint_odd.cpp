@@ -1,5 +1,5 @@
-// What training scripts keep beside their tensors (fixtures/checkpoints/odd, by make_odd_checkpoints.py):
-// it is described, whatever it is, and the tensors are had.
+// What training scripts keep beside their tensors (fixtures/checkpoints/odd, by
+// make_odd_checkpoints.py): it is described, whatever it is, and the tensors are had.
 #include <ATen/ATen.h>
 
 #include <catch2/catch.hpp>
@@ -29,7 +29,8 @@ const at::Tensor& named(const io::StateDict& state, const std::string& name) {
   throw std::out_of_range(name);
 }
 
-io::CheckpointFile read_made(const std::string& object, const std::vector<LegacyStorage>& data = {}) {
+io::CheckpointFile read_made(const std::string& object,
+                             const std::vector<LegacyStorage>& data = {}) {
   ScratchFolder scratch;
   const auto file = scratch.path / "made.pt";
   write_bytes(file, legacy(object, data));
@@ -47,12 +48,14 @@ TEST_CASE("checkpoint: whatever stands beside the tensors, they are read", "[uni
     const auto checkpoint = io::read_checkpoint(kOdd / name);
     CHECK(at::equal(named(state_at(checkpoint, "model"), "w"), at::arange(4, at::kFloat)));
     // Of an object's attribute.
-    CHECK(at::equal(named(state_at(checkpoint, "ema.shadow"), "w"), at::arange(10, 14, at::kFloat)));
+    CHECK(
+        at::equal(named(state_at(checkpoint, "ema.shadow"), "w"), at::arange(10, 14, at::kFloat)));
   }
 }
 
-TEST_CASE("checkpoint: an object of a class that is not known is said to be one, with its attributes",
-          "[unit][checkpoint]") {
+TEST_CASE(
+    "checkpoint: an object of a class that is not known is said to be one, with its attributes",
+    "[unit][checkpoint]") {
   for (const char* name : {"values.pt", "values-protocol4.pt"}) {
     CAPTURE(name);
     const auto values = io::read_checkpoint(kOdd / name).values;
@@ -90,8 +93,8 @@ TEST_CASE("checkpoint: keys of any type, twice in one text, and with control cha
           "[unit][checkpoint]") {
   const auto values = io::read_checkpoint(kOdd / "values.pt").values;
   CHECK(values.at("keys.[1, a]") == "1");
-  CHECK(values.at("keys.1") == "2");        // the integer
-  CHECK(values.at("keys.1 (2)") == "3");    // the text
+  CHECK(values.at("keys.1") == "2");      // the integer
+  CHECK(values.at("keys.1 (2)") == "3");  // the text
   CHECK(values.at("keys.None") == "4");
   CHECK(values.at("keys.2.5") == "6");
   CHECK(values.at("keys.bell\\x07") == "9");
@@ -102,8 +105,9 @@ TEST_CASE("checkpoint: keys of any type, twice in one text, and with control cha
   CHECK(twice.values.at("a") == "2");
 }
 
-TEST_CASE("checkpoint: tensors that are not made of one storage are named, those beside them are read",
-          "[unit][checkpoint]") {
+TEST_CASE(
+    "checkpoint: tensors that are not made of one storage are named, those beside them are read",
+    "[unit][checkpoint]") {
   const auto checkpoint = io::read_checkpoint(kOdd / "tensors.pt");
   const auto model = state_at(checkpoint, "");
   CHECK(model.path == "model");
@@ -132,16 +136,18 @@ TEST_CASE("checkpoint: a module pickled whole gives the tensors of its state_dic
   std::vector<std::string> names;
   for (const auto& [name, tensor] : net.tensors) names.push_back(name);
   CHECK(names == std::vector<std::string>{"scale", "body.0.weight", "body.0.bias", "body.1.weight",
-                                          "body.1.bias", "body.1.running_mean", "body.1.running_var",
-                                          "body.1.num_batches_tracked"});
+                                          "body.1.bias", "body.1.running_mean",
+                                          "body.1.running_var", "body.1.num_batches_tracked"});
   CHECK(named(net, "scale").item<float>() == 3);
   CHECK_THAT(checkpoint.values.at("net"),
              Contains("a project.net.Net") && Contains("its weights are read, its code is not"));
   CHECK(checkpoint.values.at("epoch") == "3");
 }
 
-TEST_CASE("checkpoint: every opcode of pickle's protocols 0 to 5 is passed by", "[unit][checkpoint]") {
-  const std::string lines = "I12\n" + std::string("I01\n") + "L34L\n" + "F0.5\n" + "S'x'\n" + "Vy\n";
+TEST_CASE("checkpoint: every opcode of pickle's protocols 0 to 5 is passed by",
+          "[unit][checkpoint]") {
+  const std::string lines =
+      "I12\n" + std::string("I01\n") + "L34L\n" + "F0.5\n" + "S'x'\n" + "Vy\n";
   const std::map<std::string, std::string> odd{
       {"(" + lines + "l", "[12, True, 34, 0.5, x, y]"},
       {"(" + text("k") + "K\x05" + std::string("d"), "5"},
@@ -162,8 +168,8 @@ TEST_CASE("checkpoint: every opcode of pickle's protocols 0 to 5 is passed by", 
   };
   for (const auto& [value, expected] : odd) {
     CAPTURE(expected);
-    const auto checkpoint =
-        read_made(dict({{text("odd"), value}, {text("model"), dict({{text("w"), kTensor}})}}), {kFour});
+    const auto checkpoint = read_made(
+        dict({{text("odd"), value}, {text("model"), dict({{text("w"), kTensor}})}}), {kFour});
     CHECK(at::equal(named(state_at(checkpoint, "model"), "w"), at::arange(4, at::kFloat)));
     const auto& values = checkpoint.values;
     CHECK((values.contains("odd") ? values.at("odd") : values.at("odd.k")) == expected);

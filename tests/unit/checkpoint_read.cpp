@@ -66,7 +66,8 @@ io::CheckpointFile read_made(const std::string& object,
 TEST_CASE("checkpoint: every file of PyTorch 1.13 and 2.15 has the tensors that PyTorch put there",
           "[unit][checkpoint]") {
   for (const std::string& version : kVersions) {
-    const auto expected = nlohmann::json::parse(io::read_text(kFixtures / version / "expected.json"));
+    const auto expected =
+        nlohmann::json::parse(io::read_text(kFixtures / version / "expected.json"));
     REQUIRE(expected.size() == 10);
     for (const auto& [name, rows] : expected.items()) {
       CAPTURE(version, name);
@@ -167,8 +168,10 @@ TEST_CASE("checkpoint: which dictionary holds the network", "[unit][checkpoint]"
   CHECK_THROWS_WITH(state_at(read_made("}"), ""), Contains("holds no tensors"));
 }
 
-TEST_CASE("checkpoint: Python 2's dictionaries and texts, the first rebuild function, views of a "
-          "storage, a parameter with a state", "[unit][checkpoint]") {
+TEST_CASE(
+    "checkpoint: Python 2's dictionaries and texts, the first rebuild function, views of a "
+    "storage, a parameter with a state",
+    "[unit][checkpoint]") {
   const std::string old_tensor =
       call(global("torch._utils", "_rebuild_tensor"),
            {storage("s", 6, "FloatStorage", tuple({text("view"), integer(2), integer(4)})),
@@ -177,10 +180,10 @@ TEST_CASE("checkpoint: Python 2's dictionaries and texts, the first rebuild func
       call(global("torch._utils", "_rebuild_parameter_with_state"),
            {old_tensor, "\x88", call(global("collections", "OrderedDict"), {}), "}"});
   const std::string short_string = std::string("U\x01") + "p";
-  const auto checkpoint = read_made(
-      call(global("collections", "OrderedDict"),
-           {"](](" + short_string + old_tensor + "e](" + text("q") + parameter + "ee"}),
-      {{"s", 6, floats({0, 1, 2, 3, 4, 5})}});
+  const auto checkpoint =
+      read_made(call(global("collections", "OrderedDict"),
+                     {"](](" + short_string + old_tensor + "e](" + text("q") + parameter + "ee"}),
+                {{"s", 6, floats({0, 1, 2, 3, 4, 5})}});
   const auto& state = state_at(checkpoint, "");
   REQUIRE(state.tensors.size() == 2);
   for (const auto& [name, tensor] : state.tensors) {
@@ -190,9 +193,9 @@ TEST_CASE("checkpoint: Python 2's dictionaries and texts, the first rebuild func
 
 TEST_CASE("checkpoint: numbers of a big-endian machine are turned, complex ones by halves",
           "[unit][checkpoint]") {
-  const std::string object = dict(
-      {{text("f"), tensor(storage("s", 2), 0, {2}, {1})},
-       {text("c"), tensor(storage("t", 1, "ComplexFloatStorage"), 0, {1}, {1})}});
+  const std::string object =
+      dict({{text("f"), tensor(storage("s", 2), 0, {2}, {1})},
+            {text("c"), tensor(storage("t", 1, "ComplexFloatStorage"), 0, {1}, {1})}});
   const auto big = [](std::string bytes, std::size_t word) {
     for (std::size_t at = 0; at < bytes.size(); at += word) {
       std::reverse(bytes.begin() + at, bytes.begin() + at + word);
@@ -201,9 +204,10 @@ TEST_CASE("checkpoint: numbers of a big-endian machine are turned, complex ones 
   };
   ScratchFolder scratch;
   const auto file = scratch.path / "big.pt";
-  write_bytes(file, legacy_head(false) + pickle(object) + pickle("](" + text("s") + text("t") + "e") +
-                        big(raw<std::int64_t>(2), 8) + big(floats({1.5f, -2}), 4) +
-                        big(raw<std::int64_t>(1), 8) + big(floats({3, 4}), 4));
+  write_bytes(file, legacy_head(false) + pickle(object) +
+                        pickle("](" + text("s") + text("t") + "e") + big(raw<std::int64_t>(2), 8) +
+                        big(floats({1.5f, -2}), 4) + big(raw<std::int64_t>(1), 8) +
+                        big(floats({3, 4}), 4));
   const auto checkpoint = io::read_checkpoint(file);
   const auto& state = state_at(checkpoint, "");
   CHECK(at::equal(named(state, "f"), at::tensor({1.5f, -2.0f})));
@@ -252,8 +256,9 @@ TEST_CASE("checkpoint: a network is loaded whole or the tensors that do not fit 
 
   // Codes of a quantised network are no weights.
   tensors[0].second = at::ones({2, 3}, at::kChar);
-  CHECK_THROWS_WITH(io::load_strictly(tensors, net, "net.pt"),
-                    Contains("net.pt: tensor 'inner.weight' holds int8") && Contains("save it as float32"));
+  CHECK_THROWS_WITH(
+      io::load_strictly(tensors, net, "net.pt"),
+      Contains("net.pt: tensor 'inner.weight' holds int8") && Contains("save it as float32"));
   tensors[0].second = at::ones({2, 3}, at::kHalf);
 
   tensors[1].second = at::ones({3});
@@ -270,7 +275,8 @@ TEST_CASE("checkpoint: other files are told apart from checkpoints", "[unit][che
   ScratchFolder scratch;
   const auto file = scratch.path / "x";
   io::write_npz(file, {{"a", at::ones({2})}});
-  CHECK_THROWS_WITH(io::read_checkpoint(file), Contains("an npz (arrays of numpy)") && Contains("a.npy"));
+  CHECK_THROWS_WITH(io::read_checkpoint(file),
+                    Contains("an npz (arrays of numpy)") && Contains("a.npy"));
   write_bytes(file, "\x01\x02\x03 not a checkpoint");
   CHECK_THROWS_WITH(io::read_checkpoint(file), Contains("byte 0: is not a checkpoint"));
   write_bytes(file, pickle("}"));

@@ -43,7 +43,8 @@ io::NamedTensors tensors_of(const fs::path& file, const std::string& state = "")
 // [2,3]. Nothing converts to the 4-bit floats: two of them are a byte as it is.
 at::Tensor one_to_six(at::ScalarType type) {
   const at::Tensor values = at::arange(1, 7).view({2, 3});
-  return type == at::kFloat4_e2m1fn_x2 ? values.to(at::kByte).view(type) : values.to(at::kFloat).to(type);
+  return type == at::kFloat4_e2m1fn_x2 ? values.to(at::kByte).view(type)
+                                       : values.to(at::kFloat).to(type);
 }
 
 }  // namespace
@@ -114,7 +115,8 @@ TEST_CASE("conversion: PyTorch's files to safetensors and back keep every byte a
   }
 }
 
-TEST_CASE("conversion: a file may be written over the one that is being read", "[unit][checkpoint]") {
+TEST_CASE("conversion: a file may be written over the one that is being read",
+          "[unit][checkpoint]") {
   ScratchFolder scratch;
   const auto file = scratch.path / "state.pt";
   fs::copy_file(kFixtures / "torch-2.15.0" / "state.pt", file);
@@ -138,8 +140,9 @@ TEST_CASE("safetensors: every type that the format names comes back", "[unit][ch
   REQUIRE(tensors.size() == 20);  // of safetensors 0.7; the rest of its list no tensor can hold
   io::write_safetensors(file, tensors);
   for (const auto& [name, tensor] : tensors_of(file)) {
-    const auto written = std::find_if(tensors.begin(), tensors.end(),
-                                      [&, &name = name](const auto& one) { return one.first == name; });
+    const auto written =
+        std::find_if(tensors.begin(), tensors.end(),
+                     [&, &name = name](const auto& one) { return one.first == name; });
     CAPTURE(name);
     CHECK(tensor.scalar_type() == written->second.scalar_type());
     CHECK(bytes_of(tensor) == bytes_of(written->second));

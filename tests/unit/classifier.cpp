@@ -23,7 +23,8 @@ constexpr std::int64_t kClasses = 3;
 // Class k (= index mod 3, or thirds of the whole): two bright rows at 2k, on noise. [3,8,8].
 class Bars final : public dkdm::Dataset {
  public:
-  explicit Bars(std::int64_t size, bool labelled = true, bool sorted = false, std::int64_t width = 8)
+  explicit Bars(std::int64_t size, bool labelled = true, bool sorted = false,
+                std::int64_t width = 8)
       : size_(size), width_(width), labelled_(labelled), sorted_(sorted) {}
   dkdm::ImageSpec spec() const override { return {3, 8, width_}; }
   std::int64_t size() const override { return size_; }
@@ -57,7 +58,9 @@ class Guesses final : public dkdm::Dataset {
   std::string fingerprint() const override { return "guesses"; }
   at::Tensor labels(const at::Tensor& index) const override { return index.remainder(2); }
   at::Tensor images(const at::Tensor& index) const override {
-    return (Random(1, Stream::augment).normal(0, index, {3, 8, 8}) * 40 + 120).clamp(0, 255).to(at::kByte);
+    return (Random(1, Stream::augment).normal(0, index, {3, 8, 8}) * 40 + 120)
+        .clamp(0, 255)
+        .to(at::kByte);
   }
 };
 
@@ -68,7 +71,9 @@ class Small final : public dkdm::Dataset {
   std::int64_t size() const override { return 300; }
   std::string fingerprint() const override { return "small"; }
   at::Tensor images(const at::Tensor& index) const override {
-    return (Random(3, Stream::augment).normal(0, index, {1, 16, 16}) * 40 + 120).clamp(0, 255).to(at::kByte);
+    return (Random(3, Stream::augment).normal(0, index, {1, 16, 16}) * 40 + 120)
+        .clamp(0, 255)
+        .to(at::kByte);
   }
 };
 
@@ -125,7 +130,8 @@ Values values(dkdm::Evaluator& evaluator, const at::Tensor& images) {
 
 }  // namespace
 
-TEST_CASE("classifier: rectangular images, whose network is read back as it was", "[unit][evaluator]") {
+TEST_CASE("classifier: rectangular images, whose network is read back as it was",
+          "[unit][evaluator]") {
   ScratchFolder scratch;
   CountingHost host;
   const Bars wide(1200, true, false, 20);
@@ -134,7 +140,8 @@ TEST_CASE("classifier: rectangular images, whose network is read back as it was"
   classifier->open(scratch.path);
   const at::Tensor good = wide.images(1200, 256);
   CHECK(values(*classifier, good).fid < values(*classifier, (good / 2).to(at::kByte)).fid);
-  CHECK_THROWS_WITH(classifier->add(prepared().data.images(0, 4)), Catch::Matchers::Contains("[n,3,8,20]"));
+  CHECK_THROWS_WITH(classifier->add(prepared().data.images(0, 4)),
+                    Catch::Matchers::Contains("[n,3,8,20]"));
 }
 
 TEST_CASE("classifier: unseen images score far better than blurred ones and noise",
@@ -145,10 +152,10 @@ TEST_CASE("classifier: unseen images score far better than blurred ones and nois
   const at::Tensor sharp = more.images(1200, 600).to(at::kFloat);
   const auto blurred =
       values(classifier, at::avg_pool2d(sharp, {3, 3}, {1, 1}, {1, 1}).to(at::kByte));
-  const auto noise = values(
-      classifier,
-      (Random(2, Stream::augment).normal(0, 0, 600, {3, 8, 8}) * 40 + 100).clamp(0, 255).to(
-          at::kByte));
+  const auto noise =
+      values(classifier, (Random(2, Stream::augment).normal(0, 0, 600, {3, 8, 8}) * 40 + 100)
+                             .clamp(0, 255)
+                             .to(at::kByte));
   // Three classes told apart and evenly drawn would be exactly 3.
   CHECK(real.is > 2.5);
   CHECK(real.is < 3);
@@ -175,7 +182,8 @@ TEST_CASE("classifier: values do not depend on how the images come", "[unit][eva
   }
 }
 
-TEST_CASE("classifier: an evaluation cut anywhere goes on to the same values", "[unit][evaluator]") {
+TEST_CASE("classifier: an evaluation cut anywhere goes on to the same values",
+          "[unit][evaluator]") {
   CountingHost host;
   auto& classifier = *prepared().opened;
   const auto later = evaluator(host);
@@ -315,12 +323,14 @@ TEST_CASE("classifier: one that tells no classes apart is refused, or accepted a
   CHECK_THAT(host.said, Catch::Contains("WARNING"));
 }
 
-TEST_CASE("classifier: weights passed on are the same ruler under the same name", "[unit][evaluator]") {
+TEST_CASE("classifier: weights passed on are the same ruler under the same name",
+          "[unit][evaluator]") {
   ScratchFolder scratch, other;
   CountingHost host;
   const auto file = prepared().scratch.path / "weights.safetensors";
   const auto elsewhere = with(host, {{"weights", file.string()}});
-  CHECK(elsewhere->min_samples() == 32);  // features of the file; those of space show when it is open
+  CHECK(elsewhere->min_samples() ==
+        32);  // features of the file; those of space show when it is open
   CHECK(elsewhere->identity() == with(host, {{"weights", file.string()}})->identity());
   elsewhere->prepare(Bars(1200, false), /*seed=*/99, scratch.path);  // labels are not needed
   elsewhere->open(scratch.path);
@@ -367,23 +377,26 @@ TEST_CASE("classifier: the network that comes with dkdm is one ruler, whatever t
   const auto by_file = with(host, {{"weights", file.string()}});
   CHECK(by_file->identity() == shipped->identity());
 
-  // It knows clothes: of 1,000 test images that it never saw, the score is near the ten classes' 10.
+  // It knows clothes: of 1,000 test images that it never saw, the score is near the ten
+  // classes' 10.
   const auto& info = shipped_plugins().find("dataset", "fashion-mnist");
   const auto test = shipped_plugins().dataset(
-      {info.kind, info.name, info.version, Params(info.params, {{"split", std::string("test")}})}, host);
+      {info.kind, info.name, info.version, Params(info.params, {{"split", std::string("test")}})},
+      host);
   CHECK(values(*shipped, test->images(at::arange(1000, at::kLong))).is > 6);
   std::map<std::string, std::string> metadata;
   dkdm::io::load_tensors(file, &metadata);
   CHECK(std::stod(metadata.at("accuracy")) == 0.9002);
 }
 
-TEST_CASE("classifier: without a word, the very dataset of the network that comes with dkdm takes it",
-          "[unit][evaluator]") {
+TEST_CASE(
+    "classifier: without a word, the very dataset of the network that comes with dkdm takes it",
+    "[unit][evaluator]") {
   CountingHost host;
   ScratchFolder scratch;
   const auto& info = shipped_plugins().find("dataset", "fashion-mnist");
-  const auto train =
-      shipped_plugins().dataset({info.kind, info.name, info.version, Params(info.params, {})}, host);
+  const auto train = shipped_plugins().dataset(
+      {info.kind, info.name, info.version, Params(info.params, {})}, host);
   const auto usual = with(host, {});
   usual->prepare(*train, 1, scratch.path);
   usual->open(scratch.path);

@@ -1,4 +1,5 @@
-// Experiments made of other files and of sweeps: what lies over what, where each value comes from, and errors.
+// Experiments made of other files and of sweeps: what lies over what, where each value comes from,
+// and errors.
 #include <catch2/catch.hpp>
 
 #include <fstream>
@@ -8,9 +9,9 @@
 #include "fixtures/experiments.hpp"
 
 using namespace dkdm;
-using config::Experiment;
 using Catch::Matchers::Contains;
 using Catch::Matchers::StartsWith;
+using config::Experiment;
 namespace fs = std::filesystem;
 
 namespace {
@@ -55,13 +56,15 @@ struct Files {
     return file;
   }
   Experiment load(const std::string& text, const std::vector<std::string>& overrides = {}) const {
-    return config::load_experiment({write("top.toml", text), overrides, folder.path / "shipped"}, fixtures::all_plugins());
+    return config::load_experiment({write("top.toml", text), overrides, folder.path / "shipped"},
+                                   fixtures::all_plugins());
   }
   std::string error(const std::string& text, const std::vector<std::string>& overrides = {}) const {
     return fixtures::config_error([&] { load(text, overrides); });
   }
   std::string place(const std::string& file, int line, int column) const {
-    return (folder.path / file).string() + ":" + std::to_string(line) + ":" + std::to_string(column);
+    return (folder.path / file).string() + ":" + std::to_string(line) + ":" +
+           std::to_string(column);
   }
 };
 
@@ -114,7 +117,8 @@ method = { plugin = "data-based" }
 struct TwoTeachers : Files {
   TwoTeachers() {
     const std::string base = kBase;
-    write("bases/base.toml", base.substr(0, base.find("[teacher]")) + base.substr(base.find("[student]")));
+    write("bases/base.toml",
+          base.substr(0, base.find("[teacher]")) + base.substr(base.find("[student]")));
   }
 };
 
@@ -129,9 +133,11 @@ TEST_CASE("composition: a file lies over its base, section by section", "[unit][
   CHECK(student.real("dropout") == 0.5);
   CHECK(e.rows[0].training->train.integer("steps") == 5);
   // A path belongs to the file that says it.
-  CHECK(e.rows[0].teacher->plugin.params.text("path") == files.folder.path / "bases/weights/teacher.pt");
+  CHECK(e.rows[0].teacher->plugin.params.text("path") ==
+        files.folder.path / "bases/weights/teacher.pt");
   // Another plugin takes the place of the base's section whole, its sub-sections included.
-  const Experiment other = files.load(replaced(kTop, "width = 6", "plugin = \"fixture-throwing\"\nhow = \"data\""));
+  const Experiment other =
+      files.load(replaced(kTop, "width = 6", "plugin = \"fixture-throwing\"\nhow = \"data\""));
   CHECK(other.rows[0].training->student.name == "fixture-throwing");
   CHECK(files.load(kTop, {"train.steps=9"}).rows[0].training->train.integer("steps") == 9);
 }
@@ -153,8 +159,9 @@ TEST_CASE("composition: bases have bases, and of several the later counts", "[un
   CHECK(top("\"desk/c.toml\"").integer("steps") == 9);
 }
 
-TEST_CASE("composition: rows lie over the base's of the same id, others follow, [experiment] rows chooses",
-          "[unit][config]") {
+TEST_CASE(
+    "composition: rows lie over the base's of the same id, others follow, [experiment] rows chooses",
+    "[unit][config]") {
   const Files files;
   files.write("rows.toml", replaced(kTop, "name = \"top\"", "name = \"rows\"\ntitle = \"Rows\"") +
                                "[[row]]\nid = \"second\"\nmethod = { plugin = \"shuffled\" }\n");
@@ -183,10 +190,13 @@ TEST_CASE("composition: a sweep makes a row of every combination, the last list 
   CHECK(e.rows[3].training->method.params.real("rho") == 1);
   CHECK(e.rows[3].training->student.params.real("dropout") == 0.5);
   // An expanded row is a row: overrides and rows find it.
-  CHECK(files.load(text, {"row.rho-1_0-3.train.steps=9"}).rows[4].training->train.integer("steps") == 9);
+  CHECK(
+      files.load(text, {"row.rho-1_0-3.train.steps=9"}).rows[4].training->train.integer("steps") ==
+      9);
 
   const Experiment named = files.load(
-      replaced(replaced(text, "id = \"rho\"", "id = [\"a\", \"b\", \"c\", \"d\"]\npublished = [\"p\", \"\", \"\", \"\"]"),
+      replaced(replaced(text, "id = \"rho\"",
+                        "id = [\"a\", \"b\", \"c\", \"d\"]\npublished = [\"p\", \"\", \"\", \"\"]"),
                "\"Dynamic\"", "\"ρ = {method.rho}, {student.width} wide\""));
   CHECK(ids(named) == Ids{"first", "a", "b", "c", "d"});
   CHECK(named.rows[1].published == "p");
@@ -197,13 +207,18 @@ TEST_CASE("composition: a sweep makes a row of every combination, the last list 
 TEST_CASE("composition: sweeps of texts, booleans, lists and sections", "[unit][config]") {
   const Files files;
   const auto rows = [&](const std::string& sweep) {
-    return files.load(replaced(kTop + std::string(kSweep), "{ method.rho = [0.05, 1], student.width = [2, 3] }", sweep));
+    return files.load(replaced(kTop + std::string(kSweep),
+                               "{ method.rho = [0.05, 1], student.width = [2, 3] }", sweep));
   };
   CHECK(ids(rows("{ method.respacing = [\"10\", \"5,5\"] }")) == Ids{"first", "rho-10", "rho-5_5"});
-  CHECK(rows("{ method.student_clip = [true, false] }").rows[1].training->method.params.flag("student_clip"));
-  CHECK(rows("{ diffusion = [{ steps = 100 }, { steps = 200, schedule = \"linear\" }] }").rows[2].diffusion ==
-        DiffusionConfig{"linear", 200, ""});
-  const Experiment students = rows("{ student = [{ width = 3 }, { plugin = \"fixture-throwing\", how = \"data\" }] }");
+  CHECK(rows("{ method.student_clip = [true, false] }")
+            .rows[1]
+            .training->method.params.flag("student_clip"));
+  CHECK(rows("{ diffusion = [{ steps = 100 }, { steps = 200, schedule = \"linear\" }] }")
+            .rows[2]
+            .diffusion == DiffusionConfig{"linear", 200, ""});
+  const Experiment students =
+      rows("{ student = [{ width = 3 }, { plugin = \"fixture-throwing\", how = \"data\" }] }");
   CHECK(students.rows[1].training->student.params.integer("width") == 3);
   CHECK(students.rows[2].training->student.name == "fixture-throwing");
   CHECK(students.rows[2].id == "rho-fixture-throwing");
@@ -231,7 +246,8 @@ evaluate = { every = 1 }
   CHECK(other.diffusion.steps == 100);
   CHECK(other.teacher->plugin.name == "guided-diffusion");
   CHECK(other.teacher->plugin.params.text("path") == files.folder.path / "other.pt");
-  CHECK(first.teacher->plugin.params.text("path") == files.folder.path / "bases/weights/teacher.pt");
+  CHECK(first.teacher->plugin.params.text("path") ==
+        files.folder.path / "bases/weights/teacher.pt");
   CHECK(other.training->student.params.integer("width") == 3);
   CHECK(other.training->train.integer("steps") == 2);
   CHECK(other.sample.integer("count") == 4);
@@ -254,25 +270,36 @@ TEST_CASE("composition: rows name their teacher, or are one", "[unit][config]") 
   CHECK(e.rows[1].teacher->training->student.params.integer("width") == 16);
   CHECK_FALSE(e.rows[2].teacher);
   const std::string text = kTwoTeachers;
-  const auto vit = [&](const std::string& to) { return files.error(replaced(text, "teacher = \"vit\"", to)); };
-  CHECK(vit("teacher = \"vti\"") == files.place("top.toml", 14, 11) +
-                                        ": row \"teacher_vit\": teacher \"vti\" is not there, did you mean \"vit\"?");
+  const auto vit = [&](const std::string& to) {
+    return files.error(replaced(text, "teacher = \"vit\"", to));
+  };
+  CHECK(vit("teacher = \"vti\"") ==
+        files.place("top.toml", 14, 11) +
+            ": row \"teacher_vit\": teacher \"vti\" is not there, did you mean \"vit\"?");
   CHECK_THAT(vit("teacher = true"), Contains("there are several, expected one of cnn, vit"));
-  CHECK_THAT(vit("teacher = false"), Contains("expected true, the name of a teacher, or a section"));
+  CHECK_THAT(vit("teacher = false"),
+             Contains("expected true, the name of a teacher, or a section"));
   CHECK_THAT(vit("teacher = { path = \"x\" }"), Contains("expected one of cnn, vit"));
   CHECK_THAT(vit(""), Contains("expected method"));
-  CHECK_THAT(vit("teacher = \"vit\"\ntrain = { steps = 3 }"), Contains("has a train and no method"));
-  CHECK_THAT(files.error(replaced(text, "[teacher.vit]", "[teacher.cnn]")), Contains("cnn") && Contains("top.toml:8:"));
+  CHECK_THAT(vit("teacher = \"vit\"\ntrain = { steps = 3 }"),
+             Contains("has a train and no method"));
+  CHECK_THAT(files.error(replaced(text, "[teacher.vit]", "[teacher.cnn]")),
+             Contains("cnn") && Contains("top.toml:8:"));
   CHECK_THAT(files.error(replaced(text, "[teacher.vit]", "[teacher.student]")),
              Contains("[teacher] has named teachers and \"student\" beside them"));
-  CHECK_THAT(files.error(replaced(text, "[teacher.vit]", "[teacher.\"Vi T\"]")), Contains("a teacher's name"));
+  CHECK_THAT(files.error(replaced(text, "[teacher.vit]", "[teacher.\"Vi T\"]")),
+             Contains("a teacher's name"));
 }
 
-TEST_CASE("composition: the resolved text loads to an equal experiment, whatever it was made of", "[unit][config]") {
+TEST_CASE("composition: the resolved text loads to an equal experiment, whatever it was made of",
+          "[unit][config]") {
   const Files files;
   const TwoTeachers two;
-  const std::string own = std::string(kTop) + "[[row]]\nid = \"teacher\"\nteacher = { path = \"x.pt\" }\ndataset = { size = 8 }\n";
-  for (const auto& first : {files.load(std::string(kTop) + kSweep), files.load(own), two.load(kTwoTeachers)}) {
+  const std::string own =
+      std::string(kTop) +
+      "[[row]]\nid = \"teacher\"\nteacher = { path = \"x.pt\" }\ndataset = { size = 8 }\n";
+  for (const auto& first :
+       {files.load(std::string(kTop) + kSweep), files.load(own), two.load(kTwoTeachers)}) {
     const Experiment again = files.load(first.resolved);
     CHECK(again.resolved == first.resolved);
     CHECK(ids(again) == ids(first));
@@ -290,48 +317,58 @@ TEST_CASE("composition: every value says where it comes from", "[unit][config]")
     return text.substr(comment + 2, text.find('\n', at) - comment - 2);
   };
   CHECK(origin("[experiment]", "name = \"top\"") == files.place("top.toml", 3, 8));
-  CHECK(origin("[dataset]", "plugin = \"fixture-images\"") == files.place("bases/base.toml", 2, 10));
+  CHECK(origin("[dataset]", "plugin = \"fixture-images\"") ==
+        files.place("bases/base.toml", 2, 10));
   CHECK(origin("[dataset]", "size = 16") == "default");
   CHECK(origin("[row.student]", "width = 6") == files.place("top.toml", 5, 9));
   CHECK(origin("[row.student]", "dropout = 0.5") == files.place("bases/base.toml", 9, 11));
   CHECK(origin("[row.train]", "lr = 0.25") == "--set row.first.train.lr");
 }
 
-TEST_CASE("composition: a base that is missing, loops or is wrong is named with the files that lead to it",
-          "[unit][config]") {
+TEST_CASE(
+    "composition: a base that is missing, loops or is wrong is named with the files that lead to it",
+    "[unit][config]") {
   const Files files;
   const std::string missing = files.error(replaced(kTop, "base.toml", "bsae.toml"));
-  CHECK(missing == files.place("top.toml", 1, 8) + ": base: no such file \"bases/bsae.toml\"; looked for " +
+  CHECK(missing == files.place("top.toml", 1, 8) +
+                       ": base: no such file \"bases/bsae.toml\"; looked for " +
                        (files.folder.path / "bases/bsae.toml").string() + " and " +
                        (files.folder.path / "shipped/bases/bsae.toml").string());
-  CHECK_THAT(files.error(replaced(kTop, "\"bases/base.toml\"", "3")), Contains("base: expected the path"));
+  CHECK_THAT(files.error(replaced(kTop, "\"bases/base.toml\"", "3")),
+             Contains("base: expected the path"));
 
   files.write("bases/loop.toml", "base = \"../top.toml\"\n");
   const std::string loop = files.error(replaced(kTop, "base.toml", "loop.toml"));
-  CHECK_THAT(loop, StartsWith(files.place("bases/loop.toml", 1, 8) + ": base \"../top.toml\" leads back to itself: " +
+  CHECK_THAT(loop, StartsWith(files.place("bases/loop.toml", 1, 8) +
+                              ": base \"../top.toml\" leads back to itself: " +
                               (files.folder.path / "top.toml").string() + " -> ") &&
                        Contains("this file is the base of " + files.place("top.toml", 1, 8)));
 
   files.write("bases/middle.toml", "base = \"base.toml\"\n");
   files.write("bases/base.toml", replaced(kBase, "width = 4", "widht = 4"));
-  CHECK(files.error(replaced(kTop, "base.toml", "middle.toml")) ==
-        files.place("bases/base.toml", 8, 1) +
-            ": unknown key \"widht\" in row \"first\" student (fixture-student), did you mean \"width\"? (this file is "
-            "the base of " + files.place("bases/middle.toml", 1, 8) + ")");
+  CHECK(
+      files.error(replaced(kTop, "base.toml", "middle.toml")) ==
+      files.place("bases/base.toml", 8, 1) +
+          ": unknown key \"widht\" in row \"first\" student (fixture-student), did you mean \"width\"? (this file is "
+          "the base of " +
+          files.place("bases/middle.toml", 1, 8) + ")");
   files.write("bases/base.toml", "[train\n");
   CHECK_THAT(files.error(kTop), StartsWith(files.place("bases/base.toml", 1, 7)) &&
                                     Contains("the base of " + files.place("top.toml", 1, 8)));
 }
 
-TEST_CASE("composition: a section and a value of one name do not lie over each other", "[unit][config]") {
+TEST_CASE("composition: a section and a value of one name do not lie over each other",
+          "[unit][config]") {
   const Files files;
   CHECK(files.error(replaced(kTop, "[experiment]", "train = 5\n[experiment]")) ==
         files.place("top.toml", 2, 1) + ": \"train\" is a value here and a section at " +
             files.place("bases/base.toml", 10, 2) + "; expected a section");
   CHECK_THAT(files.error(replaced(kTop, "width = 6", "width = { of = 3 }")),
-             Contains("\"width\" is a section here and a value at " + files.place("bases/base.toml", 8, 1)));
+             Contains("\"width\" is a section here and a value at " +
+                      files.place("bases/base.toml", 8, 1)));
   CHECK_THAT(files.error(kTop, {"train=5"}), Contains("--set train: \"train\" is a value here"));
-  CHECK_THAT(files.error(kTop, {"row=5"}), Contains("--set row: \"row\" is a value here and a list of sections"));
+  CHECK_THAT(files.error(kTop, {"row=5"}),
+             Contains("--set row: \"row\" is a value here and a list of sections"));
 }
 
 TEST_CASE("composition: a sweep that makes no sense is refused where it stands", "[unit][config]") {
@@ -347,18 +384,22 @@ TEST_CASE("composition: a sweep that makes no sense is refused where it stands",
   CHECK_THAT(sweep("{ method.rho = [0.1, \"a\"] }"),
              Contains(files.place("top.toml", 14, 30) +
                       ": sweep of method.rho: expected values of one type, got text after real"));
-  CHECK_THAT(sweep("{ method.rho = 0.1 }"), Contains("sweep of method.rho: expected a list, got 0.1"));
+  CHECK_THAT(sweep("{ method.rho = 0.1 }"),
+             Contains("sweep of method.rho: expected a list, got 0.1"));
   CHECK_THAT(sweep("{ method.rho = [] }"), Contains("the list is empty"));
   CHECK_THAT(sweep("{ }"), Contains("expected at least one list"));
   CHECK_THAT(sweep("[1, 2]"), Contains("sweep: expected a section of lists"));
   CHECK_THAT(sweep("{ id = [\"a\", \"b\"] }"), Contains("id is swept by no list"));
   CHECK_THAT(sweep("{ method.rho = [0.1, 0.1] }"), Contains("row id \"rho-0_1\" is used twice"));
-  CHECK_THAT(sweep("{ method.rho.x = [0.1] }"), Contains("\"rho\" is") || Contains("got a section"));
+  CHECK_THAT(sweep("{ method.rho.x = [0.1] }"),
+             Contains("\"rho\" is") || Contains("got a section"));
   CHECK_THAT(files.error(replaced(text, "id = \"rho\"", "id = [\"a\", \"b\"]")),
              Contains("id: expected one for each of the 4 rows of the sweep, got 2"));
-  CHECK_THAT(files.error(replaced(text, "\"Dynamic\"", "\"{method.roh}\"")),
-             Contains("the row has no value \"method.roh\"; its sweep is of method.rho, student.width"));
-  CHECK_THAT(files.error(replaced(text, "\"Dynamic\"", "\"{method.rho\"")), Contains("expected {KEY}"));
+  CHECK_THAT(
+      files.error(replaced(text, "\"Dynamic\"", "\"{method.roh}\"")),
+      Contains("the row has no value \"method.roh\"; its sweep is of method.rho, student.width"));
+  CHECK_THAT(files.error(replaced(text, "\"Dynamic\"", "\"{method.rho\"")),
+             Contains("expected {KEY}"));
   std::string many = "[0";
   for (int i = 1; i < 1001; ++i) many += "," + std::to_string(i);
   CHECK_THAT(sweep("{ student.width = " + many + "] }"), Contains("more than 1000 rows"));

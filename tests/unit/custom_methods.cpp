@@ -51,7 +51,8 @@ std::shared_ptr<Denoiser> unet(std::int64_t width, std::uint64_t seed) {
 
 Params settings(std::int64_t steps) {
   return Params(config::train_table(),
-                {{"steps", steps}, {"batch", std::int64_t{4}}, {"lr", 0.01}, {"ema", 0.9}}, "train");
+                {{"steps", steps}, {"batch", std::int64_t{4}}, {"lr", 0.01}, {"ema", 0.9}},
+                "train");
 }
 
 // Stops a training before step `stop_at`, as Ctrl-C does.
@@ -110,23 +111,27 @@ std::int64_t lines_of(const fs::path& file) {
 
 }  // namespace
 
-TEST_CASE("custom methods: another loss takes 25 lines and keeps every promise", "[unit][methods]") {
+TEST_CASE("custom methods: another loss takes 25 lines and keeps every promise",
+          "[unit][methods]") {
   const fs::path sources = fs::path(DKDM_SOURCE_DIR) / "tests/fixtures/plugins";
   CHECK(lines_of(sources / "l1_distillation.cpp") <= 25);
   CHECK(lines_of(sources / "l1_images.cpp") <= 25);
 
-  const auto name = GENERATE(as<std::string>{}, "fixture-l1", "fixture-l1-images", "fixture-features");
+  const auto name =
+      GENERATE(as<std::string>{}, "fixture-l1", "fixture-l1-images", "fixture-features");
   const plugin::PluginInfo& info = registry().find("method", name);
   const std::atomic<bool> stop{false};
   run::RunHost host(registry(), stop, nullptr);
   int made = 0;
-  conformance::Checklist list([](const std::string&) {}, [&](const conformance::Finding& finding) {
-    ++made;
-    INFO(finding.check << ": " << finding.text);
-    CHECK(finding.outcome != conformance::Outcome::failed);
-    if (finding.check == "trained part")
-      CHECK((finding.outcome == conformance::Outcome::passed) == (name == "fixture-features"));
-  });
+  conformance::Checklist list(
+      [](const std::string&) {},
+      [&](const conformance::Finding& finding) {
+        ++made;
+        INFO(finding.check << ": " << finding.text);
+        CHECK(finding.outcome != conformance::Outcome::failed);
+        if (finding.check == "trained part")
+          CHECK((finding.outcome == conformance::Outcome::passed) == (name == "fixture-features"));
+      });
   conformance::check_description(info, list);
   conformance::check_behaviour({registry(), info, Params(info.params, {}), host}, list);
   CHECK(made == 12);
@@ -184,7 +189,8 @@ TEST_CASE("custom methods: a trained part learns with the student and is kept be
     CHECK(io::load_tensors(folder.path / file).size() == run.student->parameters().size());
 }
 
-TEST_CASE("custom methods: a run with a trained part continues to the same bits", "[unit][methods]") {
+TEST_CASE("custom methods: a run with a trained part continues to the same bits",
+          "[unit][methods]") {
   const bool average = GENERATE(false, true);
   const std::map<std::string, Value> given{{"average", average}};
   const ScratchFolder whole, stopped;
@@ -206,8 +212,8 @@ TEST_CASE("custom methods: a student that draws in training continues to the sam
     host.stop_at = stop_at;
     const auto method = registry().method(choice("method", "fixture-l1", {}), bench.host);
     method->start(bench.context, "");
-    const auto student =
-        registry().student(choice("student", "fixture-noisy", {}), {{1, 4, 4}, {"cosine", 10, ""}}, 1);
+    const auto student = registry().student(choice("student", "fixture-noisy", {}),
+                                            {{1, 4, 4}, {"cosine", 10, ""}}, 1);
     train::train(*student, *method, host, settings(6), seed, folder,
                  [](const std::vector<record::CurvePoint>&) {});
   };

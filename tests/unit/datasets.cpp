@@ -174,9 +174,9 @@ TEST_CASE("image-folder: grey is converted before it is resized", "[unit][datase
   // As above after Pillow's convert("L").
   ScratchFolder scratch;
   io::write_png(scratch.path / "a.png", pattern(1, {3, 37, 53}));
-  const auto data = dataset("image-folder", {{"root", scratch.path.string()},
-                                             {"size", std::int64_t{8}},
-                                             {"channels", std::int64_t{1}}});
+  const auto data = dataset(
+      "image-folder",
+      {{"root", scratch.path.string()}, {"size", std::int64_t{8}}, {"channels", std::int64_t{1}}});
   CHECK(total(data->images(pick({0}))) == 7808);
   CHECK(weighted(data->images(pick({0}))) == 254928);
 }
@@ -218,7 +218,8 @@ TEST_CASE("image-folder: a folder per class gives labels, however the files are 
     std::filesystem::create_directories((scratch.path / name).parent_path());
     io::write_png(scratch.path / name, at::zeros({3, 4, 4}, at::kByte));
   };
-  for (const char* name : {"dog/img_1.png", "cat/x/img_1.png", "cat/2.png", "ant/img_9.png"}) write(name);
+  for (const char* name : {"dog/img_1.png", "cat/x/img_1.png", "cat/2.png", "ant/img_9.png"})
+    write(name);
   const auto labels = [&](const char* rule) {
     const auto data = dataset("image-folder", {{"root", scratch.path.string()},
                                                {"size", std::int64_t{4}},
@@ -234,7 +235,8 @@ TEST_CASE("image-folder: a folder per class gives labels, however the files are 
   CHECK(labels("none").second != labels("auto").second);
 }
 
-TEST_CASE("image-folder: what an editor left behind is no sample, and is said", "[unit][datasets]") {
+TEST_CASE("image-folder: what an editor left behind is no sample, and is said",
+          "[unit][datasets]") {
   ScratchFolder scratch;
   std::filesystem::create_directory(scratch.path / ".ipynb_checkpoints");
   for (const char* name : {"0.png", ".ipynb_checkpoints/0-checkpoint.png"})
@@ -242,7 +244,8 @@ TEST_CASE("image-folder: what an editor left behind is no sample, and is said", 
   fixtures::CountingHost host;
   const auto& info = shipped_plugins().find("dataset", "image-folder");
   const auto data = shipped_plugins().dataset(
-      {info.kind, info.name, info.version, Params(info.params, {{"root", scratch.path.string()}})}, host);
+      {info.kind, info.name, info.version, Params(info.params, {{"root", scratch.path.string()}})},
+      host);
   CHECK(data->size() == 1);
   CHECK_THAT(host.said, Catch::Contains("left out 1 hidden: .ipynb_checkpoints/"));
 }

@@ -155,9 +155,8 @@ TEST_CASE("diffusion: images keep their memory format", "[unit][diffusion]") {
 TEST_CASE("diffusion: a wrong output size is named", "[unit][diffusion]") {
   const GaussianDiffusion process({"cosine", 1000, ""});
   const at::Tensor x_t = at::zeros({2, 3, 8, 8}), output = at::zeros({2, 4, 8, 8});
-  CHECK_THROWS_WITH(
-      process.p_mean_variance(output, x_t, times({1, 2}), true),
-      Catch::Contains("[2, 4, 8, 8]") && Catch::Contains("[2, 3, 8, 8]"));
+  CHECK_THROWS_WITH(process.p_mean_variance(output, x_t, times({1, 2}), true),
+                    Catch::Contains("[2, 4, 8, 8]") && Catch::Contains("[2, 3, 8, 8]"));
 }
 
 TEST_CASE("losses: mse trains eps alone, the bound v alone", "[unit][diffusion]") {
@@ -187,7 +186,8 @@ TEST_CASE("losses: mse trains eps alone, the bound v alone", "[unit][diffusion]"
   }
 }
 
-TEST_CASE("losses: at t = 0 the second term is a likelihood or a KL, as asked", "[unit][diffusion]") {
+TEST_CASE("losses: at t = 0 the second term is a likelihood or a KL, as asked",
+          "[unit][diffusion]") {
   const GaussianDiffusion process({"cosine", 1000, ""});
   const at::Tensor x = u_fill(1, {3, 1, 4, 4}), output = u_fill(3, {3, 2, 4, 4});
   const at::Tensor t = times({0, 0, 300});
@@ -217,8 +217,8 @@ TEST_CASE("losses: at t = 0 the second term is a likelihood or a KL, as asked", 
   const auto teacher = process.p_mean_variance(u_fill(4, {3, 2, 4, 4}), x, t, true);
   const auto alike = dkdm::distillation_loss(process, output, x, t, teacher, false, 1);
   CHECK(at::allclose(alike.vb, kl(teacher.mean, teacher.log_variance), 1e-4, 1e-6));
-  const double half = (process.tables().log_beta[0] -
-                       process.tables().posterior_log_variance_clipped[0]) / 2;
+  const double half =
+      (process.tables().log_beta[0] - process.tables().posterior_log_variance_clipped[0]) / 2;
   const double middle = process.tables().log_beta[0] - half;
   const at::Tensor wide = at::cat({output.narrow(1, 0, 1), at::full_like(x, -middle / half)}, 1);
   const at::Tensor image = u_fill(5, {3, 1, 4, 4}, 0.9);
@@ -256,8 +256,7 @@ TEST_CASE("losses: a student equal to its teacher, clipped alike, costs nothing"
   const auto authors = dkdm::distillation_loss(process, output, x, t, teacher, false, 1);
   const auto student = process.p_mean_variance(output, x, t, false);
   const at::Tensor cut = student.pred_xstart[0] - teacher.pred_xstart[0];
-  const at::Tensor bits =
-      cut.square() * (-student.log_variance[0]).exp() / (2 * std::log(2.0));
+  const at::Tensor bits = cut.square() * (-student.log_variance[0]).exp() / (2 * std::log(2.0));
   CHECK(cut.abs().max().item<double>() > 0.1);
   CHECK(authors.vb[0].item<double>() == Approx(bits.mean().item<double>()).epsilon(1e-4));
 }

@@ -1,5 +1,5 @@
-// A sample set on its way from the sampler into an evaluator: the values are those of a set on disk,
-// whatever interrupts it.
+// A sample set on its way from the sampler into an evaluator: the values are those of a set on
+// disk, whatever interrupts it.
 #include "stages/stages.hpp"
 
 #include <catch2/catch.hpp>
@@ -55,7 +55,8 @@ struct Desk {
 
   Desk() {
     fs::create_directories(evaluation.prepared);
-    shipped_plugins().evaluator(evaluation.evaluator, host)
+    shipped_plugins()
+        .evaluator(evaluation.evaluator, host)
         ->prepare(TwoShades(), /*seed=*/0, evaluation.prepared);
   }
 
@@ -74,7 +75,8 @@ struct Desk {
   }
 };
 
-void check_equal(const std::vector<record::MetricRecord>& a, const std::vector<record::MetricRecord>& b) {
+void check_equal(const std::vector<record::MetricRecord>& a,
+                 const std::vector<record::MetricRecord>& b) {
   REQUIRE(a.size() >= 3);
   REQUIRE(a.size() == b.size());
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -88,15 +90,16 @@ void check_equal(const std::vector<record::MetricRecord>& a, const std::vector<r
 
 }  // namespace
 
-TEST_CASE("evaluation: a set that is drawn into the evaluator has the values of the same set on disk",
-          "[unit][evaluation]") {
+TEST_CASE(
+    "evaluation: a set that is drawn into the evaluator has the values of the same set on disk",
+    "[unit][evaluation]") {
   Desk desk;
   const auto streamed = desk.drawn("streamed");
   CHECK_FALSE(fs::exists(desk.folder("streamed") / stages::kSamplesFile));
   record::Manifest manifest;
   stages::draw_samples(desk.bench.host, desk.model, desk.spec, desk.folder("samples"), manifest);
   stages::evaluate_saved(desk.bench, desk.evaluation, desk.folder("samples"), desk.folder("saved"),
-                      manifest);
+                         manifest);
   check_equal(record::read_metrics(desk.folder("saved")), streamed);
   CHECK(streamed[0].sample_count == 240);
   CHECK(streamed[0].step == 40);

@@ -14,9 +14,9 @@
 #include "stages/determinants.hpp"
 
 using namespace dkdm;
-using config::Experiment;
 using Catch::Matchers::Contains;
 using Catch::Matchers::EndsWith;
+using config::Experiment;
 namespace fs = std::filesystem;
 
 namespace {
@@ -109,8 +109,9 @@ TEST_CASE("experiment: paper scale refuses fewer samples than the published valu
   CHECK(load(kSmall, {"experiment.scale=paper", "experiment.samples=10"}).samples == 10);
 }
 
-TEST_CASE("experiment: evaluation on the way is off unless asked for, and the resolved text repeats it",
-          "[unit][config]") {
+TEST_CASE(
+    "experiment: evaluation on the way is off unless asked for, and the resolved text repeats it",
+    "[unit][config]") {
   CHECK(load(kSmall).rows[0].evaluate.integer("every") == 0);
   const Experiment e = load(kSmall, {"evaluate.every=2", "sample.save=true"});
   CHECK(e.rows[0].evaluate.integer("every") == 2);
@@ -199,8 +200,7 @@ TEST_CASE("experiment: overrides reach every section and any row", "[unit][confi
 TEST_CASE("experiment: a wrong override is named by its key", "[unit][config]") {
   CHECK(error(kSmall, {"train.stpes=100"}) ==
         "--set train.stpes: unknown key \"stpes\" in [train], did you mean \"steps\"?");
-  CHECK(error(kSmall, {"train.lr=fast"}) ==
-        "--set train.lr: lr: expected real, got text \"fast\"");
+  CHECK(error(kSmall, {"train.lr=fast"}) == "--set train.lr: lr: expected real, got text \"fast\"");
   CHECK_THAT(error(kSmall, {"row.dynamc.train.lr=1"}), Contains("did you mean \"dynamic\"?"));
   CHECK_THAT(error(kSmall, {"experiment.name.x=1"}), Contains("\"name\" is a value"));
   CHECK_THAT(error(kSmall, {"experiment.seeds=[1,"}), Contains("--set experiment.seeds: "));
@@ -218,8 +218,9 @@ TEST_CASE("experiment: errors in the file have line, column and the nearest name
   CHECK(error(edited("[sample]", "[smaple]")) ==
         place(20, 2) + "unknown key \"smaple\" in the file, did you mean \"sample\"?");
   CHECK(error(edited("rho", "roh")) ==
-        place(30, 32) + "unknown key \"roh\" in row \"dynamic\" method (dynamic), did you mean "
-                     "\"rho\"?");
+        place(30, 32) +
+            "unknown key \"roh\" in row \"dynamic\" method (dynamic), did you mean "
+            "\"rho\"?");
   CHECK(error(edited("rho = 0.5", "rho = true")) ==
         place(30, 38) + "rho: expected real, got boolean true");
   CHECK_THAT(error(edited("\"dynamic\", rho", "\"dynamics\", rho")),
@@ -272,7 +273,8 @@ TEST_CASE("experiment: every shipped experiment file loads", "[unit][config]") {
   int files = 0;
   for (const auto& entry :
        fs::recursive_directory_iterator(fs::path(DKDM_SOURCE_DIR) / "experiments")) {
-    if (entry.path().extension() != ".toml" || entry.path().parent_path().filename() == "bases") continue;
+    if (entry.path().extension() != ".toml" || entry.path().parent_path().filename() == "bases")
+      continue;
     INFO(entry.path());
     CHECK_NOTHROW(config::load_experiment({entry.path(), {}, {}}, registry()));
     ++files;
@@ -280,13 +282,16 @@ TEST_CASE("experiment: every shipped experiment file loads", "[unit][config]") {
   CHECK(files >= 5);
 }
 
-TEST_CASE("experiment: a plugin's paths are relative to the file, an override's to the working folder, ~/ is "
-          "the home folder",
-          "[unit][config]") {
-  const auto path = [](const Experiment& e) { return fs::path(e.rows[0].teacher->plugin.params.text("path")); };
+TEST_CASE(
+    "experiment: a plugin's paths are relative to the file, an override's to the working folder, ~/ is "
+    "the home folder",
+    "[unit][config]") {
+  const auto path = [](const Experiment& e) {
+    return fs::path(e.rows[0].teacher->plugin.params.text("path"));
+  };
   const fs::path folder = file().parent_path();
-  const std::string text =
-      edited("[teacher]\nplugin = \"checkpoint\"", "[teacher]\nplugin = \"checkpoint\"\npath = \"runs/../x\"");
+  const std::string text = edited("[teacher]\nplugin = \"checkpoint\"",
+                                  "[teacher]\nplugin = \"checkpoint\"\npath = \"runs/../x\"");
   CHECK(path(load(text)) == folder / "x");
   CHECK(path(load(load(text).resolved)) == folder / "x");
   CHECK(path(load(text, {"teacher.path=y"})) == fs::current_path() / "y");
@@ -297,9 +302,12 @@ TEST_CASE("experiment: a plugin's paths are relative to the file, an override's 
   CHECK(path(load(text, {"teacher.path=~other/y"})) == fs::current_path() / "~other/y");
   CHECK(load(kSmall).rows[0].teacher->plugin.params.text("path").empty());
   // A network that its evaluator knows by name is no file, unless there is one.
-  const auto weights = [](const Experiment& e) { return e.rows[0].evaluator.params.text("weights"); };
-  const std::string named = edited("[evaluator]\nplugin = \"fixture-metric\"",
-                                   "[evaluator]\nplugin = \"classifier\"\nweights = \"fashion-mnist-16\"");
+  const auto weights = [](const Experiment& e) {
+    return e.rows[0].evaluator.params.text("weights");
+  };
+  const std::string named =
+      edited("[evaluator]\nplugin = \"fixture-metric\"",
+             "[evaluator]\nplugin = \"classifier\"\nweights = \"fashion-mnist-16\"");
   CHECK(weights(load(named)) == "fashion-mnist-16");
   CHECK(weights(load(named, {"evaluator.weights=train"})) == "train");
   CHECK(fs::path(weights(load(named, {"evaluator.weights=w/train"}))).is_absolute());
@@ -307,12 +315,14 @@ TEST_CASE("experiment: a plugin's paths are relative to the file, an override's 
   CHECK(weights(load(named)) == folder / "fashion-mnist-16");
   fs::remove(folder / "fashion-mnist-16");
   // Keys do not know where a file lies.
-  CHECK(stages::describe(load(text).rows[0].teacher->plugin) == stages::describe(load(kSmall).rows[0].teacher->plugin));
+  CHECK(stages::describe(load(text).rows[0].teacher->plugin) ==
+        stages::describe(load(kSmall).rows[0].teacher->plugin));
 }
 
 TEST_CASE("experiment: plugin files are relative to the file, an override's to the working folder",
           "[unit][config]") {
-  const std::string text = edited("[experiment]", "[experiment]\nplugins = [\"build/a.so\", \"/b\"]");
+  const std::string text =
+      edited("[experiment]", "[experiment]\nplugins = [\"build/a.so\", \"/b\"]");
   const fs::path folder = file().parent_path();
   const Experiment e = load(text);
   const std::vector<std::string> absolute{(folder / "build/a.so").string(), "/b"};
@@ -342,7 +352,8 @@ TEST_CASE("experiment: what describe prints of any plugin is accepted as it is",
   for (const plugin::PluginInfo& info : registry().plugins()) {
     INFO(info.name);
     const std::string snippet = config::experiment_snippet(info);
-    std::string text = "[experiment]\nname = \"pasted\"\n[train]\nsteps = 5\n[sample]\ncount = 10\n";
+    std::string text =
+        "[experiment]\nname = \"pasted\"\n[train]\nsteps = 5\n[sample]\ncount = 10\n";
     for (const auto& [kind, section] : sections) text += kind == info.kind ? snippet : section;
     text += "[[row]]\nid = \"first\"\nmethod = { plugin = \"dynamic\" }\n";
     if (info.kind == "baseline" || info.kind == "distillation") text += snippet;

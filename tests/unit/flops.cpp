@@ -50,7 +50,8 @@ TEST_CASE("flops: matrix products, called by any name", "[unit][flops]") {
 
 TEST_CASE("flops: attention is two products of tokens with tokens", "[unit][flops]") {
   // 2 images, 3 heads, 10 questions to 7 tokens; keys of width 4, values of width 5.
-  const at::Tensor q = at::ones({2, 3, 10, 4}), k = at::ones({2, 3, 7, 4}), v = at::ones({2, 3, 7, 5});
+  const at::Tensor q = at::ones({2, 3, 10, 4}), k = at::ones({2, 3, 7, 4}),
+                   v = at::ones({2, 3, 7, 5});
   CHECK(count_flops([&] { at::scaled_dot_product_attention(q, k, v); }) ==
         2 * 2 * 3 * 10 * 7 * (4 + 5));
   CHECK(count_flops([&] { nn::self_attention(at::ones({2, 16, 3 * 12}), 3); }) ==
@@ -81,10 +82,10 @@ TEST_CASE("flops: a whole network, by hand", "[unit][flops]") {
                                     {"num_heads", std::int64_t{3}},
                                     {"patch_size", std::int64_t{4}}},
                                    {3, 16, 16});
-  const std::int64_t block = 48 * 6 * 48 + 16 * 48 * 3 * 48 + 2 * 16 * 16 * 48 + 16 * 48 * 48 +
-                             2 * 16 * 48 * 192;
-  const std::int64_t expected = 16 * 48 * 48 + 256 * 48 + 48 * 48 + 2 * block + 48 * 2 * 48 +
-                                16 * 48 * 16 * 6;
+  const std::int64_t block =
+      48 * 6 * 48 + 16 * 48 * 3 * 48 + 2 * 16 * 16 * 48 + 16 * 48 * 48 + 2 * 16 * 48 * 192;
+  const std::int64_t expected =
+      16 * 48 * 48 + 256 * 48 + 48 * 48 + 2 * block + 48 * 2 * 48 + 16 * 48 * 16 * 6;
   network->train();
   CHECK(model::forward_flops(*network, {3, 16, 16}) == 2 * expected);
   CHECK(network->is_training());

@@ -51,22 +51,30 @@ TEST_CASE("foreign files: pointers, pages, archives and other formats are named 
       {"<!DOCTYPE html>\n<html><head><title>Quota exceeded</title></head></html>\n",
        "a web page (Quota exceeded)"},
       {"\xef\xbb\xbf\n <HTML><body>Sign in</body>", "a web page (Sign in)"},
-      {"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", "an XML text (AccessDenied)"},
+      {"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>",
+       "an XML text (AccessDenied)"},
       {"\x1f\x8b\x08\0\0\0"s, "a gzip archive: unpack it first"},
       {"\x28\xb5\x2f\xfd\0\0"s, "a zstd archive"},
-      {"\xfd" "7zXZ\0\0"s, "an xz archive"},
+      {"\xfd"
+       "7zXZ\0\0"s,
+       "an xz archive"},
       {"BZh91AY&SY", "a bzip2 archive"},
       {"7z\xbc\xaf\x27\x1c\0\4"s, "a 7z archive"},
       {"Rar!\x1a\x07\1\0"s, "a RAR archive"},
       {tar, "a tar archive"},
       {"\x93NUMPY\1\0v\0"s, "a numpy array (.npy)"},
-      {"\x81\xa6params\x82\xa3" "abc"s, "given: byte 0: is not a "},  // msgpack (Flax): no text
+      {"\x81\xa6params\x82\xa3"
+       "abc"s,
+       "given: byte 0: is not a "},  // msgpack (Flax): no text
       {"a text of caf\xc3\xa9s", "a text (\"a text of caf\xc3\xa9s\")"},
       {"\0\0\x08\x03\0\0\0\1"s, "an IDX file (MNIST's format)"},
-      {std::string(48, 'x') + "\x57\xfb\x80\x8b\x24\x75\x47\xdb", "the index of a TensorFlow checkpoint"},
+      {std::string(48, 'x') + "\x57\xfb\x80\x8b\x24\x75\x47\xdb",
+       "the index of a TensorFlow checkpoint"},
       {"\x89HDF\r\n\x1a\n"s, "an HDF5 file"},
       {"GGUF\3\0\0\0"s, "a GGUF file"},
-      {"\x08\x07\x12\x07pytorch\x1a\x03" "2.1", "an ONNX model"},
+      {"\x08\x07\x12\x07pytorch\x1a\x03"
+       "2.1",
+       "an ONNX model"},
       {"\x89PNG\r\n\x1a\n"s, "a PNG image"},
       {"{\"metadata\": {}, \"weight_map\": {\"a\": \"model-00001-of-00002.safetensors\"}}",
        "the index of a checkpoint in shards"},
@@ -84,9 +92,11 @@ TEST_CASE("foreign files: pointers, pages, archives and other formats are named 
   }
 }
 
-TEST_CASE("foreign files: a numpy array is to go into an npz where an npz is wanted", "[unit][io]") {
-  CHECK_THAT(said_of("\x93NUMPY\1\0v\0"s), Contains("a numpy array (.npy), not a checkpoint") &&
-                                             Contains("a numpy array (.npy): put it in an npz as arr_0"));
+TEST_CASE("foreign files: a numpy array is to go into an npz where an npz is wanted",
+          "[unit][io]") {
+  CHECK_THAT(said_of("\x93NUMPY\1\0v\0"s),
+             Contains("a numpy array (.npy), not a checkpoint") &&
+                 Contains("a numpy array (.npy): put it in an npz as arr_0"));
 }
 
 TEST_CASE("foreign files: archives of other programs, and downloads that broke off", "[unit][io]") {
@@ -107,7 +117,8 @@ TEST_CASE("foreign files: archives of other programs, and downloads that broke o
 
   io::save_tensors(scratch.path / "t.safetensors", {{"w", at::ones({100})}});
   const std::string whole = io::read_text(scratch.path / "t.safetensors");
-  CHECK_THAT(said_of(whole.substr(0, 20)), Contains("without its end: the download was not finished"));
+  CHECK_THAT(said_of(whole.substr(0, 20)),
+             Contains("without its end: the download was not finished"));
   CHECK_THAT(said_of(fixtures::pickle("}")), Contains("write it with torch.save"));
 }
 
@@ -124,11 +135,14 @@ TEST_CASE("foreign files: a distributed checkpoint is named by its folder, its p
   };
   CHECK_THAT(said(scratch.path), Contains("is a folder, not a regular file"));
   io::write_text(scratch.path / "model_index.json", "{}");
-  CHECK_THAT(said(scratch.path), Contains("is a pipeline of diffusers: the teacher diffusers reads it"));
+  CHECK_THAT(said(scratch.path),
+             Contains("is a pipeline of diffusers: the teacher diffusers reads it"));
   fixtures::write_bytes(scratch.path / "__0_0.distcp", "PK\x03\x04 zips behind each other");
   fixtures::write_bytes(scratch.path / ".metadata", fixtures::pickle("}"));
-  for (const auto& file : {scratch.path, scratch.path / "__0_0.distcp", scratch.path / ".metadata"}) {
-    CHECK_THAT(said(file), Contains("a distributed checkpoint of PyTorch") && Contains("dcp_to_torch"));
+  for (const auto& file :
+       {scratch.path, scratch.path / "__0_0.distcp", scratch.path / ".metadata"}) {
+    CHECK_THAT(said(file),
+               Contains("a distributed checkpoint of PyTorch") && Contains("dcp_to_torch"));
   }
 }
 
@@ -155,7 +169,10 @@ TEST_CASE("foreign files: the readers of IDX, of graphs and of JSON say what the
   for (const std::string& text : {said(page, idx), said(page, graph), said(page, json)})
     CHECK_THAT(text, Contains("a web page (Not Found)"));
   CHECK_THAT(said("\0\0\x0d\x03\0\0\0\1"s, idx), Contains("magic number 00000d03"));  // floats
-  CHECK_THAT(said("\x7f" "ELF...", graph), Contains("not a TensorFlow graph (a binary GraphDef"));
+  CHECK_THAT(said("\x7f"
+                  "ELF...",
+                  graph),
+             Contains("not a TensorFlow graph (a binary GraphDef"));
   CHECK_THAT(said("nothing of the kind", json), Contains("not a JSON document"));
   CHECK(said(" {\"a\": 1}", json) == "accepted");
 }

@@ -75,9 +75,9 @@ TEST_CASE("group norm: exact wherever the mean lies, in both memory formats", "[
   const double mean = GENERATE(0.0, 1.0, 10.0, -100.0, 1000.0, 1e4);
   const auto format = GENERATE(at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast);
   // One image of many pixels is cut into pieces for the threads; odd sizes leave remainders.
-  const auto sizes = GENERATE(std::vector<std::int64_t>{5, 32, 8, 8},
-                              std::vector<std::int64_t>{2, 24, 7, 9},
-                              std::vector<std::int64_t>{1, 64, 65, 33});
+  const auto sizes =
+      GENERATE(std::vector<std::int64_t>{5, 32, 8, 8}, std::vector<std::int64_t>{2, 24, 7, 9},
+               std::vector<std::int64_t>{1, 64, 65, 33});
   const std::int64_t groups = 8;
   INFO("mean " << mean << ", " << format << ", sizes " << c10::str(sizes));
   const at::Tensor x = around(mean, sizes).contiguous(format);
@@ -119,11 +119,11 @@ TEST_CASE("group norm: float64, bfloat16, other ranks, no weight", "[unit][nn]")
   const at::Tensor expected = reference(x, 2, one, zero, at::ones_like(x)).y;
   CHECK(error(nn::group_norm(x.to(at::kDouble), 2), expected) < 1e-13);
   CHECK(error(nn::group_norm(x, 2), expected) < 2e-6);
-  // Everything between a bfloat16 and a bfloat16 is float32: one rounding of the result, 2^-9 of it.
+  // Everything between a bfloat16 and a bfloat16 is float32: one rounding of the result, 2^-9 of
+  // it.
   const at::Tensor rounded = x.to(at::kBFloat16), low = nn::group_norm(rounded, 2);
   CHECK(low.scalar_type() == at::kBFloat16);
-  const at::Tensor of_rounded =
-      reference(rounded.to(at::kFloat), 2, one, zero, at::ones_like(x)).y;
+  const at::Tensor of_rounded = reference(rounded.to(at::kFloat), 2, one, zero, at::ones_like(x)).y;
   CHECK(error(low, of_rounded) < 0x1p-8);
   CHECK(at::equal(nn::group_norm(x.flatten(2), 2).view(x.sizes()), nn::group_norm(x, 2)));
   CHECK(nn::group_norm(at::ones({0, 8, 2, 2}), 2).sizes() == at::IntArrayRef({0, 8, 2, 2}));
@@ -147,10 +147,9 @@ TEST_CASE("group norm: the same bits for any number of threads and rows", "[unit
 
 TEST_CASE("group norm: a meta tensor has the sizes, type and memory format of the result",
           "[unit][nn]") {
-  const at::Tensor x = at::empty({2, 8, 4, 4}, at::TensorOptions()
-                                                   .device(at::kMeta)
-                                                   .dtype(at::kHalf)
-                                                   .memory_format(at::MemoryFormat::ChannelsLast));
+  const at::Tensor x =
+      at::empty({2, 8, 4, 4}, at::TensorOptions().device(at::kMeta).dtype(at::kHalf).memory_format(
+                                  at::MemoryFormat::ChannelsLast));
   const at::Tensor y = nn::group_norm(x, 4);
   CHECK(y.is_meta());
   CHECK(y.scalar_type() == at::kHalf);
@@ -181,8 +180,9 @@ TEST_CASE("group norm: the module is torch's in names, order and values; inferen
   CHECK(ours.forward(x.to(at::kDouble)).scalar_type() == at::kDouble);
 }
 
-TEST_CASE("layer norm: LibTorch's is right to the rounding of its input, as dit, uvit and mlp-mixer need",
-          "[unit][nn]") {
+TEST_CASE(
+    "layer norm: LibTorch's is right to the rounding of its input, as dit, uvit and mlp-mixer need",
+    "[unit][nn]") {
   const double mean = GENERATE(0.0, 10.0, 100.0, 1000.0);
   const at::Tensor x = around(mean, {2, 16, 384});
   const at::Tensor rows = x.to(at::kDouble);
@@ -194,8 +194,10 @@ TEST_CASE("layer norm: LibTorch's is right to the rounding of its input, as dit,
 }
 
 TEST_CASE("group norm: what it cannot take is named", "[unit][nn]") {
-  CHECK_THROWS_WITH(nn::group_norm(at::ones({1, 6, 2, 2}), 4), Contains("6 channels") && Contains("4 groups"));
-  CHECK_THROWS_WITH(nn::group_norm(at::ones({1, 6, 2, 2}), 3, at::ones({5})), Contains("weight is [5]"));
+  CHECK_THROWS_WITH(nn::group_norm(at::ones({1, 6, 2, 2}), 4),
+                    Contains("6 channels") && Contains("4 groups"));
+  CHECK_THROWS_WITH(nn::group_norm(at::ones({1, 6, 2, 2}), 3, at::ones({5})),
+                    Contains("weight is [5]"));
   CHECK_THROWS_WITH(nn::group_norm(at::ones({6}), 3), Contains("[6]"));
   CHECK_THROWS_WITH(nn::GroupNorm(4, 6), Contains("6 channels"));
 }

@@ -42,13 +42,15 @@ const std::string kPng = "\x89PNG\r\n\x1a\n and more";
 TEST_CASE("image files: sorted within each folder, endings in any case, links followed",
           "[unit][io]") {
   const Folder folder;
-  for (const char* name : {"b.PNG", "a.jpeg", "c/z.JPG", "c/a.webp", "d.jfif", "B/x.png", "g.GIF", "notes.txt"})
+  for (const char* name :
+       {"b.PNG", "a.jpeg", "c/z.JPG", "c/a.webp", "d.jfif", "B/x.png", "g.GIF", "notes.txt"})
     folder.add(name);
   fs::create_symlink(folder.root / "c", folder.root / "e");
   fs::create_symlink("a.jpeg", folder.root / "f.jpg");
   // Upper case first, as Python sorts names.
-  CHECK(folder.files() == std::vector<std::string>{"B/x.png", "a.jpeg", "b.PNG", "c/a.webp", "c/z.JPG",
-                                                   "d.jfif", "e/a.webp", "e/z.JPG", "f.jpg", "g.GIF"});
+  CHECK(folder.files() == std::vector<std::string>{"B/x.png", "a.jpeg", "b.PNG", "c/a.webp",
+                                                   "c/z.JPG", "d.jfif", "e/a.webp", "e/z.JPG",
+                                                   "f.jpg", "g.GIF"});
   CHECK(folder.remarks() == "");
 }
 
@@ -97,14 +99,17 @@ TEST_CASE("image files: images under other names and names with two endings are 
   folder.add("2", kPng);
   folder.add("labels.json", "{}");
   CHECK(folder.files() == std::vector<std::string>{"0.jpg", "0.png"});
-  CHECK_THAT(folder.remarks(),
-             Contains("left out 2 files that hold images but do not end like one: 1.png~") &&
-                 Contains("1 name with two endings, each counted as an image of its own: 0.jpg and 0.png"));
+  CHECK_THAT(
+      folder.remarks(),
+      Contains("left out 2 files that hold images but do not end like one: 1.png~") &&
+          Contains(
+              "1 name with two endings, each counted as an image of its own: 0.jpg and 0.png"));
 }
 
 TEST_CASE("image files: what can be no sample where one is promised is refused", "[unit][io]") {
   const Folder folder;
-  CHECK_THROWS_WITH(folder.files(), Contains("no .png, .jpg, .jpeg, .webp or .gif in it or below it"));
+  CHECK_THROWS_WITH(folder.files(),
+                    Contains("no .png, .jpg, .jpeg, .webp or .gif in it or below it"));
   folder.add("notes.txt");
   CHECK_THROWS_WITH(folder.files(), Contains("it has 1 other file: notes.txt"));
   folder.add("0.png");
@@ -116,7 +121,8 @@ TEST_CASE("image files: what can be no sample where one is promised is refused",
   fs::remove(folder.root / "2.png");
   fs::create_directory(folder.root / "a");
   fs::create_symlink("..", folder.root / "a" / "up");
-  CHECK_THROWS_WITH(folder.files(), Contains("a/up") && Contains("a link to one of its parent folders"));
+  CHECK_THROWS_WITH(folder.files(),
+                    Contains("a/up") && Contains("a link to one of its parent folders"));
   CHECK_THROWS_WITH(io::find_image_files(folder.root / "none"),
                     Contains("none: cannot list the folder: No such file or directory"));
 }

@@ -183,14 +183,15 @@ TEST_CASE("inception: torch-fidelity's IS is of ten shuffled splits, with its de
   CHECK(values.at("is_std") == Approx(0).margin(1e-12));
 }
 
-TEST_CASE("inception: a protocol has the metrics of the evaluator that it is named after, no others",
-          "[unit][evaluator]") {
+TEST_CASE(
+    "inception: a protocol has the metrics of the evaluator that it is named after, no others",
+    "[unit][evaluator]") {
   const auto offers = [](const char* protocol, std::vector<std::string> metrics) {
     CountingHost host;
     return evaluator(host, {{"protocol", std::string(protocol)}, {"metrics", metrics}});
   };
-  // pytorch-fid 0.3.0 and clean-fid 0.1.35 compute FID alone of these; torch-fidelity 0.4.0 has IS, and its
-  // precision and recall are of VGG16's features.
+  // pytorch-fid 0.3.0 and clean-fid 0.1.35 compute FID alone of these; torch-fidelity 0.4.0 has IS,
+  // and its precision and recall are of VGG16's features.
   CHECK_THROWS_WITH(offers("torch-fidelity", {"precision"}),
                     Contains("torch-fidelity has no \"precision\"") && Contains("VGG16") &&
                         Contains("protocol = \"adm\""));

@@ -1,5 +1,5 @@
-// The folders of the program include one another as docs/architecture.md draws it: in one direction, and by no
-// arrow that the table there does not have.
+// The folders of the program include one another as docs/architecture.md draws it: in one
+// direction, and by no arrow that the table there does not have.
 #include <catch2/catch.hpp>
 
 #include <algorithm>
@@ -39,9 +39,11 @@ std::string room(const fs::path& file) {
   return folder;
 }
 
-// The file that `file` means by `name`, relative to the sources; nothing for one that the build makes.
+// The file that `file` means by `name`, relative to the sources; nothing for one that the build
+// makes.
 std::optional<fs::path> resolved(const fs::path& file, const std::string& name) {
-  for (const fs::path& base : {file.parent_path(), fs::path("core"), fs::path("core/include"), fs::path()}) {
+  for (const fs::path& base :
+       {file.parent_path(), fs::path("core"), fs::path("core/include"), fs::path()}) {
     const auto path = (base / name).lexically_normal();
     if (fs::is_regular_file(kSources / path)) return path;
   }
@@ -150,12 +152,13 @@ TEST_CASE("include graph: the arrows are those of docs/architecture.md", "[unit]
 TEST_CASE("include graph: the files that documents name are there", "[unit][structure]") {
   static const std::regex name(R"re(`([a-z_]+/[a-z_/]+\.(cpp|hpp|sql|toml|md))`)re");
   std::size_t count = 0;
-  for (const char* document : {"README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/formats.md",
-                               "docs/numerics.md", "docs/trust.md", "plugins/README.md", "results/README.md",
-                               "metrics/README.md", "core/diffusion/README.md"}) {
+  for (const char* document :
+       {"README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/formats.md",
+        "docs/numerics.md", "docs/trust.md", "plugins/README.md", "results/README.md",
+        "metrics/README.md", "core/diffusion/README.md"}) {
     for (const auto& line : lines_of(kSources / document)) {
-      for (auto found = std::sregex_iterator(line.begin(), line.end(), name); found != std::sregex_iterator();
-           ++found, ++count) {
+      for (auto found = std::sregex_iterator(line.begin(), line.end(), name);
+           found != std::sregex_iterator(); ++found, ++count) {
         INFO(document << " names " << found->str());
         CHECK(resolved(document, (*found)[1]));
       }

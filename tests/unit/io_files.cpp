@@ -106,8 +106,12 @@ TEST_CASE("idx: a file cut anywhere is refused with the byte where it ends", "[u
 TEST_CASE("idx: a wrong magic number, a wrong type and bytes too many are named", "[unit][io]") {
   ScratchFolder scratch;
   const auto file = scratch.path / "x.idx";
-  io::write_text(file, "\x7f" "ELF and more");
-  CHECK_THROWS_WITH(io::read_idx(file), Contains("byte 0: a program or library (ELF), not an IDX file of unsigned bytes"));
+  io::write_text(file,
+                 "\x7f"
+                 "ELF and more");
+  CHECK_THROWS_WITH(
+      io::read_idx(file),
+      Contains("byte 0: a program or library (ELF), not an IDX file of unsigned bytes"));
   std::string floats = kIdxHeader;
   floats[2] = 0x0d;
   io::write_text(file, floats);
@@ -145,14 +149,16 @@ TEST_CASE("documents: nesting and size are limited before a parser sees them", "
   const std::string deep(100'000, '[');
   io::write_text(file, deep);
   CHECK_THROWS_WITH(io::read_document(file), Contains("x.json: byte 64: nested too deeply"));
-  const auto at = [](const std::string& text, io::Syntax syntax) { return io::too_deep(text, syntax); };
+  const auto at = [](const std::string& text, io::Syntax syntax) {
+    return io::too_deep(text, syntax);
+  };
   constexpr auto fine = std::string::npos;
   CHECK(at(std::string(64, '[') + std::string(64, ']'), io::Syntax::json) == fine);
-  CHECK(at("\"" + deep + "\"", io::Syntax::json) == fine);          // a text
-  CHECK(at("\"\\\"" + deep, io::Syntax::json) == fine);            // still the text
+  CHECK(at("\"" + deep + "\"", io::Syntax::json) == fine);  // a text
+  CHECK(at("\"\\\"" + deep, io::Syntax::json) == fine);     // still the text
   CHECK(at("\"a\"" + deep, io::Syntax::json) == 3 + 64);
   CHECK(at("x = " + deep, io::Syntax::toml) == 4 + 64);
-  CHECK(at("# " + deep + "\nx = 1", io::Syntax::toml) == fine);      // a comment
+  CHECK(at("# " + deep + "\nx = 1", io::Syntax::toml) == fine);  // a comment
   CHECK(at("x = '" + deep + "'", io::Syntax::toml) == fine);
   CHECK(at("x = \"\"\"\n'" + deep + "\"\"\"\"\ny = 1", io::Syntax::toml) == fine);
   CHECK(at("x = '''a'''" + deep, io::Syntax::toml) != fine);
@@ -209,7 +215,8 @@ TEST_CASE("outputs: a pipe or device stays one and is written into", "[unit][io]
   // Where the file system has these devices. The test must not depend on being unprivileged: a link
   // stands before them, so that what would be replaced is the link.
   fs::create_symlink("/dev/full", scratch.path / "full");
-  CHECK_THROWS_WITH(io::write_text(scratch.path / "full", "x"), Contains("No space left on device"));
+  CHECK_THROWS_WITH(io::write_text(scratch.path / "full", "x"),
+                    Contains("No space left on device"));
   CHECK(fs::is_symlink(scratch.path / "full"));
   fs::create_symlink("/dev/null", scratch.path / "null");
   CHECK_NOTHROW(io::write_text(scratch.path / "null", "x"));

@@ -76,8 +76,8 @@ TEST_CASE("jpeg: pixels are those that Pillow decodes", "[unit][io]") {
 
 TEST_CASE("images: a file cut short or of another kind is refused by name", "[unit][io]") {
   CHECK_THROWS_AS(read(golden::kPalettePng.substr(0, 130), 3), DataError);
-  CHECK_THROWS_WITH(read(golden::kPalettePng.substr(0, 130), 3), Contains("image: byte ") &&
-                                                                     Contains("truncated"));
+  CHECK_THROWS_WITH(read(golden::kPalettePng.substr(0, 130), 3),
+                    Contains("image: byte ") && Contains("truncated"));
   CHECK_THROWS_AS(read(golden::kJpeg.substr(0, golden::kJpeg.size() - 8), 3), DataError);
   CHECK_THROWS_WITH(read("GIF89a", 3), Contains("GIF: "));
   CHECK_THROWS_WITH(read("", 3), Contains("not a PNG, JPEG, WebP or GIF image"));

@@ -54,7 +54,8 @@ TEST_CASE("safetensors: every type, an empty tensor, a scalar and metadata come 
   }
 }
 
-TEST_CASE("safetensors: the narrow floats of today come back, two 4-bit ones to a byte", "[unit][io]") {
+TEST_CASE("safetensors: the narrow floats of today come back, two 4-bit ones to a byte",
+          "[unit][io]") {
   ScratchFolder scratch;
   const auto file = scratch.path / "t.safetensors";
   const at::Tensor bytes = at::arange(8, at::kByte).view({2, 4});
@@ -297,13 +298,18 @@ TEST_CASE("npz: what numpy would not read, or only by pickle, is named", "[unit]
   CHECK_THAT(with("'<u3'"), Contains("arrays of <u3 are not read, only of u1 i4"));
   const auto said = [](const std::string& text) { return refused_array(text); };
   CHECK_THAT(said("{'descr': '|u1', 'shape': (0,)}"), Contains("not all of them"));
-  CHECK_THAT(said("{'descr': '|u1', 'fortran_order': False, 'shape': (0,), 'x': 1}"), Contains("the key 'x'"));
-  CHECK_THAT(said("{'descr': '|u1', 'fortran_order': 0, 'shape': (0,)}"), Contains("fortran_order '0'"));
-  CHECK_THAT(said("{'descr': '|u1', 'fortran_order': False, 'shape': (-1,)}"), Contains("a shape of"));
+  CHECK_THAT(said("{'descr': '|u1', 'fortran_order': False, 'shape': (0,), 'x': 1}"),
+             Contains("the key 'x'"));
+  CHECK_THAT(said("{'descr': '|u1', 'fortran_order': 0, 'shape': (0,)}"),
+             Contains("fortran_order '0'"));
+  CHECK_THAT(said("{'descr': '|u1', 'fortran_order': False, 'shape': (-1,)}"),
+             Contains("a shape of"));
   CHECK_THAT(said("{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999999999,)}"),
              Contains("is impossible"));
-  CHECK_THAT(said("{'descr': '|u1', 'fortran_order': False, 'shape': (0,)} x"), Contains("behind its end"));
+  CHECK_THAT(said("{'descr': '|u1', 'fortran_order': False, 'shape': (0,)} x"),
+             Contains("behind its end"));
   CHECK_THAT(said("{'descr': '|u1"), Contains("a text without end"));
-  CHECK_THAT(said("{" + std::string(20'000, ' ') + "}"), Contains("claims 20003 bytes; numpy reads 10000"));
+  CHECK_THAT(said("{" + std::string(20'000, ' ') + "}"),
+             Contains("claims 20003 bytes; numpy reads 10000"));
   CHECK_THAT(said(""), Contains("'{' is expected") || Contains("no end"));
 }

@@ -18,13 +18,15 @@ TEST_CASE("json: an integer is what the type holds, and no real number", "[unit]
   CHECK(is_int64("0"));
   CHECK(is_int64("9223372036854775807"));
   CHECK(is_int64("-9223372036854775808"));
-  for (const char* other : {"3.7", "1e3", "1e300", "9223372036854775808", "true", "\"3\"", "null", "[3]"}) {
+  for (const char* other :
+       {"3.7", "1e3", "1e300", "9223372036854775808", "true", "\"3\"", "null", "[3]"}) {
     INFO(other);
     CHECK_FALSE(is_int64(other));
     CHECK_THROWS_AS(as<std::int64_t>(Json::parse(other)), Json::type_error);
   }
   CHECK_FALSE(holds<std::uint64_t>(Json(-1)));
-  CHECK(as<std::uint64_t>(Json::parse("18446744073709551615")) == std::numeric_limits<std::uint64_t>::max());
+  CHECK(as<std::uint64_t>(Json::parse("18446744073709551615")) ==
+        std::numeric_limits<std::uint64_t>::max());
   CHECK_FALSE(holds<int>(Json(std::int64_t{1} << 31)));
 }
 

@@ -29,7 +29,8 @@ std::shared_ptr<torch::nn::Module> layer(std::int64_t width) {
 }  // namespace
 
 TEST_CASE("memory: a network is counted as it is made, for every shipped student", "[unit][nn]") {
-  const auto name = GENERATE(as<std::string>{}, "adm-unet", "dit", "edm-unet", "mlp-mixer", "unet-lite", "uvit");
+  const auto name =
+      GENERATE(as<std::string>{}, "adm-unet", "dit", "edm-unet", "mlp-mixer", "unet-lite", "uvit");
   const StudentContext context{{3, 32, 32}, {}};
   const auto counted = fixtures::registry().check_size(choice(name, {}), context);
   const auto network = fixtures::registry().student(choice(name, {}), context, 0);
@@ -61,23 +62,26 @@ TEST_CASE("memory: what does not fit is refused by its size, with the copies tha
   CHECK_THROWS_AS(measured_network([&] { return layer(1 << 20); }, 1, "here"), ConfigError);
   // Every parameter in its range, and petabytes together.
   const std::int64_t before = record::peak_resident_bytes();
-  CHECK_THROWS_WITH(fixtures::registry().student(
-                        choice("adm-unet", {{"model_channels", std::int64_t{4096}},
-                                            {"channel_mult", std::vector<std::int64_t>{64, 64}},
-                                            {"num_res_blocks", std::int64_t{64}},
-                                            {"attention_resolutions", std::vector<std::int64_t>{}}}),
-                        {{3, 32, 32}, {}}, 0),
-                    Contains("adm-unet") && Contains("does not fit"));
+  CHECK_THROWS_WITH(
+      fixtures::registry().student(
+          choice("adm-unet", {{"model_channels", std::int64_t{4096}},
+                              {"channel_mult", std::vector<std::int64_t>{64, 64}},
+                              {"num_res_blocks", std::int64_t{64}},
+                              {"attention_resolutions", std::vector<std::int64_t>{}}}),
+          {{3, 32, 32}, {}}, 0),
+      Contains("adm-unet") && Contains("does not fit"));
   CHECK(record::peak_resident_bytes() - before < machine_memory() / 50);
 }
 
-TEST_CASE("memory: a forward is timed under the limit, raw memory of its kernels included", "[unit][nn]") {
+TEST_CASE("memory: a forward is timed under the limit, raw memory of its kernels included",
+          "[unit][nn]") {
   const auto name = GENERATE(as<std::string>{}, "adm-unet", "dit", "unet-lite");
   run::CostModel cost(fixtures::registry());
   CHECK(cost.forward_s(choice(name, {}), {{1, 16, 16}, {}}) > 0);
 }
 
 TEST_CASE("memory: what a constructor refuses is its own message", "[unit][nn]") {
-  CHECK_THROWS_WITH(fixtures::registry().student(choice("dit", {{"patch_size", std::int64_t{5}}}), {{3, 32, 32}, {}}, 0),
+  CHECK_THROWS_WITH(fixtures::registry().student(choice("dit", {{"patch_size", std::int64_t{5}}}),
+                                                 {{3, 32, 32}, {}}, 0),
                     Contains("patch_size is 5"));
 }

@@ -67,8 +67,7 @@ TEST_CASE("iterative: each batch is the ancestral step of the one before", "[uni
                                        first.t, /*clip=*/true);
   CHECK(at::equal(first.teacher.eps, p.eps));
   CHECK(at::equal(first.teacher.mean, p.mean));
-  const at::Tensor z =
-      Random(1, Stream::pool_noise).normal(0, dkdm::kTrainingNoise, 3, {1, 4, 4});
+  const at::Tensor z = Random(1, Stream::pool_noise).normal(0, dkdm::kTrainingNoise, 3, {1, 4, 4});
   CHECK(at::equal(second.x_t, chain.ancestral_step(p, first.t, z)));
   CHECK_FALSE(first.teacher.eps.requires_grad());
 }
@@ -137,9 +136,9 @@ TEST_CASE("dynamic: draws without replacement, denoises, writes back, restarts l
       const std::int64_t count =
           before.at("restarts")[row].item<std::int64_t>() + (finished ? 1 : 0);
       restarts += finished;
-      const at::Tensor x =
-          finished ? Random(1, Stream::pool_start).normal(count, row, 1, {1, 4, 4})[0]
-                   : before.at("x")[row];
+      const at::Tensor x = finished
+                               ? Random(1, Stream::pool_start).normal(count, row, 1, {1, 4, 4})[0]
+                               : before.at("x")[row];
       REQUIRE(at::equal(batch.x_t[i], x));
       REQUIRE(batch.t[i].item<std::int64_t>() == s - 1);
       REQUIRE(after.at("restarts")[row].item<std::int64_t>() == count);
@@ -147,8 +146,7 @@ TEST_CASE("dynamic: draws without replacement, denoises, writes back, restarts l
     }
     const at::Tensor z =
         Random(1, Stream::pool_noise).normal(step, dkdm::kTrainingNoise, 4, {1, 4, 4});
-    expected_x.index_copy_(0, drawn,
-                           method->diffusion().ancestral_step(batch.teacher, batch.t, z));
+    expected_x.index_copy_(0, drawn, method->diffusion().ancestral_step(batch.teacher, batch.t, z));
     // Undrawn rows, finished ones too, are untouched.
     REQUIRE(at::equal(after.at("x"), expected_x));
     REQUIRE(at::equal(after.at("state"), expected_s));
@@ -257,8 +255,7 @@ TEST_CASE("distillation: teacher_clip says where the teacher's predicted image i
   const auto clipped = chain.p_mean_variance(output, first.x_t, first.t, true);
   const auto whole = chain.p_mean_variance(output, first.x_t, first.t, false);
   REQUIRE_FALSE(at::allclose(clipped.mean, whole.mean, 1e-2, 1e-2));
-  const at::Tensor z =
-      Random(1, Stream::pool_noise).normal(0, dkdm::kTrainingNoise, 3, {1, 4, 4});
+  const at::Tensor z = Random(1, Stream::pool_noise).normal(0, dkdm::kTrainingNoise, 3, {1, 4, 4});
   const auto& walked = clip == "none" ? whole : clipped;
   const auto& taught = clip == "both" ? clipped : whole;
   CHECK(at::equal(second.x_t, chain.ancestral_step(walked, first.t, z)));
@@ -271,8 +268,10 @@ TEST_CASE("distillation: teacher_clip reaches the preparation", "[unit][methods]
   ScratchFolder folder, other;
   Bench bench(6, 3), unclipped(6, 3);
   const at::Tensor x = bench.started("dynamic", {}, folder.path)->state().at("x");
-  const at::Tensor y = unclipped.started("dynamic", {{"teacher_clip", std::string("none")}},
-                                         other.path)->state().at("x");
+  const at::Tensor y =
+      unclipped.started("dynamic", {{"teacher_clip", std::string("none")}}, other.path)
+          ->state()
+          .at("x");
   CHECK_FALSE(at::allclose(x, y, 1e-2, 1e-2));
 }
 
@@ -329,17 +328,17 @@ TEST_CASE("distillation: teacher and student read v each in its own range", "[un
   auto method = bench.started("iterative", {}, "");
   const TrainBatch batch = method->next(0);
   const at::Tensor taught = bench.network->forward(batch.x_t, batch.t);
-  const dkdm::GaussianDiffusion centred({"cosine", 6, ""}), unit({.steps = 6, .variance_range = "unit"});
+  const dkdm::GaussianDiffusion centred({"cosine", 6, ""}),
+      unit({.steps = 6, .variance_range = "unit"});
   CHECK(at::equal(batch.teacher.log_variance,
                   centred.p_mean_variance(taught, batch.x_t, batch.t, true).log_variance));
   // A student that says v = (v_T + 1) / 2 means the same distribution, but for the clipping.
-  const at::Tensor output =
-      at::cat({taught.narrow(1, 0, 1), (taught.narrow(1, 1, 1) + 1) / 2}, 1);
+  const at::Tensor output = at::cat({taught.narrow(1, 0, 1), (taught.narrow(1, 1, 1) + 1) / 2}, 1);
   CHECK(at::allclose(unit.p_mean_variance(output, batch.x_t, batch.t, true).log_variance,
                      batch.teacher.log_variance, 1e-5, 1e-6));
-  CHECK(at::equal(method->loss(batch, output).vb,
-                  dkdm::distillation_loss(unit, output, batch.x_t, batch.t, batch.teacher, false, 1)
-                      .vb));
+  CHECK(at::equal(
+      method->loss(batch, output).vb,
+      dkdm::distillation_loss(unit, output, batch.x_t, batch.t, batch.teacher, false, 1).vb));
 }
 
 TEST_CASE("dynamic: restarting finished rows at once instead of when drawn gives the same batches",

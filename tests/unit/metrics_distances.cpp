@@ -42,8 +42,8 @@ TEST_CASE("frechet: commuting covariances have the closed form", "[unit][metrics
 TEST_CASE("frechet: a rotation of both sides changes nothing", "[unit][metrics]") {
   const at::Tensor a = dkdm::golden::u_fill(1, {60, 5}).to(at::kDouble).pow(2);
   const at::Tensor b = dkdm::golden::u_fill(2, {70, 5}).to(at::kDouble).pow(3) + 0.2;
-  const at::Tensor rotation = std::get<0>(at::linalg_qr(dkdm::golden::u_fill(3, {5, 5})))
-                                  .to(at::kDouble);
+  const at::Tensor rotation =
+      std::get<0>(at::linalg_qr(dkdm::golden::u_fill(3, {5, 5}))).to(at::kDouble);
   const double plain = frechet_distance(of(a), of(b));
   CHECK(plain > 0.05);  // something to change
   // The rotation is orthogonal to f32 rounding.
@@ -88,7 +88,8 @@ TEST_CASE("frechet: what is no pair of covariances is an error, never NaN", "[un
 TEST_CASE("frechet: a variance that rounding left below zero counts as none", "[unit][metrics]") {
   const auto reference = diagonal({0.37, 1}, {0, 2}), rounded = diagonal({0.37, 1}, {-1.9e-16, 2});
   const auto other = diagonal({0.5, 2}, {1, 3});
-  CHECK(frechet_distance(other, rounded) == Approx(frechet_distance(other, reference)).epsilon(1e-12));
+  CHECK(frechet_distance(other, rounded) ==
+        Approx(frechet_distance(other, reference)).epsilon(1e-12));
 }
 
 TEST_CASE("inception score: certain and even over k classes gives k; no preference gives 1",
@@ -109,9 +110,8 @@ TEST_CASE("inception score: nothing and nonsense are refused", "[unit][metrics]"
   CHECK_THROWS_WITH(inception_score(at::empty({0, 10}), 0), Catch::Contains("no samples"));
   CHECK_THROWS_WITH(inception_score(at::tensor({-0.5, 1.5}).view({1, 2}), 0),
                     Catch::Contains("negative"));
-  CHECK_THROWS_WITH(
-      inception_score(at::full({1, 2}, std::numeric_limits<double>::quiet_NaN()), 0),
-      Catch::Contains("not finite"));
+  CHECK_THROWS_WITH(inception_score(at::full({1, 2}, std::numeric_limits<double>::quiet_NaN()), 0),
+                    Catch::Contains("not finite"));
 }
 
 TEST_CASE("inception score: streamed, merged and through a state it is the whole set's",
@@ -127,7 +127,8 @@ TEST_CASE("inception score: streamed, merged and through a state it is the whole
   CHECK(front.count() + back.count() == 230);
   auto merged = dkdm::metrics::InceptionScore::from_state(back.state());
   merged.merge(front);
-  merged.merge(dkdm::metrics::InceptionScore::from_state({dkdm::metrics::InceptionScore().state()}));
+  merged.merge(
+      dkdm::metrics::InceptionScore::from_state({dkdm::metrics::InceptionScore().state()}));
   CHECK(merged.value().splits == 5);
   CHECK(merged.value().mean == Approx(whole).epsilon(1e-13));
   CHECK(merged.value().deviation > 0);

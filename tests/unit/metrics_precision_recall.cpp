@@ -80,8 +80,8 @@ TEST_CASE("precision and recall: more equals than neighbours are looked for", "[
 
 TEST_CASE("precision and recall: too few, not finite, too large or of another dimension is refused",
           "[unit][metrics]") {
-  CHECK_THROWS_WITH(manifold(normal(3, 3, 4), 3), Catch::Contains("3 nearest") &&
-                                                      Catch::Contains("3 vectors"));
+  CHECK_THROWS_WITH(manifold(normal(3, 3, 4), 3),
+                    Catch::Contains("3 nearest") && Catch::Contains("3 vectors"));
   CHECK_THROWS_WITH(manifold(normal(3, 8, 4).log(), 3), Catch::Contains("not finite"));
   CHECK_THROWS_WITH(manifold(normal(3, 8, 4).mul(1e30), 3), Catch::Contains("too large"));
   CHECK_THROWS_WITH(precision_recall(manifold(normal(3, 8, 4)), manifold(normal(3, 8, 5))),

@@ -1,5 +1,5 @@
-// Which tensors of a checkpoint are the network: behind wrappers' names, and the moving average where there
-// is one.
+// Which tensors of a checkpoint are the network: behind wrappers' names, and the moving average
+// where there is one.
 #include <ATen/ATen.h>
 
 #include <catch2/catch.hpp>
@@ -60,8 +60,9 @@ NamedTensors numbered(NamedTensors tensors) {
 TEST_CASE("network choice: any nesting of wrappers' names is taken off, counters stay beside",
           "[unit][checkpoint]") {
   for (const std::string prefix :
-       {"", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "_fsdp_wrapped_module.",
-        "model.", "module.model.", "model._orig_mod.module.", "net.denoiser.", "_forward_module.module.",
+       {"", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.",
+        "_fsdp_wrapped_module.", "model.", "module.model.", "model._orig_mod.module.",
+        "net.denoiser.", "_forward_module.module.",
         "diffusion.model._fsdp_wrapped_module._orig_mod."}) {
     CAPTURE(prefix);
     const auto chosen = choose({{"state_dict", joined(network(1, prefix), kCounters)}});
@@ -103,8 +104,7 @@ TEST_CASE("network choice: the moving average is taken wherever it stands, and s
       {"smoothed_model", {{"smoothed_model", network(2)}, {"model", network(1)}}},
       // The average stands below what it is of.
       {"ema", {{"", joined(network(1), network(2, "ema."))}}},
-      {"module",
-       {{"", joined(network(2, "module."), {{"n_averaged", at::scalar_tensor(5)}})}}},
+      {"module", {{"", joined(network(2, "module."), {{"n_averaged", at::scalar_tensor(5)}})}}},
   };
   for (const auto& [where, states] : files) {
     CAPTURE(where);
@@ -125,18 +125,21 @@ TEST_CASE("network choice: raw weights are taken when they are asked for, and ca
     CHECK_THAT(chosen.said, Contains("raw weights, from 'model'") && Contains("in 'ema'"));
   }
   CHECK(value_of(choose(states, "ema")) == 2);
-  CHECK(value_of(choose({{"", joined(network(1), network(2, "ema."))}}, "", WeightsKind::raw)) == 1);
+  CHECK(value_of(choose({{"", joined(network(1), network(2, "ema."))}}, "", WeightsKind::raw)) ==
+        1);
   const auto one = choose({{"model", network(1)}});
   CHECK(one.kind == WeightsKind::given);
-  // Averaged and raw side by side in one dictionary: `state` names what stands before the names, too.
+  // Averaged and raw side by side in one dictionary: `state` names what stands before the names,
+  // too.
   const std::vector<StateDict> side{
       {"state_dict", joined(network(1, "model."), network(2, "ema_model."))}};
   CHECK(value_of(choose(side, "state_dict.model")) == 1);
   CHECK(value_of(choose(side, "state_dict")) == 2);
 }
 
-TEST_CASE("network choice: an average without the network's names is mapped or refused, never passed over",
-          "[unit][checkpoint]") {
+TEST_CASE(
+    "network choice: an average without the network's names is mapped or refused, never passed over",
+    "[unit][checkpoint]") {
   const auto list = choose({{"model", network(1)}, {"ema.shadow_params", numbered(network(2))}});
   CHECK(value_of(list) == 2);
   CHECK(list.kind == WeightsKind::ema);
@@ -154,12 +157,14 @@ TEST_CASE("network choice: an average without the network's names is mapped or r
   auto shorter = numbered(network(2));
   shorter.pop_back();
   const std::vector<StateDict> unfit{{"model", network(1)}, {"ema.shadow_params", shorter}};
-  CHECK_THROWS_WITH(choose(unfit), Contains("net.pt: ") && Contains("'ema.shadow_params' (3 tensors)") &&
+  CHECK_THROWS_WITH(choose(unfit), Contains("net.pt: ") &&
+                                       Contains("'ema.shadow_params' (3 tensors)") &&
                                        Contains("state = \"model\" takes the raw weights"));
   CHECK(choose(unfit, "model").kind == WeightsKind::raw);
 }
 
-TEST_CASE("network choice: Lightning's WeightAveraging has the average in state_dict", "[unit][checkpoint]") {
+TEST_CASE("network choice: Lightning's WeightAveraging has the average in state_dict",
+          "[unit][checkpoint]") {
   const std::vector<StateDict> states{{"state_dict", network(2, "model.")},
                                       {"current_model_state", network(1, "model.")}};
   const auto average = choose(states);
@@ -173,8 +178,9 @@ TEST_CASE("network choice: Lightning's WeightAveraging has the average in state_
 TEST_CASE("network choice: a second set of weights that may be the average is not passed over",
           "[unit][checkpoint]") {
   const std::vector<StateDict> states{{"model", network(1)}, {"target_model", network(2)}};
-  CHECK_THROWS_WITH(choose(states), Contains("one network with two sets of weights, 'model', 'target_model'") &&
-                                        Contains("name one by state"));
+  CHECK_THROWS_WITH(choose(states),
+                    Contains("one network with two sets of weights, 'model', 'target_model'") &&
+                        Contains("name one by state"));
   CHECK(value_of(choose(states, "target_model")) == 2);
   CHECK(value_of(choose(states, "", WeightsKind::raw)) == 1);
   CHECK(value_of(choose({{"model", network(1)}, {"target_model", network(1)}})) == 1);  // the same
@@ -184,14 +190,17 @@ TEST_CASE("network choice: a second set of weights that may be the average is no
 }
 
 TEST_CASE("network choice: what is ambiguous is refused with the choices", "[unit][checkpoint]") {
-  CHECK_THROWS_WITH(choose({{"ema_0.99", network(1)}, {"ema_0.9999", network(2)}}),
-                    Contains("several moving averages, 'ema_0.99', 'ema_0.9999'") && Contains("state"));
+  CHECK_THROWS_WITH(
+      choose({{"ema_0.99", network(1)}, {"ema_0.9999", network(2)}}),
+      Contains("several moving averages, 'ema_0.99', 'ema_0.9999'") && Contains("state"));
   CHECK_THROWS_WITH(choose({{"first", network(1)}, {"second", network(2)}}),
                     Contains("name one of 'first', 'second' by state"));
-  CHECK_THROWS_WITH(choose({{"model", network(1)}}, "ema"), Contains("no dictionary of tensors 'ema'"));
+  CHECK_THROWS_WITH(choose({{"model", network(1)}}, "ema"),
+                    Contains("no dictionary of tensors 'ema'"));
   const StateDict adam{"state.0", {{"step", at::scalar_tensor(1)}, {"exp_avg", at::ones({2})}}};
   CHECK_THROWS_WITH(choose({adam}), Contains("the state of an optimizer") && Contains("beside it"));
   CHECK(value_of(choose({adam, {"net_g", network(3)}})) == 3);
-  CHECK_THROWS_WITH(choose({{"model", network(1), {{"t_embedder.mlp.0.weight", "a sparse tensor"}}}}),
-                    Contains("'t_embedder.mlp.0.weight' is a sparse tensor"));
+  CHECK_THROWS_WITH(
+      choose({{"model", network(1), {{"t_embedder.mlp.0.weight", "a sparse tensor"}}}}),
+      Contains("'t_embedder.mlp.0.weight' is a sparse tensor"));
 }

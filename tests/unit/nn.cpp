@@ -55,8 +55,8 @@ TEST_CASE("self-attention: softmax(q k / sqrt(head width)) v, head by head", "[u
       return in.narrow(2, which * kWidth + head * kHead, kHead);
     };
     const at::Tensor weights = at::softmax(part(0).matmul(part(1).transpose(1, 2)) / 2.0, 2);
-    CHECK(at::allclose(out.narrow(2, head * kHead, kHead).to(at::kDouble),
-                       weights.matmul(part(2)), 1e-5, 1e-6));
+    CHECK(at::allclose(out.narrow(2, head * kHead, kHead).to(at::kDouble), weights.matmul(part(2)),
+                       1e-5, 1e-6));
   }
   CHECK_THROWS_WITH(nn::self_attention(qkv, 5), Contains("5 heads"));
 }
@@ -101,8 +101,9 @@ TEST_CASE("dropout: masks differ between seeds, steps, layers and samples, and r
   CHECK(at::equal(a.narrow(0, 3, 5), mask(1, 5, 3).first.narrow(0, 0, 5)));
 }
 
-TEST_CASE("random layer: numbers differ between seeds, steps, layers, calls and samples, and repeat",
-          "[unit][nn]") {
+TEST_CASE(
+    "random layer: numbers differ between seeds, steps, layers, calls and samples, and repeat",
+    "[unit][nn]") {
   struct Net : torch::nn::Module {
     std::shared_ptr<nn::RandomLayer> a = register_module("a", std::make_shared<nn::RandomLayer>());
     std::shared_ptr<nn::RandomLayer> b = register_module("b", std::make_shared<nn::RandomLayer>());

@@ -38,9 +38,8 @@ TEST_CASE("reference_mixture: real images of a larger dataset replace synthetic 
   // numpy 2.4.6, seed 0: choice(30, 4, replace=False), then choice(20, 16, replace=False)
   const dkdm::Mixture mixture = dkdm::reference_mixture(30, 20, 0.2);
   CHECK(at::equal(mixture.real, at::tensor({2, 28, 13, 10}, at::kLong)));
-  CHECK(at::equal(mixture.synthetic, at::tensor({11, 6, 4, 5, 2, 9, 10, 18, 14, 17, 7, 12, 13, 16,
-                                                 1, 8},
-                                                at::kLong)));
+  CHECK(at::equal(mixture.synthetic,
+                  at::tensor({11, 6, 4, 5, 2, 9, 10, 18, 14, 17, 7, 12, 13, 16, 1, 8}, at::kLong)));
 }
 
 TEST_CASE("reference_mixture: too few real images is an error that says how many are wanted",

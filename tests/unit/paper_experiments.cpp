@@ -1,5 +1,5 @@
-// The paper's own experiments: every published cell that they are for has a row, with the settings of the authors'
-// configuration files and code.
+// The paper's own experiments: every published cell that they are for has a row, with the settings
+// of the authors' configuration files and code.
 #include <catch2/catch.hpp>
 
 #include <algorithm>
@@ -115,8 +115,10 @@ TEST_CASE("paper: Table 2, CIFAR10", "[unit][config]") {
     if (row.training) CHECK(student(row) == "14M-CNN");
   }
   CHECK_FALSE(row(table, "teacher").training);
-  for (const auto& [id, fraction] : {std::pair("data_limited_20", 0.2), {"data_limited_15", 0.15},
-                                     {"data_limited_10", 0.1}, {"data_limited_5", 0.05}})
+  for (const auto& [id, fraction] : {std::pair("data_limited_20", 0.2),
+                                     {"data_limited_15", 0.15},
+                                     {"data_limited_10", 0.1},
+                                     {"data_limited_5", 0.05}})
     CHECK(row(table, id).training->method.params.real("fraction") == fraction);
   CHECK(row(table, "data_based").training->method.name == "data-based");
   CHECK(row(table, "data_free").training->method.name == "data-free");
@@ -132,7 +134,8 @@ TEST_CASE("paper: Table 5, and the students that it may mean", "[unit][config]")
     CHECK_FALSE(own.training);
     CHECK(own.teacher->name == teacher);
     for (const std::string to : {"cnn", "vit"})
-      for (const auto& [id, method] : {std::pair("data_free", "data-free"), {"dynamic", "dynamic"}}) {
+      for (const auto& [id, method] :
+           {std::pair("data_free", "data-free"), {"dynamic", "dynamic"}}) {
         const auto& cell = row(table, teacher + "_" + to + "_" + id);
         INFO(cell.id);
         CHECK(cell.teacher->name == teacher);
@@ -152,8 +155,9 @@ TEST_CASE("paper: Table 5, and the students that it may mean", "[unit][config]")
   const auto sizes = checked("table5_sizes");
   std::multiset<std::string> students;
   for (const auto& row : sizes.rows) students.insert(student(row));
-  CHECK(students == std::multiset<std::string>{"14M-CNN", "14M-CNN", "24M-CNN", "24M-CNN", "32M-CNN", "32M-CNN",
-                                               "44M-CNN", "44M-CNN", "57M-CNN", "57M-CNN"});
+  CHECK(students == std::multiset<std::string>{"14M-CNN", "14M-CNN", "24M-CNN", "24M-CNN",
+                                               "32M-CNN", "32M-CNN", "44M-CNN", "44M-CNN",
+                                               "57M-CNN", "57M-CNN"});
 }
 
 TEST_CASE("paper: Figures 4a and 4b", "[unit][config]") {
@@ -163,7 +167,8 @@ TEST_CASE("paper: Figures 4a and 4b", "[unit][config]") {
   CHECK(methods.published.empty());
   std::vector<std::string> names;
   for (const auto& row : methods.rows) names.push_back(row.training->method.name);
-  CHECK(names == std::vector<std::string>{"data-based", "data-free", "iterative", "shuffled", "dynamic"});
+  CHECK(names ==
+        std::vector<std::string>{"data-based", "data-free", "iterative", "shuffled", "dynamic"});
   std::vector<double> rho;
   for (const auto& row : sizes.rows) {
     rho.push_back(row.training->method.params.real("rho"));

@@ -1,7 +1,7 @@
 // Declared parameters: checks, defaults, canonical text. Expected values follow from the header.
+#include "dkdm/params.hpp"
 #include "config/number.hpp"
 #include "dkdm/nearest.hpp"
-#include "dkdm/params.hpp"
 #include "plugin/param_check.hpp"
 
 #include <catch2/catch.hpp>
@@ -73,7 +73,8 @@ TEST_CASE("params: a number without a declared bound has one of its type", "[uni
   CHECK(refused("n", std::int64_t{1'000'000'001}) ==
         "here: n: expected range -1000000000…1000000000, got 1000000001");
   CHECK_THAT(refused("n", std::numeric_limits<std::int64_t>::min()), Contains("range"));
-  CHECK_THAT(refused("list", std::vector<std::int64_t>{1, std::int64_t{1} << 62}), Contains("range"));
+  CHECK_THAT(refused("list", std::vector<std::int64_t>{1, std::int64_t{1} << 62}),
+             Contains("range"));
   CHECK_THAT(refused("list", std::vector<std::int64_t>(1001)), Contains("at most 1000 elements"));
   CHECK(refused("list", std::vector<std::int64_t>(1001)).size() < 200);  // the value is cut
   CHECK(refused("x", 1e12) == "taken");
@@ -160,7 +161,8 @@ TEST_CASE("numbers: a word is a number as a whole, within its range, or an error
     CHECK_THROWS_WITH(whole_number(text, "run number", 1, config::kLargestId),
                       "run number: expected a whole number, 1 or more, got '" + text + "'");
   }
-  for (const std::string text : {"", " 1", "1 ", "+1", "0x10", "1.0", "1e3", "ten", "0", "101", "--1"}) {
+  for (const std::string text :
+       {"", " 1", "1 ", "+1", "0x10", "1.0", "1e3", "ten", "0", "101", "--1"}) {
     CHECK_THROWS_WITH(whole_number(text, "--count", 1, 100),
                       "--count: expected a whole number from 1 to 100, got '" + text + "'");
   }
@@ -169,6 +171,7 @@ TEST_CASE("numbers: a word is a number as a whole, within its range, or an error
                       "--eta: expected a number from 0 to 1, got '" + text + "'");
   }
   // A line stays a line, however long the word.
-  CHECK_THROWS_WITH(whole_number(std::string(1000, '9'), "--n", 1, 5),
-                    "--n: expected a whole number from 1 to 5, got '" + std::string(40, '9') + "…'");
+  CHECK_THROWS_WITH(
+      whole_number(std::string(1000, '9'), "--n", 1, 5),
+      "--n: expected a whole number from 1 to 5, got '" + std::string(40, '9') + "…'");
 }

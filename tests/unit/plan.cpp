@@ -1,4 +1,5 @@
-// Plans: which stages an experiment needs, what decides whether two are one, what they cost, why one is missing.
+// Plans: which stages an experiment needs, what decides whether two are one, what they cost, why
+// one is missing.
 #include "run/plan.hpp"
 
 #include <catch2/catch.hpp>
@@ -66,20 +67,21 @@ struct Desk {
   record::ArtifactStore store{folder.path / "home"};
   std::atomic<bool> stop{false};
   run::RunHost host{registry(), stop, nullptr};
-  std::shared_ptr<Dataset> images = std::make_shared<fixtures::NumberedImages>(600, 0, ImageSpec{1, 16, 16});
+  std::shared_ptr<Dataset> images =
+      std::make_shared<fixtures::NumberedImages>(600, 0, ImageSpec{1, 16, 16});
   stages::StageContext context{registry(), host, [this](const auto&) { return images; }};
   run::CostModel cost{registry()};
 
-  run::Plan plan(const std::vector<std::string>& overrides = {}, const run::Selection& selection = {},
-                 const run::PlanExtras& extras = {}) {
+  run::Plan plan(const std::vector<std::string>& overrides = {},
+                 const run::Selection& selection = {}, const run::PlanExtras& extras = {}) {
     return planned(kText, overrides, selection, extras);
   }
   run::Plan planned(const std::string& text, const std::vector<std::string>& overrides = {},
                     const run::Selection& selection = {}, const run::PlanExtras& extras = {}) {
     const auto file = folder.path / "plans.toml";
     std::ofstream(file) << text;
-    return run::make_plan(config::load_experiment({file, overrides, {}}, registry()), selection, context, store,
-                          cost, extras);
+    return run::make_plan(config::load_experiment({file, overrides, {}}, registry()), selection,
+                          context, store, cost, extras);
   }
 };
 
@@ -105,11 +107,12 @@ std::string part(const Stage& stage, const std::string& name) {
 void publish(record::ArtifactStore& store, const Stage& stage) {
   record::Manifest manifest;
   manifest.parts = stage.parts;
-  store.make(name_of(stage.kind), stage.key, manifest,
-             [](const std::filesystem::path& folder, record::Manifest&) {
-               std::ofstream(folder / "output") << "made";
-             },
-             [](const std::string&) {});
+  store.make(
+      name_of(stage.kind), stage.key, manifest,
+      [](const std::filesystem::path& folder, record::Manifest&) {
+        std::ofstream(folder / "output") << "made";
+      },
+      [](const std::string&) {});
 }
 
 }  // namespace
@@ -131,9 +134,9 @@ TEST_CASE("plan: equal work is one stage, and stands before what reads it", "[un
     return std::count_if(plan.stages.begin(), plan.stages.end(),
                          [&](const Stage& stage) { return stage.kind == kind; });
   };
-  CHECK(count(StageKind::train) == 7);      // one teacher, three students of two seeds each
+  CHECK(count(StageKind::train) == 7);  // one teacher, three students of two seeds each
   CHECK(count(StageKind::synthetic) == 1);
-  CHECK(count(StageKind::pool) == 4);       // of "dynamic" and "shuffled", for each seed
+  CHECK(count(StageKind::pool) == 4);  // of "dynamic" and "shuffled", for each seed
   CHECK(count(StageKind::evaluator) == 1);
   CHECK(count(StageKind::evaluate) == 8);
   // The teacher is one network; its samples differ with the seed.
@@ -159,8 +162,11 @@ TEST_CASE("plan: every key begins with its kind and a revision", "[unit][run]") 
 TEST_CASE("plan: a batch set is shared by students that differ in the loss alone", "[unit][run]") {
   Desk desk;
   const auto plain = desk.plan();
-  const auto with = [&](const std::string& setting) { return desk.plan({"row.dynamic.method." + setting}); };
-  const auto pool = stage_of(plain, "dynamic", "pool").key, train = stage_of(plain, "dynamic", "train").key;
+  const auto with = [&](const std::string& setting) {
+    return desk.plan({"row.dynamic.method." + setting});
+  };
+  const auto pool = stage_of(plain, "dynamic", "pool").key,
+             train = stage_of(plain, "dynamic", "train").key;
   for (const char* setting : {"lambda=0.5", "student_clip=true", "t0_term=decoder"}) {
     INFO(setting);
     CHECK(stage_of(with(setting), "dynamic", "pool").key == pool);
@@ -178,7 +184,8 @@ TEST_CASE("plan: a batch set is shared by students that differ in the loss alone
   CHECK(stage_of(of("0.4"), "dynamic", "pool").key == pool);
   CHECK(stage_of(of("0.4"), "dynamic", "train").key == train);
   CHECK(stage_of(of("0.1"), "dynamic", "train").key != stage_of(of("0.2"), "dynamic", "train").key);
-  CHECK_NOTHROW(desk.plan({"row.dynamic.method.prepared_rho=0.1", "row.dynamic.method.prepare=streaming"}));
+  CHECK_NOTHROW(
+      desk.plan({"row.dynamic.method.prepared_rho=0.1", "row.dynamic.method.prepare=streaming"}));
   CHECK_THROWS_WITH(of("0.5"), Contains("prepared_rho = 0.4 prepares 3200 rows, the set has 4000"));
   // Two values of rho that make as many rows make one set.
   const auto rows = part(stage_of(plain, "dynamic", "pool"), "method");
@@ -187,7 +194,8 @@ TEST_CASE("plan: a batch set is shared by students that differ in the loss alone
 
 TEST_CASE("plan: what only says how often to look is in no key", "[unit][run]") {
   Desk desk;
-  const auto plain = desk.plan(), other = desk.plan({"train.log_every=7", "train.checkpoint_every=3"});
+  const auto plain = desk.plan(),
+             other = desk.plan({"train.log_every=7", "train.checkpoint_every=3"});
   CHECK(stage_of(plain, "dynamic", "train").key == stage_of(other, "dynamic", "train").key);
   CHECK(stage_of(desk.plan({"train.lr=0.5"}), "dynamic", "train").key !=
         stage_of(plain, "dynamic", "train").key);
@@ -202,7 +210,8 @@ TEST_CASE("plan: what a sampler does not read is in no key of its samples", "[un
   CHECK(samples({"sample.solver_steps=9"}) == samples({}));
   CHECK(samples({"sample.batch=7"}) == samples({}));
   CHECK(samples({"sample.sampler=ddim", "sample.eta=0.5"}) != samples({"sample.sampler=ddim"}));
-  CHECK(samples({"sample.sampler=dpm-solver", "sample.respacing=25"}) == samples({"sample.sampler=dpm-solver"}));
+  CHECK(samples({"sample.sampler=dpm-solver", "sample.respacing=25"}) ==
+        samples({"sample.sampler=dpm-solver"}));
   CHECK(samples({"sample.sampler=dpm-solver", "sample.solver_steps=9"}) !=
         samples({"sample.sampler=dpm-solver"}));
   CHECK(samples({"sample.clip_denoised=false"}) != samples({}));
@@ -229,13 +238,16 @@ TEST_CASE("plan: a stage whose output is there needs none of its inputs", "[unit
   const auto plan = desk.plan({}, one);
   const auto missing = [&] {
     std::vector<std::string> labels;
-    for (const auto index : run::missing_stages(plan, desk.store)) labels.push_back(plan.stages[index].label);
+    for (const auto index : run::missing_stages(plan, desk.store))
+      labels.push_back(plan.stages[index].label);
     return labels;
   };
-  CHECK(missing() == std::vector<std::string>{"train the teacher", "prepare dynamic", "train dynamic",
-                                              "prepare the evaluator", "sample and evaluate dynamic"});
+  CHECK(missing() == std::vector<std::string>{"train the teacher", "prepare dynamic",
+                                              "train dynamic", "prepare the evaluator",
+                                              "sample and evaluate dynamic"});
   publish(desk.store, stage_of(plan, "dynamic", "train"));
-  CHECK(missing() == std::vector<std::string>{"prepare the evaluator", "sample and evaluate dynamic"});
+  CHECK(missing() ==
+        std::vector<std::string>{"prepare the evaluator", "sample and evaluate dynamic"});
   publish(desk.store, stage_of(plan, "dynamic", "evaluate"));
   CHECK(missing().empty());
 }
@@ -255,12 +267,14 @@ TEST_CASE("plan: costs are of the work", "[unit][run]") {
   const run::Selection one{{"dynamic"}, {0}, 1, 1};
   const run::PlanExtras estimate{.estimate = true, .look = false};
   CHECK(stage_of(desk.plan({}, one), "dynamic", "train").estimated_s == 0);
-  const auto plan = desk.plan({}, one, estimate), longer = desk.plan({"train.steps=60"}, one, estimate);
+  const auto plan = desk.plan({}, one, estimate),
+             longer = desk.plan({"train.steps=60"}, one, estimate);
   const double once = stage_of(plan, "dynamic", "train").estimated_s;
   REQUIRE(once > 0);
   CHECK(stage_of(longer, "dynamic", "train").estimated_s == Approx(2 * once));
   CHECK(stage_of(plan, "dynamic", "pool").estimated_s > 0);
-  CHECK(stage_of(plan, "dynamic", "evaluate").estimated_s > stage_of(plan, "dynamic", "sample").estimated_s);
+  CHECK(stage_of(plan, "dynamic", "evaluate").estimated_s >
+        stage_of(plan, "dynamic", "sample").estimated_s);
 }
 
 TEST_CASE("plan: why a stage is missing", "[unit][run]") {
@@ -271,14 +285,15 @@ TEST_CASE("plan: why a stage is missing", "[unit][run]") {
   CHECK(run::why_missing(now, desk.store, {}) == "not run yet");
   publish(desk.store, before);
   CHECK_THAT(run::why_missing(now, desk.store, {before.key}),
-             Contains("differs from " + before.key.substr(0, 8)) && Contains("batch = 16 (was 8)") &&
-                 Contains("lr = 0.5"));
+             Contains("differs from " + before.key.substr(0, 8)) &&
+                 Contains("batch = 16 (was 8)") && Contains("lr = 0.5"));
   std::filesystem::create_directories(desk.store.root() / "work/train" / now.key);
   std::ofstream(desk.store.root() / "work/train" / now.key / "checkpoint.safetensors") << "some";
   CHECK(run::why_missing(now, desk.store, {before.key}) == "stopped half-way, resumes");
 }
 
-TEST_CASE("plan: a row with a dataset, a process or an evaluator of its own has stages of its own", "[unit][run]") {
+TEST_CASE("plan: a row with a dataset, a process or an evaluator of its own has stages of its own",
+          "[unit][run]") {
   Desk desk;
   const auto plain = desk.plan();
   const auto images = std::make_shared<fixtures::NumberedImages>(600, 0, ImageSpec{1, 24, 24});
@@ -315,15 +330,18 @@ TEST_CASE("plan: a row with a dataset, a process or an evaluator of its own has 
 
 TEST_CASE("plan: each row learns from the teacher that it names", "[unit][run]") {
   Desk desk;
-  const std::string first = "[teacher]\nplugin = \"checkpoint\"\nmethod = { plugin = \"data-based\" }\n[teacher.student]\n";
+  const std::string first =
+      "[teacher]\nplugin = \"checkpoint\"\nmethod = { plugin = \"data-based\" }\n[teacher.student]\n";
   std::string text = kText;
   const auto put = [&](const std::string& from, const std::string& to) {
     REQUIRE(text.find(from) != std::string::npos);
     text.replace(text.find(from), from.size(), to);
   };
-  put(first, "[teacher.lite]\nplugin = \"checkpoint\"\nmethod = { plugin = \"data-based\" }\n[teacher.lite.student]\n");
-  put("[student]\n", "[teacher.dit]\nplugin = \"checkpoint\"\nmethod = { plugin = \"data-based\" }\nstudent = { plugin = "
-                     "\"dit\", depth = 2, hidden_size = 48, num_heads = 3, patch_size = 4 }\n[student]\n");
+  put(first,
+      "[teacher.lite]\nplugin = \"checkpoint\"\nmethod = { plugin = \"data-based\" }\n[teacher.lite.student]\n");
+  put("[student]\n",
+      "[teacher.dit]\nplugin = \"checkpoint\"\nmethod = { plugin = \"data-based\" }\nstudent = { plugin = "
+      "\"dit\", depth = 2, hidden_size = 48, num_heads = 3, patch_size = 4 }\n[student]\n");
   put("teacher = true", "teacher = \"dit\"");
   put("id = \"dynamic\"", "id = \"dynamic\"\nteacher = \"lite\"");
   put("id = \"shuffled\"", "id = \"shuffled\"\nteacher = \"dit\"");
@@ -337,7 +355,8 @@ TEST_CASE("plan: each row learns from the teacher that it names", "[unit][run]")
   // A method that needs a teacher has one; the others need none.
   std::string nameless = text;
   nameless.replace(nameless.find("teacher = \"lite\"\n"), 17, "");
-  CHECK_THROWS_WITH(desk.planned(nameless), Contains("plans.toml:32:1: row \"dynamic\": dynamic needs a teacher"));
+  CHECK_THROWS_WITH(desk.planned(nameless),
+                    Contains("plans.toml:32:1: row \"dynamic\": dynamic needs a teacher"));
   nameless.replace(nameless.find("plugin = \"dynamic\""), 18, "plugin = \"data-based\"");
   CHECK(desk.planned(nameless).runs[1].record.teacher.empty());
 }

@@ -1,4 +1,5 @@
-// A plugin's author reads the headers that the plugin includes: for every kind they fit one sitting.
+// A plugin's author reads the headers that the plugin includes: for every kind they fit one
+// sitting.
 #include <catch2/catch.hpp>
 
 #include <filesystem>
@@ -13,7 +14,8 @@ namespace fs = std::filesystem;
 
 const fs::path kSources = DKDM_SOURCE_DIR;
 
-// The public headers that `file` includes, themselves and through each other, and their lines in all.
+// The public headers that `file` includes, themselves and through each other, and their lines in
+// all.
 struct Reading {
   std::set<std::string> headers;
   std::size_t lines = 0;
@@ -35,7 +37,8 @@ struct Reading {
 }  // namespace
 
 TEST_CASE("plugin headers: under 600 lines for a plugin of any kind", "[unit][plugin]") {
-  for (const char* kind : {"student", "teacher", "dataset", "baseline", "distillation", "evaluator"}) {
+  for (const char* kind :
+       {"student", "teacher", "dataset", "baseline", "distillation", "evaluator"}) {
     INFO(kind);
     Reading reading;
     reading.follow(kSources / "core/cli/templates" / (std::string(kind) + ".cpp"));

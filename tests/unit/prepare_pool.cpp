@@ -52,13 +52,13 @@ TEST_CASE("prepare_pool: with all states, rows of state T' are their noise and c
   dkdm::prepare_pool(bench.context, chain(), kRows, 5, folder.path,
                      {dkdm::TeacherClip::both, dkdm::FirstStates::all});
   const TensorMap pool = dkdm::io::load_tensors(folder.path / "pool.safetensors");
-  const at::Tensor states = dkdm::random_states(bench.context.seed, kRows, kSteps,
-                                                dkdm::FirstStates::all);
+  const at::Tensor states =
+      dkdm::random_states(bench.context.seed, kRows, kSteps, dkdm::FirstStates::all);
   CHECK(at::equal(pool.at("state"), states));
   const at::Tensor untouched = at::nonzero(states == kSteps).squeeze(1);
   REQUIRE(untouched.size(0) > 0);
-  const at::Tensor noise = dkdm::Random(bench.context.seed, dkdm::Stream::pool_start)
-                               .normal(0, untouched, {1, 4, 4});
+  const at::Tensor noise =
+      dkdm::Random(bench.context.seed, dkdm::Stream::pool_start).normal(0, untouched, {1, 4, 4});
   CHECK(at::equal(pool.at("x").index_select(0, untouched), noise));
   CHECK(bench.network->images == (kSteps - states).sum().item<std::int64_t>());
 }
@@ -77,8 +77,10 @@ TEST_CASE("prepare_pool: each row takes T' minus its state teacher steps, and pr
 TEST_CASE("prepare_pool: a smaller set is the first rows of a larger one", "[unit][methods]") {
   ScratchFolder own, shared;
   Bench bench(kSteps, 2);
-  const std::map<std::string, dkdm::Value> small{{"rho", 0.5}}, large{{"rho", 0.5}, {"prepared_rho", 2.0}};
-  const auto alone = bench.started("dynamic", small, own.path), first = bench.started("dynamic", large, shared.path);
+  const std::map<std::string, dkdm::Value> small{{"rho", 0.5}},
+      large{{"rho", 0.5}, {"prepared_rho", 2.0}};
+  const auto alone = bench.started("dynamic", small, own.path),
+             first = bench.started("dynamic", large, shared.path);
   CHECK(dkdm::io::load_tensors(own.path / "pool.safetensors").at("x").size(0) == 8);
   CHECK(dkdm::io::load_tensors(shared.path / "pool.safetensors").at("x").size(0) == 32);
   for (std::int64_t step = 0; step < 2 * kSteps; ++step) {

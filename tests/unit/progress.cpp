@@ -1,11 +1,11 @@
 // The word that a process leaves of how far it is (core/record/progress_file.hpp).
 #include "record/progress_file.hpp"
 
-#include <catch2/catch.hpp>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <catch2/catch.hpp>
 
 #include <fstream>
 
@@ -29,7 +29,8 @@ struct Folder {
 
 }  // namespace
 
-TEST_CASE("progress: others read how far a stage is, and nothing is left at the end", "[unit][run]") {
+TEST_CASE("progress: others read how far a stage is, and nothing is left at the end",
+          "[unit][run]") {
   const Folder folder;
   {
     Progress progress({10, 30}, folder.path / "progress", "run");
@@ -52,8 +53,7 @@ TEST_CASE("progress: others read how far a stage is, and nothing is left at the 
   CHECK(read_progress(folder.path / "progress").empty());
 }
 
-TEST_CASE("progress: what a killed process left goes with the next one",
-          "[unit][run]") {
+TEST_CASE("progress: what a killed process left goes with the next one", "[unit][run]") {
   const Folder folder;
   const pid_t child = fork();
   if (child == 0) {
@@ -72,8 +72,12 @@ TEST_CASE("progress: what a killed process left goes with the next one",
 TEST_CASE("progress: a file that somebody else put there is passed over, however deep it is nested",
           "[unit][run]") {
   const Folder folder;
-  { std::ofstream(folder.path / "deep.json") << "{\"host\":" << std::string(30'000, '['); }
-  { std::ofstream(folder.path / "large.json") << std::string(100'000, ' '); }
+  {
+    std::ofstream(folder.path / "deep.json") << "{\"host\":" << std::string(30'000, '[');
+  }
+  {
+    std::ofstream(folder.path / "large.json") << std::string(100'000, ' ');
+  }
   REQUIRE(::mkfifo((folder.path / "pipe.json").c_str(), 0600) == 0);
   fs::create_symlink("loop.json", folder.path / "loop.json");
   CHECK(read_progress(folder.path).empty());
@@ -89,7 +93,8 @@ TEST_CASE("progress: a folder that cannot be written stops nothing", "[unit][run
   CHECK(read_progress(folder.path / "file" / "below").empty());
 }
 
-TEST_CASE("progress: rates are iterations a second, or seconds each where they are slow", "[unit][run]") {
+TEST_CASE("progress: rates are iterations a second, or seconds each where they are slow",
+          "[unit][run]") {
   CHECK(rate_text(0.24) == "0.24 s/it");
   CHECK(rate_text(1.0 / 11) == "11 it/s");
   CHECK(rate_text(0).empty());

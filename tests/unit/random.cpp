@@ -46,8 +46,8 @@ TEST_CASE("random: a normal is Box-Muller of its block's words", "[unit][random]
     const std::int64_t group = element / dkdm::random::kNormalGroup;
     const std::int64_t slot = element % dkdm::random::kNormalGroup / dkdm::random::kLanes;
     const std::int64_t lane = element % dkdm::random::kLanes;
-    const Words w = example().words(
-        5, sample, static_cast<std::uint32_t>(group * dkdm::random::kLanes + lane));
+    const Words w =
+        example().words(5, sample, static_cast<std::uint32_t>(group * dkdm::random::kLanes + lane));
     const std::uint32_t radius_word = w[slot < 2 ? 0 : 2], angle_word = w[slot < 2 ? 1 : 3];
     // The closed form in float64: u of 31 bits; angle by quadrant and offset from its middle.
     const double radius = std::sqrt(-2 * std::log(((radius_word >> 1) + 0.5) * 0x1p-31));

@@ -1,4 +1,5 @@
-// Comparison with another database or an earlier report: what is a regression, what does not compare.
+// Comparison with another database or an earlier report: what is a regression, what does not
+// compare.
 #include <catch2/catch.hpp>
 
 #include <cmath>
@@ -44,16 +45,17 @@ std::string compared(const std::vector<double>& here, const std::vector<double>&
 }  // namespace
 
 TEST_CASE("compare: with several seeds the spread decides", "[unit][results]") {
-  // Both sides have standard deviation sqrt(2) (of two values 2 apart), pooled sqrt(2); allowed 2.83.
-  CHECK(compared({11, 13}, {9, 11}) == "within");       // 2 worse
-  CHECK(compared({12, 14}, {9, 11}) == "REGRESSION");   // 3 worse
+  // Both sides have standard deviation sqrt(2) (of two values 2 apart), pooled sqrt(2);
+  // allowed 2.83.
+  CHECK(compared({11, 13}, {9, 11}) == "within");      // 2 worse
+  CHECK(compared({12, 14}, {9, 11}) == "REGRESSION");  // 3 worse
   CHECK(compared({12, 14}, {9, 11}, {3, 0.05}) == "within");
   CHECK(compared({6, 8}, {9, 11}) == "better");
   CHECK(compared({9, 11}, {9, 11}) == "equal");
 }
 
 TEST_CASE("compare: with a single seed on a side a share of the value decides", "[unit][results]") {
-  CHECK(compared({10.4}, {10}) == "within");            // allowed 5 % of 10
+  CHECK(compared({10.4}, {10}) == "within");  // allowed 5 % of 10
   CHECK(compared({10.6}, {10}) == "REGRESSION");
   CHECK(compared({10.6}, {9, 11}) == "REGRESSION");
   CHECK(compared({10.6}, {10}, {2, 0.1}) == "within");
@@ -100,7 +102,8 @@ TEST_CASE("compare: two configurations of a row are said, with what differs", "[
   run.config = "[train]\nsteps = 200\nlr = 0.001\n";
   add_finished(then, run, {a_metric("fid", 10), a_metric("sfid", 5)});
   const auto comparison = compare_reports(folder / "a.sqlite", {}, {}, folder / "b.sqlite");
-  CHECK(comparison.notes == std::vector<std::string>{
+  CHECK(comparison.notes ==
+        std::vector<std::string>{
             "desk, dynamic: two configurations, variant 11111111 here and 22222222 there: there "
             "train.steps = 200 instead of 100"});
   CHECK(comparison.compared == 2);
@@ -114,7 +117,8 @@ TEST_CASE("compare: two configurations of a row are said, with what differs", "[
   CHECK(compare_reports(folder / "a.sqlite", {}, {}, folder / "a.sqlite").notes.empty());
 }
 
-TEST_CASE("compare: a row that failed since is a regression, one not run is not", "[unit][results]") {
+TEST_CASE("compare: a row that failed since is a regression, one not run is not",
+          "[unit][results]") {
   TempFolder folder;
   const Recorded then(folder, "b.sqlite", {10});
   Store now(folder / "a.sqlite");

@@ -11,13 +11,15 @@ using namespace dkdm::results::testing;
 
 namespace {
 
-// A finished run whose evaluator was trained on its machine: `weights` are the bytes of its network.
+// A finished run whose evaluator was trained on its machine: `weights` are the bytes of its
+// network.
 std::int64_t add_run(Store& store, const std::filesystem::path& root, const std::string& row,
                      const std::string& weights, const std::string& machine) {
   auto run = a_run(row);
   run.key += machine;
-  run.config = "[dataset]\nplugin = \"fashion-mnist\"\nroot = \"/a folder\"\nsize = 16\n\n"
-               "[evaluator]\nplugin = \"classifier\"\nepochs = 2\nweights = \"train\"\n";
+  run.config =
+      "[dataset]\nplugin = \"fashion-mnist\"\nroot = \"/a folder\"\nsize = 16\n\n"
+      "[evaluator]\nplugin = \"classifier\"\nepochs = 2\nweights = \"train\"\n";
   const auto id = store.begin_run(run, an_environment(), {});
   const std::string key = "evaluator" + machine;
   add_artifact(root, "evaluator", key, {{"weights.safetensors", weights}});
@@ -65,9 +67,9 @@ TEST_CASE("evaluators: runs of two rulers are named with the command that measur
   CHECK(splits[0].with == std::vector<std::int64_t>{1, 2});
   CHECK(splits[0].without == std::vector<std::int64_t>{3});
   const auto weights = merged.folder.path() / "artifacts/evaluator/evaluator1/weights.safetensors";
-  CHECK(splits[0].command == std::vector<std::string>{
-            "eval", "3", "fashion-mnist:root=/a folder,size=16", "--evaluator", "classifier", "--set",
-            "weights=" + weights.string(), "--record"});
+  CHECK(splits[0].command ==
+        std::vector<std::string>{"eval", "3", "fashion-mnist:root=/a folder,size=16", "--evaluator",
+                                 "classifier", "--set", "weights=" + weights.string(), "--record"});
   CHECK(contains(splits[0].text(), "2 runs"));
   CHECK(contains(splits[0].text(), sha256("b").substr(0, 8)));
   CHECK(merged.splits("another").empty());
@@ -98,7 +100,8 @@ TEST_CASE("evaluators: runs of the same samples are one, and only what was asked
   add_finished(store, run, {a_metric("fid", 6, "new-1")});
   CHECK(splits().empty());
 
-  // An old configuration under the old evaluator alone: a split only while its samples are asked for.
+  // An old configuration under the old evaluator alone: a split only while its samples are asked
+  // for.
   auto old = a_run("data_free");
   old.samples = "samples-3";
   old.config = run.config;
@@ -108,7 +111,8 @@ TEST_CASE("evaluators: runs of the same samples are one, and only what was asked
   CHECK(splits().empty());
   store.add_to_request(store.begin_request(run, "dkdm run desk.toml"), {run, other, old});
   REQUIRE(splits().size() == 1);
-  CHECK(splits()[0].with == std::vector<std::int64_t>{3, 4});  // of each ruler two; the newest run's
+  CHECK(splits()[0].with ==
+        std::vector<std::int64_t>{3, 4});  // of each ruler two; the newest run's
   CHECK(splits()[0].without == std::vector<std::int64_t>{2});
 }
 
@@ -126,19 +130,21 @@ TEST_CASE("evaluators: only weights that are here are offered", "[unit][results]
   CHECK(without[0].command.empty());
 }
 
-TEST_CASE("evaluators: parameters of a ruler that needs no weights are repeated", "[unit][results]") {
+TEST_CASE("evaluators: parameters of a ruler that needs no weights are repeated",
+          "[unit][results]") {
   const TempFolder folder;
   const auto file = folder / "results.sqlite";
   Store store(file);
   for (const char* protocol : {"adm", "clean"}) {
     auto run = a_run(protocol);
-    run.config = "[dataset]\nplugin = \"cifar10\"\n\n[evaluator]\nplugin = \"inception\"\nprotocol = \"" +
-                 std::string(protocol) + "\"\n";
+    run.config =
+        "[dataset]\nplugin = \"cifar10\"\n\n[evaluator]\nplugin = \"inception\"\nprotocol = \"" +
+        std::string(protocol) + "\"\n";
     add_finished(store, run, {a_metric("fid", 4, std::string(protocol) + "-1")});
   }
   const auto splits = evaluator_splits(file, folder.path());
   REQUIRE(splits.size() == 1);
-  CHECK(splits[0].command ==
-        std::vector<std::string>{"eval", "1", "cifar10", "--evaluator", "inception", "--set",
-                                 "protocol=clean", "--record"});
+  CHECK(splits[0].command == std::vector<std::string>{"eval", "1", "cifar10", "--evaluator",
+                                                      "inception", "--set", "protocol=clean",
+                                                      "--record"});
 }

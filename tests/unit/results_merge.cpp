@@ -1,6 +1,7 @@
-// Databases of several machines become one; runs travel as archives; what no run names is collected.
-#include <catch2/catch.hpp>
+// Databases of several machines become one; runs travel as archives; what no run names is
+// collected.
 #include <sys/wait.h>
+#include <catch2/catch.hpp>
 
 #include <tuple>
 
@@ -27,19 +28,20 @@ std::string csv(const fs::path& file, const std::string& sql) {
 // All facts of a database, without what only this file knows (its row numbers).
 std::string facts(const fs::path& file) {
   std::string text;
-  for (const char* sql :
-       {"SELECT r.uid, e.name, r.key, r.row, r.seed, r.config FROM runs r JOIN experiments e ON "
-        "e.id = r.experiment ORDER BY 1",
-        "SELECT r.uid, s.key, s.value FROM settings s JOIN runs r ON r.id = s.run ORDER BY 1, 2",
-        "SELECT r.uid, a.started, a.status, e.cpu FROM attempts a JOIN runs r ON r.id = a.run JOIN "
-        "environments e ON e.id = a.environment ORDER BY 1, 2",
-        "SELECT r.uid, p.name FROM attempt_plugins u JOIN attempts a ON a.id = u.attempt JOIN runs r "
-        "ON r.id = a.run JOIN plugins p ON p.id = u.plugin ORDER BY 1, 2",
-        "SELECT r.uid, s.name, s.key, s.status FROM stages s JOIN runs r ON r.id = s.run ORDER BY 1, 2",
-        "SELECT * FROM determinants", "SELECT * FROM curves",
-        "SELECT r.uid, m.name, m.value, m.recorded FROM metrics m JOIN runs r ON r.id = m.run "
-        "ORDER BY 1, 2, 3",
-        "SELECT key, kind, path, sha256 FROM artifacts ORDER BY path, sha256"}) {
+  for (
+      const char* sql :
+      {"SELECT r.uid, e.name, r.key, r.row, r.seed, r.config FROM runs r JOIN experiments e ON "
+       "e.id = r.experiment ORDER BY 1",
+       "SELECT r.uid, s.key, s.value FROM settings s JOIN runs r ON r.id = s.run ORDER BY 1, 2",
+       "SELECT r.uid, a.started, a.status, e.cpu FROM attempts a JOIN runs r ON r.id = a.run JOIN "
+       "environments e ON e.id = a.environment ORDER BY 1, 2",
+       "SELECT r.uid, p.name FROM attempt_plugins u JOIN attempts a ON a.id = u.attempt JOIN runs r "
+       "ON r.id = a.run JOIN plugins p ON p.id = u.plugin ORDER BY 1, 2",
+       "SELECT r.uid, s.name, s.key, s.status FROM stages s JOIN runs r ON r.id = s.run ORDER BY 1, 2",
+       "SELECT * FROM determinants", "SELECT * FROM curves",
+       "SELECT r.uid, m.name, m.value, m.recorded FROM metrics m JOIN runs r ON r.id = m.run "
+       "ORDER BY 1, 2, 3",
+       "SELECT key, kind, path, sha256 FROM artifacts ORDER BY path, sha256"}) {
     text += csv(file, sql);
   }
   return text;
@@ -67,7 +69,8 @@ TEST_CASE("merge: commands and pins come along, once, and a pin of ours stays", 
     merge_database(here.database, here.root, there.root);
     CHECK(csv(here.database, "SELECT command, count(*) AS cells FROM asked GROUP BY command") ==
           "command,cells\r\ndkdm run desk.toml --seeds 0-1,2\r\n");
-    CHECK(csv(here.database, "SELECT note FROM pins ORDER BY note") == "note\r\nours\r\ntheirs\r\n");
+    CHECK(csv(here.database, "SELECT note FROM pins ORDER BY note") ==
+          "note\r\nours\r\ntheirs\r\n");
     CHECK(csv(here.database, "SELECT count(*) AS n FROM configs") == "n\r\n1\r\n");
   }
   CHECK_THROWS_WITH(pin_run(here.database, 99, ""), Catch::Contains("no run 99"));
@@ -173,7 +176,8 @@ TEST_CASE("merge: a damaged artifact is not copied", "[unit][results]") {
   const auto report = merge_database(here.database, here.root, there.root);
   CHECK(report.conflicts.empty());
   REQUIRE(report.damaged.size() == 1);
-  CHECK(contains(report.damaged[0], "artifacts/train/traindynamic0 is damaged there and was not copied"));
+  CHECK(contains(report.damaged[0],
+                 "artifacts/train/traindynamic0 is damaged there and was not copied"));
   CHECK_FALSE(fs::exists(here.root / train));
   CHECK(fs::exists(here.root / "artifacts/sample/sampledynamic0"));
 }
@@ -204,7 +208,8 @@ TEST_CASE("merge: an older database is taken and stays as it is; no database is 
   CHECK(merge_database(here.database, here.root, there.database).total() == 0);
   CHECK(read_file(there.database) == before);
   CHECK(csv(here.database, "SELECT count(*) AS n FROM runs") == "n\r\n5\r\n");
-  CHECK(check_database(here.database, here.root).sound());  // artifacts that did not come are not missed
+  CHECK(check_database(here.database, here.root)
+            .sound());  // artifacts that did not come are not missed
   CHECK_THROWS_WITH(merge_database(here.database, here.root, here.root / "absent"),
                     Catch::Contains("absent: no such file"));
   write_file(here.root / "notes.tar", std::string(2000, 'n'));
@@ -235,7 +240,8 @@ TEST_CASE("export: an archive holds the run, and another machine takes it", "[un
   CHECK(merge_database(there.database, there.root, archive).total() == 0);
   CHECK(merge_database(here.database, here.root, archive).total() == 0);
 
-  CHECK_THROWS_WITH(export_run(here.database, here.root, 99, archive), Catch::Contains("no run 99"));
+  CHECK_THROWS_WITH(export_run(here.database, here.root, 99, archive),
+                    Catch::Contains("no run 99"));
   fs::remove_all(here.root / "artifacts/sample/sampledynamic3");
   CHECK_THROWS_WITH(export_run(here.database, here.root, id, archive),
                     Catch::Contains("sampledynamic3: cannot be exported: it is missing"));
@@ -278,12 +284,14 @@ TEST_CASE("diff: a setting that enters a key is told from one that does not", "[
                        const std::string& respacing) {
     auto run = a_run("dynamic", seed);
     run.key += lr + log_every + respacing;
-    run.config = "[[row]]\nid = \"dynamic\"\n[row.train]\nlr = " + lr + "\nlog_every = " + log_every +
-                 "\n[row.sample]\nrespacing = \"" + respacing + "\"\n";
+    run.config = "[[row]]\nid = \"dynamic\"\n[row.train]\nlr = " + lr +
+                 "\nlog_every = " + log_every + "\n[row.sample]\nrespacing = \"" + respacing +
+                 "\"\n";
     const auto id = store.begin_run(run, an_environment(), {});
     record::StageRecord train, sample;
     train.name = "train";
-    train.determined_by = {{"train", "batch = 64\nlr = " + lr + "\n"}, {"seed", std::to_string(seed)}};
+    train.determined_by = {{"train", "batch = 64\nlr = " + lr + "\n"},
+                           {"seed", std::to_string(seed)}};
     train.key = "t" + lr + std::to_string(seed);
     sample.name = "sample";
     sample.key = "s" + respacing + train.key;
@@ -315,7 +323,8 @@ TEST_CASE("diff: keeping weights on the way enters the training's key", "[unit][
   const auto add = [&](const std::string& every) {
     auto run = a_run("dynamic");
     run.key += every;
-    run.config = "[evaluate]\nevery = " + every + "\n[[row]]\nid = \"dynamic\"\n[row.train]\nlr = 1\n";
+    run.config =
+        "[evaluate]\nevery = " + every + "\n[[row]]\nid = \"dynamic\"\n[row.train]\nlr = 1\n";
     const auto id = store.begin_run(run, an_environment(), {});
     record::StageRecord train;
     train.name = "train";
@@ -326,7 +335,8 @@ TEST_CASE("diff: keeping weights on the way enters the training's key", "[unit][
     return id;
   };
   const auto off = add("0"), often = add("80"), seldom = add("160");
-  for (const auto& [a, b, values] : {std::tuple(off, often, "0,80"), std::tuple(often, seldom, "80,160")}) {
+  for (const auto& [a, b, values] :
+       {std::tuple(off, often, "0,80"), std::tuple(often, seldom, "80,160")}) {
     const auto csv = runs_diff(home.database, a, b).render(Format::csv);
     CHECK(contains(csv, std::string("setting evaluate.every,") + values + ",train\r\n"));
   }

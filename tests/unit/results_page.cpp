@@ -1,10 +1,10 @@
 // The page: self-contained, escaped, with what belongs to each value inside. How it looks and works
 // in a browser is e2e/page.py's.
-#include <catch2/catch.hpp>
-#include <nlohmann/json.hpp>
 #include <png.h>
 #include <sys/stat.h>
 #include <zlib.h>
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
 
 #include <vector>
 
@@ -74,7 +74,8 @@ TEST_CASE("page: nothing of it comes from elsewhere, and only its own scripts ma
   add_run(store, a_run("dynamic"), 10);
   const auto page = page_of(folder);
   for (const std::string attribute : {"src=\"", "href=\""}) {
-    for (auto at = page.find(attribute); at != std::string::npos; at = page.find(attribute, at + 1)) {
+    for (auto at = page.find(attribute); at != std::string::npos;
+         at = page.find(attribute, at + 1)) {
       const auto target = page.substr(at + attribute.size(), 5);
       CHECK((target[0] == '#' || target == "data:"));
     }
@@ -99,14 +100,15 @@ TEST_CASE("page: a value leads to its runs, a run to all that made it", "[unit][
   add_run(store, a_run("data_free"), 20);
   const auto page = page_of(folder);
   CHECK(contains(page, "<a href=\"#row-1-2\"><strong><bdi>12.00 ± 2.83</bdi></strong></a>"));
-  CHECK(contains(page, "<h4 id=\"row-1-2\"><span class=\"key c1\"></span><bdi>The dynamic</bdi></h4>"));
-  const auto run = between(page, "<details class=\"run\" id=\"run-2\">",
-                           "</details>\n<details class=\"run\"");
+  CHECK(contains(page,
+                 "<h4 id=\"row-1-2\"><span class=\"key c1\"></span><bdi>The dynamic</bdi></h4>"));
+  const auto run =
+      between(page, "<details class=\"run\" id=\"run-2\">", "</details>\n<details class=\"run\"");
   CHECK(contains(run, "Run 2, seed 0: done"));
-  CHECK(contains(run, "two slow cores"));         // environment
-  CHECK(contains(run, "dkdm run "));              // the command that repeats it
-  CHECK(contains(run, "<polyline points=\""));    // training loss
-  CHECK(contains(run, "<bdi>train</bdi>"));       // stages
+  CHECK(contains(run, "two slow cores"));       // environment
+  CHECK(contains(run, "dkdm run "));            // the command that repeats it
+  CHECK(contains(run, "<polyline points=\""));  // training loss
+  CHECK(contains(run, "<bdi>train</bdi>"));     // stages
   CHECK(contains(run, "href=\"#grid-2\""));
   CHECK(contains(between(page, "Configuration of run 1", "</details>"), "steps = 100"));
   CHECK(contains(page, "Its configuration is that of <a href=\"#run-1\">run 1</a>."));
@@ -140,8 +142,9 @@ TEST_CASE("page: single evaluations are bars, several are curves", "[unit][resul
   const auto bars = between(page_of(folder), "<table class=\"bars\">", "</table>");
   CHECK(contains(bars, "FID@512 by method"));
   // The longest is the whole drawing, the others their share of it.
-  CHECK(contains(bars, "<bdi>The data_free</bdi></th><td><svg class=\"bar\" aria-hidden=\"true\" "
-                       "viewBox=\"0 0 1000 20\" preserveAspectRatio=\"none\"><rect width=\"1000.0\""));
+  CHECK(contains(bars,
+                 "<bdi>The data_free</bdi></th><td><svg class=\"bar\" aria-hidden=\"true\" "
+                 "viewBox=\"0 0 1000 20\" preserveAspectRatio=\"none\"><rect width=\"1000.0\""));
   CHECK(contains(bars, "<rect width=\"500.0\""));
   CHECK(contains(bars, "<rect width=\"250.0\""));
   CHECK(contains(bars, "<td class=\"number\">10.00</td>"));
@@ -200,7 +203,8 @@ TEST_CASE("page: grids of one seed stand side by side; a missing one says so", "
   CHECK(contains(page, "No picture: samples/dynamic-1/grid.png cannot be read"));
 }
 
-TEST_CASE("page: a large picture becomes a thumbnail, a small one stays as it is", "[unit][results]") {
+TEST_CASE("page: a large picture becomes a thumbnail, a small one stays as it is",
+          "[unit][results]") {
   TempFolder folder;
   std::string reason;
   write_png(folder / "p/small.png", 6, 4);
@@ -215,7 +219,8 @@ TEST_CASE("page: a large picture becomes a thumbnail, a small one stays as it is
   CHECK(large.substr(22 + 20, 12) == "UgAAAAYAAAAE");
 }
 
-TEST_CASE("page: a picture that promises gigabytes, or never comes, is left out", "[unit][results]") {
+TEST_CASE("page: a picture that promises gigabytes, or never comes, is left out",
+          "[unit][results]") {
   TempFolder folder;
   // A header and nothing behind it; RFC 2083, 4.1.1 and 3.4.
   const auto big = [](std::uint32_t number) {
@@ -229,17 +234,19 @@ TEST_CASE("page: a picture that promises gigabytes, or never comes, is left out"
     return big(data.size()) + body + big(crc);
   };
   const auto header = [&](std::uint32_t width, std::uint32_t height) {
-    write_file(folder / "x.png", "\x89PNG\r\n\x1a\n" +
-                                     chunk("IHDR", big(width) + big(height) + std::string("\x10\x06\0\0\0", 5)) +
-                                     chunk("IDAT", std::string(16, '\0')) + chunk("IEND", ""));
+    write_file(folder / "x.png",
+               "\x89PNG\r\n\x1a\n" +
+                   chunk("IHDR", big(width) + big(height) + std::string("\x10\x06\0\0\0", 5)) +
+                   chunk("IDAT", std::string(16, '\0')) + chunk("IEND", ""));
   };
   std::string reason;
-  for (const auto& [width, height] : {std::pair{30'000u, 30'000u}, {1'000'000u, 1'000'000u}, {11'000u, 11'000u}}) {
+  for (const auto& [width, height] :
+       {std::pair{30'000u, 30'000u}, {1'000'000u, 1'000'000u}, {11'000u, 11'000u}}) {
     header(width, height);
     CHECK(png_data_uri(folder / "x.png", 512, reason).empty());
     CHECK_THAT(reason, Catch::Contains("is not a PNG image") &&
-                           (Catch::Contains("more than 2^27 pixels") || Catch::Contains("promises more") ||
-                            Catch::Contains("limit")));
+                           (Catch::Contains("more than 2^27 pixels") ||
+                            Catch::Contains("promises more") || Catch::Contains("limit")));
   }
   REQUIRE(::mkfifo((folder / "pipe.png").c_str(), 0600) == 0);
   CHECK(png_data_uri(folder / "pipe.png", 512, reason).empty());

@@ -1,5 +1,6 @@
 // Figures for papers: which there are, that names cannot give gnuplot orders, and that a missing
-// gnuplot is an error that says how to get it. Drawing itself is checked where gnuplot is installed.
+// gnuplot is an error that says how to get it. Drawing itself is checked where gnuplot is
+// installed.
 #include <catch2/catch.hpp>
 
 #include <cstdlib>
@@ -28,11 +29,12 @@ class Path {
   std::string before_;
 };
 
-void add_row(Store& store, const std::string& row, const std::string& rho, const std::string& label) {
+void add_row(Store& store, const std::string& row, const std::string& rho,
+             const std::string& label) {
   auto run = a_run(row);
   run.label = label;
-  run.config = "[[row]]\nid = \"" + row + "\"\n[row.method]\n" +
-               (rho.empty() ? "" : "rho = " + rho + "\n");
+  run.config =
+      "[[row]]\nid = \"" + row + "\"\n[row.method]\n" + (rho.empty() ? "" : "rho = " + rho + "\n");
   std::vector<record::MetricRecord> metrics{a_metric("fid", 30), a_metric("fid", 12)};
   metrics[1].step = 200;
   const auto id = add_finished(store, run, metrics);
@@ -64,10 +66,11 @@ TEST_CASE("plots: a script and its values for each figure of the paper", "[unit]
   const auto written = write_plots(folder / "r.sqlite", {}, {}, folder / "plots");
   std::vector<std::string> names;
   for (const auto& file : written) names.push_back(file.filename().string());
-  CHECK(names == std::vector<std::string>{
-                     "desk-bars-fid.pdf", "desk-bars-fid.svg", "desk-figure4a.pdf",
-                     "desk-figure4a.svg", "desk-figure4b.pdf", "desk-figure4b.svg", "desk-loss.pdf",
-                     "desk-loss.svg", "desk-teacher-evaluations.pdf", "desk-teacher-evaluations.svg"});
+  CHECK(names == std::vector<std::string>{"desk-bars-fid.pdf", "desk-bars-fid.svg",
+                                          "desk-figure4a.pdf", "desk-figure4a.svg",
+                                          "desk-figure4b.pdf", "desk-figure4b.svg", "desk-loss.pdf",
+                                          "desk-loss.svg", "desk-teacher-evaluations.pdf",
+                                          "desk-teacher-evaluations.svg"});
   // Single quotes: gnuplot takes the text as it stands; a backquote would run a command elsewhere.
   const auto script = read_file(folder / "plots/desk-figure4a.gp");
   CHECK(contains(script, "title 'it’s ’touch ran’ \"x\"'"));
@@ -98,7 +101,8 @@ TEST_CASE("plots: what gnuplot complains of is passed on", "[unit][results]") {
                     Catch::Contains("desk-") && Catch::Contains("line 3: no such terminal"));
 }
 
-TEST_CASE("plots: without gnuplot the error names the package, with exit code 3", "[unit][results]") {
+TEST_CASE("plots: without gnuplot the error names the package, with exit code 3",
+          "[unit][results]") {
   TempFolder folder;
   Store store(folder / "r.sqlite");
   add_row(store, "small", "0.1", "small");

@@ -21,13 +21,13 @@ TEST_CASE("query: rows come back in every format", "[unit][results]") {
   CHECK(json[0]["fid"] == 9.5);
   CHECK(json[0]["missing"].is_null());
   CHECK(query(file, "WITH x AS (SELECT 1 AS a UNION ALL SELECT 2) SELECT sum(a) AS s FROM x")
-            .rows[0][0].text == "3");
+            .rows[0][0]
+            .text == "3");
   CHECK(query(file, "SELECT count(*) AS n FROM pragma_table_info('runs')").rows[0][0].text ==
         "21");  // columns of runs in schema.sql
 }
 
-TEST_CASE("query: whatever could change a file is refused and changes nothing",
-          "[unit][results]") {
+TEST_CASE("query: whatever could change a file is refused and changes nothing", "[unit][results]") {
   TempFolder folder;
   const auto file = folder / "r.sqlite";
   {
@@ -72,18 +72,21 @@ TEST_CASE("query: wrong SQL is answered with the mistake and the names there are
   TempFolder folder;
   const auto file = folder / "r.sqlite";
   Store store(file);
-  CHECK_THROWS_WITH(query(file, "SELECT * FROM rnus"),
-                    Catch::Contains("no such table: rnus") && Catch::Contains("did you mean runs?"));
+  CHECK_THROWS_WITH(query(file, "SELECT * FROM rnus"), Catch::Contains("no such table: rnus") &&
+                                                           Catch::Contains("did you mean runs?"));
   CHECK_THROWS_WITH(query(file, "SELECT * FROM tabel2"), Catch::Contains("did you mean table2?"));
   CHECK_THROWS_WITH(query(file, "SELECT * FROM nothing_of_the_kind"),
-                    Catch::Contains("views: asked, cells, costs, failures") && Catch::Contains("settings, stages"));
-  CHECK_THROWS_WITH(query(file, "SELECT r.labell FROM runs r"), Catch::Contains("did you mean label?"));
+                    Catch::Contains("views: asked, cells, costs, failures") &&
+                        Catch::Contains("settings, stages"));
+  CHECK_THROWS_WITH(query(file, "SELECT r.labell FROM runs r"),
+                    Catch::Contains("did you mean label?"));
   // Of the tables that are asked, not of any.
   CHECK_THROWS_WITH(query(file, "SELECT experimnt FROM leaderboard"),
                     Catch::Contains("did you mean experiment?"));
   CHECK_THROWS_WITH(query(file, "SELECT elapsed_s FROM experiments"),
                     Catch::Contains("experiments has id, name") &&
-                        Catch::Contains("a column of that name is in ") && Catch::Contains("stages"));
+                        Catch::Contains("a column of that name is in ") &&
+                        Catch::Contains("stages"));
   CHECK_THROWS_WITH(query(file, "SELECT rwo FROM runs"), Catch::Contains("at character 8"));
   CHECK_THROWS_WITH(query(file, "  "), Catch::Contains("empty"));
   CHECK_THROWS_WITH(query(file, "SELECT 1; SELECT 2"), Catch::Contains("more than one"));
@@ -158,12 +161,14 @@ TEST_CASE("runs: a removed run is gone with its facts, a running one stays", "[u
   CHECK_THROWS_WITH(remove_run(file, gone), Catch::Contains("no run"));
 }
 
-TEST_CASE("query: real numbers are rounded for a person and whole for a program", "[unit][results]") {
+TEST_CASE("query: real numbers are rounded for a person and whole for a program",
+          "[unit][results]") {
   TempFolder folder;
   const auto file = folder / "r.sqlite";
   Store store(file);
-  const auto table = query(file, "SELECT 9.0123456789 AS fid, 1772361234.56 AS time, 0.5 AS half, "
-                                 "0.000123456 AS small, 123456789 AS whole");
+  const auto table = query(file,
+                           "SELECT 9.0123456789 AS fid, 1772361234.56 AS time, 0.5 AS half, "
+                           "0.000123456 AS small, 123456789 AS whole");
   const auto& row = table.rows[0];
   CHECK(row[0].text == "9.0123");
   CHECK(row[1].text == "1772361234.6");  // no digit before the point is lost
@@ -173,5 +178,6 @@ TEST_CASE("query: real numbers are rounded for a person and whole for a program"
   const auto json = nlohmann::json::parse(table.render(Format::json))[0];
   CHECK(json["fid"] == 9.0123456789);
   CHECK(json["time"] == 1772361234.56);
-  CHECK(contains(table.render(Format::csv), "9.0123456789,1772361234.56,0.5,0.000123456,123456789"));
+  CHECK(
+      contains(table.render(Format::csv), "9.0123456789,1772361234.56,0.5,0.000123456,123456789"));
 }

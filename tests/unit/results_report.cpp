@@ -14,8 +14,9 @@ using namespace dkdm::results::testing;
 
 namespace {
 
-std::vector<record::MetricRecord> scores(double fid, const std::string& protocol = "classifier-1a2b",
-                                      std::int64_t sample_count = 512) {
+std::vector<record::MetricRecord> scores(double fid,
+                                         const std::string& protocol = "classifier-1a2b",
+                                         std::int64_t sample_count = 512) {
   return {a_metric("is", 2.5, protocol, sample_count), a_metric("fid", fid, protocol, sample_count),
           a_metric("sfid", fid + 1, protocol, sample_count)};
 }
@@ -55,8 +56,9 @@ The teacher           2.50          5.00          6.00      9.52       4.45     
 The dynamic    2.50 ± 0.00  12.00 ± 2.83  13.00 ± 2.83      8.60       9.56       11.77      0.35 M           120      2
 The data_free         2.50         20.00         21.00      8.28      12.06       13.23      0.35 M           120      1
 )"));
-  CHECK(contains(text, "Desk table: classifier-1a2b, 512 samples, ema weights, "
-                       "reference reference-7\n"));
+  CHECK(contains(text,
+                 "Desk table: classifier-1a2b, 512 samples, ema weights, "
+                 "reference reference-7\n"));
 }
 
 TEST_CASE("report: a cell is mean and standard deviation over the seeds' latest runs",
@@ -103,9 +105,10 @@ TEST_CASE("report: protocols, sample counts and references stand side by side, n
   CHECK(json[0]["reference"] == "reference-8");  // the newest run's table comes first
   const auto text = rendered(file, ReportFormat::text);
   // The newest run's way of evaluating is [A].
-  CHECK(contains(text, "Desk table: [A] classifier-1a2b, 512 samples, ema weights, reference "
-                       "reference-8; [B] classifier-1a2b, 1024 samples, ema weights, reference "
-                       "reference-7; [C] inception-ffff, 512 samples"));
+  CHECK(contains(text,
+                 "Desk table: [A] classifier-1a2b, 512 samples, ema weights, reference "
+                 "reference-8; [B] classifier-1a2b, 1024 samples, ema weights, reference "
+                 "reference-7; [C] inception-ffff, 512 samples"));
   CHECK(contains(text, "[A] FID@512 ↓"));
   CHECK(contains(text, "[B] FID@1024 ↓"));
   // The dynamic row has its value in the third group and nothing in the others.
@@ -243,7 +246,8 @@ TEST_CASE("report: a run counts with its last evaluated step", "[unit][results]"
   late.step = 200;
   add_finished(store, a_run("dynamic"), {late, early});  // recorded in any order
   CHECK(tables(file)[0]["rows"][0]["metrics"]["fid"]["mean"] == 12);
-  CHECK(contains(rendered(file, ReportFormat::text), "Values are of each run's last evaluated step."));
+  CHECK(contains(rendered(file, ReportFormat::text),
+                 "Values are of each run's last evaluated step."));
 }
 
 TEST_CASE("report: the difference to the paper stands where the numbers compare, else a warning",
@@ -297,7 +301,8 @@ TEST_CASE("report: parameters and times are of the run whose value is shown", "[
   REQUIRE(first.size() == 1);
   CHECK(first[0]["parameters"] == 350'000);
   CHECK(first[0]["train_seconds"] == 120);
-  // And the other way round: the crashed configuration has no number and nothing of the finished one.
+  // And the other way round: the crashed configuration has no number and nothing of the finished
+  // one.
   options.choice.asked = {crashed};
   const auto second = nlohmann::json::parse(report(file, {"desk"}, options))[0]["rows"];
   REQUIRE(second.size() == 1);
@@ -353,8 +358,9 @@ TEST_CASE("report: several evaluations of the same samples share a line", "[unit
   options.choice.asked = {first};
   const auto text = report(file, {"desk"}, options);
   INFO(text);
-  CHECK(contains(text, "Desk table: [A] classifier-1a2b, 512 samples, ema weights, reference "
-                       "reference-7; [B] inception-ffff, 512 samples"));
+  CHECK(contains(text,
+                 "Desk table: [A] classifier-1a2b, 512 samples, ema weights, reference "
+                 "reference-7; [B] inception-ffff, 512 samples"));
   CHECK(contains(text, "\nThe dynamic"));
   CHECK(contains(text, "90.00"));
   CHECK_FALSE(contains(text, "70.00"));  // not of these samples
@@ -382,6 +388,7 @@ TEST_CASE("report: values of several kinds of processor say which digits are the
   add(a_run("dynamic", 0), 10.2);  // 10 on the desk
   text = rendered(file, ReportFormat::text);
   INFO(text);
-  CHECK(contains(text, "The same configuration gave FID 10.20 and 10.00 on two kinds of processor"));
+  CHECK(
+      contains(text, "The same configuration gave FID 10.20 and 10.00 on two kinds of processor"));
   CHECK(contains(text, "differences up to 0.20"));
 }

@@ -1,4 +1,5 @@
-// The schema's page is up to date, every view has an example that runs, and views say what they should.
+// The schema's page is up to date, every view has an example that runs, and views say what they
+// should.
 #include <catch2/catch.hpp>
 
 #include <set>
@@ -25,12 +26,13 @@ std::string a_config(const std::string& row, const std::string& method) {
          "[teacher]\nplugin = \"checkpoint\"\n[teacher.student]\nplugin = \"dit\"\n"
          "[synthetic]\nsampler = \"ancestral\"\nrespacing = \"25\"\n"
          "[[row]]\nid = \"other\"\n[row.method]\nplugin = \"dynamic\"\nrho = 0.9\n"
-         "[[row]]\nid = \"" + row + "\"\n[row.method]\n" + method +
+         "[[row]]\nid = \"" +
+         row + "\"\n[row.method]\n" + method +
          "[row.train]\nlr = 0.002\nsteps = 200\nflip = true\nbetas = [1, 2]\n";
 }
 
 record::StageRecord a_stage(const std::string& name, const std::string& key, std::int64_t steps,
-                         std::int64_t teacher_evaluations) {
+                            std::int64_t teacher_evaluations) {
   record::StageRecord stage;
   stage.name = name;
   stage.key = key;
@@ -60,7 +62,7 @@ std::int64_t add_run(Store& store, const std::string& shape, const std::string& 
   store.record_curves("train" + run.key, {{"loss", 1, 1.0}, {"loss", 2, 0.5}});
   for (const auto step : steps) {
     std::vector<record::MetricRecord> metrics = {a_metric("fid", 1000. / step + seed),
-                                              a_metric("sfid", 500. / step), a_metric("is", 2)};
+                                                 a_metric("sfid", 500. / step), a_metric("is", 2)};
     metrics[2].reference = "";
     for (auto& metric : metrics) metric.step = step;
     store.record_metrics(id, metrics);
@@ -122,8 +124,9 @@ TEST_CASE("schema: a run's settings are its row's, with the shared ones, as numb
   const auto file = folder / "r.sqlite";
   Store store(file);
   add_run(store, "table2", "dynamic", "plugin = \"dynamic\"\nrho = 0.4\n", 0, {200});
-  CHECK(csv(file, "SELECT key, value, number FROM settings WHERE key LIKE 'method.%' OR "
-                  "key LIKE 'train.%' OR key LIKE 'dataset.%' OR key LIKE 'teacher.%'") ==
+  CHECK(csv(file,
+            "SELECT key, value, number FROM settings WHERE key LIKE 'method.%' OR "
+            "key LIKE 'train.%' OR key LIKE 'dataset.%' OR key LIKE 'teacher.%'") ==
         "key,value,number\r\n"
         "dataset.plugin,cifar10,\r\ndataset.size,32,32\r\nmethod.plugin,dynamic,\r\n"
         "method.rho,0.4,0.4\r\nteacher.plugin,checkpoint,\r\nteacher.student.plugin,dit,\r\n"
@@ -156,21 +159,24 @@ TEST_CASE("views: each table and figure shows the experiments of its shape", "[u
     add_run(store, shape, "dynamic", "plugin = \"dynamic\"\nrho = 0.4\n", 1, {100, 200});
   }
   for (const std::string shape : {"table2", "table3", "table5", "figure4a", "figure4b"}) {
-    CHECK(csv(file, "SELECT DISTINCT experiment FROM " + shape) == "experiment\r\n" + shape + "\r\n");
+    CHECK(csv(file, "SELECT DISTINCT experiment FROM " + shape) ==
+          "experiment\r\n" + shape + "\r\n");
   }
   // Published values: DKDM (CVPR 2025), tables 2, 4 and 5.
-  CHECK(csv(file, "SELECT inception_score, fid, sfid, published_is, published_fid, published_sfid "
-                  "FROM table2") ==
+  CHECK(csv(file,
+            "SELECT inception_score, fid, sfid, published_is, published_fid, published_sfid "
+            "FROM table2") ==
         "inception_score,fid,sfid,published_is,published_fid,published_sfid\r\n"
         "2,6,2.5,8.6,9.56,11.77\r\n");
-  CHECK(csv(file, "SELECT images, sampler, respacing, teacher_evaluations, runs, published_images, "
-                  "published_steps FROM table4") ==
+  CHECK(csv(file,
+            "SELECT images, sampler, respacing, teacher_evaluations, runs, published_images, "
+            "published_steps FROM table4") ==
         "images,sampler,respacing,teacher_evaluations,runs,published_images,published_steps\r\n"
         "8192,ancestral,25,204800,5,50000,1000\r\n");
   CHECK(csv(file, "SELECT teacher, student, fid, published_fid FROM table5") ==
         "teacher,student,fid,published_fid\r\ndit,adm-unet,6,13.17\r\n");
-  // Half of the training has half of its 400 teacher evaluations, and all of what was prepared: a batch
-  // set of 1000 and a synthetic set of 204800.
+  // Half of the training has half of its 400 teacher evaluations, and all of what was prepared: a
+  // batch set of 1000 and a synthetic set of 204800.
   CHECK(csv(file, "SELECT step, fid, teacher_evaluations FROM figure4a") ==
         "step,fid,teacher_evaluations\r\n100,11,206000\r\n200,6,206200\r\n");
   CHECK(csv(file, "SELECT rho, step, fid FROM figure4b") ==
@@ -182,8 +188,9 @@ TEST_CASE("views: a shared stage's cost is shared", "[unit][results]") {
   const auto file = folder / "r.sqlite";
   Store store(file);
   for (int seed = 0; seed < 4; ++seed) add_run(store, "table2", "dynamic", "", seed, {200});
-  CHECK(csv(file, "SELECT stage, sum(elapsed_s / shared_by) AS seconds, max(shared_by) AS runs, "
-                  "sum(student_steps) AS steps FROM costs GROUP BY stage") ==
+  CHECK(csv(file,
+            "SELECT stage, sum(elapsed_s / shared_by) AS seconds, max(shared_by) AS runs, "
+            "sum(student_steps) AS steps FROM costs GROUP BY stage") ==
         "stage,seconds,runs,steps\r\npool,240,1,0\r\nsynthetic,60,4,0\r\ntrain,240,1,800\r\n");
   // What was not counted is not zero.
   CHECK(csv(file, "SELECT stage, sum(flops) AS flops FROM costs GROUP BY stage") ==

@@ -26,7 +26,8 @@ TEST_CASE("store: every record comes back as it was given", "[unit][results]") {
   const auto file = folder / "deep/er/results.sqlite";  // folders are made
   Store store(file);
   const auto run = a_run("dynamic", 3);
-  const auto id = store.begin_run(run, an_environment(), {{"student", "dit", "2", "ViT", "dit.so"}});
+  const auto id =
+      store.begin_run(run, an_environment(), {{"student", "dit", "2", "ViT", "dit.so"}});
 
   record::StageRecord stage;
   stage.name = "train";

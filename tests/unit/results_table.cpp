@@ -1,6 +1,6 @@
 // Tables in every format.
-#include <catch2/catch.hpp>
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -45,8 +45,7 @@ TEST_CASE("table: markdown escapes what would break a cell and marks strong cell
 
 TEST_CASE("table: csv quotes as RFC 4180 says", "[unit][results]") {
   Table table{"", {{"a"}, {"b"}}, {{"x,y", "say \"hi\""}, {"two\nlines", Cell()}}};
-  CHECK(table.render(Format::csv) ==
-        "a,b\r\n\"x,y\",\"say \"\"hi\"\"\"\r\n\"two\nlines\",\r\n");
+  CHECK(table.render(Format::csv) == "a,b\r\n\"x,y\",\"say \"\"hi\"\"\"\r\n\"two\nlines\",\r\n");
 }
 
 TEST_CASE("table: json has numbers, null and valid text for any bytes", "[unit][results]") {
@@ -74,10 +73,12 @@ TEST_CASE("table: text from outside cannot drive the terminal", "[unit][results]
   CHECK(text.find('\x1b') == std::string::npos);
   CHECK(text.find("red \\x1b[31m next \xef\xbf\xbd\n") != std::string::npos);
   // Trojan Source (CVE-2021-42574): overrides of the writing direction are shown, not obeyed.
-  CHECK(terminal_text("a\xe2\x80\xae" "b") == "a\\u202eb");
+  CHECK(terminal_text("a\xe2\x80\xae"
+                      "b") == "a\\u202eb");
 }
 
-TEST_CASE("table: colours mark strong and faulty cells without moving a column", "[unit][results]") {
+TEST_CASE("table: colours mark strong and faulty cells without moving a column",
+          "[unit][results]") {
   auto table = sample();
   table.rows[1][1] = "failed";
   table.rows[1][1].fault = true;
@@ -97,9 +98,12 @@ TEST_CASE("table: a text is shortened by columns, between characters", "[unit][r
   CHECK(shortened("漢字漢字", 4) == "漢…");  // half a wide character is none
 }
 
-TEST_CASE("table: long cells are broken where the table then fits the terminal", "[unit][results]") {
-  Table table{"", {{"what"}, {"n", Align::right}, {"value"}},
-              {{"network", "1", "levels of 32 and 64 channels, attention at half"}, {"x", "22", "y"}}};
+TEST_CASE("table: long cells are broken where the table then fits the terminal",
+          "[unit][results]") {
+  Table table{
+      "",
+      {{"what"}, {"n", Align::right}, {"value"}},
+      {{"network", "1", "levels of 32 and 64 channels, attention at half"}, {"x", "22", "y"}}};
   CHECK(table.render(Format::text, false, 34) ==
         "what      n  value\n"
         "──────────────────────────────────\n"
@@ -112,11 +116,16 @@ TEST_CASE("table: long cells are broken where the table then fits the terminal",
   CHECK(table.render(Format::csv, false, 34) == table.render(Format::csv));
 }
 
-TEST_CASE("table: none is wider than the terminal, no number is broken, and what is left out is named",
-          "[unit][results]") {
+TEST_CASE(
+    "table: none is wider than the terminal, no number is broken, and what is left out is named",
+    "[unit][results]") {
   Table table{"A title that is longer than the narrowest of these terminals is wide",
-              {{"Method"}, {"FID@512 ↓", Align::right}, {"paper FID", Align::right},
-               {"train_seconds", Align::right}, {"key"}, {"note"}},
+              {{"Method"},
+               {"FID@512 ↓", Align::right},
+               {"paper FID", Align::right},
+               {"train_seconds", Align::right},
+               {"key"},
+               {"note"}},
               {}};
   table.rows.push_back({"Shuffled iterative distillation", "10.02 ± 0.31", "12.06", "1772361234.5",
                         std::string(64, 'a'), "between 123456789 and 1.5e-05"});
@@ -127,10 +136,12 @@ TEST_CASE("table: none is wider than the terminal, no number is broken, and what
     INFO(columns << "\n" << text);
     std::istringstream lines(text);
     int widest = 0;
-    for (std::string line; std::getline(lines, line);) widest = std::max(widest, display_width(line));
+    for (std::string line; std::getline(lines, line);)
+      widest = std::max(widest, display_width(line));
     CHECK(widest <= columns);
     const bool all = text.find("No room for") == std::string::npos;
-    if (text.find("10.02") != std::string::npos) CHECK(text.find("10.02 ± 0.31") != std::string::npos);
+    if (text.find("10.02") != std::string::npos)
+      CHECK(text.find("10.02 ± 0.31") != std::string::npos);
     if (all) {
       for (const char* number : {"10.02 ± 0.31", "12.06", "1772361234.5", "123456789", "1.5e-05"})
         CHECK(text.find(number) != std::string::npos);
@@ -144,7 +155,8 @@ TEST_CASE("table: none is wider than the terminal, no number is broken, and what
 
 TEST_CASE("table: titles of numbers are broken at spaces and underscores, above their rule",
           "[unit][results]") {
-  Table table{"", {{"row"}, {"published_fid", Align::right}, {"train seconds", Align::right}},
+  Table table{"",
+              {{"row"}, {"published_fid", Align::right}, {"train seconds", Align::right}},
               {{"dynamic", "9.56", "67"}}};
   CHECK(table.render(Format::text, false, 28) ==
         "         published_    train\n"
@@ -168,23 +180,24 @@ TEST_CASE("table: text is wrapped at spaces, within words that are longer than a
 TEST_CASE("table: an unknown format is refused with those there are", "[unit][results]") {
   CHECK(parse_format("md") == Format::markdown);
   CHECK_THROWS_AS(parse_format("xml"), dkdm::ConfigError);
-  CHECK_THROWS_WITH(parse_format("xml"), Catch::Contains("'xml'") &&
-                                             Catch::Contains("text, markdown, csv, json"));
+  CHECK_THROWS_WITH(parse_format("xml"),
+                    Catch::Contains("'xml'") && Catch::Contains("text, markdown, csv, json"));
 }
 
 TEST_CASE("table: width counts arrows once, wide characters twice, combining ones not",
           "[unit][results]") {
   CHECK(display_width("FID ↓") == 5);
   CHECK(display_width("1.0 ± 0.2") == 9);
-  CHECK(display_width("漢字") == 4);          // East Asian Width W (Unicode annex 11)
-  CHECK(display_width("e\xcc\x81") == 1);     // e with combining acute
-  CHECK(display_width("\xff\xfe") == 2);      // two broken bytes
+  CHECK(display_width("漢字") == 4);       // East Asian Width W (Unicode annex 11)
+  CHECK(display_width("e\xcc\x81") == 1);  // e with combining acute
+  CHECK(display_width("\xff\xfe") == 2);   // two broken bytes
 }
 
 TEST_CASE("table: malformed UTF-8 is replaced byte by byte", "[unit][results]") {
   const std::string mark = "\xef\xbf\xbd";
   CHECK(valid_utf8("ρ 漢 \xf0\x9f\x92\xa5") == "ρ 漢 \xf0\x9f\x92\xa5");
-  CHECK(valid_utf8("a\xff\xfe" "b") == "a" + mark + mark + "b");
+  CHECK(valid_utf8("a\xff\xfe"
+                   "b") == "a" + mark + mark + "b");
   // RFC 3629, sections 3 and 10: an overlong slash, a surrogate, a code beyond U+10FFFF, a cut end.
   CHECK(valid_utf8("\xc0\xaf") == mark + mark);
   CHECK(valid_utf8("\xe0\x80\xaf") == mark + mark + mark);

@@ -48,7 +48,11 @@ TEST_CASE("tensorboard: CRC-32C agrees with the published checks", "[unit][resul
 TEST_CASE("tensorboard: a record is framed as the reader expects", "[unit][results]") {
   // Length 2, its masked CRC, "hi", its masked CRC: from the definition in
   // tensorflow/core/lib/io/record_writer.h.
-  CHECK(hex(tfrecord("hi")) == "0200000000000000" "78270b34" "6869" "13d60856");
+  CHECK(hex(tfrecord("hi")) ==
+        "0200000000000000"
+        "78270b34"
+        "6869"
+        "13d60856");
 }
 
 TEST_CASE("tensorboard: curves and metrics are scalars at their steps", "[unit][results]") {
@@ -76,8 +80,20 @@ TEST_CASE("tensorboard: curves and metrics are scalars at their steps", "[unit][
   REQUIRE(records.size() == 4);
   CHECK(contains(records[0], "brain.Event:2"));
   // wall_time 1020 (a third of a minute after 1000), step 100, summary, value, tag "loss", 0.5f.
-  CHECK(hex(records[1]) == "09" "0000000000e08f40" "10" "64" "2a" "0d" "0a" "0b" "0a" "04"
-                           "6c6f7373" "15" "0000003f");
+  CHECK(hex(records[1]) ==
+        "09"
+        "0000000000e08f40"
+        "10"
+        "64"
+        "2a"
+        "0d"
+        "0a"
+        "0b"
+        "0a"
+        "04"
+        "6c6f7373"
+        "15"
+        "0000003f");
   CHECK(contains(records[3], "fid@512 ema"));
   CHECK(export_tensorboard(file, folder / "all", {}).size() == 1);
   CHECK_THROWS_WITH(export_tensorboard(file, folder / "tb", {99}), Catch::Contains("no run 99"));

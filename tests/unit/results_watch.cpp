@@ -1,10 +1,10 @@
-// What `dkdm watch` shows: of running, gone, foreign and finished runs, from the database and from the files
-// that processes leave.
-#include <catch2/catch.hpp>
-#include <nlohmann/json.hpp>
+// What `dkdm watch` shows: of running, gone, foreign and finished runs, from the database and from
+// the files that processes leave.
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <ctime>
@@ -83,7 +83,8 @@ TEST_CASE("watch: a running stage has its bar, rate, time left and curves", "[un
   INFO(text);
   CHECK(contains(text, "desk / dynamic, seed 0 · run " + std::to_string(id)));
   CHECK(contains(text, "[2/3] train dynamic"));
-  CHECK(contains(text, "████████▏░░░░░░░░░░░ 412/1000 steps · 0.25 s/it · ETA 2:2"));  // 8 1/8 of 20 cells
+  CHECK(contains(
+      text, "████████▏░░░░░░░░░░░ 412/1000 steps · 0.25 s/it · ETA 2:2"));  // 8 1/8 of 20 cells
   CHECK(contains(text, "(all stages 3:2"));
   CHECK(contains(text, "loss 0.1 at step 400 · lowest 0.1, highest 40, logarithmic"));
   CHECK(contains(text, "grad_norm 1.5 at step 400"));
@@ -179,15 +180,16 @@ TEST_CASE("watch: a process that is silent says so, and one without a run is sho
   CHECK(contains(text, "No word from process"));
 }
 
-TEST_CASE("plots of text: the highest value is at the top, the lowest at the bottom", "[unit][results]") {
+TEST_CASE("plots of text: the highest value is at the top, the lowest at the bottom",
+          "[unit][results]") {
   const Points falling{{0, 8}, {1, 7}, {2, 6}, {3, 5}, {4, 4}, {5, 3}, {6, 2}, {7, 1}};
   CHECK(sparkline(falling, 8, true) == "█▇▆▅▄▃▂▁");
   CHECK(sparkline(falling, 8, false) == "#*+=-,._");
   CHECK(sparkline({}, 8, true).empty());
   CHECK(sparkline({{0, 1}, {1, NAN}, {2, INFINITY}}, 8, true) == "▅");
-  CHECK(line_plot(falling, 8, 2, false, false) ==
-        std::vector<std::string>{"****    ", "    ****"});
-  // Two by four dots a cell, the left column falling one dot a value: bits 1 2 4 then 0x40 of each cell.
+  CHECK(line_plot(falling, 8, 2, false, false) == std::vector<std::string>{"****    ", "    ****"});
+  // Two by four dots a cell, the left column falling one dot a value: bits 1 2 4 then 0x40 of each
+  // cell.
   const auto plot = line_plot({{0, 4}, {1, 3}, {2, 2}, {3, 1}}, 2, 1, true, false);
   REQUIRE(plot.size() == 1);
   CHECK(plot[0] == "⠑⢄");

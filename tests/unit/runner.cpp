@@ -1,4 +1,5 @@
-// The runner's bookkeeping, with stages that write a file: what is made, what is recorded, what a failure costs.
+// The runner's bookkeeping, with stages that write a file: what is made, what is recorded, what a
+// failure costs.
 #include "run/runner.hpp"
 
 #include <catch2/catch.hpp>
@@ -36,7 +37,8 @@ struct Notes final : record::Recorder {
     running_ = run;
     return ++runs_;
   }
-  void begin_stage(std::int64_t, const std::string& name, const std::string&, const std::string&) override {
+  void begin_stage(std::int64_t, const std::string& name, const std::string&,
+                   const std::string&) override {
     lines.push_back("make " + name);
   }
   void end_run(std::int64_t, const std::string& status, const std::string& stage,
@@ -80,7 +82,8 @@ struct Desk {
       run::PlannedRun run;
       run.record.row = row;
       run.record.key = plan.stages[evaluate].key;
-      run.stages = {{"teacher", teacher}, {"train", train}, {"sample", sample}, {"evaluate", evaluate}};
+      run.stages = {
+          {"teacher", teacher}, {"train", train}, {"sample", sample}, {"evaluate", evaluate}};
       run.sample_stage = sample;
       run.evaluate_stage = evaluate;
       run.outputs = {evaluate};
@@ -126,7 +129,8 @@ TEST_CASE("runner: shared stages are made once, streamed ones not at all", "[uni
                                  "fid of evaluate a", "end a done", "begin b", "make train",
                                  "make evaluate", "fid of evaluate b", "end b done"});
   CHECK(desk.notes.stages.at("1 teacher").status == record::StageStatus::done);
-  CHECK(desk.notes.stages.at("2 teacher").status == record::StageStatus::done);  // made by this command
+  CHECK(desk.notes.stages.at("2 teacher").status ==
+        record::StageStatus::done);  // made by this command
   CHECK(desk.notes.stages.at("1 train").determined_by == desk.plan.stages[1].parts);
   CHECK(desk.go().already_done == 2);
   CHECK(desk.notes.lines.empty());
@@ -135,12 +139,13 @@ TEST_CASE("runner: shared stages are made once, streamed ones not at all", "[uni
 TEST_CASE("runner: a run without its artifact is made again, from what is there", "[unit][run]") {
   Desk desk;
   desk.go();
-  std::filesystem::remove_all(desk.plan.stages[desk.plan.runs[0].evaluate_stage].folder(desk.store));
+  std::filesystem::remove_all(
+      desk.plan.stages[desk.plan.runs[0].evaluate_stage].folder(desk.store));
   const auto summary = desk.go();
   CHECK(summary.done == 1);
   CHECK(summary.already_done == 1);
-  CHECK(desk.notes.lines == std::vector<std::string>{"begin a", "make evaluate", "fid of evaluate a",
-                                                     "end a done"});
+  CHECK(desk.notes.lines ==
+        std::vector<std::string>{"begin a", "make evaluate", "fid of evaluate a", "end a done"});
   CHECK(desk.notes.stages.at("3 train").status == record::StageStatus::cached);
 }
 
@@ -154,8 +159,8 @@ TEST_CASE("runner: a stage that fails fails every run that needs it, once", "[un
   CHECK(desk.go().failed == 2);
   CHECK(tries == 1);
   CHECK(desk.notes.lines ==
-        std::vector<std::string>{"begin a", "make teacher", "end a failed at teacher: no teacher", "begin b",
-                                 "end b failed at teacher: no teacher"});
+        std::vector<std::string>{"begin a", "make teacher", "end a failed at teacher: no teacher",
+                                 "begin b", "end b failed at teacher: no teacher"});
   CHECK(desk.notes.stages.at("1 teacher").status == record::StageStatus::failed);
   desk.before.clear();
   CHECK(desk.go().done == 2);
@@ -191,7 +196,8 @@ TEST_CASE("runner: what cannot be written stops the suite and is recorded", "[un
   CHECK(desk.notes.lines.back() == "end a failed at train: disk full");
 }
 
-TEST_CASE("runner: --force makes a row's own stages again and keeps the earlier ones", "[unit][run]") {
+TEST_CASE("runner: --force makes a row's own stages again and keeps the earlier ones",
+          "[unit][run]") {
   Desk desk;
   desk.go();
   const auto& train = desk.plan.stages[1];

@@ -26,16 +26,15 @@ class GaussianDenoiser : public dkdm::Denoiser {
     was_training = was_training || is_training();
     called_with.push_back(t[0].item<std::int64_t>());
     const auto& map = process_.timestep_map();
-    const auto k = static_cast<std::size_t>(
-        std::find(map.begin(), map.end(), called_with.back()) - map.begin());
+    const auto k = static_cast<std::size_t>(std::find(map.begin(), map.end(), called_with.back()) -
+                                            map.begin());
     const auto& tables = process_.tables();
     const double a = tables.alpha_bar[k], s2 = kDeviation * kDeviation;
     const double marginal = a * s2 + 1 - a;
     const at::Tensor eps = std::sqrt(1 - a) / marginal * (x_t - std::sqrt(a) * kMean);
     const double x0_variance = s2 * (1 - a) / marginal;  // of x0 given x_t
     const double coef = tables.posterior_mean_coef_x0[k];
-    const double log_variance =
-        std::log(tables.posterior_variance[k] + coef * coef * x0_variance);
+    const double log_variance = std::log(tables.posterior_variance[k] + coef * coef * x0_variance);
     const double low = tables.posterior_log_variance_clipped[k], high = tables.log_beta[k];
     const double v = 2 * (log_variance - low) / (high - low) - 1;
     at::Tensor output = at::cat({eps, at::full_like(eps, v)}, 1);
@@ -53,8 +52,8 @@ class GaussianDenoiser : public dkdm::Denoiser {
   GaussianDiffusion process_;
 };
 
-// The same data, asked at any time between steps: log alpha_bar linear between them, as DPM-Solver takes
-// it.
+// The same data, asked at any time between steps: log alpha_bar linear between them, as DPM-Solver
+// takes it.
 class GaussianFlow : public dkdm::Denoiser {
  public:
   explicit GaussianFlow(const GaussianDiffusion& process) : tables_(process.tables()) {}
@@ -109,23 +108,22 @@ TEST_CASE("sampler: DDIM follows the closed-form map of its noise", "[unit][samp
             std::sqrt(1 - prev) * eps_of_x * std::sqrt(a) * kMean;
     scale *= factor;
   }
-  const at::Tensor noise =
-      dkdm::Random(9, dkdm::Stream::sample_start).normal(0, 2, 5, {3, 4, 4});
+  const at::Tensor noise = dkdm::Random(9, dkdm::Stream::sample_start).normal(0, 2, 5, {3, 4, 4});
   CHECK(at::allclose(x, noise * scale + shift, 1e-3, 1e-3));
 }
 
-TEST_CASE("sampler: DPM-Solver comes near the flow's end as its steps grow, faster than first order",
-          "[unit][sampler]") {
+TEST_CASE(
+    "sampler: DPM-Solver comes near the flow's end as its steps grow, faster than first order",
+    "[unit][sampler]") {
   // The probability flow of Gaussian data maps x at time t to
   // mean + (x - sqrt(alpha_bar) mean) * deviation of the end / deviation at t, in closed form.
   const GaussianDiffusion process({"linear", 1000, ""});
   const auto& tables = process.tables();
   const auto deviation = [&](double a) { return std::sqrt(a * kDeviation * kDeviation + 1 - a); };
   const double first = tables.alpha_bar.back(), last = tables.alpha_bar.front();
-  const at::Tensor noise =
-      dkdm::Random(9, dkdm::Stream::sample_start).normal(0, 2, 5, {3, 4, 4});
-  const at::Tensor end = std::sqrt(last) * kMean + (noise - std::sqrt(first) * kMean) *
-                                                       (deviation(last) / deviation(first));
+  const at::Tensor noise = dkdm::Random(9, dkdm::Stream::sample_start).normal(0, 2, 5, {3, 4, 4});
+  const at::Tensor end = std::sqrt(last) * kMean +
+                         (noise - std::sqrt(first) * kMean) * (deviation(last) / deviation(first));
   const auto error = [&](std::int64_t steps) {
     GaussianFlow network(process);
     const dkdm::SamplerConfig config{"dpm-solver", 0, /*clip_denoised=*/false, steps};
@@ -154,8 +152,8 @@ TEST_CASE("sampler: sample i is the same at every batch size", "[unit][sampler]"
       CHECK(at::allclose(draw(i, 1)[0], seven[i], 1e-5, 1e-6));
     }
     CHECK_FALSE(at::allclose(seven[0], seven[1], 1e-2, 1e-2));
-    CHECK_FALSE(at::allclose(
-        dkdm::sample(network, process, config, SampleShape{3, 5, 7}, 2, 0, 7), seven, 1e-2, 1e-2));
+    CHECK_FALSE(at::allclose(dkdm::sample(network, process, config, SampleShape{3, 5, 7}, 2, 0, 7),
+                             seven, 1e-2, 1e-2));
   }
 }
 
@@ -189,14 +187,15 @@ TEST_CASE("sampler: a value that is not finite stops the chain and names the ste
 TEST_CASE("sampler: an unknown sampler or eta is refused", "[unit][sampler]") {
   const GaussianDiffusion process({"cosine", 1000, "4"});
   GaussianDenoiser network(process);
-  CHECK_THROWS_WITH(dkdm::sample(network, process, {"heun", 0, true}, SampleShape{1, 2, 2}, 0, 0, 1),
-                    Catch::Contains("\"heun\"") && Catch::Contains("ancestral"));
-  CHECK_THROWS_WITH(dkdm::sample(network, process, {"ddim", 2, true}, SampleShape{1, 2, 2}, 0, 0, 1),
-                    Catch::Contains("eta") && Catch::Contains("0 to 1"));
+  CHECK_THROWS_WITH(
+      dkdm::sample(network, process, {"heun", 0, true}, SampleShape{1, 2, 2}, 0, 0, 1),
+      Catch::Contains("\"heun\"") && Catch::Contains("ancestral"));
+  CHECK_THROWS_WITH(
+      dkdm::sample(network, process, {"ddim", 2, true}, SampleShape{1, 2, 2}, 0, 0, 1),
+      Catch::Contains("eta") && Catch::Contains("0 to 1"));
   const dkdm::SamplerConfig solver{"dpm-solver", 0, true, 1};
   CHECK_THROWS_WITH(dkdm::sample(network, process, solver, SampleShape{1, 2, 2}, 0, 0, 1),
                     Catch::Contains("solver_steps is 1") && Catch::Contains("at least 2"));
-  CHECK_THROWS_WITH(
-      dkdm::sample(network, process, {"dpm-solver"}, SampleShape{1, 2, 2}, 0, 0, 1),
-      Catch::Contains("respacing is \"4\"") && Catch::Contains("whole chain"));
+  CHECK_THROWS_WITH(dkdm::sample(network, process, {"dpm-solver"}, SampleShape{1, 2, 2}, 0, 0, 1),
+                    Catch::Contains("respacing is \"4\"") && Catch::Contains("whole chain"));
 }

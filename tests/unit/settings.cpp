@@ -30,11 +30,13 @@ Kettle read(const Settings<Kettle>& settings, const std::map<std::string, Value>
 
 }  // namespace
 
-TEST_CASE("settings: a field that is added is one line, and changes no key while it is at its default",
-          "[unit][config]") {
+TEST_CASE(
+    "settings: a field that is added is one line, and changes no key while it is at its default",
+    "[unit][config]") {
   const Settings<Kettle> before(first_fields());
   auto fields = first_fields();
-  fields.push_back({&Kettle::colour, text("colour", "red", "of its outside").one_of({"red", "blue"}),
+  fields.push_back({&Kettle::colour,
+                    text("colour", "red", "of its outside").one_of({"red", "blue"}),
                     /*added=*/true});
   const Settings<Kettle> after(fields);
 
@@ -46,7 +48,8 @@ TEST_CASE("settings: a field that is added is one line, and changes no key while
   CHECK(after.describe(blue) == "litres = 2.0\nwatts = 2000\ncolour = \"blue\"\n");
   CHECK(after.values(blue).back().first == "colour");
   CHECK(to_text(after.values(blue).back().second) == "\"blue\"");
-  CHECK_THROWS_WITH(read(after, {{"colour", std::string("green")}}), "colour: expected one of red, blue, got \"green\"");
+  CHECK_THROWS_WITH(read(after, {{"colour", std::string("green")}}),
+                    "colour: expected one of red, blue, got \"green\"");
   CHECK_THROWS_AS(read(before, {{"colour", std::string("blue")}}), ConfigError);
 }
 
@@ -58,11 +61,14 @@ TEST_CASE("settings: what has no effect on a result is in no key", "[unit][confi
 }
 
 TEST_CASE("settings: a parameter of another type than its field is a bug", "[unit][config]") {
-  CHECK_THROWS_AS(Settings<Kettle>(std::vector<Setting<Kettle>>{{&Kettle::watts, real("watts", 1, "how fast")}}), std::logic_error);
+  CHECK_THROWS_AS(Settings<Kettle>(
+                      std::vector<Setting<Kettle>>{{&Kettle::watts, real("watts", 1, "how fast")}}),
+                  std::logic_error);
 }
 
-TEST_CASE("settings: every field of a process and of a sampler is a setting with the struct's default",
-          "[unit][config]") {
+TEST_CASE(
+    "settings: every field of a process and of a sampler is a setting with the struct's default",
+    "[unit][config]") {
   const auto& diffusion = config::diffusion_settings();
   CHECK(diffusion.read(Params(diffusion.table(), {})) == DiffusionConfig());
   const Params other(diffusion.table(), {{"schedule", std::string("linear")},
@@ -71,11 +77,14 @@ TEST_CASE("settings: every field of a process and of a sampler is a setting with
                                          {"beta_end", 0.01},
                                          {"variance", std::string("fixed_small")},
                                          {"variance_range", std::string("unit")}});
-  CHECK(diffusion.read(other) == DiffusionConfig{"linear", 500, "", 0.001, 0.01, "fixed_small", "unit"});
+  CHECK(diffusion.read(other) ==
+        DiffusionConfig{"linear", 500, "", 0.001, 0.01, "fixed_small", "unit"});
   // Each of them is another key.
   std::set<std::string> keys{diffusion.describe(DiffusionConfig())};
   for (const auto& [name, value] : other.values())
-    CHECK(keys.insert(diffusion.describe(diffusion.read(Params(diffusion.table(), {{name, value}})))).second);
+    CHECK(
+        keys.insert(diffusion.describe(diffusion.read(Params(diffusion.table(), {{name, value}}))))
+            .second);
 
   const auto& sampler = config::sampler_settings();
   const SamplerConfig usual = sampler.read(Params(sampler.table(), {}));

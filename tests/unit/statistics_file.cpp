@@ -48,7 +48,8 @@ TEST_CASE("statistics file: float32 arrays are read as float64", "[unit][io]") {
   ScratchFolder scratch;
   const auto file = scratch.path / "single.npz";
   const auto pool = statistics(1, 6);
-  io::write_npz(file, {{"mu", pool.mean.to(at::kFloat)}, {"sigma", pool.covariance.to(at::kFloat)}});
+  io::write_npz(file,
+                {{"mu", pool.mean.to(at::kFloat)}, {"sigma", pool.covariance.to(at::kFloat)}});
   const auto read = io::read_statistics(file, 6);
   CHECK(read.pool.mean.scalar_type() == at::kDouble);
   CHECK(at::allclose(read.pool.covariance, pool.covariance, 1e-6, 1e-8));

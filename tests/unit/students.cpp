@@ -1,4 +1,5 @@
-// What every student promises, for each architecture at desk size, and what their parameters refuse.
+// What every student promises, for each architecture at desk size, and what their parameters
+// refuse.
 #include <ATen/ATen.h>
 #include <unistd.h>
 
@@ -133,7 +134,9 @@ TEST_CASE("students: rectangular images, whose rows do not mix", "[unit][student
 
 TEST_CASE("students: DiT's code of a place is that of its row and column, whatever the grid",
           "[unit][students]") {
-  const Given given{{"depth", std::int64_t{1}}, {"hidden_size", std::int64_t{48}}, {"num_heads", std::int64_t{3}},
+  const Given given{{"depth", std::int64_t{1}},
+                    {"hidden_size", std::int64_t{48}},
+                    {"num_heads", std::int64_t{3}},
                     {"patch_size", std::int64_t{4}}};
   const auto code = [&](std::int64_t rows, std::int64_t columns) {
     const auto network = fixtures::student("dit", given, {3, 4 * rows, 4 * columns});
@@ -266,7 +269,11 @@ TEST_CASE("students: impossible parameters are refused with what would be right"
       {"dit", {{"hidden_size", std::int64_t{50}}}, 32, "hidden_size is 50", "multiple of 4"},
       {"dit", {{"preset", "DiT-B"}, {"depth", std::int64_t{3}}}, 32, "sets depth", "leave one"},
       {"unet-lite", {{"model_channels", std::int64_t{20}}}, 32, "20", "multiple of the 8 groups"},
-      {"unet-lite", {{"num_head_channels", k}}, 32, "num_head_channels is 48", "divisor of the 256"},
+      {"unet-lite",
+       {{"num_head_channels", k}},
+       32,
+       "num_head_channels is 48",
+       "divisor of the 256"},
       {"unet-lite", {}, 30, "30 pixels, cannot be halved 2 times", "fewer levels"},
       {"unet-lite", {{"channel_mult", List{}}}, 32, "channel_mult is empty", "[1, 2]"},
       {"uvit", {{"patch_size", std::int64_t{5}}}, 32, "patch_size is 5", "divisor of the image"},
@@ -278,7 +285,11 @@ TEST_CASE("students: impossible parameters are refused with what would be right"
       {"edm-unet", {}, 34, "34 pixels, cannot be halved 2 times", "fewer levels"},
       {"edm-unet", {{"attn_resolutions", List{12}}}, 32, "attn_resolutions has 12", "32, 16, 8"},
       {"edm-unet", {{"channel_mult", List{}}}, 32, "channel_mult is empty", "[1, 2]"},
-      {"mlp-mixer", {{"patch_size", std::int64_t{5}}}, 32, "patch_size is 5", "divisor of the image"},
+      {"mlp-mixer",
+       {{"patch_size", std::int64_t{5}}},
+       32,
+       "patch_size is 5",
+       "divisor of the image"},
       {"mlp-mixer", {{"hidden_dim", std::int64_t{63}}}, 32, "hidden_dim is 63", "even number"},
   }));
   INFO(wrong.name << ": " << wrong.culprit);
@@ -290,16 +301,13 @@ TEST_CASE("students: a model's description keeps how its v is read; older ones s
           "[unit][students]") {
   const Case of = cases().front();
   const auto& info = fixtures::registry().find("student", of.name);
-  const auto folder = std::filesystem::temp_directory_path() /
-                      ("dkdm-model-" + std::to_string(getpid()));
+  const auto folder =
+      std::filesystem::temp_directory_path() / ("dkdm-model-" + std::to_string(getpid()));
   std::filesystem::create_directory(folder);
   const SampleShape wide{3, 16, 32};
   const DiffusionConfig unit{.schedule = "linear", .steps = 500, .variance_range = "unit"};
   model::write_model_description(
-      folder, {{info.kind, of.name, info.version, Params(info.params, of.given)},
-               wide,
-               unit,
-               7});
+      folder, {{info.kind, of.name, info.version, Params(info.params, of.given)}, wide, unit, 7});
   const auto read = [&] { return model::read_model_description(folder, fixtures::registry()); };
   CHECK(read().diffusion == unit);
   CHECK(read().shape == wide);
@@ -311,7 +319,8 @@ TEST_CASE("students: a model's description keeps how its v is read; older ones s
   CHECK(read().diffusion == DiffusionConfig{.schedule = "linear", .steps = 500});
   const auto sides = text.find("\"height\": 16,\n    \"width\": 32");
   REQUIRE(sides != std::string::npos);
-  io::write_text(folder / "model.json", text.replace(sides, text.find("32", sides) + 2 - sides, "\"size\": 16"));
+  io::write_text(folder / "model.json",
+                 text.replace(sides, text.find("32", sides) + 2 - sides, "\"size\": 16"));
   CHECK(read().shape == SampleShape{3, 16, 16});
   std::filesystem::remove_all(folder);
 }
@@ -320,26 +329,30 @@ TEST_CASE("students: a number of a model's description that makes no sense is na
           "[unit][students]") {
   const Case of = cases().front();
   const auto& info = fixtures::registry().find("student", of.name);
-  const auto folder = std::filesystem::temp_directory_path() /
-                      ("dkdm-numbers-" + std::to_string(getpid()));
+  const auto folder =
+      std::filesystem::temp_directory_path() / ("dkdm-numbers-" + std::to_string(getpid()));
   std::filesystem::create_directory(folder);
   model::write_model_description(
-      folder, {{info.kind, of.name, info.version, Params(info.params, of.given)}, {3, 16, 16}, {}, 7});
+      folder,
+      {{info.kind, of.name, info.version, Params(info.params, of.given)}, {3, 16, 16}, {}, 7});
   const std::string good = io::read_text(folder / "model.json");
   CHECK_NOTHROW(model::read_model_description(folder, fixtures::registry()));
 
   const auto wrong = GENERATE(table<std::string, std::string, std::string>({
       {"\"num_res_blocks\": 1", "\"num_res_blocks\": 100000",
        "student.params.num_res_blocks: expected range 1…64, got 100000"},
-      {"\"num_res_blocks\": 1", "\"num_res_blocks\": 9223372036854775808", "num_res_blocks is 9223372036854775808"},
+      {"\"num_res_blocks\": 1", "\"num_res_blocks\": 9223372036854775808",
+       "num_res_blocks is 9223372036854775808"},
       {"\"num_res_blocks\": 1", "\"num_res_blocks\": 1e300", "num_res_blocks is 1e+300"},
       {"\"num_res_blocks\": 1", "\"num_res_blocks\": \"one\"", "num_res_blocks is \"one\""},
       {"\"channels\": 3", "\"channels\": 3000", "image.channels: expected range 1…64, got 3000"},
       {"\"height\": 16", "\"height\": 1000000", "image.height: expected range 1…4096, got 1000000"},
       {"\"width\": 16", "\"width\": 0", "image.width: expected range 1…4096, got 0"},
-      {"\"steps\": 1000", "\"steps\": 100001", "diffusion.steps: expected range 2…100000, got 100001"},
+      {"\"steps\": 1000", "\"steps\": 100001",
+       "diffusion.steps: expected range 2…100000, got 100001"},
       {"\"beta_end\": 0.0", "\"beta_end\": 7", "diffusion.beta_end: expected range 0…1"},
-      {"\"trained_steps\": 7", "\"trained_steps\": -7", "trained_steps: expected range 0…1000000000"},
+      {"\"trained_steps\": 7", "\"trained_steps\": -7",
+       "trained_steps: expected range 0…1000000000"},
       {"\"trained_steps\": 7", "\"trained\": 7", "trained_steps"},
   }));
   const auto& [from, to, says] = wrong;

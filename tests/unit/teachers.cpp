@@ -61,18 +61,19 @@ TEST_CASE("guided-diffusion: the log says what was inferred and what was assumed
   const auto file = scratch.path / "tiny.safetensors";
   io::write_safetensors(file, fixtures::filled_weights(fixtures::small_unet(), kSpec));
   CountingHost host;
-  const auto model = teacher("guided-diffusion",
-                             {{"path", file.string()},
-                              {"image_size", std::int64_t{8}},
-                              {"steps", std::int64_t{100}}},
-                             host)
-                         ->load();
-  CHECK_THAT(host.said,
-             Contains("guided-diffusion: tiny.safetensors: guided-diffusion UNet") &&
-                 Contains("levels of 32, 64 channels, 1 residual block each, attention at 1/2") &&
-                 Contains("assuming those of guided-diffusion's defaults: 4 heads, legacy attention "
-                          "order, linear schedule, time not rescaled") &&
-                 Contains("by parameters: 8 pixels, 100 steps"));
+  const auto model =
+      teacher(
+          "guided-diffusion",
+          {{"path", file.string()}, {"image_size", std::int64_t{8}}, {"steps", std::int64_t{100}}},
+          host)
+          ->load();
+  CHECK_THAT(
+      host.said,
+      Contains("guided-diffusion: tiny.safetensors: guided-diffusion UNet") &&
+          Contains("levels of 32, 64 channels, 1 residual block each, attention at 1/2") &&
+          Contains("assuming those of guided-diffusion's defaults: 4 heads, legacy attention "
+                   "order, linear schedule, time not rescaled") &&
+          Contains("by parameters: 8 pixels, 100 steps"));
   CHECK(model.diffusion == DiffusionConfig{"linear", 100, ""});
   CHECK_FALSE(model.network->is_training());
 }
@@ -80,8 +81,9 @@ TEST_CASE("guided-diffusion: the log says what was inferred and what was assumed
 TEST_CASE("guided-diffusion: a DiT's size is on its tensors, its heads go by its width",
           "[unit][teachers]") {
   ScratchFolder scratch;
-  const std::map<std::string, Value> values{
-      {"depth", std::int64_t{2}}, {"hidden_size", std::int64_t{128}}, {"num_heads", std::int64_t{2}}};
+  const std::map<std::string, Value> values{{"depth", std::int64_t{2}},
+                                            {"hidden_size", std::int64_t{128}},
+                                            {"num_heads", std::int64_t{2}}};
   const auto file = scratch.path / "dit.pt";
   auto weights = fixtures::filled_weights(values, kSpec, "dit");
   // A label table: its row 4 belongs to the time embedding of label 4.
@@ -89,7 +91,8 @@ TEST_CASE("guided-diffusion: a DiT's size is on its tensors, its heads go by its
   io::write_torch(file, weights);
   CountingHost host;
   const auto model =
-      teacher("guided-diffusion", {{"path", file.string()}, {"label", std::int64_t{4}}}, host)->load();
+      teacher("guided-diffusion", {{"path", file.string()}, {"label", std::int64_t{4}}}, host)
+          ->load();
   CHECK(model.shape == kSpec);
   CHECK_THAT(host.said, Contains("DiT: 3 channels in, 6 out") && Contains("2 heads") &&
                             Contains("label 4 of every image"));
@@ -102,8 +105,9 @@ TEST_CASE("guided-diffusion: a DiT's size is on its tensors, its heads go by its
   CHECK(at::equal(model.network->forward(x, t), expected->forward(x, t)));
 }
 
-TEST_CASE("guided-diffusion: a file of a data parallel run, and of a network that counts 1000 steps",
-          "[unit][teachers]") {
+TEST_CASE(
+    "guided-diffusion: a file of a data parallel run, and of a network that counts 1000 steps",
+    "[unit][teachers]") {
   ScratchFolder scratch;
   auto weights = fixtures::filled_weights(fixtures::small_unet(), kSpec);
   const auto load = [&](const char* name, const std::map<std::string, Value>& more) {
@@ -193,8 +197,9 @@ TEST_CASE("torchscript: a module is loaded, tried and called", "[unit][teachers]
   given["schedule"] = "scaled_linear";
   given["beta_end"] = 0.012;
   const auto model = teacher("torchscript", given, host)->load();
-  CHECK_THAT(host.said, Contains("torchscript: module.pt: returns 3 channels for images of 3x8x8") &&
-                            Contains("scaled_linear schedule, 1000 steps, variance fixed_large"));
+  CHECK_THAT(host.said,
+             Contains("torchscript: module.pt: returns 3 channels for images of 3x8x8") &&
+                 Contains("scaled_linear schedule, 1000 steps, variance fixed_large"));
   CHECK(model.shape == kSpec);
   CHECK(model.diffusion.beta_end == 0.012);
   const at::Tensor x = fixtures::probe(kSpec), t = fixtures::probe_time();

@@ -28,9 +28,8 @@ struct Line : torch::nn::Module {
 
 TEST_CASE("train: learning rate warms up linearly and decays to zero at the last step",
           "[unit][train]") {
-  const auto cosine = settings({{"lr", 0.1},
-                                {"warmup_steps", std::int64_t{10}},
-                                {"lr_decay", std::string("cosine")}});
+  const auto cosine = settings(
+      {{"lr", 0.1}, {"warmup_steps", std::int64_t{10}}, {"lr_decay", std::string("cosine")}});
   CHECK(train::learning_rate(cosine, 0) == Approx(0.01));
   CHECK(train::learning_rate(cosine, 9) == Approx(0.1));
   CHECK(train::learning_rate(cosine, 55) == Approx(0.05));  // half of the cosine: (55 - 10) / 90
@@ -59,7 +58,7 @@ TEST_CASE("train: an average that remembers its initial weights is warned of, wi
   CHECK_THAT(warning, Catch::Contains("leaves 90 % of the initial weights") &&
                           Catch::Contains("ema = 0.9954 leaves 1 %"));  // 0.01^(1/1000) = 0.99540…
   CHECK(train::ema_warning(of(0.9999, 1000, true)).empty());
-  CHECK(train::ema_warning(of(0.999, 2303)).empty());  // 0.0999
+  CHECK(train::ema_warning(of(0.999, 2303)).empty());        // 0.0999
   CHECK_FALSE(train::ema_warning(of(0.999, 2301)).empty());  // 0.1001
 }
 
@@ -117,8 +116,8 @@ TEST_CASE("train: optimiser state restores to the same bits", "[unit][train]") {
 
 TEST_CASE("train: strict loading lists what does not fit and copies nothing", "[unit][train]") {
   std::map<std::string, at::Tensor> target{{"a", at::zeros({2})}, {"b", at::zeros({3})}};
-  const std::map<std::string, at::Tensor> source{{"a", at::ones({2})}, {"b", at::ones({4})},
-                                                 {"c", at::ones({1})}};
+  const std::map<std::string, at::Tensor> source{
+      {"a", at::ones({2})}, {"b", at::ones({4})}, {"c", at::ones({1})}};
   try {
     model::copy_strictly(source, target, "weights.safetensors");
     FAIL("accepted");
@@ -134,10 +133,12 @@ TEST_CASE("train: strict loading lists what does not fit and copies nothing", "[
 TEST_CASE("train: advice on a loss that is not finite names what is there and what is off",
           "[unit][train]") {
   const auto first = train::divergence_advice(settings({{"lr", 0.002}}), false, "");
-  CHECK(first == "no checkpoint was made yet. What usually helps: a lower lr (now 0.002), grad_clip = "
-                 "1.0 (now off)");
+  CHECK(first ==
+        "no checkpoint was made yet. What usually helps: a lower lr (now 0.002), grad_clip = "
+        "1.0 (now off)");
   const auto later = train::divergence_advice(settings({{"lr", 0.1}, {"grad_clip", 2.0}}), true,
                                               "student_clip = true");
-  CHECK(later == "the last checkpoint is kept. What usually helps: a lower lr (now 0.1), a lower "
-                 "grad_clip (now 2.0), student_clip = true");
+  CHECK(later ==
+        "the last checkpoint is kept. What usually helps: a lower lr (now 0.1), a lower "
+        "grad_clip (now 2.0), student_clip = true");
 }

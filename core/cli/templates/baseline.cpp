@@ -1,5 +1,5 @@
-// my-plugin: trains on a few real images and nothing else, to ask how many a teacher is worth. Loss and
-// minibatches are those of every baseline (dkdm/image_method.hpp).
+// my-plugin: trains on a few real images and nothing else, to ask how many a teacher is worth. Loss
+// and minibatches are those of every baseline (dkdm/image_method.hpp).
 #include <ATen/ops/arange.h>
 
 #include <algorithm>
@@ -13,7 +13,8 @@ class MyPlugin final : public dkdm::ImageMethod {
  public:
   static dkdm::ParamTable params() {
     dkdm::ParamTable table = ImageMethod::params();
-    table.push_back(dkdm::integer("count", 1000, "real images, the dataset's first").between(1, 1e8));
+    table.push_back(
+        dkdm::integer("count", 1000, "real images, the dataset's first").between(1, 1e8));
     return table;
   }
 

@@ -1,5 +1,5 @@
-// my-plugin: white discs, squares and crosses on black, drawn when they are asked for. The shape is the
-// label; place and size of image i come from the random numbers of i.
+// my-plugin: white discs, squares and crosses on black, drawn when they are asked for. The shape is
+// the label; place and size of image i come from the random numbers of i.
 #include <ATen/ATen.h>
 
 #include <cstdlib>

@@ -1,6 +1,6 @@
-// my-plugin: a set of the teacher's states whose batches take turns, where `dynamic` draws rows at random:
-// every row is denoised equally often. Teacher steps, targets and loss are those of every distillation
-// method (dkdm/distillation.hpp).
+// my-plugin: a set of the teacher's states whose batches take turns, where `dynamic` draws rows at
+// random: every row is denoised equally often. Teacher steps, targets and loss are those of every
+// distillation method (dkdm/distillation.hpp).
 #include <ATen/ops/arange.h>
 
 #include "dkdm/boundary.hpp"
@@ -11,8 +11,10 @@ namespace {
 class MyPlugin final : public dkdm::Distillation {
  public:
   static dkdm::ParamTable params() {
-    return dkdm::joined({chain_params(), preparation_params(),
-                         {dkdm::integer("batches", 5, "size of the set, in batches").between(1, 10000)}});
+    return dkdm::joined(
+        {chain_params(),
+         preparation_params(),
+         {dkdm::integer("batches", 5, "size of the set, in batches").between(1, 10000)}});
   }
 
   MyPlugin(const dkdm::Params& params, dkdm::Host&)

@@ -1,6 +1,7 @@
-// my-plugin: how far the pixels of samples are from those of real images, as the squared maximum mean
-// discrepancy under KID's kernel k(a, b) = (a.b / d + 1)^3 (Bińkowski et al. 2018), unbiased. Images are
-// averaged down first. No network, so no weights to fetch and no notion of what an image shows.
+// my-plugin: how far the pixels of samples are from those of real images, as the squared maximum
+// mean discrepancy under KID's kernel k(a, b) = (a.b / d + 1)^3 (Bińkowski et al. 2018), unbiased.
+// Images are averaged down first. No network, so no weights to fetch and no notion of what an image
+// shows.
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -41,10 +42,10 @@ class MyPlugin final : public dkdm::Evaluator {
     const std::int64_t count = std::min(count_, reference.size());
     const Tensor images = reference.images(at::arange(count, at::kLong));
     const dkdm::ImageSpec spec = reference.spec();
-    dkdm::io::save_tensors(
-        dir / kFile,
-        {{"features", features(images)}, {"spec", at::tensor({spec.channels, spec.height, spec.width})}},
-        {{"fingerprint", reference.fingerprint()}});
+    dkdm::io::save_tensors(dir / kFile,
+                           {{"features", features(images)},
+                            {"spec", at::tensor({spec.channels, spec.height, spec.width})}},
+                           {{"fingerprint", reference.fingerprint()}});
   }
 
   void open(const fs::path& dir) override {
@@ -52,7 +53,8 @@ class MyPlugin final : public dkdm::Evaluator {
     const auto tensors = dkdm::io::load_tensors(dir / kFile, &about);
     reference_ = tensors.at("features");
     const auto spec = tensors.at("spec");
-    spec_ = {spec[0].item<std::int64_t>(), spec[1].item<std::int64_t>(), spec[2].item<std::int64_t>()};
+    spec_ = {spec[0].item<std::int64_t>(), spec[1].item<std::int64_t>(),
+             spec[2].item<std::int64_t>()};
     fingerprint_ = about.at("fingerprint");
     reset();
   }
@@ -86,7 +88,9 @@ class MyPlugin final : public dkdm::Evaluator {
       throw dkdm::DataError("state", "is none of " + protocol());
     append(found->second);
   }
-  void reset(std::int64_t = 0) override { samples_ = at::empty({0, reference_.size(1)}, at::kDouble); }
+  void reset(std::int64_t = 0) override {
+    samples_ = at::empty({0, reference_.size(1)}, at::kDouble);
+  }
 
  private:
   static constexpr const char* kFile = "reference.safetensors";

@@ -1,5 +1,5 @@
-// my-plugin: residual blocks of 3 x 3 convolutions at full resolution, the time step added inside each.
-// About the smallest network that learns to denoise; a starting point to be replaced.
+// my-plugin: residual blocks of 3 x 3 convolutions at full resolution, the time step added inside
+// each. About the smallest network that learns to denoise; a starting point to be replaced.
 #include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>

@@ -1,8 +1,10 @@
 // my-plugin: the ideal denoiser of a few images, which needs no training. When the data are exactly
 // x_1 … x_n, the best guess of x_0 is their mean weighted by how well each explains x_t:
-//   w_i ~ exp(-|x_t - sqrt(alpha_bar) x_i|^2 / (2 (1 - alpha_bar)))       (Karras et al. 2022, Eq. 57)
-// A teacher of trained weights instead: network = host.student("adm-unet", values, {shape, diffusion}), then
-// io::load_strictly(io::read_checkpoint(file)…, *network, file) of dkdm/checkpoint.hpp.
+//   w_i ~ exp(-|x_t - sqrt(alpha_bar) x_i|^2 / (2 (1 - alpha_bar)))       (Karras et al. 2022, Eq.
+//   57)
+// A teacher of trained weights instead: network = host.student("adm-unet", values, {shape,
+// diffusion}), then io::load_strictly(io::read_checkpoint(file)…, *network, file) of
+// dkdm/checkpoint.hpp.
 #include <ATen/ATen.h>
 
 #include "dkdm/boundary.hpp"
@@ -42,9 +44,10 @@ class IdealDenoiser final : public dkdm::Denoiser {
 class MyPlugin final : public dkdm::Teacher {
  public:
   static dkdm::ParamTable params() {
-    return {dkdm::text("file", "/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz",
-                       "IDX file of 28 x 28 images"),
-            dkdm::integer("count", 256, "images that it knows, the file's first").between(1, 60000)};
+    return {
+        dkdm::text("file", "/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz",
+                   "IDX file of 28 x 28 images"),
+        dkdm::integer("count", 256, "images that it knows, the file's first").between(1, 60000)};
   }
 
   MyPlugin(const dkdm::Params& params, dkdm::Host&)
@@ -55,7 +58,8 @@ class MyPlugin final : public dkdm::Teacher {
     if (all.dim() != 3 || all.size(1) != 28 || all.size(2) != 28 || all.size(0) < count_)
       throw dkdm::DataError(file_, "expected " + std::to_string(count_) + " images of 28 x 28");
     // 16 x 16 as the dataset fashion-mnist makes them: two black pixels around, then halved.
-    const Tensor padded = at::constant_pad_nd(all.narrow(0, 0, count_).unsqueeze(1), {2, 2, 2, 2}, 0);
+    const Tensor padded =
+        at::constant_pad_nd(all.narrow(0, 0, count_).unsqueeze(1), {2, 2, 2, 2}, 0);
     const Tensor images = at::avg_pool2d(padded.to(at::kFloat), 2) / 127.5 - 1;
     const dkdm::DiffusionConfig diffusion;  // cosine, 1000 steps
     auto network = std::make_shared<IdealDenoiser>(images, dkdm::GaussianDiffusion(diffusion));

@@ -15,8 +15,8 @@
 
 namespace dkdm {
 
-// A thread that does one work after the other; results come in the order of works. All members are for the thread
-// that made it.
+// A thread that does one work after the other; results come in the order of works. All members are
+// for the thread that made it.
 class Ahead {
  public:
   using Work = std::function<at::Tensor()>;

@@ -21,7 +21,7 @@ enum class Resampling { residual_blocks, convolutions, pooling };
 // Level 0 is the image at full size; each next level halves it.
 struct Unet {
   std::int64_t in_channels = 0, out_channels = 0;
-  std::int64_t time_channels = 0;  // width of the time step's sinusoid
+  std::int64_t time_channels = 0;    // width of the time step's sinusoid
   std::vector<std::int64_t> widths;  // channels of each level
   std::int64_t num_res_blocks = 0;
   std::vector<bool> attention;  // of each level
@@ -41,18 +41,19 @@ struct Dit {
 
 struct Recognised {
   std::variant<std::monostate, Unet, Dit> network;  // monostate: none of them
-  std::string text;  // what it is, or what was recognised and what was not; one line
+  std::string text;      // what it is, or what was recognised and what was not; one line
   bool familiar = true;  // false: nothing of it is known
 };
 
 // A tensor's name without the parts that wrappers put into it, wherever they stand: torch.compile
-// (_orig_mod), FSDP (_fsdp_wrapped_module), activation checkpointing (_checkpoint_wrapped_module) and
-// Fabric (_forward_module).
+// (_orig_mod), FSDP (_fsdp_wrapped_module), activation checkpointing (_checkpoint_wrapped_module)
+// and Fabric (_forward_module).
 DKDM_API std::string unwrapped(const std::string& name);
 
-// What stands before the names of a known network's tensors (UNet, DiT, diffusers' UNet2DModel): "" or
-// "model.", "module.", "ema_model.module.", an attribute of Lightning's module…, with '.' at the end. One
-// entry for each network among them, in the order of the names; other tensors may stand beside it.
+// What stands before the names of a known network's tensors (UNet, DiT, diffusers' UNet2DModel): ""
+// or "model.", "module.", "ema_model.module.", an attribute of Lightning's module…, with '.' at the
+// end. One entry for each network among them, in the order of the names; other tensors may stand
+// beside it.
 DKDM_API std::vector<std::string> network_prefixes(const std::vector<std::string>& names);
 
 // The tensors behind `prefix`, under their unwrapped names without it.

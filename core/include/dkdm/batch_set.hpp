@@ -1,5 +1,5 @@
-// The set of states that the teacher walks on while the student learns (paper Algorithm 1). States and
-// random numbers' keys: dkdm/denoising.hpp. Threads: one at a time.
+// The set of states that the teacher walks on while the student learns (paper Algorithm 1). States
+// and random numbers' keys: dkdm/denoising.hpp. Threads: one at a time.
 #pragma once
 
 #include <cstdint>

@@ -1,12 +1,16 @@
 // The plugin boundary. A module is one shared library that exports one symbol, `dkdm_plugin`, which
 // returns a table. The front of the table never changes; the host compares ABI number and build id
-// for equality before it touches anything behind them, because C++ types cross. Last line of a plugin:
+// for equality before it touches anything behind them, because C++ types cross. Last line of a
+// plugin:
 //
-//   DKDM_STUDENT("my-net", "1", "one line", MyNet)      // MyNet(const Params&, const SampleShape&), or
-//                                                       // MyNet(const Params&, const StudentContext&)
+//   DKDM_STUDENT("my-net", "1", "one line", MyNet)      // MyNet(const Params&, const
+//   SampleShape&), or
+//                                                       // MyNet(const Params&, const
+//                                                       StudentContext&)
 //   DKDM_TEACHER / DKDM_DATASET / DKDM_BASELINE / DKDM_DISTILLATION / DKDM_EVALUATOR
 //                                                       // T(const Params&, Host&)
-// and `static ParamTable T::params()`. Include the header of the kind as well (dkdm/denoiser.hpp, …).
+// and `static ParamTable T::params()`. Include the header of the kind as well (dkdm/denoiser.hpp,
+// …).
 #pragma once
 
 #include <torch/version.h>
@@ -23,14 +27,18 @@
 namespace dkdm {
 struct StudentContext;
 class Host;
-class Denoiser; class Teacher; class Dataset; class Method; class Evaluator;  // the kinds
+class Denoiser;
+class Teacher;
+class Dataset;
+class Method;
+class Evaluator;  // the kinds
 }  // namespace dkdm
 
 #define DKDM_ABI 7
 #define DKDM_STR_(x) #x
 #define DKDM_STR(x) DKDM_STR_(x)
-#define DKDM_BUILD_ID                                                                       \
-  "gcc-abi " DKDM_STR(__GXX_ABI_VERSION) ", compiler " DKDM_STR(__GNUC__) ", C++ " DKDM_STR(  \
+#define DKDM_BUILD_ID                                                                        \
+  "gcc-abi " DKDM_STR(__GXX_ABI_VERSION) ", compiler " DKDM_STR(__GNUC__) ", C++ " DKDM_STR( \
       __cplusplus) ", cxx11 " DKDM_STR(_GLIBCXX_USE_CXX11_ABI) ", LibTorch " TORCH_VERSION
 
 extern "C" {
@@ -62,7 +70,8 @@ T* make(const Params& params, Context& context) {
   if constexpr (std::is_constructible_v<T, const Params&, Context&>) {
     return new T(params, context);
   } else {
-    static_assert(requires { new T(params, context.shape); }, "the top of this file says how T is made");
+    static_assert(
+        requires { new T(params, context.shape); }, "the top of this file says how T is made");
     return new T(params, context.shape);
   }
 }
@@ -94,13 +103,19 @@ void destroy(void* object) {
 
 }  // namespace dkdm::detail
 
-#define DKDM_PLUGIN_(KIND, BASE, CONTEXT, NAME, VERSION, SUMMARY, T)                            \
-  extern "C" DKDM_API const DkdmPluginTable* dkdm_plugin() {                                    \
-    static const DkdmPluginTable table{sizeof(DkdmPluginTable), DKDM_ABI, DKDM_BUILD_ID, KIND,  \
-                                       NAME, VERSION, SUMMARY, &T::params,                      \
-                                       &dkdm::detail::create<BASE, T, CONTEXT>,                 \
-                                       &dkdm::detail::destroy<BASE>};                           \
-    return &table;                                                                              \
+#define DKDM_PLUGIN_(KIND, BASE, CONTEXT, NAME, VERSION, SUMMARY, T)            \
+  extern "C" DKDM_API const DkdmPluginTable* dkdm_plugin() {                    \
+    static const DkdmPluginTable table{sizeof(DkdmPluginTable),                 \
+                                       DKDM_ABI,                                \
+                                       DKDM_BUILD_ID,                           \
+                                       KIND,                                    \
+                                       NAME,                                    \
+                                       VERSION,                                 \
+                                       SUMMARY,                                 \
+                                       &T::params,                              \
+                                       &dkdm::detail::create<BASE, T, CONTEXT>, \
+                                       &dkdm::detail::destroy<BASE>};           \
+    return &table;                                                              \
   }
 
 #define DKDM_STUDENT(NAME, VERSION, SUMMARY, T) \

@@ -14,8 +14,8 @@ class DKDM_API Dataset {
  public:
   virtual ~Dataset();
   virtual ImageSpec spec() const = 0;
-  virtual std::int64_t size() const = 0;                         // images
-  virtual std::int64_t num_classes() const { return 0; }         // 0 = no labels
+  virtual std::int64_t size() const = 0;                  // images
+  virtual std::int64_t num_classes() const { return 0; }  // 0 = no labels
   // index int64 [n] -> uint8 [n,C,H,W] / int64 [n] (undefined where there are no labels).
   virtual at::Tensor images(const at::Tensor& index) const = 0;
   virtual at::Tensor labels(const at::Tensor& index) const;

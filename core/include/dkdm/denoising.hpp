@@ -16,8 +16,9 @@ namespace dkdm {
 
 constexpr std::int64_t kTrainingNoise = std::int64_t{1} << 40;  // more than any number of rows
 
-// Where the teacher's predicted image is clipped to [-1,1]: in its steps and in the distribution that
-// the student is compared with (the authors' code), in its steps alone, or nowhere (the paper).
+// Where the teacher's predicted image is clipped to [-1,1]: in its steps and in the distribution
+// that the student is compared with (the authors' code), in its steps alone, or nowhere (the
+// paper).
 enum class TeacherClip { both, chain, none };
 
 // Which states rows are first denoised to: 1 … T'-1 (the authors' code) or 1 … T' (the paper).

@@ -1,7 +1,7 @@
 // The Gaussian diffusion process: schedules, respacing, posterior, model distribution, losses.
 // Reference: guided-diffusion's gaussian_diffusion.py and respace.py as the paper's code uses them
-// (Eq. 1-14). Steps count t = 0 … T-1; the paper's t is this t + 1. Tables are float64; a per-sample
-// coefficient is the table's entry cast to f32. Symbols: core/notation.md. Threads: any.
+// (Eq. 1-14). Steps count t = 0 … T-1; the paper's t is this t + 1. Tables are float64; a
+// per-sample coefficient is the table's entry cast to f32. Symbols: core/notation.md. Threads: any.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -24,7 +24,7 @@ class DKDM_API GaussianDiffusion {
   explicit GaussianDiffusion(const DiffusionConfig& config);
 
   const DiffusionConfig& config() const { return config_; }
-  std::int64_t num_steps() const;                      // T' after respacing
+  std::int64_t num_steps() const;  // T' after respacing
   const std::vector<std::int64_t>& timestep_map() const { return timestep_map_; }
   // t [N] int64 in 0 … T'-1 -> the original indices that the network is called with.
   at::Tensor model_timesteps(const at::Tensor& t) const;
@@ -45,18 +45,18 @@ class DKDM_API GaussianDiffusion {
   // Log of the posterior variance, entry 0 replaced by entry 1: [N,1,…] of `dim` dimensions.
   at::Tensor posterior_log_variance(const at::Tensor& t, std::int64_t dim) const;
 
-  // From a network's output [N,2C,H,W] (learned variance range, Eq. 12; v by config().variance_range)
-  // or [N,C,H,W] (config().variance: the log of beta, or of the posterior variance; in both entry 0 is
-  // replaced by posterior_variance[1]).
-  // `clip` clamps pred_xstart to [-1,1]; `eps` is the raw prediction either way.
+  // From a network's output [N,2C,H,W] (learned variance range, Eq. 12; v by
+  // config().variance_range) or [N,C,H,W] (config().variance: the log of beta, or of the posterior
+  // variance; in both entry 0 is replaced by posterior_variance[1]). `clip` clamps pred_xstart to
+  // [-1,1]; `eps` is the raw prediction either way.
   Distribution p_mean_variance(const at::Tensor& output, const at::Tensor& x_t, const at::Tensor& t,
                                bool clip) const;
 
   // x_{t-1} = mean + [t != 0] exp(log_variance / 2) z.
   at::Tensor ancestral_step(const Distribution& p, const at::Tensor& t, const at::Tensor& z) const;
   // DDIM (Song et al. 2021, Eq. 12), eps re-derived from p.pred_xstart. eta 0 = deterministic.
-  at::Tensor ddim_step(const Distribution& p, const at::Tensor& x_t, const at::Tensor& t, double eta,
-                       const at::Tensor& z) const;
+  at::Tensor ddim_step(const Distribution& p, const at::Tensor& x_t, const at::Tensor& t,
+                       double eta, const at::Tensor& z) const;
 
  private:
   struct DeviceTables;  // copies on the devices that asked, made once
@@ -68,9 +68,9 @@ class DKDM_API GaussianDiffusion {
 };
 
 // Data-based hybrid loss L_simple + L_vb: mse of eps, plus the variational bound with the mean
-// detached, pred_xstart not clipped. With an output of C channels vb is zero. `vb_weight` multiplies
-// vb (1 = reference at T = 1000). At t = 0 the bound is the decoder likelihood, or with `decode` false
-// the same KL as elsewhere (Eq. 9 as printed).
+// detached, pred_xstart not clipped. With an output of C channels vb is zero. `vb_weight`
+// multiplies vb (1 = reference at T = 1000). At t = 0 the bound is the decoder likelihood, or with
+// `decode` false the same KL as elsewhere (Eq. 9 as printed).
 DKDM_API LossTerms hybrid_loss(const GaussianDiffusion& process, const at::Tensor& output,
                                const at::Tensor& x0, const at::Tensor& x_t, const at::Tensor& t,
                                const at::Tensor& eps, double vb_weight, bool decode = true);

@@ -1,5 +1,5 @@
-// What distillation methods share: the batch set, on which the teacher walks while the student learns
-// (paper Algorithm 1), and the loss of Eq. 19-21.
+// What distillation methods share: the batch set, on which the teacher walks while the student
+// learns (paper Algorithm 1), and the loss of Eq. 19-21.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@ namespace dkdm {
 
 class BatchSet;  // dkdm/batch_set.hpp
 
-// A distillation method: the subclass says how large the set is, how it begins and what is drawn; it may
-// replace the loss, which then has batch.teacher, batch.x_prev and what else it asks for.
+// A distillation method: the subclass says how large the set is, how it begins and what is drawn;
+// it may replace the loss, which then has batch.teacher, batch.x_prev and what else it asks for.
 class DKDM_API Distillation : public Method {
  public:
   explicit Distillation(const Params& params);
@@ -42,8 +42,8 @@ class DKDM_API Distillation : public Method {
   // Rows of the whole set for a chain of T' steps: one batch, or what rows_of makes of a rho.
   virtual std::int64_t set_size(std::int64_t chain_steps, std::int64_t batch) const;
   static std::int64_t rows_of(double rho, std::int64_t chain_steps, std::int64_t batch);
-  // Fills the empty set when nothing was prepared; called before the first batch. And the single-image
-  // teacher forwards of that, on average.
+  // Fills the empty set when nothing was prepared; called before the first batch. And the
+  // single-image teacher forwards of that, on average.
   virtual void begin() = 0;
   virtual std::int64_t begin_evaluations(std::int64_t chain_steps, std::int64_t batch) const;
   // Distinct rows for training step `step`, int64 [batch].

@@ -1,8 +1,9 @@
 // Named metrics of samples against a reference. Threads: the host calls an evaluator from one.
 //
-// An evaluator's life: prepare (once a reference, cached by the host) -> open -> add … add -> finish,
-// and add again for the next sample set. What has been added so far is its state, a few tensors: saved,
-// it survives a kill; restored, it goes on; states of shards merge into that of the whole.
+// An evaluator's life: prepare (once a reference, cached by the host) -> open -> add … add ->
+// finish, and add again for the next sample set. What has been added so far is its state, a few
+// tensors: saved, it survives a kill; restored, it goes on; states of shards merge into that of the
+// whole.
 #pragma once
 
 #include <cstdint>
@@ -27,23 +28,25 @@ class DKDM_API Evaluator {
  public:
   virtual ~Evaluator();
 
-  // Fewer samples than this are too biased to compare (twice the largest feature dimension): the host
-  // warns, and refuses them at scale "paper". Known from the parameters, before anything is trained.
+  // Fewer samples than this are too biased to compare (twice the largest feature dimension): the
+  // host warns, and refuses them at scale "paper". Known from the parameters, before anything is
+  // trained.
   virtual std::int64_t min_samples() const = 0;
 
-  // What decides, besides name and version, what `prepare` makes of a reference: parameters, a weight
-  // file's hash. Input of content keys; "" = all parameters. DataError where a file is missing says how to get it.
+  // What decides, besides name and version, what `prepare` makes of a reference: parameters, a
+  // weight file's hash. Input of content keys; "" = all parameters. DataError where a file is
+  // missing says how to get it.
   virtual std::string identity() const { return ""; }
 
   // Makes weights and reference statistics for `reference` in `dir`, once (cached by the host).
   virtual void prepare(const Dataset& reference, std::uint64_t seed,
                        const std::filesystem::path& dir) = 0;
-  // The same from statistics computed before: arrays mu, sigma, mu_s, sigma_s as ADM's npz has them.
-  // `images` (may be null) serves the metrics that need features of the reference, such as precision.
-  // Throws ConfigError unless overridden.
+  // The same from statistics computed before: arrays mu, sigma, mu_s, sigma_s as ADM's npz has
+  // them. `images` (may be null) serves the metrics that need features of the reference, such as
+  // precision. Throws ConfigError unless overridden.
   struct Statistics {
     io::TensorMap arrays;
-    std::string protocol;     // under which they were computed, "" = unknown; another one is refused
+    std::string protocol;  // under which they were computed, "" = unknown; another one is refused
     std::string fingerprint;  // of the images they were computed from, or of the arrays
     std::int64_t count = 0;   // of those images, 0 = unknown
     ImageSpec spec{0, 0, 0};  // zeros = unknown
@@ -63,16 +66,20 @@ class DKDM_API Evaluator {
 
   // uint8 [n,C,H,W] in sample order, in batches of any size. DataError for another type or shape.
   virtual void add(const at::Tensor& images) = 0;
-  // The metrics of what was added; forgets it. Throws DataError when that is too little for any value.
+  // The metrics of what was added; forgets it. Throws DataError when that is too little for any
+  // value.
   virtual std::vector<Metric> finish() = 0;
 
-  // What was added since `open` or `finish`, computed, in tensors that later calls leave as they are.
+  // What was added since `open` or `finish`, computed, in tensors that later calls leave as they
+  // are.
   virtual io::TensorMap state() = 0;
-  // Takes in the samples of another evaluator's state, another shard's: the value is that of the whole set
-  // to rounding (1e-12 relative, and what the feature network makes of other batches). What is added
-  // afterwards follows the last of them. Throws DataError for a state of another protocol.
+  // Takes in the samples of another evaluator's state, another shard's: the value is that of the
+  // whole set to rounding (1e-12 relative, and what the feature network makes of other batches).
+  // What is added afterwards follows the last of them. Throws DataError for a state of another
+  // protocol.
   virtual void merge(const io::TensorMap& state) = 0;
-  // Forgets what was added. The next image is number `first` of the sample set (a shard begins there).
+  // Forgets what was added. The next image is number `first` of the sample set (a shard begins
+  // there).
   virtual void reset(std::int64_t first = 0) = 0;
   // Forgets what was added, and goes on from `state` as its evaluator would have, to the bit.
   void restore(const io::TensorMap& state);

@@ -1,6 +1,7 @@
-// Features: activations inside a network, for a loss that looks at them. A network offers them by name
-// in its forward (Denoiser::feature). The shipped UNets have "down.0" … (the blocks on the way down),
-// "middle" and "up.0" …, [N,C,H,W]; the transformers and the mixer "block.0" …, [N,tokens,width].
+// Features: activations inside a network, for a loss that looks at them. A network offers them by
+// name in its forward (Denoiser::feature). The shipped UNets have "down.0" … (the blocks on the way
+// down), "middle" and "up.0" …, [N,C,H,W]; the transformers and the mixer "block.0" …,
+// [N,tokens,width].
 #pragma once
 
 #include <string>
@@ -11,8 +12,9 @@
 
 namespace dkdm {
 
-// Listens to the forwards of a network, and of networks inside it, on their thread, while it lives. One at a
-// time: a second one on the same network takes over until it ends. The network must outlive it.
+// Listens to the forwards of a network, and of networks inside it, on their thread, while it lives.
+// One at a time: a second one on the same network takes over until it ends. The network must
+// outlive it.
 class DKDM_API Features {
  public:
   // `names` empty = all that are offered.

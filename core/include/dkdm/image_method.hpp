@@ -1,5 +1,5 @@
-// What baselines share that train on images: the trainer of the reference and the data-based hybrid loss
-// (paper Eq. 4-9). Example i of step k depends on (seed, k, i) alone.
+// What baselines share that train on images: the trainer of the reference and the data-based hybrid
+// loss (paper Eq. 4-9). Example i of step k depends on (seed, k, i) alone.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
-// Files of tensors and images; texts and hashes are in dkdm/files.hpp. Whatever is written appears whole
-// or not at all (temporary name, fsync, rename). Threads: any.
+// Files of tensors and images; texts and hashes are in dkdm/files.hpp. Whatever is written appears
+// whole or not at all (temporary name, fsync, rename). Threads: any.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -24,15 +24,16 @@ DKDM_API at::Tensor read_idx(const std::filesystem::path& file);
 
 // One array of an npz (stored or deflated; zip64), C order: u1, i4, i8, f2, f4, f8.
 DKDM_API at::Tensor read_npz(const std::filesystem::path& file, const std::string& key);
-// The same, where sets are larger than memory: stored bytes (u1) are mapped, and read when they are touched.
+// The same, where sets are larger than memory: stored bytes (u1) are mapped, and read when they are
+// touched.
 DKDM_API at::Tensor map_npz(const std::filesystem::path& file, const std::string& key);
 // Array names of an npz.
 DKDM_API std::vector<std::string> npz_keys(const std::filesystem::path& file);
 // Stored npz as ADM's sampler writes it (entries "<key>.npy", npy v1, C order).
 DKDM_API void write_npz(const std::filesystem::path& file, const TensorMap& arrays);
 
-// PNG, JPEG, WebP or GIF (an animation's first frame), by content -> uint8 [C,H,W]; C is 1 or 3 as asked
-// (grey <-> RGB by repetition or Rec. 601).
+// PNG, JPEG, WebP or GIF (an animation's first frame), by content -> uint8 [C,H,W]; C is 1 or 3 as
+// asked (grey <-> RGB by repetition or Rec. 601).
 DKDM_API at::Tensor read_image(const std::filesystem::path& file, std::int64_t channels);
 // uint8 [C,H,W], C = 1 or 3.
 DKDM_API void write_png(const std::filesystem::path& file, const at::Tensor& image);

@@ -1,5 +1,6 @@
-// A training method: baseline (needs data) or distillation (needs the teacher). It produces each training
-// batch with its targets; loop, optimiser, EMA, checkpoints and logs are the host's. Threads: called by one.
+// A training method: baseline (needs data) or distillation (needs the teacher). It produces each
+// training batch with its targets; loop, optimiser, EMA, checkpoints and logs are the host's.
+// Threads: called by one.
 #pragma once
 
 #include <filesystem>
@@ -24,14 +25,14 @@ struct Needs {
 // What the host gives. Pointers are null where `needs` did not ask. Lives as long as the method.
 struct MethodContext {
   Host& host;
-  DiffusionConfig diffusion;           // of the run; a distillation method may respace its chain
+  DiffusionConfig diffusion;  // of the run; a distillation method may respace its chain
   SampleShape shape;
-  std::int64_t batch = 0;              // training examples a step
+  std::int64_t batch = 0;  // training examples a step
   std::uint64_t seed = 0;
   const TrainedModel* teacher = nullptr;
   const Dataset* dataset = nullptr;
   const Dataset* synthetic = nullptr;
-  Denoiser* student = nullptr;         // what is about to be trained; null in `prepare`, which is shared
+  Denoiser* student = nullptr;  // what is about to be trained; null in `prepare`, which is shared
 };
 
 // One training batch: what the student sees, what it is compared with. t counts the method's own
@@ -41,7 +42,8 @@ struct TrainBatch {
   at::Tensor x0, eps;    // data-based targets
   Distribution teacher;  // distillation targets
   at::Tensor x_prev;     // [N,C,H,W] f32, the teacher's x_{t-1}
-  TensorMap features;    // of the student, with gradient: the loop puts them in before it calls `loss`
+  TensorMap
+      features;  // of the student, with gradient: the loop puts them in before it calls `loss`
   TensorMap teacher_features;
 };
 
@@ -61,21 +63,22 @@ class DKDM_API Method {
   // may keep partial files there). Only when needs().preparation.
   virtual void prepare(const MethodContext& context, const std::filesystem::path& dir);
 
-  // What decides, besides name, version, batch and seed, what `prepare` makes: the parameters that it reads, as
-  // text. Runs that differ in others share it. Input of keys; "" = all parameters.
+  // What decides, besides name, version, batch and seed, what `prepare` makes: the parameters that
+  // it reads, as text. Runs that differ in others share it. Input of keys; "" = all parameters.
   virtual std::string preparation_identity(const DiffusionConfig&, std::int64_t batch) const;
 
-  // What it costs, on average and before anything is made: single-image teacher forwards of `prepare`
-  // and of `steps` training steps (by default one for each example if needs().teacher), and bytes held
-  // besides the networks. `dkdm plan` shows them, refuses what does not fit this machine, and `dkdm
-  // plugins check` compares them with what is counted; the record has the count.
+  // What it costs, on average and before anything is made: single-image teacher forwards of
+  // `prepare` and of `steps` training steps (by default one for each example if needs().teacher),
+  // and bytes held besides the networks. `dkdm plan` shows them, refuses what does not fit this
+  // machine, and `dkdm plugins check` compares them with what is counted; the record has the count.
   virtual std::int64_t preparation_evaluations(const DiffusionConfig&, std::int64_t batch) const;
   virtual std::int64_t training_evaluations(const DiffusionConfig&, std::int64_t batch,
                                             std::int64_t steps) const;
   virtual double held_bytes(const DiffusionConfig&, const SampleShape&, std::int64_t batch) const;
 
   // Called once before the first batch. `prepared` is the folder that `prepare` filled, else empty.
-  // LibTorch's generator is seeded from the run's seed meanwhile, for the weights of a trained part.
+  // LibTorch's generator is seeded from the run's seed meanwhile, for the weights of a trained
+  // part.
   virtual void start(const MethodContext& context, const std::filesystem::path& prepared) = 0;
 
   virtual const GaussianDiffusion& diffusion() const = 0;
@@ -85,8 +88,9 @@ class DKDM_API Method {
   virtual LossTerms loss(const TrainBatch& batch, const at::Tensor& output) const = 0;
 
   // After `start`: names of the student's features that `loss` reads (dkdm/features.hpp), and a
-  // network that its gradient trains too. One optimiser steps both, with one gradient norm; the part is in
-  // every checkpoint and ends in method.safetensors beside the student's weights, never in them.
+  // network that its gradient trains too. One optimiser steps both, with one gradient norm; the
+  // part is in every checkpoint and ends in method.safetensors beside the student's weights, never
+  // in them.
   virtual std::vector<std::string> student_features() const { return {}; }
   virtual TrainedPart trained_part() const { return {}; }
 

@@ -1,4 +1,5 @@
-// The nearest of some names to a wrong one. Header alone: results/ uses it and does not link the core.
+// The nearest of some names to a wrong one. Header alone: results/ uses it and does not link the
+// core.
 #pragma once
 
 #include <algorithm>

@@ -10,10 +10,10 @@
 namespace dkdm::nn {
 
 // cos(t f_k) and sin(t f_k), each f32 [N, count], of t [N] and the frequencies
-// f_k = exp(-ln(10000) k / span), k = 0 … count - 1. The same bits on every processor: f_k is rounded
-// to f32 once, from f64; the phase t f_k is one f32 product, as in the references; its cosine and
-// sine are rounded from f64 (from f32 on a device without it). At t = 999 the last bit of an f32
-// exp, which differs between processors, would be 6e-5 of a phase.
+// f_k = exp(-ln(10000) k / span), k = 0 … count - 1. The same bits on every processor: f_k is
+// rounded to f32 once, from f64; the phase t f_k is one f32 product, as in the references; its
+// cosine and sine are rounded from f64 (from f32 on a device without it). At t = 999 the last bit
+// of an f32 exp, which differs between processors, would be 6e-5 of a phase.
 struct Sinusoid {
   torch::Tensor cos, sin;
 };
@@ -22,10 +22,10 @@ DKDM_API Sinusoid sinusoid(const torch::Tensor& t, std::int64_t count, double sp
 // Sinusoid of t [N] -> f32 [N, dim]: all cosines, then all sines, of span dim/2. dim must be even.
 DKDM_API torch::Tensor timestep_embedding(const torch::Tensor& t, std::int64_t dim);
 
-// Group normalisation of x [N,C,…]: (x - mean) / sqrt(variance + eps) * weight + bias, mean and biased
-// variance over each sample's C/groups neighbouring channels and all that follows them; weight and
-// bias [C] or undefined. The result has x's dtype, and channels-last memory where x has it.
-// Exact to the rounding of x wherever a group's mean lies: at::group_norm loses the variance of
+// Group normalisation of x [N,C,…]: (x - mean) / sqrt(variance + eps) * weight + bias, mean and
+// biased variance over each sample's C/groups neighbouring channels and all that follows them;
+// weight and bias [C] or undefined. The result has x's dtype, and channels-last memory where x has
+// it. Exact to the rounding of x wherever a group's mean lies: at::group_norm loses the variance of
 // channels-last images as E[x^2] - E[x]^2 on the CPU. An operator of LibTorch's dispatcher
 // (dkdm::group_norm), with a gradient. Throws ConfigError unless C is a multiple of groups.
 DKDM_API torch::Tensor group_norm(const torch::Tensor& x, std::int64_t groups,
@@ -44,9 +44,9 @@ class DKDM_API GroupNorm : public torch::nn::Module {
   double eps_;
 };
 
-// A layer with random numbers in training that are counter-based: those of sample i at a step depend on
-// (seed, step, layer, i) alone, whatever the batch, the threads and what was drawn before. Nothing of
-// them needs saving: a continued run sees the same ones.
+// A layer with random numbers in training that are counter-based: those of sample i at a step
+// depend on (seed, step, layer, i) alone, whatever the batch, the threads and what was drawn
+// before. Nothing of them needs saving: a continued run sees the same ones.
 class DKDM_API SeededLayer : public torch::nn::Module {
  public:
   virtual void seed(std::uint64_t seed, std::uint32_t step, std::uint32_t layer,
@@ -63,9 +63,9 @@ class DKDM_API SeededLayer : public torch::nn::Module {
   bool seeded_ = false;
 };
 
-// Seeds every SeededLayer below `module` for one training step, as the training loop does before each;
-// layers are numbered in registration order. `first_sample` is the index of the batch's first row in
-// the global batch.
+// Seeds every SeededLayer below `module` for one training step, as the training loop does before
+// each; layers are numbered in registration order. `first_sample` is the index of the batch's first
+// row in the global batch.
 DKDM_API void seed_layers(torch::nn::Module& module, std::uint64_t seed, std::int64_t step,
                           std::int64_t first_sample = 0);
 
@@ -79,9 +79,9 @@ class DKDM_API Dropout : public SeededLayer {
   double p_;
 };
 
-// Random numbers for anything else (added noise, stochastic depth, masking): register one and ask it in
-// forward, `if (noise_->draws()) h = h + noise_->normal(h)`. Every call of a forward gives others. Throws
-// Error where it does not draw.
+// Random numbers for anything else (added noise, stochastic depth, masking): register one and ask
+// it in forward, `if (noise_->draws()) h = h + noise_->normal(h)`. Every call of a forward gives
+// others. Throws Error where it does not draw.
 class DKDM_API RandomLayer : public SeededLayer {
  public:
   torch::Tensor normal(const torch::Tensor& like);  // standard normal, f32, of like's shape [N, …]

@@ -16,9 +16,9 @@ struct Labels {
   std::int64_t classes = 0;  // the largest label and one more
 };
 
-// Labels of `count` images: the array `key`; with "" `arr_1` (as ADM's sampler writes them), else `labels`,
-// else none. Throws DataError for a named array that is absent, and for one that is not `count` integers
-// from 0 to 65535.
+// Labels of `count` images: the array `key`; with "" `arr_1` (as ADM's sampler writes them), else
+// `labels`, else none. Throws DataError for a named array that is absent, and for one that is not
+// `count` integers from 0 to 65535.
 DKDM_API Labels read_npz_labels(const std::filesystem::path& file, const std::string& key,
                                 std::int64_t count);
 

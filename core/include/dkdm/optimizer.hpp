@@ -1,4 +1,5 @@
-// AdamW with an exponential moving average of the weights, over all parameters at once. Threads: one at a time.
+// AdamW with an exponential moving average of the weights, over all parameters at once. Threads:
+// one at a time.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -13,28 +14,30 @@
 
 namespace dkdm::train {
 
-// Learning rate of step `step` (0, 1, …): linear warm-up over `warmup_steps`, then constant, or to zero
-// at `steps` by a cosine or a line ([train] lr, warmup_steps, lr_decay, steps).
+// Learning rate of step `step` (0, 1, …): linear warm-up over `warmup_steps`, then constant, or to
+// zero at `steps` by a cosine or a line ([train] lr, warmup_steps, lr_decay, steps).
 DKDM_API double learning_rate(const Params& settings, std::int64_t step);
 
-// EMA decay of step `step`: [train] ema, or min(ema, (1 + step) / (10 + step)) with ema_warmup, so that a short
-// run's average does not remember its initial weights.
+// EMA decay of step `step`: [train] ema, or min(ema, (1 + step) / (10 + step)) with ema_warmup, so
+// that a short run's average does not remember its initial weights.
 DKDM_API double ema_decay(const Params& settings, std::int64_t step);
 
-// What is left of the initial weights in the average after all [train] steps: the product of the decays.
+// What is left of the initial weights in the average after all [train] steps: the product of the
+// decays.
 DKDM_API double ema_remainder(const Params& settings);
 
-// A sentence for a person where that is more than a tenth, with the figure and the decay that would leave a
-// hundredth; "" where the budget is long enough.
+// A sentence for a person where that is more than a tenth, with the figure and the decay that would
+// leave a hundredth; "" where the budget is long enough.
 DKDM_API std::string ema_warning(const Params& settings);
 
-// Decoupled weight decay (Loshchilov & Hutter 2019), bias-corrected, one fused call a step. Keeps moments
-// and EMA in the parameters' own memory format. Parameters without requires_grad are averaged as
-// they are and not trained.
+// Decoupled weight decay (Loshchilov & Hutter 2019), bias-corrected, one fused call a step. Keeps
+// moments and EMA in the parameters' own memory format. Parameters without requires_grad are
+// averaged as they are and not trained.
 class DKDM_API Optimizer {
  public:
-  // `network` must outlive the optimiser and keep its parameters' storage. `part` is a method's own network
-  // that is trained along; its tensors are named "method/NAME" in `state`, and are no weights.
+  // `network` must outlive the optimiser and keep its parameters' storage. `part` is a method's own
+  // network that is trained along; its tensors are named "method/NAME" in `state`, and are no
+  // weights.
   Optimizer(torch::nn::Module& network, const Params& settings, const TrainedPart& part = {});
 
   // Global L2 norm of the gradients, f32 scalar tensor.
@@ -59,13 +62,13 @@ class DKDM_API Optimizer {
   Params settings_;
   void add(torch::nn::Module& network, const std::string& prefix, bool averaged);
 
-  std::vector<std::string> names_;      // of all parameters, in registration order, the part's last
+  std::vector<std::string> names_;  // of all parameters, in registration order, the part's last
   // Parallel to names_; values_ are the parameters' storage outside autograd.
   std::vector<at::Tensor> all_, values_;
-  std::vector<std::size_t> trained_;    // indices of those that require a gradient
-  std::vector<std::size_t> averaged_;   // indices of those with an average
+  std::vector<std::size_t> trained_;               // indices of those that require a gradient
+  std::vector<std::size_t> averaged_;              // indices of those with an average
   std::vector<at::Tensor> ema_, averaged_values_;  // parallel to averaged_
-  std::size_t network_count_ = 0;       // the network's own are the first of names_
+  std::size_t network_count_ = 0;                  // the network's own are the first of names_
   std::vector<at::Tensor> parameters_, exp_avg_, exp_avg_sq_, step_count_;
 };
 

@@ -16,7 +16,8 @@ namespace dkdm {
 using Value = std::variant<bool, std::int64_t, double, std::string, std::vector<std::int64_t>,
                            std::vector<double>, std::vector<std::string>>;
 
-// As TOML writes it: true, 3, 0.1, "text", [1, 2]. Reals in the shortest form that reads back equal.
+// As TOML writes it: true, 3, 0.1, "text", [1, 2]. Reals in the shortest form that reads back
+// equal.
 DKDM_API std::string to_text(const Value& value);
 
 // One parameter. The type is that of `default_value` (the default). Build with the functions below.
@@ -28,15 +29,37 @@ struct DKDM_API Param {
   std::size_t longest = 1000;        // elements of a list
   std::vector<std::string> choices;  // for text; empty = any
   bool is_required = false;
-  bool determines_result = true;     // false: says how to work or what to show, and enters no key
+  bool determines_result = true;  // false: says how to work or what to show, and enters no key
 
-  Param& at_least(double low) { min = low; return *this; }
-  Param& at_most(double high) { max = high; return *this; }
-  Param& between(double low, double high) { min = low; max = high; return *this; }
-  Param& one_of(std::vector<std::string> allowed) { choices = std::move(allowed); return *this; }
-  Param& required() { is_required = true; return *this; }
-  Param& no_effect_on_result() { determines_result = false; return *this; }
-  Param& at_most_elements(std::size_t count) { longest = count; return *this; }
+  Param& at_least(double low) {
+    min = low;
+    return *this;
+  }
+  Param& at_most(double high) {
+    max = high;
+    return *this;
+  }
+  Param& between(double low, double high) {
+    min = low;
+    max = high;
+    return *this;
+  }
+  Param& one_of(std::vector<std::string> allowed) {
+    choices = std::move(allowed);
+    return *this;
+  }
+  Param& required() {
+    is_required = true;
+    return *this;
+  }
+  Param& no_effect_on_result() {
+    determines_result = false;
+    return *this;
+  }
+  Param& at_most_elements(std::size_t count) {
+    longest = count;
+    return *this;
+  }
 
   // The bounds that hold: where none is declared, integers lie within ±1e9 and reals within ±1e12.
   double lowest() const;
@@ -47,7 +70,8 @@ DKDM_API Param flag(std::string name, bool default_value, std::string help);
 DKDM_API Param integer(std::string name, std::int64_t default_value, std::string help);
 DKDM_API Param real(std::string name, double default_value, std::string help);
 DKDM_API Param text(std::string name, std::string default_value, std::string help);
-DKDM_API Param integers(std::string name, std::vector<std::int64_t> default_value, std::string help);
+DKDM_API Param integers(std::string name, std::vector<std::int64_t> default_value,
+                        std::string help);
 DKDM_API Param reals(std::string name, std::vector<double> default_value, std::string help);
 DKDM_API Param texts(std::string name, std::vector<std::string> default_value, std::string help);
 
@@ -58,8 +82,8 @@ using ParamTable = std::vector<Param>;
 class DKDM_API Params {
  public:
   Params() = default;
-  // `given` overrides defaults. Throws ConfigError for an unknown name (with the nearest known one),
-  // a wrong type, an impossible value or a required parameter that is absent.
+  // `given` overrides defaults. Throws ConfigError for an unknown name (with the nearest known
+  // one), a wrong type, an impossible value or a required parameter that is absent.
   Params(const ParamTable& table, const std::map<std::string, Value>& given,
          const std::string& where = "");
 

@@ -1,5 +1,5 @@
-// Every public header: all that a plugin of any kind includes. A plugin that takes dkdm/boundary.hpp and
-// its kind's own header instead compiles faster.
+// Every public header: all that a plugin of any kind includes. A plugin that takes
+// dkdm/boundary.hpp and its kind's own header instead compiles faster.
 #pragma once
 
 #include "dkdm/architecture.hpp"

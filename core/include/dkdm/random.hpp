@@ -1,6 +1,7 @@
 // Counter-based random numbers (Philox4x32-10; Salmon et al., SC 2011). A number is a pure function
 // of (seed, stream, step, sample, element), so what sample i of a run sees never depends on batch
-// size, thread count, rank or on what was drawn before; and there is no state to save. Threads: any.
+// size, thread count, rank or on what was drawn before; and there is no state to save. Threads:
+// any.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,10 +15,10 @@ namespace dkdm {
 
 // What a number is for. Values are part of every result: never renumber.
 enum class Stream : std::uint32_t {
-  initialise = 1,    // weights
-  minibatch = 2,     // choice and order of images or rows
-  timestep = 3,      // t of a training example
-  train_noise = 4,   // eps of q_sample
+  initialise = 1,   // weights
+  minibatch = 2,    // choice and order of images or rows
+  timestep = 3,     // t of a training example
+  train_noise = 4,  // eps of q_sample
   dropout = 5,
   augment = 6,       // random flips
   sample_start = 7,  // x_T of a sample
@@ -28,7 +29,7 @@ enum class Stream : std::uint32_t {
   pool_choice = 12,  // rows drawn for a training step
   evaluator = 13,
   bootstrap = 14,
-  layer = 15,        // what a network's own layers draw (nn::RandomLayer)
+  layer = 15,  // what a network's own layers draw (nn::RandomLayer)
 };
 
 class DKDM_API Random {

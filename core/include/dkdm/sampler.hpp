@@ -14,8 +14,8 @@ namespace dkdm {
 struct SamplerConfig {
   std::string sampler = "ancestral";  // one of sampler_names()
   double eta = 0;                     // DDIM's stochasticity; ignored by the others
-  bool clip_denoised = true;          // clamp the predicted image; dpm-solver: threshold dynamically
-  std::int64_t solver_steps = 20;     // of dpm-solver, at least 2; ignored by the others
+  bool clip_denoised = true;       // clamp the predicted image; dpm-solver: threshold dynamically
+  std::int64_t solver_steps = 20;  // of dpm-solver, at least 2; ignored by the others
 };
 
 // "ancestral", "ddim", "dpm-solver".
@@ -27,10 +27,11 @@ DKDM_API std::int64_t sampling_steps(const GaussianDiffusion& process, const Sam
 // Samples first … first+count-1 of the run `seed`: f32 [count,C,H,W], clamped by nobody. Sample i
 // depends on (seed, i) alone. The network is set to evaluation mode; no gradient. `after_step` is
 // called with the number of chain steps done (may throw to stop). Throws Error naming the step when
-// a value is not finite, ConfigError for dpm-solver on a respaced process: it chooses its own times.
+// a value is not finite, ConfigError for dpm-solver on a respaced process: it chooses its own
+// times.
 DKDM_API at::Tensor sample(Denoiser& network, const GaussianDiffusion& process,
-                           const SamplerConfig& config, const SampleShape& shape, std::uint64_t seed,
-                           std::int64_t first, std::int64_t count,
+                           const SamplerConfig& config, const SampleShape& shape,
+                           std::uint64_t seed, std::int64_t first, std::int64_t count,
                            const std::function<void(std::int64_t)>& after_step = {});
 
 }  // namespace dkdm

@@ -35,7 +35,8 @@ DKDM_API StatisticsFile read_statistics(const std::filesystem::path& file,
                                         std::int64_t spatial_features = kSpatialFeatures);
 
 // f8 arrays: with `spatial` ADM's form, without it pytorch-fid's. images uint8 [N,H,W,C] where
-// defined become "arr_0": ADM's evaluator wants the reference's images too, for precision and recall.
+// defined become "arr_0": ADM's evaluator wants the reference's images too, for precision and
+// recall.
 DKDM_API void write_statistics(const std::filesystem::path& file, const StatisticsFile& statistics,
                                const at::Tensor& images = {});
 

@@ -1,4 +1,5 @@
-// Minibatches of one or two datasets. Example i of step k depends on (seed, k, i) alone. Threads: one at a time.
+// Minibatches of one or two datasets. Example i of step k depends on (seed, k, i) alone. Threads:
+// one at a time.
 #pragma once
 
 #include <cstdint>

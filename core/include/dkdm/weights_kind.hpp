@@ -7,12 +7,13 @@
 
 namespace dkdm {
 
-// A Teacher that also derives from this says which weights its load() gives, without loading them; values of
-// them are recorded under it. Those of one that does not are recorded as "unlabelled".
+// A Teacher that also derives from this says which weights its load() gives, without loading them;
+// values of them are recorded under it. Those of one that does not are recorded as "unlabelled".
 class DKDM_API StatesWeights {
  public:
   virtual ~StatesWeights();
-  // "ema" (a moving average), "raw" (those of training themselves), or "" where what it reads does not say.
+  // "ema" (a moving average), "raw" (those of training themselves), or "" where what it reads does
+  // not say.
   virtual std::string weights() const = 0;
 };
 

@@ -89,7 +89,8 @@ class Bytes {
 };
 
 // Says what the file is that does not begin as an IDX file, by its unpacked bytes.
-[[noreturn]] void refuse(const std::filesystem::path& file, const std::array<unsigned char, 4>& magic) {
+[[noreturn]] void refuse(const std::filesystem::path& file,
+                         const std::array<unsigned char, 4>& magic) {
   Bytes again(file);
   std::string begin(std::size_t{4096}, '\0');
   begin.resize(again.read(begin.data(), begin.size()));
@@ -98,8 +99,9 @@ class Bytes {
     refuse_kind(file, kind, "an IDX file of unsigned bytes (magic number 000008nn)");
   char text[16];
   std::snprintf(text, sizeof text, "%02x%02x%02x%02x", magic[0], magic[1], magic[2], magic[3]);
-  throw DataError(at_byte(file, 0), "magic number " + std::string(text) + " is not that of an IDX file of unsigned "
-                                    "bytes (000008nn)");
+  throw DataError(at_byte(file, 0), "magic number " + std::string(text) +
+                                        " is not that of an IDX file of unsigned "
+                                        "bytes (000008nn)");
 }
 
 }  // namespace
@@ -125,10 +127,9 @@ at::Tensor read_idx(const std::filesystem::path& file) {
   }
   const std::uint64_t expected = array_bytes(shape, 1, input.where());
   if (input.too_many(expected)) {
-    throw DataError(input.where(), "promises " + std::to_string(expected) +
-                                       " bytes, more than a file of " +
-                                       std::to_string(input.file_bytes()) +
-                                       " bytes can hold (truncated?)");
+    throw DataError(input.where(),
+                    "promises " + std::to_string(expected) + " bytes, more than a file of " +
+                        std::to_string(input.file_bytes()) + " bytes can hold (truncated?)");
   }
   at::Tensor data = at::empty(shape, at::kByte);
   const std::uint64_t got = input.read(data.mutable_data_ptr<std::uint8_t>(), expected);

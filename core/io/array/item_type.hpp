@@ -8,8 +8,28 @@
 namespace dkdm::io {
 
 enum class ItemType : std::uint8_t {
-  f32, f16, bf16, f64, i64, i32, i16, i8, u8, boolean, c64, c128, c32, u16, u32, u64,
-  f8_e4m3, f8_e5m2, f8_e4m3_nuz, f8_e5m2_nuz, f8_e8m0, f4_e2m1_x2
+  f32,
+  f16,
+  bf16,
+  f64,
+  i64,
+  i32,
+  i16,
+  i8,
+  u8,
+  boolean,
+  c64,
+  c128,
+  c32,
+  u16,
+  u32,
+  u64,
+  f8_e4m3,
+  f8_e5m2,
+  f8_e4m3_nuz,
+  f8_e5m2_nuz,
+  f8_e8m0,
+  f4_e2m1_x2
 };
 
 struct ItemInfo {
@@ -48,7 +68,9 @@ inline constexpr std::array<ItemInfo, 22> kItems{{
 constexpr const ItemInfo& info(ItemType type) { return kItems[static_cast<std::size_t>(type)]; }
 
 // Numbers of one element, which a safetensors header counts in the last side of the shape.
-constexpr std::int64_t packed_numbers(ItemType type) { return type == ItemType::f4_e2m1_x2 ? 2 : 1; }
+constexpr std::int64_t packed_numbers(ItemType type) {
+  return type == ItemType::f4_e2m1_x2 ? 2 : 1;
+}
 
 constexpr bool items_stand_at_their_index() {
   for (std::size_t i = 0; i < kItems.size(); ++i) {

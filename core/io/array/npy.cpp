@@ -15,9 +15,10 @@ namespace dkdm::io {
 namespace {
 
 constexpr std::size_t kMagicBytes = 8, kAlign = 64;
-constexpr std::size_t kHeaderLimit = 10'000;  // bytes; numpy's own limit for files that are not trusted
-constexpr std::size_t kDimensions = 64;       // numpy's limit
-constexpr std::size_t kGrowthDigits = 21;     // numpy leaves room for the first dimension to grow
+constexpr std::size_t kHeaderLimit =
+    10'000;                              // bytes; numpy's own limit for files that are not trusted
+constexpr std::size_t kDimensions = 64;  // numpy's limit
+constexpr std::size_t kGrowthDigits = 21;  // numpy leaves room for the first dimension to grow
 
 // Types by numpy's letter and size in bytes, the written ones first.
 struct Type {
@@ -79,11 +80,13 @@ class Literal {
 
  private:
   [[noreturn]] void fail(const std::string& what) const {
-    throw DataError(where_, "its npy header is not {'descr', 'fortran_order', 'shape'}: it has " + what);
+    throw DataError(where_,
+                    "its npy header is not {'descr', 'fortran_order', 'shape'}: it has " + what);
   }
 
   void skip_space() {
-    while (at_ < text_.size() && std::string_view(" \t\n\r\f").find(text_[at_]) != std::string_view::npos) {
+    while (at_ < text_.size() &&
+           std::string_view(" \t\n\r\f").find(text_[at_]) != std::string_view::npos) {
       ++at_;
     }
   }
@@ -95,8 +98,9 @@ class Literal {
   }
   void expect(char wanted) {
     if (!accept(wanted)) {
-      fail(at_ < text_.size() ? "'" + shown(text_.substr(at_, 1)) + "' where '" + wanted + "' is expected"
-                              : "no end");
+      fail(at_ < text_.size()
+               ? "'" + shown(text_.substr(at_, 1)) + "' where '" + wanted + "' is expected"
+               : "no end");
     }
   }
   std::string_view read_word() {
@@ -171,14 +175,15 @@ class Literal {
       header.swapped = order == '>' && word > 1 ? word : 0;
       return;
     }
-    constexpr std::array<std::pair<char, const char*>, 8> kOthers{{{'U', "texts"},
-                                                                   {'S', "texts"},
-                                                                   {'a', "texts"},
-                                                                   {'O', "Python objects (pickled)"},
-                                                                   {'V', "structures or raw bytes"},
-                                                                   {'M', "dates"},
-                                                                   {'m', "time differences"},
-                                                                   {'f', "long doubles"}}};
+    constexpr std::array<std::pair<char, const char*>, 8> kOthers{
+        {{'U', "texts"},
+         {'S', "texts"},
+         {'a', "texts"},
+         {'O', "Python objects (pickled)"},
+         {'V', "structures or raw bytes"},
+         {'M', "dates"},
+         {'m', "time differences"},
+         {'f', "long doubles"}}};
     for (const auto& [letter, what] : kOthers) {
       if (!descr.empty() && descr[0] == letter) refuse(whole + ", " + what);
     }
@@ -220,8 +225,8 @@ NpyHeader read_npy_header(ZipStream& stream) {
                                         " at most");
   }
   if (bytes > stream.left()) {
-    throw DataError(stream.where(), "its npy header claims " + std::to_string(bytes) + " bytes, but " +
-                                        std::to_string(stream.left()) + " follow");
+    throw DataError(stream.where(), "its npy header claims " + std::to_string(bytes) +
+                                        " bytes, but " + std::to_string(stream.left()) + " follow");
   }
   const std::string text = stream.read(bytes);
   return Literal(text, stream.where()).header();
@@ -231,7 +236,8 @@ std::string npy_header(const at::Tensor& array, const std::string& where) {
   std::string descr;
   for (std::size_t i = 0; i < kWrittenTypes; ++i) {
     if (kTypes[i].type != array.scalar_type()) continue;
-    descr = (kTypes[i].bytes == 1 ? "|" : "<") + (kTypes[i].letter + std::to_string(kTypes[i].bytes));
+    descr =
+        (kTypes[i].bytes == 1 ? "|" : "<") + (kTypes[i].letter + std::to_string(kTypes[i].bytes));
   }
   if (descr.empty()) {
     throw StoreError(where + ": npz files hold u1, i4, i8, f2, f4 and f8, not " +
@@ -242,8 +248,8 @@ std::string npy_header(const at::Tensor& array, const std::string& where) {
     shape += (i ? ", " : "") + std::to_string(array.size(i));
   }
   if (array.dim() == 1) shape += ",";
-  std::string text = std::string("{'descr': '") + descr + "', 'fortran_order': False, 'shape': (" +
-                     shape + "), }";
+  std::string text =
+      std::string("{'descr': '") + descr + "', 'fortran_order': False, 'shape': (" + shape + "), }";
   if (array.dim() > 0) text.append(kGrowthDigits - std::to_string(array.size(0)).size(), ' ');
   // One byte is the newline; a header that fits exactly still gets 64 blanks, as numpy's does.
   text.append(kAlign - (kMagicBytes + 2 + text.size() + 1) % kAlign, ' ');

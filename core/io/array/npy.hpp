@@ -1,5 +1,5 @@
-// The npy header (numpy's format description): magic, version, length, then a Python dictionary of descr,
-// fortran_order and shape.
+// The npy header (numpy's format description): magic, version, length, then a Python dictionary of
+// descr, fortran_order and shape.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,12 +21,12 @@ struct NpyHeader {
 
 // Reads every header that numpy.load(allow_pickle=False) reads: versions 1 to 3, keys in any order,
 // shapes of Python 2 ("24L"), any byte order, Fortran order, at most 10,000 bytes. Types without a
-// counterpart here (texts, dates, structures, long doubles, Python objects) are a DataError that names
-// them, as is anything else.
+// counterpart here (texts, dates, structures, long doubles, Python objects) are a DataError that
+// names them, as is anything else.
 NpyHeader read_npy_header(ZipStream& stream);
 
-// Byte for byte what numpy writes. Throws StoreError at `where` for any other type than u1, i4, i8, f2,
-// f4 and f8.
+// Byte for byte what numpy writes. Throws StoreError at `where` for any other type than u1, i4, i8,
+// f2, f4 and f8.
 std::string npy_header(const at::Tensor& array, const std::string& where);
 
 }  // namespace dkdm::io

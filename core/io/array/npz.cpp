@@ -23,14 +23,15 @@ std::vector<std::string> npz_keys(const std::filesystem::path& file) {
 
 namespace {
 
-const ZipEntry& find_entry(const ZipReader& zip, const std::filesystem::path& file, const std::string& key) {
+const ZipEntry& find_entry(const ZipReader& zip, const std::filesystem::path& file,
+                           const std::string& key) {
   std::string found;
   for (const ZipEntry& entry : zip.entries()) {
     if (entry.name == key + ".npy") return entry;
     found += (found.empty() ? "" : ", ") + entry.name;
   }
-  throw DataError(file.string(), "has no array '" + key + "'; it holds " +
-                                     (found.empty() ? "nothing" : found));
+  throw DataError(file.string(),
+                  "has no array '" + key + "'; it holds " + (found.empty() ? "nothing" : found));
 }
 
 }  // namespace
@@ -72,10 +73,12 @@ at::Tensor read_npz(const std::filesystem::path& file, const std::string& key) {
 at::Tensor map_npz(const std::filesystem::path& file, const std::string& key) {
   NpzArray open(file, key);
   auto& [zip, entry, stream, header, bytes] = open;
-  if (entry.deflated || header.type != at::kByte || header.fortran_order || bytes == 0) return read_npz(file, key);
+  if (entry.deflated || header.type != at::kByte || header.fortran_order || bytes == 0)
+    return read_npz(file, key);
   // Once through it for the checksum: later, pages come without one.
   std::vector<char> piece(std::min<std::uint64_t>(bytes, std::uint64_t{1} << 20));
-  while (stream.left() > 0) stream.read(piece.data(), std::min<std::uint64_t>(stream.left(), piece.size()));
+  while (stream.left() > 0)
+    stream.read(piece.data(), std::min<std::uint64_t>(stream.left(), piece.size()));
   stream.finish();
   const auto mapped = std::make_shared<MappedFile>(file);
   const auto data = mapped->view(open.data_offset(), bytes);
@@ -102,14 +105,14 @@ void write_npz(const std::filesystem::path& file, const TensorMap& arrays) {
   zip.commit();
 }
 
-void write_npz_rows(const std::filesystem::path& file, const std::string& key, at::IntArrayRef sizes,
-                    const std::function<void(const std::function<void(const at::Tensor&)>&)>& each) {
+void write_npz_rows(
+    const std::filesystem::path& file, const std::string& key, at::IntArrayRef sizes,
+    const std::function<void(const std::function<void(const at::Tensor&)>&)>& each) {
   ZipWriter zip(file);
   const at::Tensor whole = at::empty({1}, at::kByte).expand(sizes);  // its shape alone
   zip.add(key + ".npy", npy_header(whole, file.string() + ": array '" + key + "'"),
-          static_cast<std::uint64_t>(whole.numel()), [&](const auto& take) {
-            each([&](const at::Tensor& rows) { take(bytes_of(rows)); });
-          });
+          static_cast<std::uint64_t>(whole.numel()),
+          [&](const auto& take) { each([&](const at::Tensor& rows) { take(bytes_of(rows)); }); });
   zip.commit();
 }
 

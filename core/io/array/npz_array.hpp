@@ -13,8 +13,8 @@
 
 namespace dkdm::io {
 
-// An array whose header is read and agrees with what follows: `bytes` bytes of data, which `stream` gives. Throws
-// DataError: no such array, no npy header, another number of bytes than it promises.
+// An array whose header is read and agrees with what follows: `bytes` bytes of data, which `stream`
+// gives. Throws DataError: no such array, no npy header, another number of bytes than it promises.
 struct NpzArray {
   // `check`, where there is one, sees the entry before anything of it is unpacked.
   NpzArray(const std::filesystem::path& file, const std::string& key,
@@ -30,9 +30,10 @@ struct NpzArray {
   std::uint64_t bytes = 0;
 };
 
-// Array `key`, uint8 of `sizes`, as write_npz writes it. `each` hands its rows, contiguous, to its argument in order,
-// some at a time, and is called twice. Throws StoreError as write_npz does.
-DKDM_API void write_npz_rows(const std::filesystem::path& file, const std::string& key, at::IntArrayRef sizes,
-                             const std::function<void(const std::function<void(const at::Tensor&)>&)>& each);
+// Array `key`, uint8 of `sizes`, as write_npz writes it. `each` hands its rows, contiguous, to its
+// argument in order, some at a time, and is called twice. Throws StoreError as write_npz does.
+DKDM_API void write_npz_rows(
+    const std::filesystem::path& file, const std::string& key, at::IntArrayRef sizes,
+    const std::function<void(const std::function<void(const at::Tensor&)>&)>& each);
 
 }  // namespace dkdm::io

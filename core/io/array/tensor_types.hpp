@@ -13,11 +13,28 @@
 namespace dkdm::io {
 
 // In the order of ItemType.
-inline constexpr std::array<at::ScalarType, kItems.size()> kScalarTypes{
-    at::kFloat, at::kHalf, at::kBFloat16, at::kDouble, at::kLong, at::kInt, at::kShort, at::kChar,
-    at::kByte, at::kBool, at::kComplexFloat, at::kComplexDouble, at::kComplexHalf, at::kUInt16,
-    at::kUInt32, at::kUInt64, at::kFloat8_e4m3fn, at::kFloat8_e5m2, at::kFloat8_e4m3fnuz,
-    at::kFloat8_e5m2fnuz, at::kFloat8_e8m0fnu, at::kFloat4_e2m1fn_x2};
+inline constexpr std::array<at::ScalarType, kItems.size()> kScalarTypes{at::kFloat,
+                                                                        at::kHalf,
+                                                                        at::kBFloat16,
+                                                                        at::kDouble,
+                                                                        at::kLong,
+                                                                        at::kInt,
+                                                                        at::kShort,
+                                                                        at::kChar,
+                                                                        at::kByte,
+                                                                        at::kBool,
+                                                                        at::kComplexFloat,
+                                                                        at::kComplexDouble,
+                                                                        at::kComplexHalf,
+                                                                        at::kUInt16,
+                                                                        at::kUInt32,
+                                                                        at::kUInt64,
+                                                                        at::kFloat8_e4m3fn,
+                                                                        at::kFloat8_e5m2,
+                                                                        at::kFloat8_e4m3fnuz,
+                                                                        at::kFloat8_e5m2fnuz,
+                                                                        at::kFloat8_e8m0fnu,
+                                                                        at::kFloat4_e2m1fn_x2};
 
 constexpr at::ScalarType scalar_type(ItemType type) {
   return kScalarTypes[static_cast<std::size_t>(type)];

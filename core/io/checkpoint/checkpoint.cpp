@@ -18,9 +18,8 @@ class Checksums {
  public:
   Checksums(std::shared_ptr<const MappedFile> file, std::vector<StoredBytes> parts)
       : file_(std::move(file)), parts_(std::move(parts)) {
-    std::sort(parts_.begin(), parts_.end(), [](const StoredBytes& a, const StoredBytes& b) {
-      return a.offset < b.offset;
-    });
+    std::sort(parts_.begin(), parts_.end(),
+              [](const StoredBytes& a, const StoredBytes& b) { return a.offset < b.offset; });
   }
 
   // The parts that the tensors lie in, each once. Throws DataError naming the damaged one.
@@ -55,7 +54,8 @@ class Checksums {
 
 namespace {
 
-// Storages of a file as LibTorch's: views of the mapping, or copies where items would not be aligned.
+// Storages of a file as LibTorch's: views of the mapping, or copies where items would not be
+// aligned.
 class Storages {
  public:
   Storages(std::shared_ptr<const MappedFile> file, const TensorFile& parsed,
@@ -86,15 +86,16 @@ class Storages {
     using Owner = std::shared_ptr<const MappedFile>;
     // The mapping is private: what is written through a tensor stays in memory.
     auto* data = const_cast<char*>(file_->data()) + part.offset;
-    at::DataPtr pointer(data, new Owner(file_), [](void* owner) { delete static_cast<Owner*>(owner); },
-                        at::kCPU);
+    at::DataPtr pointer(
+        data, new Owner(file_), [](void* owner) { delete static_cast<Owner*>(owner); }, at::kCPU);
     return {at::Storage::use_byte_size_t(), part.bytes, std::move(pointer), nullptr, false};
   }
 
   at::Storage copied(const StoredBytes& part) const {
     const at::Tensor bytes = at::empty({static_cast<std::int64_t>(part.bytes)}, at::kByte);
     // Not memcpy: a storage may be empty, and its pointer null.
-    std::copy_n(file_->data() + part.offset, part.bytes, static_cast<char*>(bytes.mutable_data_ptr()));
+    std::copy_n(file_->data() + part.offset, part.bytes,
+                static_cast<char*>(bytes.mutable_data_ptr()));
     return bytes.storage();
   }
 
@@ -114,9 +115,9 @@ at::Tensor swapped(const at::Tensor& tensor, ItemType type) {
 
 // C++ gives a bool that is neither 0 nor 1 no meaning.
 void check_bools(const at::Tensor& tensor, const std::string& where) {
-  const at::Tensor bytes = at::empty({0}, at::kByte)
-                               .set_(tensor.storage(), tensor.storage_offset(), tensor.sizes(),
-                                     tensor.strides());
+  const at::Tensor bytes =
+      at::empty({0}, at::kByte)
+          .set_(tensor.storage(), tensor.storage_offset(), tensor.sizes(), tensor.strides());
   if (bytes.gt(1).any().item<bool>()) throw DataError(where, "a BOOL is neither 0 nor 1");
 }
 
@@ -144,11 +145,13 @@ std::vector<StateDict> states_of(const std::shared_ptr<const MappedFile>& file,
 }  // namespace
 
 CheckpointFile read_checkpoint(const std::filesystem::path& file) {
-  if (const std::string kind = folder_kind(file); !kind.empty()) throw DataError(file.string(), "is " + kind);
+  if (const std::string kind = folder_kind(file); !kind.empty())
+    throw DataError(file.string(), "is " + kind);
   const auto mapped = std::make_shared<const MappedFile>(file);
   TensorFile parsed = parse_tensor_file(*mapped);
   auto checksums = std::make_shared<const Checksums>(mapped, parsed.storages);
-  CheckpointFile read{.format = parsed.format, .states = states_of(mapped, parsed, *checksums),
+  CheckpointFile read{.format = parsed.format,
+                      .states = states_of(mapped, parsed, *checksums),
                       .values = std::move(parsed.values)};
   read.checksums = std::move(checksums);
   return read;
@@ -177,9 +180,8 @@ void check_finite(const StateDict& state, const std::filesystem::path& file) {
     if (!tensor.is_floating_point() && !tensor.is_complex()) continue;
     if (tensor.scalar_type() == at::kFloat4_e2m1fn_x2) continue;  // has neither
     const bool narrow = tensor.element_size() == 1 || tensor.scalar_type() == at::kComplexHalf;
-    const at::Tensor finite =
-        at::isfinite(narrow ? tensor.to(tensor.is_complex() ? at::kComplexFloat : at::kFloat)
-                            : tensor);
+    const at::Tensor finite = at::isfinite(
+        narrow ? tensor.to(tensor.is_complex() ? at::kComplexFloat : at::kFloat) : tensor);
     if (finite.all().item<bool>()) continue;
     const at::Tensor bad = at::logical_not(finite).flatten().nonzero();
     throw DataError(file.string() + ": tensor '" + name + "'",

@@ -65,9 +65,11 @@ class PickleWriter {
   std::string bytes_;
 };
 
-// torch._utils._rebuild_tensor_v2(storage, 0, sizes, strides, False, OrderedDict()) over a storage of
-// its own; _rebuild_tensor_v3, which also takes the dtype, where PyTorch has no storage of that type.
-void put_tensor(PickleWriter& out, const at::Tensor& tensor, const ItemInfo& item, std::size_t key) {
+// torch._utils._rebuild_tensor_v2(storage, 0, sizes, strides, False, OrderedDict()) over a storage
+// of its own; _rebuild_tensor_v3, which also takes the dtype, where PyTorch has no storage of that
+// type.
+void put_tensor(PickleWriter& out, const at::Tensor& tensor, const ItemInfo& item,
+                std::size_t key) {
   using namespace pickle;
   const bool typed = !item.storage.empty();
   out.global("torch._utils", typed ? "_rebuild_tensor_v2" : "_rebuild_tensor_v3").code(kMark);
@@ -86,8 +88,8 @@ void put_tensor(PickleWriter& out, const at::Tensor& tensor, const ItemInfo& ite
   out.code(kTuple).code(kReduce);
 }
 
-// The bytes of a tensor in logical order. LibTorch has no kernel that copies 4-bit floats; their bytes it
-// copies.
+// The bytes of a tensor in logical order. LibTorch has no kernel that copies 4-bit floats; their
+// bytes it copies.
 at::Tensor plain(const at::Tensor& tensor) {
   const at::Tensor data = tensor.detach();
   const bool packed = data.scalar_type() == at::kFloat4_e2m1fn_x2;
@@ -162,9 +164,8 @@ void write_safetensors(const std::filesystem::path& file, const NamedTensors& te
     const ItemInfo& type = item_of(item->second, file.string());
     std::vector<std::int64_t> shape = item->second.sizes().vec();
     if (!shape.empty()) shape.back() *= packed_numbers(type.type);
-    header[item->first] = {{"dtype", type.safetensors},
-                           {"shape", shape},
-                           {"data_offsets", {offset, offset + bytes}}};
+    header[item->first] = {
+        {"dtype", type.safetensors}, {"shape", shape}, {"data_offsets", {offset, offset + bytes}}};
     offset += bytes;
   }
   std::string text;
@@ -173,8 +174,9 @@ void write_safetensors(const std::filesystem::path& file, const NamedTensors& te
   } catch (const Json::exception& error) {
     throw StoreError(file.string() + ": names and metadata must be UTF-8: " + error.what());
   }
-  text.resize((text.size() + kSafetensorsAlignment - 1) / kSafetensorsAlignment *
-                  kSafetensorsAlignment, ' ');
+  text.resize(
+      (text.size() + kSafetensorsAlignment - 1) / kSafetensorsAlignment * kSafetensorsAlignment,
+      ' ');
 
   AtomicFile output(file);
   const std::uint64_t header_bytes = text.size();

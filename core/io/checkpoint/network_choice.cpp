@@ -13,8 +13,9 @@ namespace {
 
 namespace arch = dkdm::architecture;
 
-const std::string kOptimizer = "the state of an optimizer (state, param_groups) and no network: the "
-                               "weights are in the model or ema file beside it";
+const std::string kOptimizer =
+    "the state of an optimizer (state, param_groups) and no network: the "
+    "weights are in the model or ema file beside it";
 
 struct Candidate {
   const StateDict* state = nullptr;
@@ -33,7 +34,8 @@ std::string in_quotes(const std::string& path) { return "'" + (path.empty() ? ".
 
 std::string listed(const std::vector<std::string>& words, std::size_t limit = 10) {
   std::string text;
-  for (std::size_t i = 0; i < std::min(words.size(), limit); ++i) text += (i ? ", " : "") + words[i];
+  for (std::size_t i = 0; i < std::min(words.size(), limit); ++i)
+    text += (i ? ", " : "") + words[i];
   if (words.size() > limit) text += " and " + std::to_string(words.size() - limit) + " more";
   return text;
 }
@@ -41,7 +43,8 @@ std::string listed(const std::vector<std::string>& words, std::size_t limit = 10
 std::string described(const CheckpointFile& file) {
   std::vector<std::string> states;
   for (const StateDict& state : file.states) {
-    states.push_back(in_quotes(state.path) + " (" + std::to_string(state.tensors.size()) + " tensors)");
+    states.push_back(in_quotes(state.path) + " (" + std::to_string(state.tensors.size()) +
+                     " tensors)");
   }
   return listed(states);
 }
@@ -52,7 +55,8 @@ std::string paths_of(const std::vector<Candidate>& candidates) {
   return listed(paths);
 }
 
-// The words of a name in lower case: "state_dict_ema" -> state, dict, ema; "modelEMA.0" -> model, ema.
+// The words of a name in lower case: "state_dict_ema" -> state, dict, ema; "modelEMA.0" -> model,
+// ema.
 std::set<std::string> words_of(const std::string& name) {
   std::set<std::string> words;
   std::string word;
@@ -70,7 +74,7 @@ std::set<std::string> words_of(const std::string& name) {
 bool says_average(const std::string& name) {
   const auto words = words_of(name);
   if (words.contains("online")) return false;  // ema_pytorch's name for what it averages
-  static const std::set<std::string> kAverage{"average", "averaged", "avg",     "ema", "ewa",
+  static const std::set<std::string> kAverage{"average", "averaged", "avg",    "ema",      "ewa",
                                               "ewma",    "polyak",   "shadow", "smoothed", "swa"};
   return std::any_of(words.begin(), words.end(),
                      [](const std::string& word) { return kAverage.contains(word); });
@@ -85,9 +89,22 @@ bool is_lightning_average(const CheckpointFile& file, const StateDict& state) {
 
 // Of an optimizer: what it keeps for a parameter, or the list of them.
 bool is_optimizer(const StateDict& state) {
-  static const std::set<std::string> kept{
-      "step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "acc_delta",
-      "grad_avg", "sum", "exp_inf", "prev", "step_size", "eta", "mu", "ax", "exp_avg_slow"};
+  static const std::set<std::string> kept{"step",
+                                          "exp_avg",
+                                          "exp_avg_sq",
+                                          "max_exp_avg_sq",
+                                          "momentum_buffer",
+                                          "square_avg",
+                                          "acc_delta",
+                                          "grad_avg",
+                                          "sum",
+                                          "exp_inf",
+                                          "prev",
+                                          "step_size",
+                                          "eta",
+                                          "mu",
+                                          "ax",
+                                          "exp_avg_slow"};
   const auto words = words_of(state.path);
   if (words.contains("opt") || words.contains("optim") || words.contains("optimizer") ||
       words.contains("optimizers")) {
@@ -141,8 +158,9 @@ std::vector<Candidate> candidates_of(const CheckpointFile& file) {
   return known.empty() ? others : known;
 }
 
-// The candidate's tensors under the network's own names: not those of another network whose names go on
-// from its prefix, and not the counters beside a known network, which has no tensor of no dimension.
+// The candidate's tensors under the network's own names: not those of another network whose names
+// go on from its prefix, and not the counters beside a known network, which has no tensor of no
+// dimension.
 NamedTensors tensors_of(const Candidate& chosen) {
   std::vector<std::string> others = arch::network_prefixes(names_of(*chosen.state));
   std::erase_if(others, [&](const std::string& prefix) {
@@ -152,7 +170,8 @@ NamedTensors tensors_of(const Candidate& chosen) {
   for (const auto& [wrapped, tensor] : chosen.state->tensors) {
     const std::string name = arch::unwrapped(wrapped);
     const auto begins_name = [&](const std::string& prefix) { return name.starts_with(prefix); };
-    if (!begins_name(chosen.prefix) || std::any_of(others.begin(), others.end(), begins_name)) continue;
+    if (!begins_name(chosen.prefix) || std::any_of(others.begin(), others.end(), begins_name))
+      continue;
     const std::string own = name.substr(chosen.prefix.size());
     const bool counter = chosen.known && tensor.dim() == 0 && own.find('.') == std::string::npos;
     if (!counter) tensors.emplace_back(own, tensor);
@@ -166,7 +185,8 @@ bool is_twin(const Candidate& a, const Candidate& b) {
   if (left.size() != right.size()) return false;
   bool same = true;
   for (std::size_t i = 0; i < left.size(); ++i) {
-    if (left[i].first != right[i].first || left[i].second.sizes() != right[i].second.sizes()) return false;
+    if (left[i].first != right[i].first || left[i].second.sizes() != right[i].second.sizes())
+      return false;
     same = same && left[i].second.scalar_type() == right[i].second.scalar_type() &&
            left[i].second.equal(right[i].second);
   }
@@ -197,8 +217,8 @@ std::vector<NamelessAverage> nameless_averages(const CheckpointFile& file) {
       }
     }
     for (auto& [module, tensors] : modules) {
-      found.push_back({&state, state.path.empty() ? module : state.path + "." + module,
-                       std::move(tensors)});
+      found.push_back(
+          {&state, state.path.empty() ? module : state.path + "." + module, std::move(tensors)});
     }
   }
   return found;
@@ -214,7 +234,8 @@ std::optional<NamedTensors> named_by(const NamelessAverage& average, const Candi
   const NamedTensors names = tensors_of(raw);
   const auto fits = [](const at::Tensor& a, const at::Tensor& b) { return a.sizes() == b.sizes(); };
   NamedTensors named;
-  if (is_nameless(*average.state)) {  // in the order of model.parameters(), which state_dict() keeps
+  if (is_nameless(
+          *average.state)) {  // in the order of model.parameters(), which state_dict() keeps
     if (names.size() != average.tensors.size()) return std::nullopt;
     for (std::size_t i = 0; i < names.size(); ++i) {
       if (!fits(names[i].second, average.tensors[i].second)) return std::nullopt;
@@ -227,9 +248,10 @@ std::optional<NamedTensors> named_by(const NamelessAverage& average, const Candi
     const std::string below = without_dots(raw.prefix.substr(cut));
     named.clear();
     for (const auto& [name, tensor] : names) {
-      const auto found = std::find_if(
-          average.tensors.begin(), average.tensors.end(),
-          [&, &name = name](const auto& entry) { return entry.first == below + without_dots(name); });
+      const auto found = std::find_if(average.tensors.begin(), average.tensors.end(),
+                                      [&, &name = name](const auto& entry) {
+                                        return entry.first == below + without_dots(name);
+                                      });
       if (found == average.tensors.end() || !fits(tensor, found->second)) break;
       named.emplace_back(name, found->second);
     }
@@ -304,7 +326,8 @@ class Chooser {
     fail("has no dictionary of tensors " + in_quotes(wanted_) + "; it holds " + described(file_));
   }
 
-  // What `state` names: a network, or the networks of a dictionary, or a dictionary without a known one.
+  // What `state` names: a network, or the networks of a dictionary, or a dictionary without a known
+  // one.
   std::vector<Candidate> asked_for() const {
     std::vector<Candidate> fitting;
     const auto take = [&](const std::function<bool(const Candidate&)>& fits) {
@@ -328,8 +351,7 @@ class Chooser {
     if (preferred_ == WeightsKind::raw && !others.empty()) averages.clear();
     if (averages.size() == 1) return averages.front();
     if (averages.size() > 1) {
-      fail("holds several moving averages, " + paths_of(averages) +
-           "; name one by state");
+      fail("holds several moving averages, " + paths_of(averages) + "; name one by state");
     }
     if (others.size() == 1) return others.front();
     for (const char* usual :
@@ -339,13 +361,15 @@ class Chooser {
         if (one.path() == usual || one.state->path == usual) named.push_back(one);
       }
       if (named.size() == 1) return alone(named.front(), others);
-      if (named.size() > 1) fail("holds several networks, " + paths_of(named) + "; name one by state");
+      if (named.size() > 1)
+        fail("holds several networks, " + paths_of(named) + "; name one by state");
     }
     fail("holds several dictionaries of tensors, none under a usual name; name one of " +
          (others.front().known ? paths_of(others) : described(file_)) + " by state");
   }
 
-  // `chosen` by its usual name, unless another may be its average under a name that does not say so.
+  // `chosen` by its usual name, unless another may be its average under a name that does not say
+  // so.
   Candidate alone(const Candidate& chosen, const std::vector<Candidate>& others) const {
     if (preferred_ == WeightsKind::raw || !chosen.known) return chosen;
     for (const Candidate& other : others) {
@@ -363,8 +387,8 @@ class Chooser {
   }
 
   bool has_average() const {
-    return !averages_.empty() ||
-           std::any_of(candidates_.begin(), candidates_.end(), [](const auto& one) { return one.ema; });
+    return !averages_.empty() || std::any_of(candidates_.begin(), candidates_.end(),
+                                             [](const auto& one) { return one.ema; });
   }
 
   // Where the other kind of weights is, for the log.
@@ -383,7 +407,9 @@ class Chooser {
     ChosenNetwork out;
     out.path = chosen.path();
     out.tensors = tensors_of(chosen);
-    out.kind = chosen.ema ? WeightsKind::ema : has_average() ? WeightsKind::raw : WeightsKind::given;
+    out.kind = chosen.ema      ? WeightsKind::ema
+               : has_average() ? WeightsKind::raw
+                               : WeightsKind::given;
     for (const auto& [wrapped, what] : chosen.state->left_out) {
       if (arch::unwrapped(wrapped).starts_with(chosen.prefix)) {
         fail("tensor '" + wrapped + "' is " + what + ", which is not read");
@@ -393,7 +419,8 @@ class Chooser {
       out.said = "EMA weights, from " + in_quotes(out.path);
       if (const auto raw = others(false); !raw.empty()) out.said += "; the raw ones are in " + raw;
     } else if (out.kind == WeightsKind::raw) {
-      out.said = "raw weights, from " + in_quotes(out.path) + "; EMA weights are in " + others(true);
+      out.said =
+          "raw weights, from " + in_quotes(out.path) + "; EMA weights are in " + others(true);
     } else if (!out.path.empty()) {
       out.said = "from " + in_quotes(out.path);
     }
@@ -421,8 +448,10 @@ class Chooser {
     }
     fail("holds a moving average without the network's names, " + in_quotes(average.path) + " (" +
          std::to_string(average.tensors.size()) + " tensors), which does not fit " +
-         (raw.empty() ? "any network of the file" : paths_of(raw) + " tensor by tensor; state = \"" +
-              (raw.front().path().empty() ? "." : raw.front().path()) + "\" takes the raw weights"));
+         (raw.empty() ? "any network of the file"
+                      : paths_of(raw) + " tensor by tensor; state = \"" +
+                            (raw.front().path().empty() ? "." : raw.front().path()) +
+                            "\" takes the raw weights"));
   }
 
   const CheckpointFile& file_;

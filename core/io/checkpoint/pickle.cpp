@@ -14,10 +14,10 @@ namespace {
 // Memory is bounded by these, however a pickle refers to itself; a real one of 10,000 tensors has
 // about 2 MB and 300,000 nodes.
 constexpr std::uint64_t kPickleLimit = std::numeric_limits<std::uint32_t>::max();  // bytes
-constexpr std::size_t kNodeLimit = std::size_t{1} << 22;         // nodes, stack and memo entries
+constexpr std::size_t kNodeLimit = std::size_t{1} << 22;           // nodes, stack and memo entries
 constexpr std::uint64_t kReferenceLimit = std::uint64_t{1} << 24;  // items of all containers
-constexpr std::uint64_t kNameLimit = 1000;                       // bytes of a global's name
-constexpr std::uint64_t kLineLimit = std::uint64_t{1} << 20;     // of a number or text of protocol 0
+constexpr std::uint64_t kNameLimit = 1000;                         // bytes of a global's name
+constexpr std::uint64_t kLineLimit = std::uint64_t{1} << 20;  // of a number or text of protocol 0
 
 template <class T>
 bool parse_whole(std::string_view text, T& value) {
@@ -101,10 +101,10 @@ bool Pickle::run_scalar(unsigned char opcode) {
     case kShortBinBytes:
     case kBinBytes8:
     case kByteArray8: {
-      const std::string_view bytes = take(
-          opcode == kShortBinBytes ? static_cast<unsigned char>(take(1)[0])
-          : opcode == kBinBytes    ? std::uint64_t{take_number<std::uint32_t>()}
-                                   : take_number<std::uint64_t>());
+      const std::string_view bytes =
+          take(opcode == kShortBinBytes ? static_cast<unsigned char>(take(1)[0])
+               : opcode == kBinBytes    ? std::uint64_t{take_number<std::uint32_t>()}
+                                        : take_number<std::uint64_t>());
       push(make(Kind::bytes));
       nodes_.back().data = bytes;
       return true;
@@ -265,9 +265,18 @@ bool Pickle::run_object(unsigned char opcode) {
       push_global(module.data, name.data);
       return true;
     }
-    case kExt1: take(1); push_global("copyreg", "extension"); return true;
-    case kExt2: take(2); push_global("copyreg", "extension"); return true;
-    case kExt4: take(4); push_global("copyreg", "extension"); return true;
+    case kExt1:
+      take(1);
+      push_global("copyreg", "extension");
+      return true;
+    case kExt2:
+      take(2);
+      push_global("copyreg", "extension");
+      return true;
+    case kExt4:
+      take(4);
+      push_global("copyreg", "extension");
+      return true;
     case kPersId: {
       push_text(take_line(kLineLimit));
       const Ref id = pop();

@@ -1,11 +1,12 @@
-// Python's pickle, read as a description and never run: an unknown global, call or persistent id is a
-// node like any other, and what it would have made is told by its name. Only what is no pickle at all
-// (an unknown opcode, a missing value, sizes beyond the limits in pickle.cpp) ends the reading, with an
-// error that names the byte.
+// Python's pickle, read as a description and never run: an unknown global, call or persistent id is
+// a node like any other, and what it would have made is told by its name. Only what is no pickle at
+// all (an unknown opcode, a missing value, sizes beyond the limits in pickle.cpp) ends the reading,
+// with an error that names the byte.
 //
-// A global of kGlobals, torch.<X>Storage and torch.<dtype> of item_type.hpp have a meaning for their
-// readers (Role). Everything that makes an object (REDUCE, NEWOBJ, NEWOBJ_EX, INST, OBJ) makes a Node of
-// kind `call`; for the dictionaries and sets of Python itself it makes a dictionary or a set.
+// A global of kGlobals, torch.<X>Storage and torch.<dtype> of item_type.hpp have a meaning for
+// their readers (Role). Everything that makes an object (REDUCE, NEWOBJ, NEWOBJ_EX, INST, OBJ)
+// makes a Node of kind `call`; for the dictionaries and sets of Python itself it makes a dictionary
+// or a set.
 #pragma once
 
 #include <array>
@@ -26,11 +27,23 @@ enum class Role : std::uint8_t {
   storage_type,  // torch.FloatStorage, …: `item` says which
   dtype,         // torch.float32, …: `item` says which
   untyped_storage,
-  dictionary, default_dictionary, set,  // Python's own
-  rebuild_tensor, rebuild_tensor_v2, rebuild_tensor_v3,
-  rebuild_parameter, rebuild_parameter_with_state, rebuild_from_type,
-  size, device, layout,
-  numpy_scalar, numpy_array, numpy_dtype, encode, bytes
+  dictionary,
+  default_dictionary,
+  set,  // Python's own
+  rebuild_tensor,
+  rebuild_tensor_v2,
+  rebuild_tensor_v3,
+  rebuild_parameter,
+  rebuild_parameter_with_state,
+  rebuild_from_type,
+  size,
+  device,
+  layout,
+  numpy_scalar,
+  numpy_array,
+  numpy_dtype,
+  encode,
+  bytes
 };
 
 struct Global {
@@ -77,7 +90,20 @@ inline constexpr std::array<Global, 35> kGlobals{{
 }};
 
 enum class Kind : std::uint8_t {
-  none, boolean, integer, big_integer, real, text, bytes, list, tuple, dict, set, global, persistent, call
+  none,
+  boolean,
+  integer,
+  big_integer,
+  real,
+  text,
+  bytes,
+  list,
+  tuple,
+  dict,
+  set,
+  global,
+  persistent,
+  call
 };
 
 using Ref = std::uint32_t;  // index of a Node
@@ -85,18 +111,19 @@ inline constexpr Ref kNothing = std::numeric_limits<Ref>::max();
 
 struct Node {
   Kind kind = Kind::none;
-  Role role{};                 // global, call
-  ItemType item{};             // global of role storage_type or dtype
-  std::uint32_t at = 0;        // byte of its opcode, from the pickle's begin
-  std::int64_t number = 0;     // boolean, integer, real (its bits)
-  std::string_view data{};     // text, bytes, big_integer (little-endian); a global's name
-  // list, tuple, set; dict: key, value, key, …; persistent: its id; global: its module's name. call: see
-  // the positions below.
+  Role role{};              // global, call
+  ItemType item{};          // global of role storage_type or dtype
+  std::uint32_t at = 0;     // byte of its opcode, from the pickle's begin
+  std::int64_t number = 0;  // boolean, integer, real (its bits)
+  std::string_view data{};  // text, bytes, big_integer (little-endian); a global's name
+  // list, tuple, set; dict: key, value, key, …; persistent: its id; global: its module's name.
+  // call: see the positions below.
   std::vector<Ref> items{};
 
-  // Of a call: its arguments and function, the dictionary and the list of the items that were set and
-  // appended later (kNothing where there are none), then each state that it was given (BUILD).
-  static constexpr std::size_t kArguments = 0, kFunction = 1, kEntries = 2, kElements = 3, kStates = 4;
+  // Of a call: its arguments and function, the dictionary and the list of the items that were set
+  // and appended later (kNothing where there are none), then each state that it was given (BUILD).
+  static constexpr std::size_t kArguments = 0, kFunction = 1, kEntries = 2, kElements = 3,
+                               kStates = 4;
 
   double real() const { return std::bit_cast<double>(number); }
 };

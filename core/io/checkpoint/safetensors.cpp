@@ -13,7 +13,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::uint64_t kHeaderLimit = 100'000'000;  // bytes; the format's own limit
-constexpr int kDepthLimit = 3;  // header, tensor, shape
+constexpr int kDepthLimit = 3;                       // header, tensor, shape
 const std::string kMetadata = "__metadata__";
 
 struct Entry {
@@ -32,7 +32,8 @@ Json parse_header(const MappedFile& input, std::uint64_t header_bytes) {
     }
     if (event == Json::parse_event_t::key && depth == 1 &&
         !names.insert(parsed.get<std::string>()).second) {
-      throw DataError(input.path().string(), "tensor " + shown(parsed.dump()) + " stands there twice");
+      throw DataError(input.path().string(),
+                      "tensor " + shown(parsed.dump()) + " stands there twice");
     }
     return true;
   };

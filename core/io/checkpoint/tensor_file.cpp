@@ -9,7 +9,8 @@
 namespace dkdm::io {
 namespace {
 
-// A copy of a tensor that repeats its items (stride 0) may take this much without its file being as large.
+// A copy of a tensor that repeats its items (stride 0) may take this much without its file being as
+// large.
 constexpr std::uint64_t kRepeatedBytes = std::uint64_t{1} << 30;
 
 std::string listed(const std::vector<std::int64_t>& numbers) {
@@ -60,8 +61,8 @@ void check_extent(const StoredTensor& tensor, std::uint64_t items, const std::st
   inside = inside && (bytes == 0 || last < items);
   for (const std::int64_t stride : tensor.strides) inside = inside && stride >= 0;
   if (!inside) {
-    throw DataError(where, describe() + " does not lie in its storage of " + std::to_string(items) +
-                               " items");
+    throw DataError(
+        where, describe() + " does not lie in its storage of " + std::to_string(items) + " items");
   }
   if (bytes / item > items && bytes > kRepeatedBytes) {
     throw DataError(where, describe() + " repeats its storage of " + std::to_string(items) +

@@ -17,16 +17,17 @@ namespace dkdm::io {
 
 // A run of bytes of the file that tensors share.
 struct StoredBytes {
-  std::uint64_t offset = 0, bytes = 0;     // within the file: checked
-  std::optional<std::uint32_t> checksum;   // CRC-32
-  std::string name;                        // "archive/data/0", for messages
+  std::uint64_t offset = 0, bytes = 0;    // within the file: checked
+  std::optional<std::uint32_t> checksum;  // CRC-32
+  std::string name;                       // "archive/data/0", for messages
 };
 
 struct StoredTensor {
   ItemType type{};
-  std::size_t storage = 0;                 // index of its StoredBytes
-  std::uint64_t offset = 0;                // items before its first, counted from the storage's begin
-  std::vector<std::int64_t> sizes{}, strides{};  // in items; every item lies in the storage: checked
+  std::size_t storage = 0;   // index of its StoredBytes
+  std::uint64_t offset = 0;  // items before its first, counted from the storage's begin
+  std::vector<std::int64_t> sizes{},
+      strides{};  // in items; every item lies in the storage: checked
 };
 
 struct StoredState {
@@ -54,8 +55,8 @@ TensorFile parse_safetensors(const MappedFile& file);
 TensorFile parse_torch_zip(const MappedFile& file);
 TensorFile parse_torch_legacy(const MappedFile& file);
 
-// Throws DataError(`where`) unless every item of `tensor` lies in a storage of `items` items, and for
-// a tensor that is far larger than its storage (stride 0), which a copy would have to fill.
+// Throws DataError(`where`) unless every item of `tensor` lies in a storage of `items` items, and
+// for a tensor that is far larger than its storage (stride 0), which a copy would have to fill.
 void check_extent(const StoredTensor& tensor, std::uint64_t items, const std::string& where);
 
 }  // namespace dkdm::io

@@ -43,9 +43,10 @@ class Archive {
   std::uint64_t begin(const ZipEntry& entry) const {
     const std::uint64_t offset = zip_.data_offset(entry);
     if (entry.deflated) {
-      throw DataError(at_byte(file_.path(), offset), "entry '" + shown(entry.name) +
-                                                         "' is compressed; PyTorch stores entries as "
-                                                         "they are");
+      throw DataError(at_byte(file_.path(), offset),
+                      "entry '" + shown(entry.name) +
+                          "' is compressed; PyTorch stores entries as "
+                          "they are");
     }
     return offset;
   }
@@ -59,8 +60,9 @@ class Archive {
   std::string_view checked(const ZipEntry& entry) const {
     const std::string_view bytes = file_.view(begin(entry), entry.size);
     if (has_checksums_ && checksum_of(bytes) != entry.crc) {
-      throw DataError(at_byte(file_.path(), begin(entry)),
-                      "entry '" + shown(entry.name) + "': its checksum is wrong: the data are damaged");
+      throw DataError(
+          at_byte(file_.path(), begin(entry)),
+          "entry '" + shown(entry.name) + "': its checksum is wrong: the data are damaged");
     }
     return bytes;
   }
@@ -84,8 +86,10 @@ class Archive {
                                                  : kind);
     }
     if (root.empty()) {
-      throw DataError(file_.path().string(), "a zip archive, but none of PyTorch's: no data.pkl; it "
-                                             "holds " + (others.empty() ? "nothing" : others));
+      throw DataError(file_.path().string(),
+                      "a zip archive, but none of PyTorch's: no data.pkl; it "
+                      "holds " +
+                          (others.empty() ? "nothing" : others));
     }
     return root;
   }
@@ -112,15 +116,17 @@ const pickle::Node* entry_of(const pickle::Pickle& pickle, std::string_view key)
   return nullptr;
 }
 
-// A damaged header can put an entry onto another one, whose checksum would then be taken for its own.
+// A damaged header can put an entry onto another one, whose checksum would then be taken for its
+// own.
 void refuse_overlaps(const MappedFile& file, std::vector<StoredBytes> parts) {
   std::erase_if(parts, [](const StoredBytes& part) { return part.bytes == 0; });
   std::sort(parts.begin(), parts.end(),
             [](const StoredBytes& a, const StoredBytes& b) { return a.offset < b.offset; });
   for (std::size_t i = 1; i < parts.size(); ++i) {
     if (parts[i].offset - parts[i - 1].offset < parts[i - 1].bytes) {
-      throw DataError(at_byte(file.path(), parts[i].offset),
-                      "the entries '" + parts[i - 1].name + "' and '" + parts[i].name + "' overlap");
+      throw DataError(
+          at_byte(file.path(), parts[i].offset),
+          "the entries '" + parts[i - 1].name + "' and '" + parts[i].name + "' overlap");
     }
   }
 }
@@ -174,8 +180,9 @@ TensorFile parse_torch_legacy(const MappedFile& file) {
   const auto magic = next_pickle(file, at, "magic number");
   constexpr std::string_view kMagic = "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
   if (magic.root().kind != pickle::Kind::big_integer || magic.root().data != kMagic) {
-    throw DataError(at_byte(file.path(), 0), "a pickle, but not one that torch.save wrote: load it with pickle "
-                                              "and write it with torch.save");
+    throw DataError(at_byte(file.path(), 0),
+                    "a pickle, but not one that torch.save wrote: load it with pickle "
+                    "and write it with torch.save");
   }
   const auto version = next_pickle(file, at, "version");
   constexpr std::int64_t kVersion = 1001;
@@ -217,8 +224,8 @@ TensorFile parse_torch_legacy(const MappedFile& file) {
   }
   for (const auto& [key, storage] : storages) {
     if (!index.contains(key)) {
-      throw DataError(file.path().string(), "the bytes of the storage '" + shown(key) +
-                                                "' are not in the file");
+      throw DataError(file.path().string(),
+                      "the bytes of the storage '" + shown(key) + "' are not in the file");
     }
   }
   if (at != file.size()) {

@@ -19,12 +19,14 @@ using pickle::Pickle;
 using pickle::Ref;
 
 constexpr int kDepthLimit = 64;
-constexpr std::uint64_t kVisitLimit = std::uint64_t{1} << 22;  // values, however often they are shared
-constexpr std::uint64_t kByteLimit = std::uint64_t{1} << 28;   // of names, shapes and values
+constexpr std::uint64_t kVisitLimit = std::uint64_t{1}
+                                      << 22;  // values, however often they are shared
+constexpr std::uint64_t kByteLimit = std::uint64_t{1} << 28;  // of names, shapes and values
 
 class Reader {
  public:
-  Reader(const Pickle& pickle, const std::map<std::string_view, std::size_t>& index, TensorFile& out)
+  Reader(const Pickle& pickle, const std::map<std::string_view, std::size_t>& index,
+         TensorFile& out)
       : pickle_(pickle), texts_(pickle), index_(index), out_(out) {}
 
   void read(const Node& node, const std::string& path, int depth) {
@@ -36,7 +38,8 @@ class Reader {
     } else if (!has_children(node)) {
       keep_value(node, path, texts_.text(node));
     } else if (depth > kDepthLimit) {
-      keep_value(node, path, "nested deeper than " + std::to_string(kDepthLimit) + " levels: not read");
+      keep_value(node, path,
+                 "nested deeper than " + std::to_string(kDepthLimit) + " levels: not read");
     } else if (std::find(open_.begin(), open_.end(), &node) != open_.end()) {
       keep_value(node, path, "refers back to what it is in");
     } else {
@@ -55,8 +58,9 @@ class Reader {
   void spend(const Node& node, std::uint64_t bytes) {
     bytes_ += bytes;
     if (++visits_ > kVisitLimit || bytes_ > kByteLimit) {
-      throw DataError(pickle_.where(node), "its values refer to each other so often that reading "
-                                           "them would not end");
+      throw DataError(pickle_.where(node),
+                      "its values refer to each other so often that reading "
+                      "them would not end");
     }
   }
 
@@ -65,8 +69,9 @@ class Reader {
       // Objects know each other in circles: each is gone through where it is met first.
       const auto [seen, fresh] = objects_.emplace(&node, path);
       if (!fresh) {
-        return keep_value(node, path, texts_.text(node) + ", the same as " +
-                                          (seen->second.empty() ? "." : seen->second));
+        return keep_value(
+            node, path,
+            texts_.text(node) + ", the same as " + (seen->second.empty() ? "." : seen->second));
       }
       if (is_module(node)) return read_module(node, path);
       keep_value(node, path, texts_.text(node));
@@ -77,7 +82,8 @@ class Reader {
     // Tensors first, so that a dictionary precedes those inside it.
     StoredState state{path, {}};
     for (const Item& item : items) {
-      if (is_tensor(pickle_, *item.node)) take_tensor(state, item.name, *item.node, below(path, item.name));
+      if (is_tensor(pickle_, *item.node))
+        take_tensor(state, item.name, *item.node, below(path, item.name));
     }
     if (!state.tensors.empty()) {
       spend(node, path.size());
@@ -104,7 +110,8 @@ class Reader {
         if (node.items.size() > Node::kEntries) return true;
         const auto& given = arguments_of(pickle_, node).items;
         return arguments_of(pickle_, node).kind == Kind::tuple &&
-               std::any_of(given.begin(), given.end(), [&](Ref ref) { return !is_plain(pickle_.at(ref)); });
+               std::any_of(given.begin(), given.end(),
+                           [&](Ref ref) { return !is_plain(pickle_.at(ref)); });
       }
       default: return false;
     }
@@ -206,8 +213,10 @@ class Reader {
 
   // A module that was pickled whole: the tensors of its state_dict, whose names follow from it.
   void read_module(const Node& module, const std::string& path) {
-    keep_value(module, path, texts_.text(module) + ", a torch.nn.Module pickled as a whole: its weights "
-                                               "are read, its code is not");
+    keep_value(module, path,
+               texts_.text(module) +
+                   ", a torch.nn.Module pickled as a whole: its weights "
+                   "are read, its code is not");
     StoredState state{path, {}};
     collect_module(state, module, "", path, 0);
     if (!state.tensors.empty()) out_.states.push_back(std::move(state));
@@ -224,7 +233,8 @@ class Reader {
       for (const Item& item : names.items) {
         const std::string name = prefix + item.name;
         if (is_tensor(pickle_, *item.node)) {
-          if (kind == std::string_view("_buffers") && transient && holds(*transient, item.name)) continue;
+          if (kind == std::string_view("_buffers") && transient && holds(*transient, item.name))
+            continue;
           take_tensor(state, name, *item.node, below(path, name));
         } else if (is_module(*item.node) && depth < kDepthLimit) {
           collect_module(state, *item.node, name + ".", path, depth + 1);
@@ -265,8 +275,8 @@ class Reader {
   const std::map<std::string_view, std::size_t>& index_;
   TensorFile& out_;
   std::uint64_t visits_ = 0, bytes_ = 0;
-  std::vector<const Node*> open_;                  // what is being gone through, outermost first
-  std::map<const Node*, std::string> objects_;     // where each was met first
+  std::vector<const Node*> open_;               // what is being gone through, outermost first
+  std::map<const Node*, std::string> objects_;  // where each was met first
 };
 
 }  // namespace

@@ -12,16 +12,16 @@
 namespace dkdm::io {
 namespace {
 
+using pickle::argument;
+using pickle::argument_count;
+using pickle::arguments_of;
+using pickle::function_of;
 using pickle::Kind;
+using pickle::module_of;
 using pickle::Node;
 using pickle::Pickle;
 using pickle::Ref;
 using pickle::Role;
-using pickle::argument_count;
-using pickle::argument;
-using pickle::arguments_of;
-using pickle::function_of;
-using pickle::module_of;
 
 std::uint64_t natural(const Pickle& pickle, const Node& node, const char* what) {
   if (node.kind != Kind::integer || node.number < 0) {
@@ -83,13 +83,15 @@ constexpr std::array<OtherTensor, 10> kOtherTensors{{
     {"_rebuild_meta_tensor_no_storage", "a meta tensor, without data"},
     {"_rebuild_wrapper_subclass", "a tensor of a class of its own"},
     {"_rebuild_device_tensor_from_numpy", "a tensor of a device that PyTorch saves through numpy"},
-    {"_rebuild_device_tensor_from_cpu_tensor", "a tensor of a device that PyTorch saves through the CPU"},
+    {"_rebuild_device_tensor_from_cpu_tensor",
+     "a tensor of a device that PyTorch saves through the CPU"},
     {"_rebuild_xla_tensor", "a tensor of an XLA device"},
     {"_rebuild_mlc_tensor", "a tensor of an MLC device"},
 }};
 
 // What such a tensor is; "" where `node` is none.
-std::string other_tensor(const Pickle& pickle, const Node& function, const Node& given, int depth = 0) {
+std::string other_tensor(const Pickle& pickle, const Node& function, const Node& given,
+                         int depth = 0) {
   if (function.kind != Kind::global || depth > 4) return "";
   const auto item = [&](std::size_t i) -> const Node& { return pickle.at(given.items[i]); };
   const bool fits = given.kind == Kind::tuple && !given.items.empty();
@@ -99,9 +101,11 @@ std::string other_tensor(const Pickle& pickle, const Node& function, const Node&
   const bool parameter = function.role == Role::rebuild_parameter ||
                          function.role == Role::rebuild_parameter_with_state;
   if (parameter && fits && item(0).kind == Kind::call) {
-    return other_tensor(pickle, function_of(pickle, item(0)), arguments_of(pickle, item(0)), depth + 1);
+    return other_tensor(pickle, function_of(pickle, item(0)), arguments_of(pickle, item(0)),
+                        depth + 1);
   }
-  if (module_of(pickle, function) != "torch._utils" || !function.data.starts_with("_rebuild_")) return "";
+  if (module_of(pickle, function) != "torch._utils" || !function.data.starts_with("_rebuild_"))
+    return "";
   for (const OtherTensor& one : kOtherTensors) {
     if (one.function == function.data) return std::string(one.what);
   }
@@ -110,8 +114,8 @@ std::string other_tensor(const Pickle& pickle, const Node& function, const Node&
 
 // Whether `given` is a short list of integers from 0, in `values`.
 bool integers(const Pickle& pickle, const Node& given, std::vector<std::int64_t>& values) {
-  const bool wrapped = given.kind == Kind::call && given.role == Role::size &&
-                       argument_count(pickle, given) == 1;
+  const bool wrapped =
+      given.kind == Kind::call && given.role == Role::size && argument_count(pickle, given) == 1;
   const Node& list = wrapped ? argument(pickle, given, 0) : given;
   if ((list.kind != Kind::tuple && list.kind != Kind::list) ||
       list.items.size() > kDimensionLimit) {
@@ -125,7 +129,8 @@ bool integers(const Pickle& pickle, const Node& given, std::vector<std::int64_t>
   return true;
 }
 
-// Fills `made`, or returns what the tensor is instead. Throws DataError for one outside its storage.
+// Fills `made`, or returns what the tensor is instead. Throws DataError for one outside its
+// storage.
 std::string read_rebuild(const Pickle& pickle, const Node& node, const Rebuild& rebuild,
                          const std::map<std::string_view, std::size_t>& index, StoredTensor& made) {
   const std::string odd = "a tensor that is not made as torch._utils makes it";
@@ -144,7 +149,8 @@ std::string read_rebuild(const Pickle& pickle, const Node& node, const Rebuild& 
     }
   }
   const auto storage = storage_id(pickle, item(0));
-  if (!storage || !index.contains(storage->key)) return "a tensor over a storage of an unknown type";
+  if (!storage || !index.contains(storage->key))
+    return "a tensor over a storage of an unknown type";
   if (!storage->quantized.empty()) return "a quantized tensor";
   made.type = storage->item;
   made.storage = index.at(storage->key);
@@ -152,7 +158,8 @@ std::string read_rebuild(const Pickle& pickle, const Node& node, const Rebuild& 
   if (rebuild.role == Role::rebuild_tensor_v3) {
     const Node& dtype = item(6);
     if (dtype.kind != Kind::global || dtype.role != Role::dtype) {
-      return "a tensor of the type " + (dtype.kind == Kind::global ? shown(dtype.data) : "?") + ", which is not read";
+      return "a tensor of the type " + (dtype.kind == Kind::global ? shown(dtype.data) : "?") +
+             ", which is not read";
     }
     made.type = dtype.item;
     items = storage->bytes() / info(made.type).bytes;
@@ -162,7 +169,7 @@ std::string read_rebuild(const Pickle& pickle, const Node& node, const Rebuild& 
   for (const std::size_t i : {2, 3}) {
     if (!integers(pickle, item(i), i == 2 ? made.sizes : made.strides)) {
       throw DataError(pickle.where(node), std::string(i == 2 ? "a tensor's shape" : "its strides") +
-                                               " is not a short list of integers from 0");
+                                              " is not a short list of integers from 0");
     }
   }
   check_extent(made, items, pickle.where(node));
@@ -195,8 +202,8 @@ std::optional<StorageId> storage_id(const Pickle& pickle, const Node& node) {
   storage.items = natural(pickle, item(4), "a storage's size");
   constexpr auto kMost = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
   if (storage.items > kMost / storage.item_bytes()) {
-    throw DataError(pickle.where(node), "a storage of " + std::to_string(storage.items) +
-                                            " items is impossible");
+    throw DataError(pickle.where(node),
+                    "a storage of " + std::to_string(storage.items) + " items is impossible");
   }
   storage.viewed = storage.items;
   if (id.items.size() == 6 && item(5).kind != Kind::none) {  // (key, first item, items)
@@ -222,8 +229,9 @@ std::map<std::string_view, StorageId> storages_of(const Pickle& pickle) {
     const auto [known, added] = storages.emplace(id.key, id);
     if (!added && known->second.bytes() != id.bytes()) {
       throw DataError(pickle.where(node), "the storage '" + shown(id.key) + "' is given " +
-                                              std::to_string(known->second.bytes()) + " bytes, and " +
-                                              std::to_string(id.bytes()) + " elsewhere");
+                                              std::to_string(known->second.bytes()) +
+                                              " bytes, and " + std::to_string(id.bytes()) +
+                                              " elsewhere");
     }
   }
   return storages;

@@ -1,5 +1,5 @@
-// The storages and tensors of PyTorch's pickles (torch/_utils.py and torch/serialization.py, PyTorch 1.13
-// and 2.15).
+// The storages and tensors of PyTorch's pickles (torch/_utils.py and torch/serialization.py,
+// PyTorch 1.13 and 2.15).
 #pragma once
 
 #include <map>
@@ -30,15 +30,15 @@ struct StorageId {
 // Nothing for a persistent id that is no storage's. Throws DataError for sizes that cannot be.
 std::optional<StorageId> storage_id(const pickle::Pickle& pickle, const pickle::Node& persistent);
 
-// Every storage that the pickle names, by key; other persistent ids are left out. Throws DataError also
-// for a key that is used with two sizes.
+// Every storage that the pickle names, by key; other persistent ids are left out. Throws DataError
+// also for a key that is used with two sizes.
 std::map<std::string_view, StorageId> storages_of(const pickle::Pickle& pickle);
 
 // Whether `node` is a tensor of any kind.
 bool is_tensor(const pickle::Pickle& pickle, const pickle::Node& node);
 
-// Fills `made`, or returns what the tensor is instead: "a sparse tensor". `index` says where in the file's
-// storages a key's bytes are. Throws DataError for a tensor outside its storage.
+// Fills `made`, or returns what the tensor is instead: "a sparse tensor". `index` says where in the
+// file's storages a key's bytes are. Throws DataError for a tensor outside its storage.
 std::string read_tensor(const pickle::Pickle& pickle, const pickle::Node& node,
                         const std::map<std::string_view, std::size_t>& index, StoredTensor& made);
 

@@ -41,12 +41,12 @@ std::string ValueTexts::text(const Node& node) const {
     case Kind::boolean: return node.number ? "True" : "False";
     case Kind::integer: return std::to_string(node.number);
     case Kind::real: return real_text(node.real());
-    case Kind::big_integer:
-      return "an integer of " + std::to_string(node.data.size()) + " bytes";
+    case Kind::big_integer: return "an integer of " + std::to_string(node.data.size()) + " bytes";
     case Kind::bytes: return std::to_string(node.data.size()) + " bytes";
     case Kind::text: {
       std::string shortened = escaped(node.data, kValueLimit);
-      for (const char* line : {"\\x0a", "\\x0d", "\\x09"}) {  // a text of several lines stays legible
+      for (const char* line :
+           {"\\x0a", "\\x0d", "\\x09"}) {  // a text of several lines stays legible
         for (auto at = shortened.find(line); at != std::string::npos;
              at = shortened.find(line, at)) {
           shortened.replace(at, 4, " ");
@@ -55,7 +55,8 @@ std::string ValueTexts::text(const Node& node) const {
       return shortened;
     }
     case Kind::global: return global_name(node);
-    case Kind::persistent: return storage_id(pickle_, node) ? "a storage" : "a reference to elsewhere";
+    case Kind::persistent:
+      return storage_id(pickle_, node) ? "a storage" : "a reference to elsewhere";
     case Kind::call: return call_text(node);
     case Kind::list:
     case Kind::tuple:

@@ -1,4 +1,5 @@
-// Values of PyTorch's pickles as texts for a person: numbers as Python prints them, what else they are.
+// Values of PyTorch's pickles as texts for a person: numbers as Python prints them, what else they
+// are.
 #pragma once
 
 #include <optional>
@@ -14,7 +15,8 @@ class ValueTexts {
 
   // "0.001", "None", "torch.float16", "an argparse.Namespace", "a list".
   std::string text(const pickle::Node& node) const;
-  // A list, tuple or set of values without parts: "[0.9, 0.999]"; nothing when it holds anything else.
+  // A list, tuple or set of values without parts: "[0.9, 0.999]"; nothing when it holds anything
+  // else.
   std::optional<std::string> short_list(const pickle::Node& list) const;
   // A dictionary's key.
   std::string key(const pickle::Node& node) const;

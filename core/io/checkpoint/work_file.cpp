@@ -15,7 +15,8 @@ namespace fs = std::filesystem;
 
 const std::string kChecksum = "checksum";
 
-// SHA-256 over every name, type, shape, byte and fact; lengths keep two texts from running into each other.
+// SHA-256 over every name, type, shape, byte and fact; lengths keep two texts from running into
+// each other.
 std::string checksum(const TensorMap& tensors, const Facts& facts) {
   Sha256 digest;
   const auto add = [&](const std::string& text) {
@@ -59,9 +60,7 @@ std::int64_t Work::integer(const std::string& name) const {
   return parsed<std::int64_t>(*this, name, "an integer");
 }
 
-double Work::real(const std::string& name) const {
-  return parsed<double>(*this, name, "a number");
-}
+double Work::real(const std::string& name) const { return parsed<double>(*this, name, "a number"); }
 
 const at::Tensor& Work::tensor(const std::string& name, at::ScalarType type,
                                at::IntArrayRef sizes) const {

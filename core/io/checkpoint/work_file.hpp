@@ -1,6 +1,6 @@
-// A stage's unfinished work: tensors, and facts that say what they are, under a checksum over both. A
-// stage goes on from exactly what it left, or not at all: one altered bit would change its result under
-// the same key.
+// A stage's unfinished work: tensors, and facts that say what they are, under a checksum over both.
+// A stage goes on from exactly what it left, or not at all: one altered bit would change its result
+// under the same key.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +33,8 @@ DKDM_API void save_work(const std::filesystem::path& file, const TensorMap& tens
 // Throws DataError naming the file when it cannot be read to its end or is not what was written.
 DKDM_API Work load_work(const std::filesystem::path& file);
 
-// Renames a file that cannot be gone on from to FILE.damaged (over an earlier one), or removes it where
-// that fails. Returns the line for the log: `why` and where the file is now.
+// Renames a file that cannot be gone on from to FILE.damaged (over an earlier one), or removes it
+// where that fails. Returns the line for the log: `why` and where the file is now.
 DKDM_API std::string set_aside(const std::filesystem::path& file, const std::string& why);
 
 }  // namespace dkdm::io

@@ -36,8 +36,8 @@ using Gif = std::unique_ptr<GifFileType, Close>;
   throw DataError(file, std::string("GIF: ") + (reason ? reason : "damaged or cut short"));
 }
 
-// The index that a graphic control block before the image makes transparent, if any. On return the image's
-// descriptor is next.
+// The index that a graphic control block before the image makes transparent, if any. On return the
+// image's descriptor is next.
 std::optional<int> skip_to_image(GifFileType* gif, const std::string& file) {
   constexpr int kFlags = 1, kIndex = 4;  // behind the block's length
   std::optional<int> transparent;
@@ -103,16 +103,20 @@ Pixels decode_gif(const std::string& bytes, const std::string& file) {
   if (width <= 0 || height <= 0 || frame.Width <= 0 || frame.Height <= 0) {
     throw DataError(file, "GIF: an image without pixels");
   }
-  if (std::uint64_t(width) * std::uint64_t(height) > kPixelLimit) throw DataError(file, "GIF: more than 2^27 pixels");
+  if (std::uint64_t(width) * std::uint64_t(height) > kPixelLimit)
+    throw DataError(file, "GIF: more than 2^27 pixels");
 
-  std::vector<GifPixelType> indices(std::size_t(width * height), GifPixelType(transparent.value_or(0)));
+  std::vector<GifPixelType> indices(std::size_t(width * height),
+                                    GifPixelType(transparent.value_or(0)));
   for (const int y : line_order(frame.Height, frame.Interlace)) {
-    GifPixelType* line = indices.data() + std::size_t(frame.Top + y) * std::size_t(width) + frame.Left;
+    GifPixelType* line =
+        indices.data() + std::size_t(frame.Top + y) * std::size_t(width) + frame.Left;
     if (DGifGetLine(gif.get(), line, frame.Width) != GIF_OK) refuse(file, gif->Error);
   }
 
   const auto palette = palette_of(frame.ColorMap ? frame.ColorMap : gif->SColorMap);
-  if (!palette) return {.height = height, .width = width, .channels = 1, .data = std::move(indices)};
+  if (!palette)
+    return {.height = height, .width = width, .channels = 1, .data = std::move(indices)};
   Pixels pixels{.height = height, .width = width, .channels = 3, .data = {}};
   pixels.data.resize(indices.size() * 3);
   auto out = pixels.data.begin();

@@ -65,8 +65,8 @@ at::Tensor read_image(const std::filesystem::path& file, std::int64_t channels) 
 void write_png(const std::filesystem::path& file, const at::Tensor& image) {
   check_image(file.string(), image, 3);
   const at::Tensor interleaved = image.to(at::kCPU).permute({1, 2, 0}).contiguous();
-  Pixels pixels{.height = image.size(1), .width = image.size(2), .channels = image.size(0),
-                .data = {}};
+  Pixels pixels{
+      .height = image.size(1), .width = image.size(2), .channels = image.size(0), .data = {}};
   const auto* data = interleaved.const_data_ptr<std::uint8_t>();
   pixels.data.assign(data, data + interleaved.numel());
   AtomicFile output(file);

@@ -15,12 +15,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::set<std::string> kRead{".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif"};
+const std::set<std::string> kRead{".png", ".apng", ".jpg",  ".jpeg",
+                                  ".jpe", ".jfif", ".webp", ".gif"};
 // Images that others would read, and raw photographs.
 const std::set<std::string> kNotRead{
-    ".avif", ".avifs", ".bmp", ".cr2", ".cr3", ".dds", ".dib", ".dng", ".exr",  ".heic",
-    ".heif", ".j2c",   ".j2k", ".jp2", ".jpc", ".jpf", ".jpx", ".jxl", ".nef",  ".pbm", ".pcx",
-    ".pfm",  ".pgm",   ".pnm", ".ppm", ".psd", ".qoi", ".ras", ".sgi", ".tga",  ".tif", ".tiff"};
+    ".avif", ".avifs", ".bmp", ".cr2", ".cr3", ".dds", ".dib", ".dng", ".exr", ".heic", ".heif",
+    ".j2c",  ".j2k",   ".jp2", ".jpc", ".jpf", ".jpx", ".jxl", ".nef", ".pbm", ".pcx",  ".pfm",
+    ".pgm",  ".pnm",   ".ppm", ".psd", ".qoi", ".ras", ".sgi", ".tga", ".tif", ".tiff"};
 // Kept by macOS's archiver, Synology's thumbnailer, ext4 and Windows.
 const std::set<std::string> kForeignFolders{"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN",
                                             "System Volume Information"};
@@ -70,7 +71,7 @@ class Walk {
 
  private:
   struct stat status_of(const fs::path& name, bool& there) const {
-    struct stat status {};
+    struct stat status{};
     there = ::stat((root_ / name).c_str(), &status) == 0;
     return status;
   }
@@ -107,8 +108,9 @@ class Walk {
     const std::string ending = lower(fs::path(last).extension().string());
     if (kRead.contains(ending)) {
       if (!there || !S_ISREG(status.st_mode))
-        throw DataError((root_ / name).string(),
-                        there ? "is named like an image but is not a regular file" : "is a link to nothing");
+        throw DataError(
+            (root_ / name).string(),
+            there ? "is named like an image but is not a regular file" : "is a link to nothing");
       found_.files.push_back(name);
     } else if (kNotRead.contains(ending)) {
       not_read_[ending].add(name.string());
@@ -134,28 +136,32 @@ class Walk {
       std::string counts;
       for (const auto& [ending, group] : not_read_)
         counts += (counts.empty() ? "" : ", ") + group.text(ending + " file");
-      throw DataError(root_.string(),
-                      counts + " (" + not_read_.begin()->second.example +
-                          ") would be left out: PNG, JPEG, WebP and GIF are read; convert them or move them "
-                          "out of the folder");
+      throw DataError(
+          root_.string(),
+          counts + " (" + not_read_.begin()->second.example +
+              ") would be left out: PNG, JPEG, WebP and GIF are read; convert them or move them "
+              "out of the folder");
     }
     if (found_.files.empty()) {
       std::string instead;
       if (hidden_.count)
         instead += "; left out " + std::to_string(hidden_.count) + " hidden: " + hidden_.example;
-      if (others_.count) instead += "; it has " + others_.text("other file") + ": " + others_.example;
+      if (others_.count)
+        instead += "; it has " + others_.text("other file") + ": " + others_.example;
       throw DataError(root_.string(),
                       "no .png, .jpg, .jpeg, .webp or .gif in it or below it" + instead);
     }
     auto& remarks = found_.remarks;
     if (hidden_.count)
-      remarks.push_back("left out " + std::to_string(hidden_.count) + " hidden: " + hidden_.example);
+      remarks.push_back("left out " + std::to_string(hidden_.count) +
+                        " hidden: " + hidden_.example);
     if (unnamed_.count)
       remarks.push_back("left out " + unnamed_.text("file") +
                         " that hold images but do not end like one: " + unnamed_.example);
     if (twins_.count)
-      remarks.push_back(twins_.text("name") +
-                        " with two endings, each counted as an image of its own: " + twins_.example);
+      remarks.push_back(
+          twins_.text("name") +
+          " with two endings, each counted as an image of its own: " + twins_.example);
   }
 
   const fs::path root_;

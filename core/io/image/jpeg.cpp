@@ -4,8 +4,8 @@
 #include <cstdio>
 #include <cstring>
 
-#include <jpeglib.h>
 #include <jerror.h>
+#include <jpeglib.h>
 
 #include "io/image/image_codec.hpp"
 
@@ -29,8 +29,9 @@ void on_error(j_common_ptr jpeg) {
   std::longjmp(decoder->jump, 1);
 }
 
-// libjpeg fills what is missing with grey and only warns, and Pillow opens such files without a word: for
-// training data and samples that is damage. Its other warnings are of headers and change no pixel.
+// libjpeg fills what is missing with grey and only warns, and Pillow opens such files without a
+// word: for training data and samples that is damage. Its other warnings are of headers and change
+// no pixel.
 void on_message(j_common_ptr jpeg, int level) {
   if (level >= 0) return;
   switch (jpeg->err->msg_code) {
@@ -39,13 +40,12 @@ void on_message(j_common_ptr jpeg, int level) {
     case JWRN_HUFF_BAD_CODE:
     case JWRN_JPEG_EOF:
     case JWRN_MUST_RESYNC:
-    case JWRN_NOT_SEQUENTIAL:
-      on_error(jpeg);
+    case JWRN_NOT_SEQUENTIAL: on_error(jpeg);
   }
 }
 
-// Rows of C, M, Y, K as Adobe's programs store them, inverted, to RGB: what Pillow makes of every JPEG of
-// four channels. product / 255 is rounded, in Blinn's exact integer form.
+// Rows of C, M, Y, K as Adobe's programs store them, inverted, to RGB: what Pillow makes of every
+// JPEG of four channels. product / 255 is rounded, in Blinn's exact integer form.
 void cmyk_to_rgb(const std::uint8_t* cmyk, std::int64_t count, std::uint8_t* rgb) {
   for (std::int64_t i = 0; i < count; ++i, cmyk += 4, rgb += 3) {
     const int light = cmyk[3];  // 255 - K
@@ -67,7 +67,8 @@ void decode(Decoder& decoder, const std::string& bytes) {
   jpeg_mem_src(&jpeg, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
   jpeg_read_header(&jpeg, TRUE);
   const int components = jpeg.num_components;
-  if (components != 1 && components != 3 && components != 4) refuse(decoder, "neither grey, RGB nor CMYK");
+  if (components != 1 && components != 3 && components != 4)
+    refuse(decoder, "neither grey, RGB nor CMYK");
   if (std::uint64_t{jpeg.image_width} * jpeg.image_height > kPixelLimit) {
     refuse(decoder, "more than 2^27 pixels");
   }

@@ -6,7 +6,8 @@
 namespace dkdm {
 
 std::string text_of(const SampleShape& shape) {
-  return std::to_string(shape.channels) + "x" + std::to_string(shape.height) + "x" + std::to_string(shape.width);
+  return std::to_string(shape.channels) + "x" + std::to_string(shape.height) + "x" +
+         std::to_string(shape.width);
 }
 
 at::Tensor to_unit_range(const at::Tensor& images) {

@@ -59,8 +59,8 @@ void decode(Decoder& decoder) {
   png_set_palette_to_rgb(png);
   if (png_get_color_type(png, info) == PNG_COLOR_TYPE_GRAY) png_set_expand_gray_1_2_4_to_8(png);
   // Grey without alpha keeps its 16 bits until clip_to_bytes().
-  const bool wide = png_get_color_type(png, info) == PNG_COLOR_TYPE_GRAY &&
-                    png_get_bit_depth(png, info) == 16;
+  const bool wide =
+      png_get_color_type(png, info) == PNG_COLOR_TYPE_GRAY && png_get_bit_depth(png, info) == 16;
   if (!wide) png_set_strip_16(png);
   png_set_strip_alpha(png);
   png_set_interlace_handling(png);

@@ -11,7 +11,8 @@ DKDM_FUZZ_TARGET(archive) {
   dkdm::fuzz::accepted([&] { dkdm::results::unpack_archive(file, target); });
   for (const auto& entry : fs::recursive_directory_iterator(folder.path())) {
     const auto status = entry.symlink_status();
-    dkdm::fuzz::require(fs::is_regular_file(status) || fs::is_directory(status), "a link or a device");
+    dkdm::fuzz::require(fs::is_regular_file(status) || fs::is_directory(status),
+                        "a link or a device");
     const auto name = entry.path().lexically_relative(folder.path());
     const bool inside = name.string().starts_with("a/b/target/");
     const bool ours = name == "input.tar" || name == "a" || name == "a/b" || name == "a/b/target";

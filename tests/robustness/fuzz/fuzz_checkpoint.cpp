@@ -1,5 +1,5 @@
-// Every byte string is a checkpoint (PyTorch's two formats, safetensors) or a DataError, and what is
-// read lies in the file.
+// Every byte string is a checkpoint (PyTorch's two formats, safetensors) or a DataError, and what
+// is read lies in the file.
 #include "dkdm/checkpoint.hpp"
 #include "fuzz_target.hpp"
 
@@ -14,14 +14,16 @@ DKDM_FUZZ_TARGET(checkpoint) {
         // The outermost elements; the mapping's bounds are worked out again in wider integers.
         unsigned __int128 last = static_cast<unsigned __int128>(tensor.storage_offset());
         for (std::int64_t i = 0; i < tensor.dim(); ++i) {
-          dkdm::fuzz::require(tensor.size(i) >= 0 && tensor.stride(i) >= 0, "a negative size or stride");
+          dkdm::fuzz::require(tensor.size(i) >= 0 && tensor.stride(i) >= 0,
+                              "a negative size or stride");
           last += static_cast<unsigned __int128>(tensor.size(i) - 1) *
                   static_cast<unsigned __int128>(tensor.stride(i));
         }
         dkdm::fuzz::require((last + 1) * tensor.itemsize() <= tensor.storage().nbytes(),
                             "a tensor outside its storage");
         const auto* bytes = static_cast<const volatile char*>(tensor.storage().data());
-        static_cast<void>(bytes[static_cast<std::uint64_t>(tensor.storage_offset()) * tensor.itemsize()]);
+        static_cast<void>(
+            bytes[static_cast<std::uint64_t>(tensor.storage_offset()) * tensor.itemsize()]);
         static_cast<void>(bytes[(static_cast<std::uint64_t>(last) + 1) * tensor.itemsize() - 1]);
       }
     }

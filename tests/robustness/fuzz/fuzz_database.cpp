@@ -10,7 +10,9 @@ DKDM_FUZZ_TARGET(database) {
   static const dkdm::fuzz::Folder folder;
   static const fs::path pristine = [] {
     const auto file = folder.path() / "pristine.sqlite";
-    { const dkdm::results::Store store(file); }
+    {
+      const dkdm::results::Store store(file);
+    }
     return file;
   }();
   const auto ours = folder.path() / "ours.sqlite";
@@ -18,5 +20,6 @@ DKDM_FUZZ_TARGET(database) {
   fs::copy_file(pristine, ours, fs::copy_options::overwrite_existing);
   const auto theirs = folder.write("theirs/results.sqlite", input);
   for (const char* log : {"-wal", "-shm", "-journal"}) fs::remove(theirs.string() + log);
-  dkdm::fuzz::accepted([&] { dkdm::results::merge_database(ours, folder.path() / "root", theirs); });
+  dkdm::fuzz::accepted(
+      [&] { dkdm::results::merge_database(ours, folder.path() / "root", theirs); });
 }

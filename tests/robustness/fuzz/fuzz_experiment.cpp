@@ -1,5 +1,5 @@
-// Experiment files against the shipped plugins, and overrides: the input up to a line "--set" is the
-// file, each line after it one override.
+// Experiment files against the shipped plugins, and overrides: the input up to a line "--set" is
+// the file, each line after it one override.
 #include "config/experiment.hpp"
 #include "fuzz_target.hpp"
 
@@ -20,6 +20,7 @@ DKDM_FUZZ_TARGET(experiment) {
   dkdm::fuzz::accepted([&] { dkdm::config::named_plugins({file, overrides, {}}); });
   dkdm::fuzz::accepted([&] {
     const auto experiment = dkdm::config::load_experiment({file, overrides, {}}, registry);
-    dkdm::fuzz::require(!experiment.rows.empty() && !experiment.resolved.empty(), "an empty experiment");
+    dkdm::fuzz::require(!experiment.rows.empty() && !experiment.resolved.empty(),
+                        "an empty experiment");
   });
 }

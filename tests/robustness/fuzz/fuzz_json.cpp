@@ -1,5 +1,5 @@
-// What the artifact store keeps as JSON: model.json, manifest.json, metrics.json, read by core and by
-// results/.
+// What the artifact store keeps as JSON: model.json, manifest.json, metrics.json, read by core and
+// by results/.
 #include "fuzz_target.hpp"
 #include "model/model_folder.hpp"
 #include "plugin/registry.hpp"
@@ -31,7 +31,8 @@ DKDM_FUZZ_TARGET(json) {
     }
     default: {
       folder.write("artifacts/evaluate/00/metrics.json", input);
-      dkdm::fuzz::accepted([&] { dkdm::record::read_metrics(folder.path() / "artifacts/evaluate/00"); });
+      dkdm::fuzz::accepted(
+          [&] { dkdm::record::read_metrics(folder.path() / "artifacts/evaluate/00"); });
     }
   }
 }

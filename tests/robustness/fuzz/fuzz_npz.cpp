@@ -1,5 +1,5 @@
-// Arrays, images, labels and reference statistics of an npz. Form 0 is the archive itself; form 1 is
-// one npy in a sound archive, since no mutation keeps a checksum right.
+// Arrays, images, labels and reference statistics of an npz. Form 0 is the archive itself; form 1
+// is one npy in a sound archive, since no mutation keeps a checksum right.
 #include <ATen/ops/full.h>
 #include <zlib.h>
 
@@ -46,7 +46,8 @@ std::string zip_of(const std::string& name, Input bytes) {
 DKDM_FUZZ_TARGET(npz) {
   static const dkdm::fuzz::Folder folder;
   const bool wrapped = dkdm::fuzz::take_form(input, 2) == 1;
-  const auto file = folder.write("input.npz", wrapped ? zip_of("arr_0.npy", input) : std::string(input));
+  const auto file =
+      folder.write("input.npz", wrapped ? zip_of("arr_0.npy", input) : std::string(input));
   dkdm::fuzz::accepted([&] {
     for (const std::string& key : dkdm::io::npz_keys(file)) {
       dkdm::fuzz::accepted([&] {
@@ -66,6 +67,7 @@ DKDM_FUZZ_TARGET(npz) {
     const auto last = images.size() - 1;
     dkdm::fuzz::require(last >= 0, "a set of no images");
     const auto image = images.images(at::full({1}, last, at::kLong));
-    dkdm::fuzz::require(image.size(0) == 1 && image.size(1) == images.spec().channels, "another shape");
+    dkdm::fuzz::require(image.size(0) == 1 && image.size(1) == images.spec().channels,
+                        "another shape");
   });
 }

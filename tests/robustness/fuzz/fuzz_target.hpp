@@ -38,8 +38,8 @@ class Folder {
  public:
   Folder() {
     const std::filesystem::path memory = "/dev/shm";
-    const auto parent = std::filesystem::is_directory(memory) ? memory
-                                                              : std::filesystem::temp_directory_path();
+    const auto parent =
+        std::filesystem::is_directory(memory) ? memory : std::filesystem::temp_directory_path();
     std::string name = (parent / "dkdm-fuzz-XXXXXX").string();
     require(mkdtemp(name.data()) != nullptr, "no scratch folder");
     path_ = name;
@@ -87,17 +87,17 @@ inline unsigned take_form(Input& input, unsigned forms) {
 }  // namespace dkdm::fuzz
 
 #ifdef DKDM_FUZZ_ENTRY
-#define DKDM_FUZZ_TARGET(name)                                                          \
-  static void fuzz_##name(dkdm::fuzz::Input input);                                     \
-  extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {  \
-    fuzz_##name({reinterpret_cast<const char*>(data), size});                           \
-    return 0;                                                                           \
-  }                                                                                     \
+#define DKDM_FUZZ_TARGET(name)                                                         \
+  static void fuzz_##name(dkdm::fuzz::Input input);                                    \
+  extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) { \
+    fuzz_##name({reinterpret_cast<const char*>(data), size});                          \
+    return 0;                                                                          \
+  }                                                                                    \
   static void fuzz_##name(dkdm::fuzz::Input input)
 #else
-#define DKDM_FUZZ_TARGET(name)                                                          \
-  static void fuzz_##name(dkdm::fuzz::Input input);                                     \
-  [[maybe_unused]] static const bool registered_##name =                                \
-      dkdm::fuzz::targets().emplace(#name, &fuzz_##name).second;                        \
+#define DKDM_FUZZ_TARGET(name)                                   \
+  static void fuzz_##name(dkdm::fuzz::Input input);              \
+  [[maybe_unused]] static const bool registered_##name =         \
+      dkdm::fuzz::targets().emplace(#name, &fuzz_##name).second; \
   static void fuzz_##name(dkdm::fuzz::Input input)
 #endif

@@ -1,8 +1,8 @@
-// fuzz-replay FOLDER: every corpus below it (FOLDER/<target>/*) through its target, once. What libFuzzer
-// would report ends this program: a crash, an abort, an exception that is not for people.
-#include <csignal>
+// fuzz-replay FOLDER: every corpus below it (FOLDER/<target>/*) through its target, once. What
+// libFuzzer would report ends this program: a crash, an abort, an exception that is not for people.
 #include <sys/resource.h>
 #include <unistd.h>
+#include <csignal>
 
 #include <algorithm>
 #include <iostream>
@@ -34,7 +34,8 @@ int main(int argc, char** argv) {
     std::cerr << "usage: fuzz-replay FOLDER\n";
     return 2;
   }
-  for (const int signal : {SIGABRT, SIGALRM, SIGSEGV, SIGBUS, SIGFPE, SIGILL}) std::signal(signal, tell);
+  for (const int signal : {SIGABRT, SIGALRM, SIGSEGV, SIGBUS, SIGFPE, SIGILL})
+    std::signal(signal, tell);
   for (const auto& [name, target] : dkdm::fuzz::targets()) {
     std::vector<fs::path> inputs;
     for (const auto& entry : fs::directory_iterator(fs::path(argv[1]) / name))
@@ -46,7 +47,8 @@ int main(int argc, char** argv) {
     }
     for (const auto& input : inputs) {
       std::ifstream file(input, std::ios::binary);
-      const std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+      const std::string bytes{std::istreambuf_iterator<char>(file),
+                              std::istreambuf_iterator<char>()};
       current = input.string();
       alarm(kSeconds);
       target(bytes);
