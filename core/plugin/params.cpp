@@ -164,6 +164,38 @@ std::string shown(const Value& value) {
 
 }  // namespace
 
+Param& Param::at_least(double low) {
+  min = low;
+  return *this;
+}
+
+Param& Param::at_most(double high) {
+  max = high;
+  return *this;
+}
+
+Param& Param::between(double low, double high) { return at_least(low).at_most(high); }
+
+Param& Param::one_of(std::vector<std::string> allowed) {
+  choices = std::move(allowed);
+  return *this;
+}
+
+Param& Param::required() {
+  is_required = true;
+  return *this;
+}
+
+Param& Param::no_effect_on_result() {
+  determines_result = false;
+  return *this;
+}
+
+Param& Param::at_most_elements(std::size_t count) {
+  longest = count;
+  return *this;
+}
+
 double Param::lowest() const { return min.value_or(-largest(default_value)); }
 double Param::highest() const { return max.value_or(largest(default_value)); }
 

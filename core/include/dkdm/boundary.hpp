@@ -1,16 +1,12 @@
 // The plugin boundary. A module is one shared library that exports one symbol, `dkdm_plugin`, which
 // returns a table. The front of the table never changes; the host compares ABI number and build id
 // for equality before it touches anything behind them, because C++ types cross. Last line of a
-// plugin:
+// plugin, after the header of its kind (dkdm/denoiser.hpp, …) and `static ParamTable T::params()`:
 //
-//   DKDM_STUDENT("my-net", "1", "one line", MyNet)      // MyNet(const Params&, const
-//   SampleShape&), or
-//                                                       // MyNet(const Params&, const
-//                                                       StudentContext&)
+//   DKDM_STUDENT("my-net", "1", "one line", T)  // T(const Params&, const SampleShape&), or
+//                                               // T(const Params&, const StudentContext&)
 //   DKDM_TEACHER / DKDM_DATASET / DKDM_BASELINE / DKDM_DISTILLATION / DKDM_EVALUATOR
-//                                                       // T(const Params&, Host&)
-// and `static ParamTable T::params()`. Include the header of the kind as well (dkdm/denoiser.hpp,
-// …).
+//                                               // T(const Params&, Host&)
 #pragma once
 
 #include <torch/version.h>
@@ -23,16 +19,6 @@
 
 #include "dkdm/error.hpp"
 #include "dkdm/params.hpp"
-
-namespace dkdm {
-struct StudentContext;
-class Host;
-class Denoiser;
-class Teacher;
-class Dataset;
-class Method;
-class Evaluator;  // the kinds
-}  // namespace dkdm
 
 #define DKDM_ABI 7
 #define DKDM_STR_(x) #x
@@ -53,8 +39,7 @@ struct DkdmPluginTable {
   const char* version;  // changes whenever the same parameters would give another result
   const char* summary;
   dkdm::ParamTable (*params)();
-  // Returns the object, or null with `error` and `exit_code` (dkdm::ExitCode) filled. `context` is
-  // StudentContext (student) or Host.
+  // The object, or null with `error` and an ExitCode. `context`: StudentContext (student) or Host.
   void* (*create)(const dkdm::Params* params, void* context, char* error, std::size_t error_size,
                   int* exit_code);
   void (*destroy)(void* object);
@@ -63,7 +48,6 @@ struct DkdmPluginTable {
 
 namespace dkdm::detail {
 
-// A student that needs the images' shape alone takes that in place of the whole context.
 template <class T, class Context>
 T* make(const Params& params, Context& context) {
   static_assert(!std::is_abstract_v<T>, "a plugin implements every pure function of its kind");
@@ -101,21 +85,20 @@ void destroy(void* object) {
   delete static_cast<Base*>(object);
 }
 
+template <class Base, class T, class Context>
+constexpr DkdmPluginTable table(const char* kind, const char* name, const char* version,
+                                const char* summary) {
+  return DkdmPluginTable(sizeof(DkdmPluginTable), DKDM_ABI, DKDM_BUILD_ID, kind, name, version,
+                         summary, &T::params, &create<Base, T, Context>, &destroy<Base>);
+}
+
 }  // namespace dkdm::detail
 
-#define DKDM_PLUGIN_(KIND, BASE, CONTEXT, NAME, VERSION, SUMMARY, T)            \
-  extern "C" DKDM_API const DkdmPluginTable* dkdm_plugin() {                    \
-    static const DkdmPluginTable table{sizeof(DkdmPluginTable),                 \
-                                       DKDM_ABI,                                \
-                                       DKDM_BUILD_ID,                           \
-                                       KIND,                                    \
-                                       NAME,                                    \
-                                       VERSION,                                 \
-                                       SUMMARY,                                 \
-                                       &T::params,                              \
-                                       &dkdm::detail::create<BASE, T, CONTEXT>, \
-                                       &dkdm::detail::destroy<BASE>};           \
-    return &table;                                                              \
+#define DKDM_PLUGIN_(KIND, BASE, CONTEXT, NAME, VERSION, SUMMARY, T)         \
+  extern "C" DKDM_API const DkdmPluginTable* dkdm_plugin() {                 \
+    static constexpr DkdmPluginTable table =                                 \
+        dkdm::detail::table<BASE, T, CONTEXT>(KIND, NAME, VERSION, SUMMARY); \
+    return &table;                                                           \
   }
 
 #define DKDM_STUDENT(NAME, VERSION, SUMMARY, T) \

@@ -13,8 +13,7 @@ struct DiffusionConfig {
   std::int64_t steps = 1000;            // T before respacing
   std::string respacing;                // "" = all; "50", "10,15,20", "ddim25"
   double beta_start = 0, beta_end = 0;  // of the linear ones; 0 = 1e-4 and 0.02, times 1000 / steps
-  std::string variance =
-      "fixed_large";  // where none is predicted: that, beta; "fixed_small", posterior
+  std::string variance = "fixed_large";  // where none is predicted: beta; "fixed_small": posterior
   // What v of a learned variance means: "centred" = -1 … 1 spans posterior variance … beta (the
   // authors' code), "unit" = 0 … 1 does (paper Eq. 12). A network keeps that of its training.
   std::string variance_range = "centred";

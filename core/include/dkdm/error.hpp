@@ -12,8 +12,7 @@ namespace dkdm {
 // What the program's exit status says (design: command line).
 enum class ExitCode : int { done = 0, run_failed = 1, usage = 2, missing = 3, interrupted = 130 };
 
-// Base of every error that is meant for a person: one line that names the offending value and
-// what was expected.
+// Every error that is meant for a person: one line that names the value and what was expected.
 class DKDM_API Error : public std::runtime_error {
  public:
   explicit Error(const std::string& message, ExitCode code = ExitCode::run_failed)
@@ -32,9 +31,8 @@ class DKDM_API ConfigError : public Error {
   explicit ConfigError(const std::string& message) : ConfigError("", message) {}
 };
 
-// A plugin that cannot be loaded or that failed. `path` is the module's file or the plugin's name,
-// `stage` what was being done ("open", "handshake", "create", …). A plugin that failed for want
-// of data keeps that exit code.
+// A plugin that cannot be loaded or that failed (for want of data: with that exit code). `path` is
+// the module's file or the plugin's name, `stage` what was being done ("open", "create", …).
 class DKDM_API PluginError : public Error {
  public:
   PluginError(const std::string& path, const std::string& stage, const std::string& message,

@@ -66,20 +66,17 @@ class DKDM_API Evaluator {
 
   // uint8 [n,C,H,W] in sample order, in batches of any size. DataError for another type or shape.
   virtual void add(const at::Tensor& images) = 0;
-  // The metrics of what was added; forgets it. Throws DataError when that is too little for any
-  // value.
+  // The metrics of what was added; forgets it. Throws DataError when that is too little for any.
   virtual std::vector<Metric> finish() = 0;
 
-  // What was added since `open` or `finish`, computed, in tensors that later calls leave as they
-  // are.
+  // What was added since `open` or `finish`, computed, in tensors that later calls leave alone.
   virtual io::TensorMap state() = 0;
   // Takes in the samples of another evaluator's state, another shard's: the value is that of the
   // whole set to rounding (1e-12 relative, and what the feature network makes of other batches).
   // What is added afterwards follows the last of them. Throws DataError for a state of another
   // protocol.
   virtual void merge(const io::TensorMap& state) = 0;
-  // Forgets what was added. The next image is number `first` of the sample set (a shard begins
-  // there).
+  // Forgets what was added. The next image is number `first` of the set, where a shard begins.
   virtual void reset(std::int64_t first = 0) = 0;
   // Forgets what was added, and goes on from `state` as its evaluator would have, to the bit.
   void restore(const io::TensorMap& state);

@@ -1,6 +1,5 @@
-// A training method: baseline (needs data) or distillation (needs the teacher). It produces each
-// training batch with its targets; loop, optimiser, EMA, checkpoints and logs are the host's.
-// Threads: called by one.
+// A training method: baseline (needs data) or distillation (needs the teacher). It makes each batch
+// with its targets; loop, optimiser, EMA, checkpoints, logs are the host's. Threads: called by one.
 #pragma once
 
 #include <filesystem>
@@ -42,8 +41,7 @@ struct TrainBatch {
   at::Tensor x0, eps;    // data-based targets
   Distribution teacher;  // distillation targets
   at::Tensor x_prev;     // [N,C,H,W] f32, the teacher's x_{t-1}
-  TensorMap
-      features;  // of the student, with gradient: the loop puts them in before it calls `loss`
+  TensorMap features;    // the student's, with gradient: the loop puts them in before `loss`
   TensorMap teacher_features;
 };
 
@@ -77,8 +75,7 @@ class DKDM_API Method {
   virtual double held_bytes(const DiffusionConfig&, const SampleShape&, std::int64_t batch) const;
 
   // Called once before the first batch. `prepared` is the folder that `prepare` filled, else empty.
-  // LibTorch's generator is seeded from the run's seed meanwhile, for the weights of a trained
-  // part.
+  // LibTorch's generator is seeded from the run's seed meanwhile, for a trained part's weights.
   virtual void start(const MethodContext& context, const std::filesystem::path& prepared) = 0;
 
   virtual const GaussianDiffusion& diffusion() const = 0;
@@ -89,8 +86,7 @@ class DKDM_API Method {
 
   // After `start`: names of the student's features that `loss` reads (dkdm/features.hpp), and a
   // network that its gradient trains too. One optimiser steps both, with one gradient norm; the
-  // part is in every checkpoint and ends in method.safetensors beside the student's weights, never
-  // in them.
+  // part is in every checkpoint and ends in method.safetensors beside the student's weights.
   virtual std::vector<std::string> student_features() const { return {}; }
   virtual TrainedPart trained_part() const { return {}; }
 

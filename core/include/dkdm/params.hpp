@@ -1,5 +1,5 @@
-// Declared, typed, documented parameters: the one table from which the host checks an experiment
-// file, fills defaults, prints `dkdm plugins describe` and hashes a configuration.
+// Declared, typed, documented parameters: the table by which the host checks an experiment file,
+// fills defaults, prints `dkdm plugins describe` and hashes a configuration.
 #pragma once
 
 #include <cstdint>
@@ -16,11 +16,10 @@ namespace dkdm {
 using Value = std::variant<bool, std::int64_t, double, std::string, std::vector<std::int64_t>,
                            std::vector<double>, std::vector<std::string>>;
 
-// As TOML writes it: true, 3, 0.1, "text", [1, 2]. Reals in the shortest form that reads back
-// equal.
+// As TOML writes it: true, 3, 0.1, "text", [1, 2]. Reals as short as reads back equal.
 DKDM_API std::string to_text(const Value& value);
 
-// One parameter. The type is that of `default_value` (the default). Build with the functions below.
+// One parameter. The type is that of `default_value`. Build with the functions below.
 struct DKDM_API Param {
   std::string name;
   Value default_value;
@@ -31,35 +30,13 @@ struct DKDM_API Param {
   bool is_required = false;
   bool determines_result = true;  // false: says how to work or what to show, and enters no key
 
-  Param& at_least(double low) {
-    min = low;
-    return *this;
-  }
-  Param& at_most(double high) {
-    max = high;
-    return *this;
-  }
-  Param& between(double low, double high) {
-    min = low;
-    max = high;
-    return *this;
-  }
-  Param& one_of(std::vector<std::string> allowed) {
-    choices = std::move(allowed);
-    return *this;
-  }
-  Param& required() {
-    is_required = true;
-    return *this;
-  }
-  Param& no_effect_on_result() {
-    determines_result = false;
-    return *this;
-  }
-  Param& at_most_elements(std::size_t count) {
-    longest = count;
-    return *this;
-  }
+  Param& at_least(double low);
+  Param& at_most(double high);
+  Param& between(double low, double high);
+  Param& one_of(std::vector<std::string> allowed);
+  Param& required();
+  Param& no_effect_on_result();
+  Param& at_most_elements(std::size_t count);
 
   // The bounds that hold: where none is declared, integers lie within ±1e9 and reals within ±1e12.
   double lowest() const;

@@ -27,8 +27,7 @@ struct DKDM_API SampleShape {
   }
 };
 
-// uint8 images [channels, height, width], of datasets and evaluators. In pixel space it is the
-// shape of samples.
+// uint8 images [channels, height, width], of datasets and evaluators; in pixel space, of samples.
 struct ImageSpec : SampleShape {
   using SampleShape::SampleShape;
   static constexpr ImageSpec square(std::int64_t channels, std::int64_t side) {

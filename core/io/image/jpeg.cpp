@@ -4,8 +4,9 @@
 #include <cstdio>
 #include <cstring>
 
-#include <jerror.h>
 #include <jpeglib.h>
+// After it: what jerror.h defines depends on it.
+#include <jerror.h>
 
 #include "io/image/image_codec.hpp"
 
