@@ -1,9 +1,8 @@
 // CIFAR-10 (Krizhevsky, 2009), binary version: five files of 10,000 records for training, one for
 // the test; a record is one byte of label and 3 x 32 x 32 bytes, red plane first.
-#include <cstdlib>
-
 #include "dkdm/files.hpp"
 #include "dkdm/plugin.hpp"
+#include "image_files.hpp"
 #include "in_memory.hpp"
 
 namespace {
@@ -24,11 +23,7 @@ class Cifar10 final : public dkdm::datasets::InMemory {
   }
 
   Cifar10(const Params& params, Host&) {
-    std::filesystem::path root = params.text("root");
-    if (root.empty()) {
-      const char* data = std::getenv("DKDM_DATA");
-      root = std::filesystem::absolute(std::filesystem::path(data ? data : "") / kFolder);
-    }
+    const auto root = dkdm::datasets::data_folder(params.text("root"), kFolder);
     if (params.text("split") == "test") {
       files_.push_back(root / "test_batch.bin");
     } else {

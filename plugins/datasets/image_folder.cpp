@@ -5,17 +5,14 @@
 #include <ATen/ATen.h>
 #include <sys/stat.h>
 
-#include <atomic>
 #include <cmath>
-#include <exception>
-#include <mutex>
 #include <set>
-#include <thread>
 
 #include "dkdm/files.hpp"
 #include "dkdm/image_files.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/plugin.hpp"
+#include "image_files.hpp"
 
 namespace {
 
@@ -138,32 +135,10 @@ class ImageFolder final : public dkdm::Dataset {
   std::int64_t num_classes() const override { return classes_; }
 
   at::Tensor images(const at::Tensor& index) const override {
-    const at::Tensor wanted = index.to(at::kCPU, at::kLong).contiguous();
-    const auto* at_index = wanted.const_data_ptr<std::int64_t>();
-    const std::int64_t count = wanted.numel();
-    at::Tensor images = at::empty(spec_.batch(count), at::kByte);
-    std::atomic<std::int64_t> next{0};
-    std::exception_ptr failure;
-    std::mutex failing;
-    const auto work = [&] {
-      try {
-        for (std::int64_t i = next++; i < count; i = next++) {
-          const fs::path& file = files_.at(static_cast<std::size_t>(at_index[i]));
-          images[i].copy_(fitted(dkdm::io::read_image(root_ / file, spec_.channels), file));
-        }
-      } catch (...) {
-        const std::lock_guard lock(failing);
-        failure = std::current_exception();
-        next = count;
-      }
-    };
-    std::vector<std::thread> helpers;
-    const std::int64_t threads = std::min<std::int64_t>(at::get_num_threads(), count);
-    for (std::int64_t i = 1; i < threads; ++i) helpers.emplace_back(work);
-    work();
-    for (std::thread& helper : helpers) helper.join();
-    if (failure) std::rethrow_exception(failure);
-    return images;
+    return dkdm::datasets::decoded(index, spec_, [this](std::int64_t i) {
+      const fs::path& file = files_.at(static_cast<std::size_t>(i));
+      return fitted(dkdm::io::read_image(root_ / file, spec_.channels), file);
+    });
   }
 
   at::Tensor labels(const at::Tensor& index) const override {

@@ -7,6 +7,7 @@
 #include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "fixtures/analytic.hpp"
+#include "golden/packed.hpp"
 
 using namespace dkdm;
 using Catch::Matchers::Contains;
@@ -162,4 +163,74 @@ TEST_CASE("image-folder: labels that were asked for and are not there are an err
   CHECK_THAT(by("folders"), Contains("2.png") && Contains("lies in no folder below the root"));
   CHECK_THAT(by("names"), Contains("2.png") && Contains("has no \"_\" in its name"));
   CHECK(by("auto") == "no error");
+}
+
+TEST_CASE("celeba64: files that are missing, foreign, damaged or of another size are named",
+          "[robustness][datasets]") {
+  ScratchFolder scratch;
+  const auto root = scratch.path / "img_align_celeba";
+  const auto given = [](const std::filesystem::path& folder, std::int64_t images) {
+    return std::map<std::string, Value>{{"root", folder.string()}, {"images", images}};
+  };
+  CHECK_THAT(failure("celeba64", given(root, 2)),
+             Contains("img_align_celeba.zip") && Contains("cannot be listed"));
+  std::filesystem::create_directory(root);
+  const auto jpeg = golden::from_base64(
+      golden::read_json("bilinear.json").at("jpeg")[0].at("file").get<std::string>());
+  io::write_text(root / "000001.jpg", jpeg);
+  CHECK(failure("celeba64", given(root, 1)) == "no error");
+  CHECK_THAT(failure("celeba64", given(scratch.path, 1)),
+             Contains("1 file (000001.jpg) missing of 1; set `root` to its folder"));
+  CHECK_THAT(
+      failure("celeba64", given(root, 202599)),
+      Contains("202598 files (000002.jpg, 000003.jpg, ") && Contains("000011.jpg, …) missing"));
+  io::write_text(root / "list_attr_celeba.txt", "");
+  io::write_text(root / "1.jpg", jpeg);
+  CHECK_THAT(failure("celeba64", given(root, 1)),
+             Contains("2 files (1.jpg, list_attr_celeba.txt) that CelebA does not have"));
+  std::filesystem::remove(root / "list_attr_celeba.txt");
+  std::filesystem::remove(root / "1.jpg");
+  io::write_text(root / "000001.jpg", jpeg.substr(0, jpeg.size() / 2));
+  CHECK_THAT(failure("celeba64", given(root, 1)), Contains("000001.jpg: JPEG: "));
+  io::write_png(root / "000001.jpg", at::zeros({3, 64, 64}, at::kByte));
+  CHECK_THAT(
+      failure("celeba64", given(root, 1)),
+      Contains("000001.jpg: is of 64 x 64 pixels, CelebA's aligned images are of 178 x 218"));
+}
+
+TEST_CASE("imagenet32: files that are missing or of another layout are named",
+          "[robustness][datasets]") {
+  ScratchFolder scratch;
+  const std::map<std::string, Value> trial{
+      {"root", scratch.path.string()}, {"split", std::string("val")}, {"images", std::int64_t{2}}};
+  const auto file = scratch.path / "val_data.npz";
+  const auto write = [&](const at::Tensor& data, const at::Tensor& labels) {
+    io::write_npz(file, {{"data", data}, {"labels", labels}});
+  };
+  const at::Tensor images = at::zeros({2, 3072}, at::kByte), labels = at::tensor({1, 1000});
+  CHECK_THAT(
+      failure("imagenet32", {{"root", scratch.path.string()}}),
+      Contains("10 files (train_data_batch_1.npz, ") && Contains("Imagenet32_train_npz.zip"));
+  CHECK_THAT(failure("imagenet32", trial), Contains("Imagenet32_val_npz.zip"));
+  write(images, labels);
+  CHECK(failure("imagenet32", trial) == "no error");
+  CHECK_THAT(
+      failure("imagenet32", {{"root", scratch.path.string()}, {"split", std::string("val")}}),
+      Contains("val_data.npz: 'data': 2 images where the published file has 50000"));
+  write(images.narrow(0, 0, 1), labels.narrow(0, 0, 1));
+  CHECK_THAT(failure("imagenet32", trial), Contains("holds 1 images where `images` says 2"));
+  write(images.view({2, 3, 32, 32}), labels);
+  CHECK_THAT(
+      failure("imagenet32", trial),
+      Contains("val_data.npz: 'data': expected uint8 [N,3072], found Byte of [2, 3, 32, 32]"));
+  write(images.to(at::kFloat), labels);
+  CHECK_THAT(failure("imagenet32", trial), Contains("found Float of [2, 3072]"));
+  write(images, at::tensor({0, 999}));
+  CHECK_THAT(failure("imagenet32", trial),
+             Contains("'labels': label 0 of image 0 is not 1 to 1000"));
+  write(images, at::tensor({1}));
+  CHECK_THAT(failure("imagenet32", trial),
+             Contains("'labels': expected 2 integers, found Int of [1]"));
+  io::write_npz(file, {{"images", images}});
+  CHECK_THAT(failure("imagenet32", trial), Contains("has no array 'data'"));
 }

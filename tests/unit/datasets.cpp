@@ -8,6 +8,8 @@
 #include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "fixtures/analytic.hpp"
+#include "golden/packed.hpp"
+#include "plugins/datasets/bilinear.hpp"
 
 using namespace dkdm;
 using fixtures::ScratchFolder;
@@ -122,6 +124,88 @@ TEST_CASE("cifar10: a record is a label, then the red, green and blue planes", "
   CHECK(train->size() == 50000);
   CHECK(at::equal(train->images(pick({40017})), test->images(pick({17}))));
   CHECK(train->fingerprint() != test->fingerprint());
+}
+
+// The ten files of ImageNet32 in its layout, four images a file: image i of batch b has pixel p of
+// its 3072 at (31 b + 7 i + 3 p) mod 256 and label 100 b + i - 99.
+void write_imagenet32(const std::filesystem::path& root) {
+  for (std::int64_t b = 1; b <= 10; ++b) {
+    const at::Tensor i = at::arange(4).view({-1, 1});
+    io::write_npz(root / ("train_data_batch_" + std::to_string(b) + ".npz"),
+                  {{"data", (31 * b + 7 * i + 3 * at::arange(3072)).remainder(256).to(at::kByte)},
+                   {"labels", (100 * b + i - 99).flatten()},
+                   {"mean", at::zeros({3072}, at::kDouble)}});
+  }
+}
+
+TEST_CASE("imagenet32: ten files of planar images in order, labels from 1", "[unit][datasets]") {
+  ScratchFolder scratch;
+  write_imagenet32(scratch.path);
+  const std::map<std::string, Value> given{{"root", scratch.path.string()},
+                                           {"images", std::int64_t{40}}};
+  const auto data = dataset("imagenet32", given);
+  CHECK(data->spec() == ImageSpec{3, 32, 32});
+  CHECK(data->size() == 40);
+  CHECK(data->num_classes() == 1000);
+  CHECK(values(data->labels(pick({0, 7, 36}))) == std::vector<std::int64_t>{0, 103, 900});
+  // Image 3 of batch 2: channel 2, row 1, column 5 is pixel 2085, (62 + 21 + 6255) mod 256 = 194.
+  const at::Tensor images = data->images(pick({39, 7}));
+  CHECK(images.sizes() == at::IntArrayRef{2, 3, 32, 32});
+  CHECK(images[1][2][1][5].item<int>() == 194);
+  CHECK(images[0][0][0][0].item<int>() == (310 + 21) % 256);
+
+  const std::string before = data->fingerprint();
+  CHECK(dataset("imagenet32", given)->fingerprint() == before);
+  auto changed = io::read_npz(scratch.path / "train_data_batch_10.npz", "data");
+  changed[3][3071].add_(1);
+  io::write_npz(scratch.path / "train_data_batch_10.npz",
+                {{"data", changed}, {"labels", at::arange(1, 5)}});
+  CHECK(dataset("imagenet32", given)->fingerprint() != before);
+}
+
+TEST_CASE("celeba64: OpenCV's pixels of the aligned JPEGs, squashed", "[unit][datasets]") {
+  const auto golden = golden::read_json("bilinear.json");
+  ScratchFolder scratch;
+  std::int64_t count = 0;
+  std::string pixels;
+  for (const auto& image : golden.at("jpeg")) {
+    io::write_text(scratch.path / ("00000" + std::to_string(++count) + ".jpg"),
+                   golden::from_base64(image.at("file").get<std::string>()));
+    pixels += golden::from_base64(image.at("pixels").get<std::string>());
+  }
+  io::write_text(scratch.path / ".DS_Store", "");
+  const std::map<std::string, Value> given{{"root", scratch.path.string()}, {"images", count}};
+  const auto data = dataset("celeba64", given);
+  REQUIRE(data->spec() == ImageSpec{3, 64, 64});
+  REQUIRE(data->size() == count);
+  CHECK(data->num_classes() == 0);
+  const at::Tensor expected = at::from_blob(pixels.data(), {count, 3, 64, 64}, at::kByte);
+  CHECK(at::equal(data->images(at::arange(count)), expected));
+  CHECK(at::equal(data->images(pick({1})), expected.narrow(0, 1, 1)));
+
+  const std::string before = data->fingerprint();
+  std::filesystem::last_write_time(scratch.path / "000001.jpg",
+                                   std::filesystem::file_time_type::clock::now());
+  CHECK(dataset("celeba64", given)->fingerprint() == before);
+  io::write_text(scratch.path / "000001.jpg",
+                 io::read_text(scratch.path / "000001.jpg") + "trailing");
+  CHECK(dataset("celeba64", given)->fingerprint() != before);
+}
+
+TEST_CASE("bilinear resize: OpenCV's bits down, up and where nothing changes", "[unit][datasets]") {
+  for (const auto& size : golden::read_json("bilinear.json").at("sizes")) {
+    const auto from = size.at("from").get<std::vector<std::int64_t>>();
+    const auto to = size.at("to").get<std::vector<std::int64_t>>();
+    INFO(size.at("from").dump() << " to " << size.at("to").dump());
+    const at::Tensor a =
+        (7 * at::arange(from[0]).view({-1, 1}) + 13 * at::arange(from[1])).remainder(256);
+    const at::Tensor image = at::stack({a, 255 - a, (3 * a).remainder(256)}).to(at::kByte);
+    const at::Tensor small = datasets::resize_bilinear(image, to[0], to[1]);
+    CHECK(total(small) == size.at("sum").get<std::int64_t>());
+    CHECK(weighted(small) == size.at("weighted").get<std::int64_t>());
+    CHECK(values(small.select(1, -1).select(1, -1)) ==
+          size.at("last").get<std::vector<std::int64_t>>());
+  }
 }
 
 TEST_CASE("npz: interleaved images become planes, labels are optional", "[unit][datasets]") {

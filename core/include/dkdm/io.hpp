@@ -27,8 +27,9 @@ DKDM_API at::Tensor read_npz(const std::filesystem::path& file, const std::strin
 // The same, where sets are larger than memory: stored bytes (u1) are mapped, and read when they are
 // touched.
 DKDM_API at::Tensor map_npz(const std::filesystem::path& file, const std::string& key);
-// Array names of an npz.
+// Array names of an npz; and with their sizes and CRC-32 as text, to identify what it holds.
 DKDM_API std::vector<std::string> npz_keys(const std::filesystem::path& file);
+DKDM_API std::string npz_checksums(const std::filesystem::path& file);
 // Stored npz as ADM's sampler writes it (entries "<key>.npy", npy v1, C order).
 DKDM_API void write_npz(const std::filesystem::path& file, const TensorMap& arrays);
 

@@ -21,6 +21,15 @@ std::vector<std::string> npz_keys(const std::filesystem::path& file) {
   return keys;
 }
 
+std::string npz_checksums(const std::filesystem::path& file) {
+  std::string text;
+  const ZipReader zip(file);
+  for (const ZipEntry& entry : zip.entries()) {
+    text += entry.name + " " + std::to_string(entry.size) + " " + std::to_string(entry.crc) + "\n";
+  }
+  return text;
+}
+
 namespace {
 
 const ZipEntry& find_entry(const ZipReader& zip, const std::filesystem::path& file,
