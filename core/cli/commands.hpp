@@ -23,6 +23,7 @@ const std::vector<Command>& commands();
 
 int cmd_checkpoint(const Arguments& args, Context& context);
 int cmd_data(const Arguments& args, Context& context);
+int cmd_data_prepare(const Arguments& args, Context& context);  // of cmd_data
 int cmd_db(const Arguments& args, Context& context);
 int cmd_doctor(const Arguments& args, Context& context);
 int cmd_eval(const Arguments& args, Context& context);

@@ -243,6 +243,35 @@ TEST_CASE("cli: data list says what is present and how to get the rest", "[e2e][
   }
 }
 
+TEST_CASE("cli: data prepare reads every image, hashes them and names those that are broken",
+          "[e2e][cli]") {
+  const Program dkdm;
+  const auto prepared = dkdm.run({"data", "prepare", "fashion-mnist", "--format", "json"});
+  REQUIRE(prepared.exit_code == 0);
+  const json set = entry(prepared.out, "dataset", "fashion-mnist");
+  CHECK(set.at("images") == 60000);
+  CHECK(set.at("shape") == "1x16x16");
+  // numpy 2.4.6 and hashlib: the 2 x 2 means (s + 2) // 4 of the padded images, in order.
+  CHECK(set.at("pixels") ==
+        "sha256:d80b33965a4d6d22912865a0019141433a01bbe65b4ec7578a792b030b857a1f");
+
+  const auto root = dkdm.home() / "images";
+  std::filesystem::create_directories(root);
+  for (int i = 10; i < 23; ++i) dkdm.write("images/" + std::to_string(i) + ".png", "no");
+  const auto broken =
+      dkdm.run({"data", "prepare", "image-folder", "--set", "root=" + root.string()});
+  INFO(broken.err);
+  CHECK(broken.exit_code == 3);
+  CHECK(broken.out.empty());
+  CHECK(contains(broken.err, "10.png"));
+  CHECK(contains(broken.err, "19.png"));
+  CHECK_FALSE(contains(broken.err, "20.png"));
+  CHECK(contains(broken.err,
+                 "image-folder: 13 of 13 images cannot be used; the first ten are named above"));
+  check_complaint(dkdm.run({"data", "prepare"}), 2, "name a dataset");
+  check_complaint(dkdm.run({"data", "prepare", "fashion-mnits"}), 2, "did you mean");
+}
+
 TEST_CASE("cli: doctor finds this machine fit and says where things are", "[e2e][cli]") {
   const Program dkdm;
   const Output output = dkdm.run({"doctor", "--format", "json"});
