@@ -29,7 +29,7 @@ class ImageNet32 final : public dkdm::Dataset {
                 .one_of({"train", "val"}),
             dkdm::integer("images", 0,
                           "how many the files hold in all; 0 = 1281167 or 50000, as published")
-                .at_least(0)};
+                .between(0, 1281167)};
   }
 
   ImageNet32(const Params& params, Host&)

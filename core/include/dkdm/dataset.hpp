@@ -10,6 +10,8 @@
 
 namespace dkdm {
 
+class Host;  // dkdm/host.hpp: of a plugin's constructor
+
 class DKDM_API Dataset {
  public:
   virtual ~Dataset();
