@@ -69,7 +69,7 @@ std::vector<std::string> titles_of(const std::vector<std::vector<std::string>>& 
 
 results::Table plan_table(const Session::Planned& planned, const std::string& configuration,
                           const record::ArtifactStore& artifacts,
-                          const std::vector<results::RecordedStage>& recorded) {
+                          const std::vector<results::RecordedStage>& recorded, double tflops) {
   const auto missing = run::missing_stages(planned.plan, artifacts);
   const std::set<std::size_t> to_run(missing.begin(), missing.end());
   const auto right = results::Align::right;
@@ -103,6 +103,8 @@ results::Table plan_table(const Session::Planned& planned, const std::string& co
                 ": " + counted(planned.plan.runs.size(), "run") + ", " +
                 counted(missing.size(), "stage") + " to run";
   if (!missing.empty()) table.title += ", about " + run::duration_text(seconds);
+  if (!missing.empty() && tflops > 0)
+    table.title += " at " + results::shortest(tflops) + " TFLOP/s";
   return table;
 }
 
@@ -141,16 +143,22 @@ int cmd_plan(const Arguments& args, Context& context) {
       "plan FILE… [options]",
       "Lists the stages that the experiments need: the seed where a stage belongs to one, what\n"
       "is done, why the rest is not (what differs from this experiment's earlier runs of the\n"
-      "same row and seed), and the estimated cost on this machine, in seconds in csv and json.\n"
+      "same row and seed), and the estimated cost, in seconds in csv and json: measured on this\n"
+      "machine, or with --tflops from operations at the rate of another.\n"
       "Samples that go straight into the evaluator are no stage of their own.");
   add_selection(options);
   options.add()("resolved",
                 "print each experiment as it is understood, bases, sweeps and defaults included, "
                 "with the place that each value comes from; nothing is planned");
+  options.add_real("tflops", "N", 0, 0, 1e9,
+                   "estimate for a machine that sustains N x 10^12 floating-point operations a "
+                   "second in the networks (training a UNet, an A100 sustains about 100 in 16 "
+                   "bits); 0 = measure this machine");
   options.with_words(-1).with_format();
   if (!options.parse(args)) return 0;
   if (options.has("resolved")) return print_resolved(options, context);
-  Session session(context);
+  const double tflops = options.real("tflops");
+  Session session(context, tflops);
   results::Table all;  // for programs: one table, whatever the number of experiments
   const auto files = experiment_files(options, context);
   // All plugins first: modules are tried in a child process, which has none of the threads that
@@ -167,7 +175,7 @@ int cmd_plan(const Arguments& args, Context& context) {
       recorded = results::recorded_stages(context.database(), name);
     const auto titles = titles_of(cli::configurations(file, overrides_of(options), context));
     for (std::size_t i = 0; i < planned.size(); ++i) {
-      auto table = plan_table(planned[i], titles[i], session.artifacts(), recorded);
+      auto table = plan_table(planned[i], titles[i], session.artifacts(), recorded, tflops);
       if (options.format() == results::Format::text) {
         options.print(table);
         continue;

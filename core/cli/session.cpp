@@ -142,10 +142,11 @@ void print_results(Context& context, const std::string& experiment,
   std::printf("Page      %s\nDatabase  %s\n", page.c_str(), context.database().c_str());
 }
 
-Session::Session(Context& context)
+Session::Session(Context& context, double tflops)
     : context_(context), artifacts_(context.home()),
       host_(context.registry(), stop_requested, nullptr),
-      datasets_(stages::opened_once(context.registry(), host_)), cost_(context.registry()) {}
+      datasets_(stages::opened_once(context.registry(), host_)), cost_(context.registry(), tflops) {
+}
 
 results::Store& Session::store() {
   if (!store_) {

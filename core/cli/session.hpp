@@ -19,7 +19,8 @@ namespace dkdm::cli {
 
 class Session {
  public:
-  explicit Session(Context& context);
+  // `tflops`: the rate that plans are estimated at; 0 = measured on this machine.
+  explicit Session(Context& context, double tflops = 0);
 
   run::RunHost& host() { return host_; }
   record::ArtifactStore& artifacts() { return artifacts_; }

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "config/compose.hpp"
+#include "config/paths.hpp"
 #include "config/resolved.hpp"
 #include "config/section_reader.hpp"
 #include "config/settings.hpp"
@@ -24,8 +25,8 @@ const ParamTable& row_table() {
 }
 
 // What a row may say of its own besides, laid over the file's sections of the same names.
-const Names kRowSections{"dataset", "diffusion", "teacher",   "student",   "method",
-                         "train",   "sample",    "synthetic", "evaluator", "evaluate"};
+const Names kRowSections{"dataset", "diffusion", "teacher",   "student",   "method",  "train",
+                         "sample",  "synthetic", "reference", "evaluator", "evaluate"};
 
 class Reader {
  public:
@@ -273,6 +274,12 @@ class Reader {
     return sections_.plugin(kind, section, of);
   }
 
+  std::filesystem::path statistics_of(const Section& row, const Place& place) {
+    const auto [section, of] = completed(row, place, "reference");
+    const std::string text = sections_.params(reference_table(), section, of).text("statistics");
+    return text.empty() ? "" : resolved_path(text, *section.find("statistics"));
+  }
+
   Row read_row(const Section& section) {
     Row row;
     const Place place{"row \"" + id_of(section) + '"', "row." + id_of(section)};
@@ -293,7 +300,13 @@ class Reader {
       return sampling(table, own, of, row.diffusion.steps);
     };
     row.diffusion = diffusion_settings().read(read(diffusion_settings().table(), "diffusion"));
-    row.dataset = choose_for(section, place, "dataset");
+    row.statistics = statistics_of(section, place);
+    const auto [dataset, in] = completed(section, place, "dataset");
+    if (!dataset.entries.empty()) row.dataset = sections_.plugin("dataset", dataset, in);
+    else if (row.statistics.empty())
+      throw ConfigError(file_,
+                        "[dataset] is missing, or [reference] statistics = \"FILE.npz\" for rows "
+                        "that need no images");
     row.evaluator = choose_for(section, place, "evaluator");
     row.evaluate = read(evaluate_table(), "evaluate");
     row.synthetic = sample(synthetic_table(), "synthetic");

@@ -33,9 +33,11 @@ struct Teacher {
 // A line of the table, complete: the file's sections with the row's own laid over them.
 struct Row {
   std::string id, label;
-  std::string published;  // row of published.toml; id when not stated
-  std::string where;      // "file:line:column"
-  PluginChoice dataset, evaluator;
+  std::string published;                // row of published.toml; id when not stated
+  std::string where;                    // "file:line:column"
+  std::optional<PluginChoice> dataset;  // none: the reference is statistics, and no image is needed
+  PluginChoice evaluator;
+  std::filesystem::path statistics;  // [reference] statistics: in place of the dataset's images
   DiffusionConfig diffusion;         // of training; sampling respaces it
   std::optional<Teacher> teacher;    // none: the file has none, or several and the row names none
   std::optional<Training> training;  // none: the row is the teacher itself
@@ -62,6 +64,7 @@ DKDM_API const ParamTable& experiment_table();
 DKDM_API const ParamTable& train_table();
 DKDM_API const ParamTable& sample_table();
 DKDM_API const ParamTable& evaluate_table();
+DKDM_API const ParamTable& reference_table();
 DKDM_API const ParamTable& synthetic_table();
 
 // What an experiment is read from.

@@ -26,6 +26,8 @@ bool is_name(const Param& param, const std::string& text, const fs::path& folder
          !fs::is_regular_file(folder / text, error) && !fs::is_regular_file(text, error);
 }
 
+}  // namespace
+
 std::string resolved_path(const std::string& text, const Entry& entry) {
   const fs::path path = expanded_home(text);
   if (text.empty() || path.is_absolute()) return path.string();
@@ -42,8 +44,6 @@ std::string resolved_path(const std::string& text, const Entry& entry) {
   }
   return beside.string();
 }
-
-}  // namespace
 
 Params with_paths(const std::string& kind, const ParamTable& table, const Section& section,
                   const Params& params) {

@@ -69,9 +69,16 @@ Block diffusion(const Row& row) {
 
 // What rows may have in common, each list as a whole.
 std::vector<Blocks> common(const Row& row) {
-  return {{plugin("dataset", row.dataset)},
+  Blocks dataset, reference;
+  if (row.dataset) dataset.push_back(plugin("dataset", *row.dataset));
+  if (!row.statistics.empty()) {
+    reference.push_back({"reference", {}});
+    reference[0].add("statistics", row.statistics.string());
+  }
+  return {std::move(dataset),
           {diffusion(row)},
           teacher(row),
+          std::move(reference),
           {params("synthetic", row.synthetic)},
           {plugin("evaluator", row.evaluator)},
           {params("evaluate", row.evaluate)}};

@@ -123,6 +123,15 @@ const ParamTable& evaluate_table() {
   return table;
 }
 
+const ParamTable& reference_table() {
+  static const ParamTable table{
+      text("statistics", "",
+           "npz of reference statistics (ADM's layout, or of dkdm ref make), used in place of the "
+           "dataset's images; rows that train on none then need no dataset"),
+  };
+  return table;
+}
+
 const ParamTable& synthetic_table() {
   static const ParamTable table =
       sampling(integer("count", 0, "images drawn from the teacher, 0 = as many as the dataset has")

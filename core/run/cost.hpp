@@ -1,4 +1,4 @@
-// What a stage will cost, in seconds on this machine.
+// What a stage will cost, in seconds on this machine, or on one whose rate is stated.
 #pragma once
 
 #include <cstdint>
@@ -9,16 +9,20 @@
 
 namespace dkdm::run {
 
-// Seconds of one image's forward through `network`, which is in evaluation mode; `parameters`: how
-// many it has.
-double measured_forward_s(Denoiser& network, const SampleShape& shape, std::int64_t parameters);
-
-// Seconds of one image's forward, measured once a network with untrained weights; parameter counts.
+// Seconds of one image, once a network with untrained weights; parameter counts. Where no rate is
+// stated they are measured; else they are the operations of matrix products, convolutions and
+// attentions at that rate, which a machine sustains in them (not its peak).
 class DKDM_API CostModel {
  public:
-  explicit CostModel(const plugin::Registry& registry) : registry_(registry) {}
+  // `tflops`: the rate, in 10^12 floating-point operations a second; 0 = measured here.
+  explicit CostModel(const plugin::Registry& registry, double tflops = 0)
+      : registry_(registry), tflops_(tflops) {}
 
   double forward_s(const plugin::PluginChoice& student, const StudentContext& context);
+  // Of a network that is there already, in evaluation mode; `parameters`: how many it has.
+  double forward_s(Denoiser& network, const SampleShape& shape, std::int64_t parameters) const;
+  // Forward, backward and update of one training example.
+  double training_s(const plugin::PluginChoice& student, const StudentContext& context);
   std::int64_t parameters(const plugin::PluginChoice& student, const StudentContext& context);
   // Without its memory; throws ConfigError for a network that cannot fit this machine.
   NetworkSize size(const plugin::PluginChoice& student, const StudentContext& context);
@@ -31,6 +35,7 @@ class DKDM_API CostModel {
   Measured& entry(const plugin::PluginChoice& student, const StudentContext& context);
 
   const plugin::Registry& registry_;
+  const double tflops_;
   std::map<std::string, Measured> measured_;
 };
 

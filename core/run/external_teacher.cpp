@@ -25,9 +25,8 @@ const TrainedModel& ExternalTeacher::model() {
 
 std::int64_t ExternalTeacher::parameters() { return model::count_parameters(*model().network); }
 
-double ExternalTeacher::forward_s() {
-  if (forward_s_ < 0)
-    forward_s_ = measured_forward_s(*model().network, model().shape, parameters());
+double ExternalTeacher::forward_s(const CostModel& cost) {
+  if (forward_s_ < 0) forward_s_ = cost.forward_s(*model().network, model().shape, parameters());
   return forward_s_;
 }
 

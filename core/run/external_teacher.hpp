@@ -24,7 +24,7 @@ class ExternalTeacher {
   // Loads it. Throws what its plugin throws.
   const TrainedModel& model();
   std::int64_t parameters();
-  double forward_s();  // of one image
+  double forward_s(const CostModel& cost);  // of one image
 
  private:
   const plugin::PluginChoice& choice_;

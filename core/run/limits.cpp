@@ -33,10 +33,10 @@ std::filesystem::space_info disk_of(std::filesystem::path folder) {
 
 class Limits {
  public:
-  Limits(const config::Experiment& experiment, const stages::StageContext& context, CostModel& cost,
-         const std::filesystem::path& store)
-      : experiment_(experiment), context_(context), cost_(cost), disk_(disk_of(store)),
-        file_(experiment.file.string()) {}
+  Limits(const config::Experiment& experiment, const stages::StageContext& context,
+         Sources& sources, CostModel& cost, const std::filesystem::path& store)
+      : experiment_(experiment), context_(context), sources_(sources), cost_(cost),
+        disk_(disk_of(store)), file_(experiment.file.string()) {}
 
   void check(std::size_t seeds) const {
     check_sample_counts();
@@ -46,18 +46,22 @@ class Limits {
                                    std::to_string(seeds * experiment_.rows.size()) +
                                    " runs, expected at most " + std::to_string(kMostRuns));
     for (const config::Row& row : experiment_.rows) {
-      const auto dataset = context_.dataset(row.dataset);
-      const ImageSpec spec = dataset->spec();
-      model::check_shape(spec, file_ + ": dataset " + row.dataset.name);
+      const ImageSpec spec = sources_.spec(row);
+      model::check_shape(spec, file_ + (row.dataset ? ": dataset " + row.dataset->name
+                                                    : ": row \"" + row.id + '"'));
       const std::string section = "row \"" + row.id + '"';
       if (row.teacher && row.teacher->training)
         check_training("[teacher]", *row.teacher->training, row, spec);
-      check_sampling("[synthetic]", row.synthetic, spec, needs_synthetic(row), dataset->size());
+      const bool kept = row.training && sources_.needs(*row.training).synthetic;
+      const auto stated = row.synthetic.integer("count");
+      check_sampling("[synthetic]", row.synthetic, spec, kept,
+                     kept && stated == 0 ? sources_.image_count(row) : stated);
       if (row.training) {
         check_training(section, *row.training, row, spec);
         check_evaluations(section, row);
       }
-      check_sampling(section, row.sample, spec, row.sample.flag("save"), 0);
+      check_sampling(section, row.sample, spec, row.sample.flag("save"),
+                     row.sample.integer("count"));
     }
   }
 
@@ -109,8 +113,7 @@ class Limits {
   // Sets that are kept go to disk as they are drawn, in parts and then as a whole; what is in
   // memory is a batch.
   void check_sampling(const std::string& section, const Params& sample, const ImageSpec& spec,
-                      bool kept, std::int64_t otherwise) const {
-    const auto stated = sample.integer("count"), count = stated > 0 ? stated : otherwise;
+                      bool kept, std::int64_t count) const {
     const auto batch = std::min(sample.integer("batch"), std::max<std::int64_t>(count, 1));
     const std::string where = file_ + ": " + section + ": ";
     require_memory(values_of(spec, batch) * sizeof(float) * kSamplingTensors,
@@ -128,11 +131,6 @@ class Limits {
                                    "; give a smaller count, or a DKDM_HOME elsewhere");
   }
 
-  bool needs_synthetic(const config::Row& row) const {
-    return row.training &&
-           context_.registry.method(row.training->method, context_.host)->needs().synthetic;
-  }
-
   void check_evaluations(const std::string& section, const config::Row& row) const {
     const auto every = row.evaluate.integer("every"), steps = row.training->train.integer("steps");
     if (every == 0 || steps / every <= kMostEvaluations) return;
@@ -144,6 +142,7 @@ class Limits {
 
   const config::Experiment& experiment_;
   const stages::StageContext& context_;
+  Sources& sources_;
   CostModel& cost_;
   const std::filesystem::space_info disk_;
   const std::string file_;
@@ -152,8 +151,9 @@ class Limits {
 }  // namespace
 
 void check_limits(const config::Experiment& experiment, const stages::StageContext& context,
-                  CostModel& cost, std::size_t seeds, const std::filesystem::path& store) {
-  Limits(experiment, context, cost, store).check(seeds);
+                  Sources& sources, CostModel& cost, std::size_t seeds,
+                  const std::filesystem::path& store) {
+  Limits(experiment, context, sources, cost, store).check(seeds);
 }
 
 }  // namespace dkdm::run

@@ -6,6 +6,7 @@
 
 #include "config/experiment.hpp"
 #include "run/cost.hpp"
+#include "run/sources.hpp"
 #include "stages/stages.hpp"
 
 namespace dkdm::run {
@@ -16,7 +17,7 @@ namespace dkdm::run {
 // kept and that the whole disk of `store` would not hold, and for more runs or evaluations than
 // anybody can mean.
 DKDM_API void check_limits(const config::Experiment& experiment,
-                           const stages::StageContext& context, CostModel& cost, std::size_t seeds,
-                           const std::filesystem::path& store);
+                           const stages::StageContext& context, Sources& sources, CostModel& cost,
+                           std::size_t seeds, const std::filesystem::path& store);
 
 }  // namespace dkdm::run

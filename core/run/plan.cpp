@@ -8,12 +8,11 @@
 #include "dkdm/optimizer.hpp"
 #include "log/log.hpp"
 #include "method/teacher_fit.hpp"
-#include "run/external_teacher.hpp"
 #include "run/limits.hpp"
 #include "run/run_record.hpp"
 #include "run/runner.hpp"
+#include "run/sources.hpp"
 #include "stages/determinants.hpp"
-#include "stages/reference.hpp"
 #include "stages/stages.hpp"
 
 namespace dkdm::run {
@@ -25,13 +24,14 @@ class Planner {
  public:
   Planner(const config::Experiment& experiment, const stages::StageContext& context,
           const record::ArtifactStore& store, CostModel& cost, const PlanExtras& extras)
-      : experiment_(experiment), context_(context), store_(store), cost_(cost), extras_(extras) {}
+      : experiment_(experiment), context_(context), sources_(context), store_(store), cost_(cost),
+        extras_(extras) {}
 
   Plan plan(const Selection& selection) {
     auto limited = experiment_;  // a row that was left out may be one that cannot be constructed
     std::erase_if(limited.rows,
                   [&](const config::Row& row) { return !is_selected(row, selection); });
-    check_limits(limited, context_, cost_, selected_seeds(experiment_, selection).size(),
+    check_limits(limited, context_, sources_, cost_, selected_seeds(experiment_, selection).size(),
                  store_.root());
     for (const auto& cell : selected_cells(experiment_, selection)) {
       const auto& row = experiment_.rows[cell.row];
@@ -63,29 +63,9 @@ class Planner {
     return seen;
   }
 
-  // A dataset as rows need it.
-  struct Images {
-    std::shared_ptr<Dataset> dataset;
-    std::string fingerprint;
-    ImageSpec spec;
-  };
+  StudentContext made_for(const config::Row& row) { return {sources_.spec(row), row.diffusion}; }
 
-  const Images& images_of(const config::Row& row) {
-    auto& images = images_[stages::describe(row.dataset)];
-    if (!images.dataset) {
-      auto dataset = context_.dataset(row.dataset);
-      images = {dataset, dataset->fingerprint(), dataset->spec()};
-    }
-    return images;
-  }
-
-  StudentContext made_for(const config::Row& row) { return {images_of(row).spec, row.diffusion}; }
-
-  ExternalTeacher& external_teacher(const config::Row& row) {
-    const auto& choice = teacher_of(row).plugin;
-    return external_.try_emplace(choice.name + '\n' + choice.params.canonical(), choice, context_)
-        .first->second;
-  }
+  ExternalTeacher& external_teacher(const config::Row& row) { return sources_.teacher(row); }
 
   static const config::Teacher& teacher_of(const config::Row& row) { return row.teacher.value(); }
   static const std::optional<config::Training>& trained_teacher(const config::Row& row) {
@@ -100,7 +80,7 @@ class Planner {
     for (const auto& [row, teaches] : external_uses_) {
       const auto& model = external_teacher(*row).model();
       for (const std::string& misfit :
-           {image_misfit(model, images_of(*row).spec),
+           {image_misfit(model, sources_.spec(*row)),
             teaches ? process_misfit(model, row->diffusion) : std::string()})
         if (!misfit.empty()) {
           const auto& [name, plugin, _] = teacher_of(*row);
@@ -159,7 +139,7 @@ class Planner {
   double teacher_s(const config::Row& row) {
     if (!extras_.estimate) return 0;
     return trained_teacher(row) ? student_s(row, trained_teacher(row)->student)
-                                : external_teacher(row).forward_s();
+                                : external_teacher(row).forward_s(cost_);
   }
 
   void require_teacher(const config::Row& row, const std::string& who) const {
@@ -177,7 +157,7 @@ class Planner {
     stages::NetworkSource source{choice, {}, stages::describe(choice) + "\n"};
     if (trained_teacher(row)) {
       const auto& method = trained_teacher(row)->method;
-      if (const Needs needs = context_.registry.method(method, context_.host)->needs();
+      if (const Needs needs = sources_.needs(*trained_teacher(row));
           needs.teacher || needs.synthetic)
         throw ConfigError(
             row.where,
@@ -201,7 +181,7 @@ class Planner {
     const auto source = teacher(row, chain);
     const auto stated = row.synthetic.integer("count");
     const auto spec =
-        stages::sampling_spec(row.synthetic, stated > 0 ? stated : images_of(row).dataset->size(),
+        stages::sampling_spec(row.synthetic, stated > 0 ? stated : sources_.image_count(row),
                               record::derive_seed(0, "synthetic"));
     return add_stage(stages::synthetic_stage(source, row.diffusion, spec, {0, teacher_s(row)}),
                      indices(chain));
@@ -212,11 +192,13 @@ class Planner {
                           const train::SnapshotPolicy& snapshots = {}) {
     const auto method = context_.registry.method(training.method, context_.host);
     const Needs needs = method->needs();
-    const auto& images = images_of(row);
-    const stages::TrainingJob job{training, row.diffusion, images.spec, seed, snapshots};
+    const stages::TrainingJob job{training, row.diffusion, sources_.spec(row), seed, snapshots};
     stages::TrainingInputs inputs;
     Chain before;
-    if (needs.dataset) inputs.dataset = {images.dataset, images.fingerprint};
+    if (needs.dataset) {
+      const auto& images = sources_.images(row);
+      inputs.dataset = {images.dataset, images.fingerprint};
+    }
     if (needs.teacher || needs.synthetic) require_teacher(row, training.method.name);
     if (needs.teacher) inputs.teacher = teacher(row, before, /*teaches=*/true);
     if (needs.synthetic) {
@@ -224,16 +206,17 @@ class Planner {
       add_to(before, "synthetic", stage);
       inputs.synthetic = output_of(stage);
     }
-    const stages::ForwardCosts forward{student_s(row, training.student),
-                                       needs.teacher ? teacher_s(row) : 0};
+    const stages::ImageCosts costs{
+        extras_.estimate ? cost_.training_s(training.student, made_for(row)) : 0,
+        needs.teacher ? teacher_s(row) : 0};
     if (needs.preparation) {
       const auto stage =
-          add_stage(stages::pool_stage(job, inputs, *method, forward), indices(before));
+          add_stage(stages::pool_stage(job, inputs, *method, costs), indices(before));
       add_to(before, "pool", stage);
       inputs.pool = output_of(stage);
     }
     for (const auto& [name, index] : before) add_to(chain, name, index);
-    return add_stage(stages::train_stage(label, job, inputs, *method, forward), indices(before));
+    return add_stage(stages::train_stage(label, job, inputs, *method, costs), indices(before));
   }
 
   // The same for every run with this evaluator and these images.
@@ -244,12 +227,11 @@ class Planner {
 
   Evaluating& evaluating(const config::Row& row) {
     auto& made = evaluators_[row.evaluator.name + '\n' + row.evaluator.params.canonical() + '\n' +
-                             stages::describe(row.dataset)];
+                             (row.statistics.empty() ? stages::describe(*row.dataset)
+                                                     : row.statistics.string())];
     if (!made.stage) {
       made.identity = context_.registry.evaluator(row.evaluator, context_.host)->identity();
-      made.stage = stages::evaluator_stage(
-          row.evaluator, made.identity,
-          {stages::recipe_of(row.dataset), images_of(row).dataset, std::nullopt});
+      made.stage = stages::evaluator_stage(row.evaluator, made.identity, sources_.reference(row));
     }
     return made;
   }
@@ -359,12 +341,15 @@ class Planner {
     PlannedRun run;
     Chain& chain = run.stages;
     warn_of_short_average(row);
-    const auto network = network_of(row, seed, chain);
+    // First of all: images or statistics that cannot be used show before anything is trained.
+    const auto evaluator = evaluator_stage(row);
+    add_to(chain, "evaluator", evaluator);
+    Chain making;
+    const auto network = network_of(row, seed, making);
+    for (const auto& [name, stage] : making) add_to(chain, name, stage);
     const auto spec = spec_of(row, seed);
     run.sample_stage = sample_stage(row, network, spec);
     add_to(chain, "sample", run.sample_stage);
-    const auto evaluator = evaluator_stage(row);
-    add_to(chain, "evaluator", evaluator);
     run.evaluate_stage = evaluate_stage(row, network, spec, run.sample_stage, evaluator);
     add_to(chain, "evaluate", run.evaluate_stage);
     if (!plan_.stages[run.sample_stage].streamed) run.outputs.push_back(run.sample_stage);
@@ -391,15 +376,10 @@ class Planner {
     return extras_.estimate ? external_teacher(row).parameters() : 0;
   }
 
-  bool uses_teacher(const config::Row& row) const {
-    if (!row.training) return true;
-    const Needs needs = context_.registry.method(row.training->method, context_.host)->needs();
-    return needs.teacher || needs.synthetic;
-  }
-
   // Which plugins the run uses, and which teacher, where it uses one.
   void add_teacher(const config::Row& row, PlannedRun& run) {
-    run.plugins = {{"dataset", row.dataset.name}, {"evaluator", row.evaluator.name}};
+    run.plugins = {{"evaluator", row.evaluator.name}};
+    if (sources_.needs_images(row)) run.plugins.emplace_back("dataset", row.dataset->name);
     const auto add = [&](const plugin::PluginChoice& choice) {
       run.plugins.emplace_back(choice.kind, choice.name);
     };
@@ -407,7 +387,7 @@ class Planner {
       add(row.training->student);
       add(row.training->method);
     }
-    if (!uses_teacher(row)) return;
+    if (!sources_.uses_teacher(row)) return;
     run.record.teacher = teacher_of(row).plugin.name;
     add(teacher_of(row).plugin);
     if (const auto& training = trained_teacher(row)) {
@@ -422,12 +402,11 @@ class Planner {
 
   const config::Experiment& experiment_;
   const stages::StageContext& context_;
+  Sources sources_;
   const record::ArtifactStore& store_;
   CostModel& cost_;
   const PlanExtras extras_;
-  std::map<std::string, std::string> variants_;      // by row
-  std::map<std::string, Images> images_;             // by what the dataset is
-  std::map<std::string, ExternalTeacher> external_;  // by the plugin and its parameters
+  std::map<std::string, std::string> variants_;  // by row
   std::vector<std::pair<const config::Row*, bool>>
       external_uses_;                             // rows, and whether a student learns its steps
   std::map<std::string, Evaluating> evaluators_;  // by the evaluator and its images

@@ -24,7 +24,7 @@ record::RunRecord record_of(const config::Experiment& experiment, const config::
   const auto& training = row.training || !row.teacher ? row.training : row.teacher->training;
   if (row.training) record.method = row.training->method.name;  // "" marks the teacher
   if (training) record.student = training->student.name;
-  record.dataset = row.dataset.name;
+  if (row.dataset) record.dataset = row.dataset->name;
   record.evaluator = row.evaluator.name;
   record.config = experiment.resolved;
   return record;

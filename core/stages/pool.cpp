@@ -40,7 +40,7 @@ void prepare(StageContext& context, const TrainingJob& job, const TrainingInputs
 }  // namespace
 
 Stage pool_stage(const TrainingJob& job, const TrainingInputs& inputs, const Method& method,
-                 const ForwardCosts& costs) {
+                 const ImageCosts& costs) {
   const auto& choice = job.training.method;
   const auto batch = job.training.train.integer("batch");
   const std::string identity = method.preparation_identity(job.diffusion, batch);

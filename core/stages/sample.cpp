@@ -36,7 +36,7 @@ Stage sample_stage(const std::string& row, const EvaluatedNetwork& network,
 }
 
 Stage synthetic_stage(const NetworkSource& teacher, const DiffusionConfig& diffusion,
-                      const SamplingSpec& spec, const ForwardCosts& costs) {
+                      const SamplingSpec& spec, const ImageCosts& costs) {
   Stage stage;
   stage.kind = StageKind::synthetic;
   stage.label = "draw the synthetic set";

@@ -55,24 +55,25 @@ struct TrainingJob {
   train::SnapshotPolicy snapshots;
 };
 
-// Seconds of one image's forward; 0 = not measured.
-struct ForwardCosts {
-  double student_s = 0, teacher_s = 0;
+// Seconds of one image: a training example of the student, a forward of the teacher; 0 = not
+// measured.
+struct ImageCosts {
+  double training_s = 0, teacher_s = 0;
 };
 
 // What the method prepares before training (a batch set), shared by all students that learn from
 // it.
 Stage pool_stage(const TrainingJob& job, const TrainingInputs& inputs, const Method& method,
-                 const ForwardCosts& costs);
+                 const ImageCosts& costs);
 
 // A model folder: model.json, raw.safetensors, ema.safetensors; and those of the snapshots below
 // it.
 Stage train_stage(const std::string& label, const TrainingJob& job, const TrainingInputs& inputs,
-                  const Method& method, const ForwardCosts& costs);
+                  const Method& method, const ImageCosts& costs);
 
 // Images of the teacher, for a method that learns from them.
 Stage synthetic_stage(const NetworkSource& teacher, const DiffusionConfig& diffusion,
-                      const SamplingSpec& spec, const ForwardCosts& costs);
+                      const SamplingSpec& spec, const ImageCosts& costs);
 
 // A network to evaluate: the student of a row, or the teacher.
 struct EvaluatedNetwork {

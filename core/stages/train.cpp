@@ -18,10 +18,8 @@ namespace fs = std::filesystem;
 // core/diffusion).
 constexpr int kRevision = 1;
 
-// Forward, backward and update of one training example, in forwards: measured, 3.0 to 3.6.
-constexpr double kMeasuredForwards = 3.3;
-// The same in floating-point operations: the gradients of the input and of the weights cost a
-// forward each.
+// Of a training example, in floating-point operations: the gradients of the input and of the
+// weights cost a forward each.
 constexpr double kForwardsPerExample = 3;
 
 // Of the parameters that every distillation method has (dkdm/distillation.hpp), one that is off.
@@ -94,7 +92,7 @@ TrainedModel NetworkSource::load(const StageContext& context) const {
 }
 
 Stage train_stage(const std::string& label, const TrainingJob& job, const TrainingInputs& inputs,
-                  const Method& method, const ForwardCosts& costs) {
+                  const Method& method, const ImageCosts& costs) {
   const auto& train = job.training.train;
   Stage stage;
   stage.kind = StageKind::train;
@@ -118,7 +116,7 @@ Stage train_stage(const std::string& label, const TrainingJob& job, const Traini
   if (!inputs.pool.key.empty()) add("pool", inputs.pool.key);
 
   const auto steps = train.integer("steps"), batch = train.integer("batch");
-  stage.estimated_s = double(steps * batch) * kMeasuredForwards * costs.student_s;
+  stage.estimated_s = double(steps * batch) * costs.training_s;
   if (inputs.teacher)
     stage.estimated_s +=
         double(method.training_evaluations(job.diffusion, batch, steps)) * costs.teacher_s;

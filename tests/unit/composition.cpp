@@ -240,8 +240,8 @@ evaluator = { plugin = "classifier" }
 evaluate = { every = 1 }
 )");
   const auto &first = e.rows[0], &other = e.rows[1];
-  CHECK(first.dataset.params.integer("size") == 16);
-  CHECK(other.dataset.params.integer("size") == 8);
+  CHECK(first.dataset->params.integer("size") == 16);
+  CHECK(other.dataset->params.integer("size") == 8);
   CHECK(first.diffusion.steps == 1000);
   CHECK(other.diffusion.steps == 100);
   CHECK(other.teacher->plugin.name == "guided-diffusion");

@@ -80,8 +80,9 @@ struct Experiments {
         registry(), host,
         [&](const auto&) { return std::make_shared<fixtures::NumberedImages>(60000, 0, spec); }};
     run::CostModel cost(registry());
+    run::Sources sources(bench);
     try {
-      run::check_limits(load(overrides), bench, cost, seeds, folder.path);
+      run::check_limits(load(overrides), bench, sources, cost, seeds, folder.path);
     } catch (const Error& error) {
       return error.what();
     }
@@ -108,6 +109,7 @@ TEST_CASE("limits: every number of every section and shipped plugin declares bot
       {"[sample]", config::sample_table()},
       {"[evaluate]", config::evaluate_table()},
       {"[synthetic]", config::synthetic_table()},
+      {"[reference]", config::reference_table()},
       {"[diffusion]", config::diffusion_settings().table()}};
   for (const plugin::PluginInfo& info : registry().plugins())
     tables.emplace_back(info.name, info.params);

@@ -59,8 +59,8 @@ void check_training(const Params& train, std::int64_t batch, std::int64_t steps)
 
 void check_row(const config::Row& row, const Setting& setting) {
   INFO(row.id);
-  CHECK(row.dataset.name == setting.dataset);
-  if (setting.dataset != "celeba64") CHECK(row.dataset.params.text("split") == "train");
+  CHECK(row.dataset->name == setting.dataset);
+  if (setting.dataset != "celeba64") CHECK(row.dataset->params.text("split") == "train");
   CHECK(row.diffusion == DiffusionConfig{"cosine", 1000, ""});
   CHECK(row.evaluator.name == "inception");
   CHECK(row.evaluator.params.text("protocol") == "adm");

@@ -242,8 +242,9 @@ TEST_CASE("plan: a stage whose output is there needs none of its inputs", "[unit
       labels.push_back(plan.stages[index].label);
     return labels;
   };
-  CHECK(missing() == std::vector<std::string>{"train the teacher", "prepare dynamic",
-                                              "train dynamic", "prepare the evaluator",
+  // The evaluator first: a reference that cannot be used shows before anything is trained.
+  CHECK(missing() == std::vector<std::string>{"prepare the evaluator", "train the teacher",
+                                              "prepare dynamic", "train dynamic",
                                               "sample and evaluate dynamic"});
   publish(desk.store, stage_of(plan, "dynamic", "train"));
   CHECK(missing() ==
@@ -365,4 +366,34 @@ TEST_CASE("plan: a teacher that would need a teacher is refused", "[unit][run]")
   Desk desk;
   CHECK_THROWS_WITH(desk.plan({"teacher.method.plugin=dynamic"}),
                     Contains("its teacher is trained by dynamic, which needs a teacher itself"));
+}
+
+// The specification's table of costs: multiply-accumulates, of which each is two operations.
+TEST_CASE("plan: at a stated rate the paper's stages cost what their operations do",
+          "[unit][run]") {
+  Desk desk;
+  desk.images = std::make_shared<fixtures::NumberedImages>(50000, 0, ImageSpec{3, 32, 32});
+  constexpr double kTflops = 100;
+  run::CostModel cost(registry(), kTflops);
+  const auto planned = [&](const std::string& name, std::vector<std::string> overrides) {
+    // Neither Inception's weights nor the teacher's file: networks of the same sizes.
+    for (const char* given : {"evaluator.plugin=classifier", "teacher.plugin=checkpoint",
+                              "teacher.method.plugin=data-based", "teacher.student.plugin=adm-unet",
+                              "teacher.student.preset=57M-CNN"})
+      overrides.emplace_back(given);
+    const std::filesystem::path shipped = std::filesystem::path(DKDM_SOURCE_DIR) / "experiments";
+    return run::make_plan(
+        config::load_experiment({shipped / ("paper/" + name + ".toml"), overrides, shipped},
+                                registry()),
+        {}, desk.context, desk.store, cost, {.estimate = true});
+  };
+  const auto macs = [](const Stage& stage) { return stage.estimated_s * kTflops * 1e12 / 2; };
+  const auto table = planned("table2_cifar10", {});
+  CHECK(macs(stage_of(table, "dynamic", "pool")) == Approx(2.37e17).epsilon(0.02));
+  CHECK(macs(stage_of(table, "dynamic", "train")) == Approx(4.21e17).epsilon(0.02));
+  CHECK(macs(stage_of(table, "data_based", "train")) == Approx(1.84e17).epsilon(0.02));
+  CHECK(macs(stage_of(table, "data_limited_5", "train")) == Approx(1.84e17).epsilon(0.02));
+  CHECK(macs(stage_of(table, "data_free", "synthetic")) == Approx(4.64e17).epsilon(0.02));
+  CHECK(macs(stage_of(table, "teacher", "sample")) == Approx(2.3e16).epsilon(0.02));
+  CHECK(macs(stage_of(table, "dynamic", "sample")) == Approx(6.0e15).epsilon(0.02));
 }
