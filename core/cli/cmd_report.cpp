@@ -155,7 +155,9 @@ int cmd_report(const Arguments& args, Context& context) {
       "variant", po::value<std::string>()->value_name("A,B"),
       "these other configurations on record instead, by the beginning of their names; all: "
       "every one")("plots", po::value<std::string>()->value_name("DIR"),
-                   "write SVG and PDF figures into this folder (needs gnuplot)");
+                   "write SVG and PDF figures into this folder (needs gnuplot)")(
+      "wide",
+      "the experiments side by side in one table, as the paper prints the datasets of its Table 2");
   options.with_words(-1);
   if (!options.parse(args)) return 0;
   if (options.has("against") + options.has("plots") + options.has("output") > 1) {
@@ -173,6 +175,7 @@ int cmd_report(const Arguments& args, Context& context) {
   if (options.has("variant"))
     subject.report.choice.variants = split(options.get<std::string>("variant"), ',');
   subject.report.root = context.home();
+  subject.report.wide = options.has("wide");
   if (options.has("plots")) return print_plots(file, subject, options);
   if (options.has("against")) return print_comparison(file, subject, options);
   const auto experiments = subject.experiments;

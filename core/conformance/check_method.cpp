@@ -252,7 +252,7 @@ class MethodChecks {
       require(terms.loss.isfinite().all().item<bool>(), "loss is not finite",
               "look at the steps at both ends of the chain");
       terms.loss.mean().backward();
-      const Tensor grad = output.grad();
+      const Tensor& grad = output.grad();
       require(grad.defined() && grad.isfinite().all().item<bool>() && grad.ne(0).any().item<bool>(),
               "the student's output gets no gradient, or one that is not finite",
               "let loss() depend on the output without detaching it");

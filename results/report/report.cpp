@@ -23,14 +23,11 @@ std::string with_sign(double value, int decimals) {
 
 constexpr int kTitleWidth = 120;
 
-std::string render_plain(const std::vector<ReportTable>& tables, Format format,
+std::string render_plain(const std::vector<Sheet>& sheets, Format format,
                          const ReportOptions& options) {
   std::string out;
-  for (const auto& group : side_by_side(tables)) {
-    auto table = display_table(group);
-    table.title = caption_of(group);
+  for (const auto& [table, notes] : sheets) {
     out += (out.empty() ? "" : "\n") + table.render(format, options.colour, options.columns);
-    const auto notes = notes_of(group);
     if (!notes.empty()) out += "\n";
     for (const auto& note : notes) {
       if (format == Format::markdown) {
@@ -154,8 +151,10 @@ const ReportLine& any_of_line(const std::vector<const ReportLine*>& lines) {
                         [](const auto* line) { return line != nullptr; });
 }
 
-Cell value_cell(const Estimate& value, const std::string& name, std::size_t runs) {
-  Cell cell(estimate_text(value, metric_decimals(name)));
+}  // namespace
+
+Cell value_cell(const Estimate& value, const std::string& metric, std::size_t runs) {
+  Cell cell(estimate_text(value, metric_decimals(metric)));
   if (value.count != static_cast<int>(runs)) {
     *cell.text += " (n = " + std::to_string(value.count) + ")";
   }
@@ -164,13 +163,11 @@ Cell value_cell(const Estimate& value, const std::string& name, std::size_t runs
   return cell;
 }
 
-const Estimate* estimate_of(const ReportLine* line, const std::string& name) {
+const Estimate* estimate_of(const ReportLine* line, const std::string& metric) {
   if (line == nullptr) return nullptr;
-  const auto found = line->metrics.find(name);
+  const auto found = line->metrics.find(metric);
   return found == line->metrics.end() ? nullptr : &found->second;
 }
-
-}  // namespace
 
 std::string caption_of(const TableGroup& group) {
   auto text = shortened(group.front()->title, kTitleWidth) + ": ";
@@ -257,16 +254,32 @@ Table display_table(const TableGroup& group) {
   return table;
 }
 
+std::vector<Sheet> sheets(const std::vector<ReportTable>& tables) {
+  std::vector<Sheet> out;
+  for (const auto& group : side_by_side(tables)) {
+    out.push_back({display_table(group), notes_of(group)});
+    out.back().table.title = caption_of(group);
+  }
+  return out;
+}
+
 std::string report(const std::filesystem::path& file, const std::vector<std::string>& experiments,
                    const ReportOptions& options) {
-  const auto depth = options.format == ReportFormat::html ? Depth::figures : Depth::table;
+  const auto format = options.format;
+  if (options.wide && format != ReportFormat::text && format != ReportFormat::markdown &&
+      format != ReportFormat::latex)
+    throw ConfigError("--wide",
+                      "a table to read, in text, markdown or latex; csv and json have all "
+                      "experiments in one table anyway, and the page one after the other");
+  const auto depth = format == ReportFormat::html ? Depth::figures : Depth::table;
   const auto tables = gather(file, experiments, options.choice, depth);
-  switch (options.format) {
-    case ReportFormat::text: return render_plain(tables, Format::text, options);
-    case ReportFormat::markdown: return render_plain(tables, Format::markdown, options);
+  const auto shown = options.wide ? std::vector{wide_sheet(tables)} : sheets(tables);
+  switch (format) {
+    case ReportFormat::text: return render_plain(shown, Format::text, options);
+    case ReportFormat::markdown: return render_plain(shown, Format::markdown, options);
     case ReportFormat::csv: return render_csv(tables);
     case ReportFormat::json: return render_json(tables);
-    case ReportFormat::latex: return render_latex(tables);
+    case ReportFormat::latex: return render_latex(shown);
     case ReportFormat::html: return render_html(file, tables, options.root);
   }
   return "";

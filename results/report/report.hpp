@@ -37,6 +37,9 @@ struct ReportOptions {
   ReportChoice choice;
   // The artifact store, below which the page (html) finds the runs' sample grids. "" = no pictures.
   std::filesystem::path root;
+  // The experiments side by side in one table (text, markdown, latex), as the paper's Table 2 has
+  // its datasets: rows of one id are one row.
+  bool wide = false;
   bool colour = false;  // text for a terminal …
   int columns = 0;      // … that is so wide; 0 = no limit
 };

@@ -113,9 +113,25 @@ std::string caption_of(const TableGroup& group);
 // each of lines_of; after the label come the metrics of the first table, of the second, ….
 Table display_table(const TableGroup& group);
 
+// "9.56 ± 0.21", strong where it is the best, with the number of seeds where that is not `runs`.
+Cell value_cell(const Estimate& value, const std::string& metric, std::size_t runs);
+// nullptr where the line has none, or is none.
+const Estimate* estimate_of(const ReportLine* line, const std::string& metric);
+
+// A table as a person reads it, its title a caption, and the sentences below it.
+struct Sheet {
+  Table table;
+  std::vector<std::string> notes;
+};
+// One for each experiment.
+std::vector<Sheet> sheets(const std::vector<ReportTable>& tables);
+// One for all of them: a group of columns for each, named by what sets their titles apart, the
+// paper's values in brackets; a row for each row id.
+Sheet wide_sheet(const std::vector<ReportTable>& tables);
+
 std::string render_csv(const std::vector<ReportTable>& tables);
 std::string render_json(const std::vector<ReportTable>& tables);
-std::string render_latex(const std::vector<ReportTable>& tables);
+std::string render_latex(const std::vector<Sheet>& sheets);
 // One self-contained page. `file` is the database; grids are looked for below `root` ("" = none).
 std::string render_html(const std::filesystem::path& file, const std::vector<ReportTable>& tables,
                         const std::filesystem::path& root);

@@ -99,12 +99,12 @@ std::string tabular(const Table& table) {
 
 }  // namespace
 
-std::string render_latex(const std::vector<ReportTable>& tables) {
+std::string render_latex(const std::vector<Sheet>& sheets) {
   std::string out = "% needs \\usepackage{booktabs}\n";
-  for (const auto& group : side_by_side(tables)) {
-    out += "\\begin{table}\n\\centering\n\\caption{" + latex_escaped(caption_of(group)) + "}\n" +
-           tabular(display_table(group));
-    for (const auto& note : notes_of(group)) {
+  for (const auto& [table, notes] : sheets) {
+    out += "\\begin{table}\n\\centering\n\\caption{" + latex_escaped(table.title) + "}\n" +
+           tabular(table);
+    for (const auto& note : notes) {
       out += "\n\\smallskip\\footnotesize " + latex_escaped(note) + "\n";
     }
     out += "\\end{table}\n";

@@ -392,3 +392,48 @@ TEST_CASE("report: values of several kinds of processor say which digits are the
       contains(text, "The same configuration gave FID 10.20 and 10.00 on two kinds of processor"));
   CHECK(contains(text, "differences up to 0.20"));
 }
+
+TEST_CASE("report: experiments stand side by side, row by row, with the paper's values in brackets",
+          "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  const auto add = [&](const std::string& dataset, const std::string& title, const std::string& row,
+                       double fid) {
+    auto run = a_run(row);
+    run.key += dataset;
+    run.experiment = "table2-" + dataset;
+    run.title = title;
+    run.published_section = "table2." + dataset;
+    add_finished(store, run, scores(fid));
+  };
+  add("cifar10", "Table 2, CIFAR10", "teacher", 5);
+  add("cifar10", "Table 2, CIFAR10", "dynamic", 10);
+  add("celeba64", "Table 2, CelebA64", "dynamic", 8);
+  add("celeba64", "Table 2, CelebA64", "own", 9);
+  const auto wide = [&](ReportFormat format) {
+    ReportOptions options;
+    options.format = format;
+    options.wide = true;
+    return report(file, {"table2-cifar10", "table2-celeba64"}, options);
+  };
+  // Published: DKDM table 2. What a dataset does not have is a dash.
+  const auto text =
+      std::regex_replace(wide(ReportFormat::markdown), std::regex(" +"), std::string(" "));
+  INFO(text);
+  CHECK(contains(text,
+                 "| Method | CIFAR10 IS@512 ↑ | CIFAR10 FID@512 ↓ | CIFAR10 sFID@512 ↓ | "
+                 "CelebA64 IS@512 ↑ | CelebA64 FID@512 ↓ | CelebA64 sFID@512 ↓ |"));
+  CHECK(contains(text, "| The teacher | 2.50 (9.52) | 5.00 (4.45) | 6.00 (7.09) | — | — | — |"));
+  CHECK(contains(text, "2.50 (8.60)"));
+  CHECK(contains(text, "10.00 (9.56)"));
+  CHECK(contains(text, "8.00 (7.07)"));
+  CHECK(contains(text, "| The own | — | — | — | **2.50** | 9.00 | 10.00 |"));
+  CHECK(contains(text, "In brackets: the paper's"));
+  CHECK(contains(text, "\n- The paper's values were measured with"));  // of both: said once
+  const auto latex = wide(ReportFormat::latex);
+  CHECK(contains(latex, "\\begin{tabular}{lrrrrrr}"));
+  CHECK(contains(latex, "8.00 (7.07)"));
+  CHECK_THROWS_WITH(wide(ReportFormat::csv), Catch::Contains("--wide"));
+  CHECK_THROWS_WITH(wide(ReportFormat::html), Catch::Contains("text, markdown or latex"));
+}
