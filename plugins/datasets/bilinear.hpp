@@ -1,6 +1,6 @@
 // Bilinear resizing of uint8 images to the bit of OpenCV's cv::resize (INTER_LINEAR, its default,
-// 4.x and 5.0): coefficients of 11 bits, no antialiasing, bits cut off twice, which darkens by 1/8 of
-// a grey level (findings/opencv-bilinear-bias.sh). tests/golden/make_bilinear.py.
+// 4.x and 5.0): coefficients of 11 bits, no antialiasing, bits cut off twice on the way, which
+// darkens by 1/8 of a grey level (findings/opencv-bilinear-bias.sh, tests/golden/make_bilinear.py).
 #pragma once
 
 #include <ATen/ATen.h>
