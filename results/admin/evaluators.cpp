@@ -63,6 +63,17 @@ std::string plugin(const Settings& settings, const std::string& section) {
   return found == settings.end() ? "" : to_text(found->second);
 }
 
+// What the samples were measured against, as `dkdm eval` takes it.
+std::string reference_of(const Settings& settings) {
+  if (const auto file = settings.find("reference.statistics"); file != settings.end())
+    return to_text(file->second);
+  const std::string dataset = plugin(settings, "dataset");
+  std::string reference = dataset;
+  for (const auto& [name, value] : values(settings, "dataset"))
+    reference += (reference == dataset ? ":" : ",") + name + "=" + value;
+  return reference;
+}
+
 // The weights of `protocol`, as the stage `key` prepared them here; empty where they are not those:
 // another machine's evaluator may have the same key, and its weights stay behind when databases are
 // merged.
@@ -87,11 +98,8 @@ std::vector<std::string> command_for(SQLite::Database& db, const fs::path& root,
   row.bind(1, run);
   if (!row.executeStep()) return {};
   const auto settings = settings_of(row.getColumn(0).getString(), row.getColumn(1).getString());
-  const auto dataset = plugin(settings, "dataset"), evaluator = plugin(settings, "evaluator");
-  if (dataset.empty() || evaluator.empty()) return {};
-  std::string reference = dataset;
-  for (const auto& [name, value] : values(settings, "dataset"))
-    reference += (reference == dataset ? ":" : ",") + name + "=" + value;
+  const auto reference = reference_of(settings), evaluator = plugin(settings, "evaluator");
+  if (reference.empty() || evaluator.empty()) return {};
   std::vector<std::string> command{"eval"};
   for (const auto id : runs) command.push_back(std::to_string(id));
   command.insert(command.end(), {reference, "--evaluator", evaluator});

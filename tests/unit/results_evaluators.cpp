@@ -132,19 +132,27 @@ TEST_CASE("evaluators: only weights that are here are offered", "[unit][results]
 
 TEST_CASE("evaluators: parameters of a ruler that needs no weights are repeated",
           "[unit][results]") {
-  const TempFolder folder;
-  const auto file = folder / "results.sqlite";
-  Store store(file);
-  for (const char* protocol : {"adm", "clean"}) {
-    auto run = a_run(protocol);
-    run.config =
-        "[dataset]\nplugin = \"cifar10\"\n\n[evaluator]\nplugin = \"inception\"\nprotocol = \"" +
-        std::string(protocol) + "\"\n";
-    add_finished(store, run, {a_metric("fid", 4, std::string(protocol) + "-1")});
-  }
-  const auto splits = evaluator_splits(file, folder.path());
-  REQUIRE(splits.size() == 1);
-  CHECK(splits[0].command == std::vector<std::string>{"eval", "1", "cifar10", "--evaluator",
-                                                      "inception", "--set", "protocol=clean",
-                                                      "--record"});
+  const auto command = [](const std::string& reference) {
+    const TempFolder folder;
+    const auto file = folder / "results.sqlite";
+    Store store(file);
+    for (const char* protocol : {"adm", "clean"}) {
+      auto run = a_run(protocol);
+      run.config = reference + "[evaluator]\nplugin = \"inception\"\nprotocol = \"" +
+                   std::string(protocol) + "\"\n";
+      add_finished(store, run, {a_metric("fid", 4, std::string(protocol) + "-1")});
+    }
+    const auto splits = evaluator_splits(file, folder.path());
+    REQUIRE(splits.size() == 1);
+    return splits[0].command;
+  };
+  const auto against = [](const std::string& reference) {
+    return std::vector<std::string>{"eval",      "1",     reference,        "--evaluator",
+                                    "inception", "--set", "protocol=clean", "--record"};
+  };
+  const std::string dataset = "[dataset]\nplugin = \"cifar10\"\n\n";
+  CHECK(command(dataset) == against("cifar10"));
+  const std::string statistics = "[reference]\nstatistics = \"/data/cifar10.npz\"\n\n";
+  CHECK(command(statistics) == against("/data/cifar10.npz"));
+  CHECK(command(dataset + statistics) == against("/data/cifar10.npz"));
 }
