@@ -15,7 +15,6 @@
 namespace {
 
 namespace fs = std::filesystem;
-using dkdm::ConfigError;
 using dkdm::DataError;
 using dkdm::Params;
 

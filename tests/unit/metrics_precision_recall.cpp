@@ -8,7 +8,6 @@
 #include "metrics/precision_recall.hpp"
 
 using dkdm::metrics::manifold;
-using dkdm::metrics::Manifold;
 using dkdm::metrics::precision_recall;
 
 namespace {

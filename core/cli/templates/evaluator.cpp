@@ -1,7 +1,6 @@
 // my-plugin: how far the pixels of samples are from those of real images, as the squared maximum
 // mean discrepancy under KID's kernel k(a, b) = (a.b / d + 1)^3 (Bińkowski et al. 2018), unbiased.
-// Images are averaged down first. No network, so no weights to fetch and no notion of what an image
-// shows.
+// Images are averaged down first. No network: no weights, and no notion of what an image shows.
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -39,8 +38,7 @@ class MyPlugin final : public dkdm::Evaluator {
   std::int64_t min_samples() const override { return 2 * side_ * side_; }
 
   void prepare(const dkdm::Dataset& reference, std::uint64_t, const fs::path& dir) override {
-    const std::int64_t count = std::min(count_, reference.size());
-    const Tensor images = reference.images(at::arange(count, at::kLong));
+    const Tensor images = reference.images(at::arange(std::min(count_, reference.size())));
     const dkdm::ImageSpec spec = reference.spec();
     dkdm::io::save_tensors(dir / kFile,
                            {{"features", features(images)},
@@ -52,9 +50,8 @@ class MyPlugin final : public dkdm::Evaluator {
     std::map<std::string, std::string> about;
     const auto tensors = dkdm::io::load_tensors(dir / kFile, &about);
     reference_ = tensors.at("features");
-    const auto spec = tensors.at("spec");
-    spec_ = {spec[0].item<std::int64_t>(), spec[1].item<std::int64_t>(),
-             spec[2].item<std::int64_t>()};
+    const auto* sides = tensors.at("spec").const_data_ptr<std::int64_t>();
+    spec_ = {sides[0], sides[1], sides[2]};
     fingerprint_ = about.at("fingerprint");
     reset();
   }
@@ -82,11 +79,10 @@ class MyPlugin final : public dkdm::Evaluator {
   // What was added, as features.
   dkdm::io::TensorMap state() override { return {{"features", samples_.clone()}}; }
   void merge(const dkdm::io::TensorMap& state) override {
-    const auto found = state.find("features");
-    if (found == state.end() || found->second.dim() != 2 ||
-        found->second.size(1) != reference_.size(1))
+    const Tensor other = state.contains("features") ? state.at("features") : Tensor();
+    if (!other.defined() || other.dim() != 2 || other.size(1) != reference_.size(1))
       throw dkdm::DataError("state", "is none of " + protocol());
-    append(found->second);
+    append(other);
   }
   void reset(std::int64_t = 0) override {
     samples_ = at::empty({0, reference_.size(1)}, at::kDouble);
@@ -97,8 +93,8 @@ class MyPlugin final : public dkdm::Evaluator {
 
   // uint8 [n,C,H,W] -> f64 [n,D].
   Tensor features(const Tensor& images) const {
-    const Tensor small = at::adaptive_avg_pool2d(images.to(at::kFloat) / 127.5 - 1, {side_, side_});
-    return small.flatten(1).to(at::kDouble);
+    const Tensor values = images.to(at::kFloat) / 127.5 - 1;
+    return at::adaptive_avg_pool2d(values, {side_, side_}).flatten(1).to(at::kDouble);
   }
   void append(const Tensor& features) { samples_ = at::cat({samples_, features}); }
 
