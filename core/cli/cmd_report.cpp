@@ -164,6 +164,9 @@ int cmd_report(const Arguments& args, Context& context) {
     options.misuse("report: one of --output, --against and --plots at a time");
   }
 
+  if (options.has("wide") && (options.has("against") || options.has("plots")))
+    options.misuse("report: --wide is of a table, not of --against and --plots");
+
   const fs::path file = context.recorded_database();
   Subject subject;
   for (const std::string& word : options.words()) {

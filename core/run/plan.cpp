@@ -226,12 +226,12 @@ class Planner {
   };
 
   Evaluating& evaluating(const config::Row& row) {
-    auto& made = evaluators_[row.evaluator.name + '\n' + row.evaluator.params.canonical() + '\n' +
-                             (row.statistics.empty() ? stages::describe(*row.dataset)
-                                                     : row.statistics.string())];
+    const auto& reference = sources_.reference(row);
+    auto& made =
+        evaluators_[{row.evaluator.name + '\n' + row.evaluator.params.canonical(), &reference}];
     if (!made.stage) {
       made.identity = context_.registry.evaluator(row.evaluator, context_.host)->identity();
-      made.stage = stages::evaluator_stage(row.evaluator, made.identity, sources_.reference(row));
+      made.stage = stages::evaluator_stage(row.evaluator, made.identity, reference);
     }
     return made;
   }
@@ -408,8 +408,9 @@ class Planner {
   const PlanExtras extras_;
   std::map<std::string, std::string> variants_;  // by row
   std::vector<std::pair<const config::Row*, bool>>
-      external_uses_;                             // rows, and whether a student learns its steps
-  std::map<std::string, Evaluating> evaluators_;  // by the evaluator and its images
+      external_uses_;  // rows, and whether a student learns its steps
+  // By the evaluator and its reference.
+  std::map<std::pair<std::string, const stages::Reference*>, Evaluating> evaluators_;
   Plan plan_;
 };
 

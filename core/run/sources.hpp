@@ -41,8 +41,8 @@ class DKDM_API Sources {
   // Images that a synthetic set replaces: as many as the dataset's, or those behind the statistics.
   // Throws ConfigError where nothing says it.
   std::int64_t image_count(const config::Row& row);
-  // What the row is measured against. Throws ConfigError for a file without statistics, or of
-  // images of another shape than the row's.
+  // What the row is measured against: one object for all rows that share it. Throws ConfigError for
+  // a file without statistics, or of images of another shape than the row's.
   const stages::Reference& reference(const config::Row& row);
 
   // The row's teacher, which was not trained here.
