@@ -77,10 +77,10 @@ TrainBatch BatchSet::advance(Denoiser& teacher, const at::Tensor& drawn, std::in
 
 TensorMap BatchSet::state() const {
   if (rows_ == 0) return {};
-  return {{"x", x_.narrow(0, 0, rows_).contiguous().clone()},
-          {"state", s_.narrow(0, 0, rows_).clone()},
-          {"end", end_.narrow(0, 0, rows_).clone()},
-          {"restarts", restarts_.narrow(0, 0, rows_).clone()}};
+  return {{"x", x_.narrow(0, 0, rows_)},
+          {"state", s_.narrow(0, 0, rows_)},
+          {"end", end_.narrow(0, 0, rows_)},
+          {"restarts", restarts_.narrow(0, 0, rows_)}};
 }
 
 void BatchSet::restore(const TensorMap& state) {

@@ -9,6 +9,7 @@
 #include "fixtures/analytic.hpp"
 #include "golden/files.hpp"
 #include "golden/u_fill.hpp"
+#include "io/checkpoint/tensor_bytes.hpp"
 #include "io/zip_writer.hpp"
 
 using namespace dkdm;
@@ -94,6 +95,35 @@ TEST_CASE("safetensors: channels-last and strided tensors are written in logical
   CHECK(same(read.at("last"), plain));
   CHECK(same(read.at("view"), plain.transpose(0, 3)));
   CHECK(same(read.at("part"), plain.select(1, 2)));
+}
+
+TEST_CASE("safetensors: bytes that do not lie in order go out in blocks, and are the same bytes",
+          "[unit][io]") {
+  const at::Tensor numbers = at::arange(2 * 3 * 4 * 5, at::kFloat).reshape({2, 3, 4, 5});
+  const at::Tensor strided =
+      numbers.permute({0, 2, 3, 1}).contiguous().permute({0, 3, 1, 2});  // channels-last
+  const std::string expected(static_cast<const char*>(numbers.const_data_ptr()), numbers.nbytes());
+  for (const std::size_t block : {1, 4, 7, 100, 240, 241, 480, 1000}) {
+    INFO("blocks of at most " << block << " bytes");
+    std::string bytes;
+    std::size_t largest = 0, pieces = 0;
+    io::for_each_block(
+        strided,
+        [&](std::string_view piece) {
+          bytes += piece;
+          largest = std::max(largest, piece.size());
+          ++pieces;
+        },
+        block);
+    CHECK(bytes == expected);
+    CHECK(largest <= std::max<std::size_t>(block, 5 * sizeof(float)));  // a line is one piece
+    CHECK(pieces >= expected.size() / std::max<std::size_t>(block, 5 * sizeof(float)));
+  }
+  int pieces = 0;
+  io::for_each_block(
+      numbers, [&](std::string_view piece) { pieces += piece.data() == numbers.const_data_ptr(); },
+      4);
+  CHECK(pieces == 1);  // what lies in order is not copied at all
 }
 
 TEST_CASE("safetensors: a file written by hand after the format's description is read",

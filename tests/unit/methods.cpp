@@ -37,6 +37,12 @@ bool equal(const TensorMap& a, const TensorMap& b) {
   return true;
 }
 
+// A state is views of what the next step changes.
+TensorMap copied(TensorMap state) {
+  for (auto& [name, tensor] : state) tensor = tensor.clone();
+  return state;
+}
+
 const std::map<std::string, dkdm::Value> kStreaming{{"prepare", std::string("streaming")}};
 
 }  // namespace
@@ -121,13 +127,13 @@ TEST_CASE("dynamic: draws without replacement, denoises, writes back, restarts l
   Bench bench(6, 4);
   ScratchFolder folder;
   auto method = bench.started("dynamic", {{"rho", 0.5}}, folder.path);
-  TensorMap before = method->state();
+  TensorMap before = copied(method->state());
   REQUIRE(before.at("x").size(0) == 3 * 4);  // round(0.5 * 6) batches of 4
   std::int64_t restarts = 0;
   for (int step = 0; step < 40; ++step) {
     const at::Tensor drawn = Random(1, Stream::pool_choice).choice(step, 12, 4);
     const TrainBatch batch = method->next(step);
-    const TensorMap after = method->state();
+    const TensorMap after = copied(method->state());
     at::Tensor expected_x = before.at("x").clone(), expected_s = before.at("state").clone();
     for (std::int64_t i = 0; i < 4; ++i) {
       const auto row = drawn[i].item<std::int64_t>();
@@ -159,7 +165,7 @@ TEST_CASE("dynamic: a row drawn in two steps moves two states", "[unit][methods]
   Bench bench(50, 4);
   ScratchFolder folder;
   auto method = bench.started("dynamic", {{"rho", 0.0}}, folder.path);  // one batch: all rows drawn
-  const at::Tensor before = method->state().at("state");
+  const at::Tensor before = method->state().at("state").clone();
   method->next(0);
   method->next(1);
   REQUIRE(before.min().item<std::int64_t>() >= 2);
@@ -174,7 +180,7 @@ TEST_CASE("dynamic, streaming: denoised rows are added up to the set's size, the
   auto method = bench.started("dynamic", given, "");
   CHECK(method->state().count("x") == 0);
   const TrainBatch batch = method->next(0);
-  const TensorMap grown = method->state();
+  const TensorMap grown = copied(method->state());
   REQUIRE(grown.at("x").size(0) == 8);
   const at::Tensor drawn = Random(1, Stream::pool_choice).choice(0, 4, 4);
   CHECK(at::equal(grown.at("x").index_select(0, drawn), batch.x_t));
@@ -201,7 +207,7 @@ TEST_CASE("distillation: continuing from a saved state gives the same batches bi
   Bench bench(9, 4), other(9, 4);
   auto method = bench.started(name, given, folder.path);
   for (int step = 0; step < saved_at; ++step) method->next(step);
-  const TensorMap saved = method->state();
+  const TensorMap saved = copied(method->state());
   auto resumed = other.started(name, given, folder.path);
   resumed->restore(saved);
   for (int step = saved_at; step < saved_at + 15; ++step) {
@@ -350,7 +356,7 @@ TEST_CASE("dynamic: restarting finished rows at once instead of when drawn gives
   std::int64_t restarts = 0;
   for (int step = 0; step < 40; ++step) {
     REQUIRE(at::equal(fingerprint(lazy->next(step)), fingerprint(immediate->next(step))));
-    TensorMap state = immediate->state();
+    TensorMap state = copied(immediate->state());
     const at::Tensor finished = at::nonzero(state.at("state") == 0).squeeze(1);
     for (const std::int64_t row : values(finished)) {
       const std::int64_t count = state.at("restarts")[row].item<std::int64_t>() + 1;

@@ -28,7 +28,7 @@ class DKDM_API BatchSet {
   // appended instead and their origins stay.
   TrainBatch advance(Denoiser& teacher, const at::Tensor& drawn, std::int64_t step);
 
-  TensorMap state() const;
+  TensorMap state() const;  // views: it may be gigabytes
   void restore(const TensorMap& state);
 
  private:

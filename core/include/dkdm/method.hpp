@@ -91,7 +91,7 @@ class DKDM_API Method {
   virtual TrainedPart trained_part() const { return {}; }
 
   // Everything beyond (seed, step) that `next` depends on: with it restored, training continues bit
-  // for bit. Called between steps.
+  // for bit. Called between steps; views will do, they are read before the next step.
   virtual TensorMap state() const { return {}; }
   virtual void restore(const TensorMap&) {}
 };

@@ -3,6 +3,7 @@
 #include <c10/util/strides.h>
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include "io/array/tensor_types.hpp"
 #include "io/atomic_file.hpp"
 #include "io/checkpoint/pickle_opcodes.hpp"
+#include "io/checkpoint/tensor_bytes.hpp"
 #include "io/zip_writer.hpp"
 
 namespace dkdm::io {
@@ -88,18 +90,6 @@ void put_tensor(PickleWriter& out, const at::Tensor& tensor, const ItemInfo& ite
   out.code(kTuple).code(kReduce);
 }
 
-// The bytes of a tensor in logical order. LibTorch has no kernel that copies 4-bit floats; their
-// bytes it copies.
-at::Tensor plain(const at::Tensor& tensor) {
-  const at::Tensor data = tensor.detach();
-  const bool packed = data.scalar_type() == at::kFloat4_e2m1fn_x2;
-  return (packed ? data.view(at::kByte) : data).to(at::kCPU).contiguous();
-}
-
-std::string_view bytes_of(const at::Tensor& tensor) {
-  return {static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes()};
-}
-
 // Throws StoreError for two tensors of one name.
 void check_names(const std::filesystem::path& file, const NamedTensors& tensors) {
   std::set<std::string_view> names;
@@ -128,8 +118,11 @@ void write_torch(const std::filesystem::path& file, const NamedTensors& tensors)
   zip.add("archive/data.pkl", objects.bytes());
   zip.add("archive/byteorder", "little");
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const at::Tensor data = plain(tensors[i].second);
-    zip.add("archive/data/" + std::to_string(i), bytes_of(data));
+    // An entry of the archive is written at once.
+    for_each_block(
+        tensors[i].second,
+        [&](std::string_view bytes) { zip.add("archive/data/" + std::to_string(i), bytes); },
+        std::numeric_limits<std::size_t>::max());
   }
   zip.add("archive/version", "3\n");
   zip.commit();
@@ -184,8 +177,8 @@ void write_safetensors(const std::filesystem::path& file, const NamedTensors& te
   output.write(text);
   for (const auto* item : order) {
     // The format knows no strides: a channels-last tensor goes out in logical order.
-    const at::Tensor data = plain(item->second);
-    output.write(data.const_data_ptr(), data.nbytes());
+    for_each_block(item->second,
+                   [&](std::string_view bytes) { output.write(bytes.data(), bytes.size()); });
   }
   output.commit();
 }

@@ -6,6 +6,7 @@
 #include <sstream>
 #include <system_error>
 
+#include "io/checkpoint/tensor_bytes.hpp"
 #include "io/sha256.hpp"
 
 namespace dkdm::io {
@@ -31,8 +32,7 @@ std::string checksum(const TensorMap& tensors, const Facts& facts) {
     std::ostringstream head;
     head << name << ' ' << tensor.scalar_type() << ' ' << tensor.sizes();
     add(head.str());
-    const at::Tensor plain = tensor.detach().contiguous();
-    digest.add(plain.const_data_ptr(), plain.nbytes());
+    for_each_block(tensor, [&](std::string_view bytes) { digest.add(bytes.data(), bytes.size()); });
   }
   return digest.hexadecimal();
 }
