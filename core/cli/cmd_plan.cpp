@@ -42,8 +42,7 @@ std::set<std::string> earlier_keys(const std::vector<User>& users,
   std::set<std::string> keys;
   for (const auto& stage : recorded)
     for (const auto& user : users) {
-      const bool own = user.name == "train" || user.name == "sample" || user.name == "evaluate" ||
-                       user.name == "snapshots";
+      const bool own = run::is_own_stage(user.name);
       if (stage.name == user.name && (!own || (stage.row == user.row && stage.seed == user.seed)))
         keys.insert(stage.key);
     }

@@ -19,6 +19,7 @@
 #include "io/input_file.hpp"
 #include "io/plain_text.hpp"
 #include "log/log.hpp"
+#include "model/model_folder.hpp"
 #include "plugin/host_state.hpp"
 #include "results/query/runs.hpp"
 #include "results/report/report.hpp"
@@ -312,7 +313,9 @@ fs::path model_folder(const std::string& word, Context& context) {
   if (is_run_number(word)) {
     const auto run = run_number(word);
     hint_at_recorded_plugins(run, context);
-    return context.home() / results::trained_artifact(context.recorded_database(), run);
+    const auto network = results::counting_network(context.recorded_database(), run);
+    const auto folder = context.home() / network.artifact;
+    return network.kept_step ? model::kept_folder(folder, *network.kept_step) : folder;
   }
   throw ConfigError(word,
                     "neither a folder of a trained model nor the number of a run (dkdm runs)");

@@ -49,6 +49,9 @@ class ForwardingRecorder final : public record::Recorder {
   void record_metrics(std::int64_t run, const std::vector<record::MetricRecord>& metrics) override {
     store_.record_metrics(run, metrics);
   }
+  void record_selection(std::int64_t run, const record::SelectionRecord& selection) override {
+    store_.record_selection(run, selection);
+  }
   void record_curves(const std::string& key,
                      const std::vector<record::CurvePoint>& points) override {
     store_.record_curves(key, points);

@@ -108,18 +108,72 @@ class Reader {
     return params;
   }
 
+  enum class Trained { row, teacher };
+
   // `section` holds method and perhaps train, which completes [train]; `student` is complete.
-  Training training(const Section& section, const Section& student, const Place& place) {
+  Training training(const Section& section, const Section& student, const Place& place,
+                    Trained trained) {
     const Section* method = find_section(section, "method");
     const Section* train = find_section(section, "train");
     if (!method) throw ConfigError(section.where, place.title + ": method is missing");
-    const Section defaults = shared("train");
+    Section defaults = shared("train");
+    if (trained == Trained::teacher) {
+      // Nothing is evaluated while a teacher trains: its last weights teach.
+      std::erase_if(defaults.entries, [](const Entry& entry) { return entry.name == "select"; });
+      const Entry* select = train ? train->find("select") : nullptr;
+      if (select && !(select->value() && *select->value() == Value(std::string("last"))))
+        throw ConfigError(select->key_where, place.title +
+                                                 " train: select is of rows; a teacher that is "
+                                                 "trained here teaches with its last weights");
+    }
     Training out;
     out.student = sections_.plugin("student", student, place.at("student"));
     out.method = sections_.plugin("method", *method, place.at("method"));
     out.train = sections_.params(train_table(), train ? overlaid(defaults, *train) : defaults,
                                  place.at("train"));
+    check_select(out.train, section, place);
     return out;
+  }
+
+  // The place of a value, or of the section that could hold it.
+  std::string origin(const std::string& path, const Section& section) const {
+    const auto found = sections_.origins().find(path);
+    return found == sections_.origins().end() ? section.where : found->second;
+  }
+
+  void check_select(const Params& train, const Section& section, const Place& place) const {
+    const std::string& rule = train.text("select");
+    const std::string metric = selecting_metric(train);
+    const bool named = std::all_of(metric.begin(), metric.end(), [](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+    });
+    if (rule == "last" || (!metric.empty() && named)) return;
+    throw ConfigError(origin(place.path + ".train.select", section),
+                      place.title + " train: select = \"" + rule +
+                          "\", expected last, or best: and a metric of the evaluator, such as "
+                          "best:fid");
+  }
+
+  // A rule that chooses among evaluations needs some.
+  void check_selection(const Row& row, const Section& section, const Place& place) const {
+    const std::string& rule = row.training->train.text("select");
+    const auto every = row.evaluate.integer("every");
+    const auto steps = row.training->train.integer("steps");
+    if (rule == "last") {
+      if (row.evaluate.text("samples") == "other" && every == 0)
+        throw ConfigError(origin(place.path + ".evaluate.samples", section),
+                          place.title +
+                              " evaluate: samples = \"other\" and nothing is evaluated "
+                              "on the way; expected every");
+      return;
+    }
+    if (every > 0 && every < steps) return;
+    throw ConfigError(origin(place.path + ".train.select", section),
+                      place.title + " train: select = \"" + rule +
+                          "\" chooses among evaluated steps, and there is only the last: "
+                          "evaluate.every = " +
+                          std::to_string(every) + " of train.steps = " + std::to_string(steps) +
+                          "; expected [evaluate] every = 1 to " + std::to_string(steps - 1));
   }
 
   // [teacher], or [teacher.NAME] for each of several.
@@ -163,7 +217,7 @@ class Reader {
     const Section* student = find_section(section, "student");
     if (student || find_section(section, "method") || find_section(section, "train")) {
       if (!student) throw ConfigError(section.where, place.title + ": student is missing");
-      out.training = training(section, *student, place);
+      out.training = training(section, *student, place, Trained::teacher);
     }
     return out;
   }
@@ -321,7 +375,8 @@ class Reader {
       const auto [student, of] = completed(section, place, "student");
       if (student.entries.empty())
         throw ConfigError(section.where, "no student: add [student] or the row's own");
-      row.training = training(section, student, place);
+      row.training = training(section, student, place, Trained::row);
+      check_selection(row, section, place);
       return row;
     }
     if (!section.find("teacher"))
@@ -362,6 +417,12 @@ auto with_root(const ExperimentSource& source, const Read& read) {
 }
 
 }  // namespace
+
+std::string selecting_metric(const Params& train) {
+  constexpr std::string_view kBest = "best:";
+  const std::string& rule = train.text("select");
+  return rule.starts_with(kBest) ? rule.substr(kBest.size()) : "";
+}
 
 std::vector<NamedPlugin> named_plugins(const ExperimentSource& source) {
   return with_root(source, [](const Section& root) { return Reader::plugins_of(root); });

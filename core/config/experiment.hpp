@@ -23,6 +23,10 @@ struct Training {
   Params train;  // [train]: batch, steps, lr, …
 };
 
+// The metric of train.select = "best:METRIC": among the evaluated steps the one where it is best
+// counts. "" of "last".
+DKDM_API std::string selecting_metric(const Params& train);
+
 // Where students learn from: a network trained here, or what its plugin has from elsewhere.
 struct Teacher {
   std::string name;  // "cnn" of [teacher.cnn]; "" of [teacher]

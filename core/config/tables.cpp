@@ -87,8 +87,16 @@ const ParamTable& train_table() {
       real("ema", 0.9999, "decay of the weights' moving average, a step").between(0, 1),
       flag("ema_warmup", false, "EMA decay min(ema, (1 + step) / (10 + step)), for short runs"),
       real("grad_clip", 0, "largest global L2 norm of the gradients, 0 = off").between(0, 1e9),
-      integer("checkpoint_every", 1000, "steps between checkpoints")
+      text("select", "last",
+           "the step whose values count: last, or best:METRIC (best:fid), the best of those that "
+           "[evaluate] evaluates")
+          .no_effect_on_result(),
+      integer("checkpoint_every", 1000, "steps between checkpoints, at most")
           .between(1, kMostSteps)
+          .no_effect_on_result(),
+      real("checkpoint_minutes", 30,
+           "minutes between checkpoints, at most: whichever of the two comes first")
+          .between(0, 1e5)
           .no_effect_on_result(),
       integer("log_every", 50, "steps between points of the curves")
           .between(1, kMostSteps)
@@ -119,6 +127,11 @@ const ParamTable& evaluate_table() {
           .between(0, kMostSteps),
       integer("count", 0, "images of each of these evaluations, 0 = as many as [sample] has")
           .between(0, kMostImages),
+      text("samples", "same",
+           "their random numbers: the same as those of the images that are drawn at the end, or "
+           "other ones, so that a step chosen by them (train.select) is judged by images that had "
+           "no part in the choice")
+          .one_of({"same", "other"}),
   };
   return table;
 }

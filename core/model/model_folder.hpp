@@ -40,7 +40,7 @@ DKDM_API std::shared_ptr<Denoiser> untrained_student(const std::string& name,
 
 // Below the model folder `trained`: the weights as they were after `step` steps, a model folder
 // too.
-std::filesystem::path kept_folder(const std::filesystem::path& trained, std::int64_t step);
+DKDM_API std::filesystem::path kept_folder(const std::filesystem::path& trained, std::int64_t step);
 
 DKDM_API std::int64_t count_parameters(const torch::nn::Module& network);
 

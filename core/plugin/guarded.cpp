@@ -155,6 +155,9 @@ class GuardedEvaluator final : public Guarded<Evaluator> {
   std::int64_t min_samples() const override {
     return guard_.seldom("min_samples", [](Evaluator& e) { return e.min_samples(); });
   }
+  std::vector<std::string> metrics() const override {
+    return guard_.seldom("metrics", [](Evaluator& e) { return e.metrics(); });
+  }
   std::string identity() const override {
     return guard_.seldom("identity", [](Evaluator& e) { return e.identity(); });
   }

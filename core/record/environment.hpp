@@ -8,7 +8,9 @@ namespace dkdm::record {
 
 DKDM_API EnvironmentRecord current_environment();
 
-// Largest resident memory of this process so far.
+// Largest resident memory of this process, since the last restart where the system allows it
+// (proc(5), clear_refs), else so far.
 DKDM_API std::int64_t peak_resident_bytes();
+DKDM_API void restart_peak_resident();
 
 }  // namespace dkdm::record

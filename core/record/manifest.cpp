@@ -27,6 +27,8 @@ Json to_json(const Manifest& manifest) {
           {"steps", manifest.steps},
           {"teacher_evaluations", manifest.teacher_evaluations},
           {"flops", manifest.flops ? Json(*manifest.flops) : Json()},
+          {"teacher_s", manifest.teacher_s ? Json(*manifest.teacher_s) : Json()},
+          {"held_bytes", manifest.held_bytes ? Json(*manifest.held_bytes) : Json()},
           {"peak_bytes", manifest.peak_bytes},
           {"bytes", manifest.bytes},
           {"sha256", manifest.sha256},
@@ -43,8 +45,10 @@ Manifest from_json(const Json& json) {
   io::read_field(json, "elapsed_s", manifest.elapsed_s);
   io::read_field(json, "steps", manifest.steps);
   io::read_field(json, "teacher_evaluations", manifest.teacher_evaluations);
-  // Artifacts of before FLOPs were counted do not have it.
+  // Artifacts of before these were counted do not have them.
   io::read_field(json, "flops", manifest.flops);
+  io::read_field(json, "teacher_s", manifest.teacher_s);
+  io::read_field(json, "held_bytes", manifest.held_bytes);
   io::read_field(json, "peak_bytes", manifest.peak_bytes);
   io::read_field(json, "bytes", manifest.bytes);
   io::read_field(json, "sha256", manifest.sha256);

@@ -57,4 +57,30 @@ std::vector<MetricRecord> read_metrics(const std::filesystem::path& folder) {
   }
 }
 
+void write_selection(const std::filesystem::path& folder, const SelectionRecord& selection) {
+  const Json json = {{"rule", selection.rule},
+                     {"step", selection.step},
+                     {"last_step", selection.last_step},
+                     {"candidates", selection.candidates},
+                     {"by", to_json({selection.by})}};
+  io::write_text(folder / kSelectionFile, json.dump(2) + "\n");
+}
+
+SelectionRecord read_selection(const std::filesystem::path& folder) {
+  const auto file = folder / kSelectionFile;
+  try {
+    const Json json = Json::parse(io::read_document(file));
+    SelectionRecord selection;
+    io::read_field(json, "rule", selection.rule);
+    io::read_field(json, "step", selection.step);
+    io::read_field(json, "last_step", selection.last_step);
+    io::read_field(json, "candidates", selection.candidates);
+    selection.by = metrics_of(json.at("by")).at(0);
+    return selection;
+  } catch (const Json::exception&) {
+  } catch (const std::out_of_range&) {
+  }
+  throw DataError(file.string(), "does not say which step was chosen");
+}
+
 }  // namespace dkdm::record

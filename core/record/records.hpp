@@ -43,7 +43,8 @@ struct RunRecord {
 enum class StageStatus { done, cached, failed };
 
 struct StageRecord {
-  // "teacher", "synthetic", "pool", "train", "sample", "evaluator", "evaluate", "snapshots".
+  // "teacher", "synthetic", "pool", "train", "sample", "evaluator", "evaluate", "snapshots",
+  // "select".
   std::string name, key, plugin;
   StageStatus status = StageStatus::done;
   double started = 0, elapsed_s = 0;  // elapsed_s: work of all attempts that made the artifact
@@ -51,8 +52,10 @@ struct StageRecord {
   std::int64_t bytes = 0;
   std::int64_t steps = 0;  // training steps or images
   std::int64_t teacher_evaluations = 0;
-  std::optional<double> flops;  // of the networks' forwards and backwards; none: not counted
-  std::int64_t peak_bytes = 0;  // resident memory
+  std::optional<double> flops;       // of the networks' forwards and backwards; none: not counted
+  std::optional<double> teacher_s;   // of elapsed_s, in the teacher's network; none: not measured
+  std::optional<double> held_bytes;  // what a training's method keeps besides networks and batch
+  std::int64_t peak_bytes = 0;       // resident memory
   std::string error;
   std::vector<std::pair<std::string, std::string>> determined_by;  // what the key is the hash of
 };
@@ -69,6 +72,14 @@ struct MetricRecord {
   std::int64_t sample_count = 0;
   std::int64_t step = 0;              // training step of the evaluated weights
   std::string weights = kUnlabelled;  // "ema", "raw"
+};
+
+// The step whose values count for a run, where a rule chose it among those that were evaluated.
+struct SelectionRecord {
+  std::string rule;  // "best:fid"
+  std::int64_t step = 0, last_step = 0;
+  std::int64_t candidates = 0;  // evaluated steps, the last one among them
+  MetricRecord by;              // the value that decided
 };
 
 struct CurvePoint {
@@ -105,6 +116,8 @@ class Recorder {
   virtual void record_stage(std::int64_t run, const StageRecord& stage) = 0;
   virtual void record_artifact(const ArtifactRecord& artifact) = 0;
   virtual void record_metrics(std::int64_t run, const std::vector<MetricRecord>& metrics) = 0;
+  // Another one takes its place.
+  virtual void record_selection(std::int64_t run, const SelectionRecord& selection) = 0;
   // Curves belong to a training stage's key, shared by every run that reads it. A point that is
   // there already is kept.
   virtual void record_curves(const std::string& stage_key,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 #include <type_traits>
 
 #include "dkdm/optimizer.hpp"
@@ -287,16 +288,26 @@ class Planner {
                                  record::derive_seed(seed, "sample"));
   }
 
-  // What the row's configuration is called at every seed: the key that its samples have at seed 0.
+  // What the row's configuration is called at every seed: the key that its samples have at seed 0,
+  // and how the step that draws them is chosen.
   const std::string& variant_of(const config::Row& row) {
     auto& variant = variants_[row.id];
     if (variant.empty())
       variant = aside([&] {
         Chain chain;
         constexpr std::int64_t kAnySeed = 0;
-        return key(sample_stage(row, network_of(row, kAnySeed, chain), spec_of(row, kAnySeed)));
+        const auto& samples =
+            key(sample_stage(row, network_of(row, kAnySeed, chain), spec_of(row, kAnySeed)));
+        if (!selects(row)) return samples;
+        return record::content_key({{"samples", samples},
+                                    {"select", row.training->train.text("select")},
+                                    {"evaluate", row.evaluate.canonical()}});
       });
     return variant;
+  }
+
+  static bool selects(const config::Row& row) {
+    return row.training && !config::selecting_metric(row.training->train).empty();
   }
 
   std::size_t sample_stage(const config::Row& row, const Evaluated& made,
@@ -320,20 +331,59 @@ class Planner {
   // The evaluations on the way, where the training keeps weights for them. The evaluation at the
   // end is one of them, made again only where it had another number of images.
   std::size_t snapshots_stage(const config::Row& row, const Evaluated& made,
-                              stages::SamplingSpec spec, std::size_t evaluate,
+                              stages::SamplingSpec spec, std::int64_t seed, std::size_t evaluate,
                               std::size_t evaluator) {
     const auto every = row.evaluate.integer("every");
-    const auto count = row.evaluate.integer("count");
     std::vector<std::int64_t> steps;
     for (auto step = every; step < made.network.steps; step += every) steps.push_back(step);
-    if (count > 0 && count != spec.count) {
-      spec.count = count;
-      steps.push_back(made.network.steps);
-    }
+    if (!same_images(row)) steps.push_back(made.network.steps);
+    if (const auto count = row.evaluate.integer("count"); count > 0) spec.count = count;
+    const bool other = draws_other_images(row);
+    if (other) spec.seed = record::derive_seed(seed, "evaluate");
     auto inputs = made.inputs;
     inputs.push_back(evaluator);
     return add_stage(stages::snapshots_stage(row.id, made.network, row.diffusion, spec, steps,
-                                             key(evaluate), evaluator_input(row, evaluator)),
+                                             key(evaluate), evaluator_input(row, evaluator), other),
+                     std::move(inputs));
+  }
+
+  static bool draws_other_images(const config::Row& row) {
+    return row.evaluate.text("samples") == "other";
+  }
+  // Whether the evaluations on the way are of the images that are drawn at the end.
+  static bool same_images(const config::Row& row) {
+    const auto count = row.evaluate.integer("count");
+    return !draws_other_images(row) && (count == 0 || count == row.sample.integer("count"));
+  }
+
+  // Before anything is trained, where the evaluator says what it gives.
+  void require_metric(const config::Row& row) {
+    const std::string metric = config::selecting_metric(row.training->train);
+    const auto given = context_.registry.evaluator(row.evaluator, context_.host)->metrics();
+    if (given.empty() || std::find(given.begin(), given.end(), metric) != given.end()) return;
+    std::string names;
+    for (const auto& name : given) names += (names.empty() ? "" : ", ") + name;
+    throw ConfigError(row.where, "row \"" + row.id + "\": train.select = \"best:" + metric +
+                                     "\": the evaluator " + row.evaluator.name + " gives " + names);
+  }
+
+  std::size_t select_stage(const config::Row& row, const Evaluated& made,
+                           const stages::SamplingSpec& spec, std::size_t evaluate,
+                           std::size_t evaluator, std::size_t snapshots) {
+    require_metric(row);
+    const stages::Selecting selecting{
+        config::selecting_metric(row.training->train),
+        made.network.source.folder,
+        output_of(snapshots).folder,
+        output_of(evaluate).folder,
+        spec,
+        {row.evaluator, output_of(evaluator).folder, made.network.weights, made.network.steps},
+        same_images(row),
+        row.sample.flag("save")};
+    auto inputs = made.inputs;
+    inputs.insert(inputs.end(), {evaluator, evaluate, snapshots});
+    return add_stage(stages::select_stage(row.id, made.network, row.diffusion, selecting,
+                                          key(snapshots), key(evaluate)),
                      std::move(inputs));
   }
 
@@ -355,14 +405,22 @@ class Planner {
     if (!plan_.stages[run.sample_stage].streamed) run.outputs.push_back(run.sample_stage);
     run.outputs.push_back(run.evaluate_stage);
     if (row.training && snapshots_of(row).every > 0) {
-      const auto snapshots = snapshots_stage(row, network, spec, run.evaluate_stage, evaluator);
+      const auto snapshots =
+          snapshots_stage(row, network, spec, seed, run.evaluate_stage, evaluator);
       add_to(chain, "snapshots", snapshots);
       run.outputs.push_back(snapshots);
+      if (selects(row)) {
+        run.select_stage =
+            select_stage(row, network, spec, run.evaluate_stage, evaluator, snapshots);
+        add_to(chain, "select", *run.select_stage);
+        run.outputs.push_back(*run.select_stage);
+      }
     }
     run.record = record_of(experiment_, row, seed);
     run.record.key = key(chain.back().second);
     run.record.parameters = parameters(row);
-    run.record.samples = key(run.sample_stage);
+    // Which images a rule chooses, its own evaluator decides.
+    run.record.samples = key(run.select_stage.value_or(run.sample_stage));
     run.record.variant = variant_of(row);
     add_teacher(row, run);
     plan_.runs.push_back(std::move(run));
@@ -415,6 +473,11 @@ class Planner {
 };
 
 }  // namespace
+
+bool is_own_stage(const std::string& name) {
+  static const std::set<std::string> kOwn{"train", "sample", "evaluate", "snapshots", "select"};
+  return kOwn.contains(name);
+}
 
 Plan make_plan(const config::Experiment& experiment, const Selection& selection,
                const stages::StageContext& context, const record::ArtifactStore& store,

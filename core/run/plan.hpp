@@ -1,6 +1,7 @@
 // The stages that an experiment needs, each once, with content keys; and the runs that read them.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ struct PlannedRun {
   // (name in the record, stage): in order of making. The key of the last is the run's.
   std::vector<std::pair<std::string, std::size_t>> stages;
   std::size_t sample_stage = 0, evaluate_stage = 0;
+  std::optional<std::size_t> select_stage;  // where a rule chooses the step whose values count
   std::vector<std::size_t> outputs;  // what must be there when it is done: all else serves these
   std::vector<std::pair<std::string, std::string>> plugins;  // kind and name of those it uses
 };
@@ -28,6 +30,10 @@ struct Plan {
   // The cells that were asked for, whatever shard makes them: those of `runs` are among them.
   std::vector<record::RunRecord> asked;
 };
+
+// Whether a stage of this name in a run's record is the row's own work, as opposed to what it
+// shares with other rows.
+DKDM_API bool is_own_stage(const std::string& name);
 
 // What making a plan does beside: the measurements that fill estimated_s; a look at a teacher from
 // elsewhere and warnings about settings, which one process of a command is to do.

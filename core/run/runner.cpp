@@ -122,6 +122,9 @@ class Runner {
       if (index == planned.sample_stage) continue;
       context_.recorder->record_metrics(id, record::read_metrics(made.folder(store_)));
     }
+    if (planned.select_stage)
+      context_.recorder->record_selection(
+          id, record::read_selection(plan_.stages[*planned.select_stage].folder(store_)));
   }
 
   bool is_there(const PlannedRun& planned) const {
@@ -144,11 +147,9 @@ class Runner {
     context_.recorder->record_stage(id, drawn);
   }
 
-  // A row's own work, as opposed to what it shares with other rows.
   static bool is_own(const PlannedRun& planned, std::size_t index) {
     for (const auto& [name, stage] : planned.stages)
-      if (stage == index)
-        return name == "train" || name == "sample" || name == "evaluate" || name == "snapshots";
+      if (stage == index) return is_own_stage(name);
     return false;
   }
 
@@ -175,6 +176,7 @@ class Runner {
         // anything is published; and the threads that compute are as this one is.
         const plugin::CallScope scope(stage.plugin, name.c_str(), plugin::Care::process);
         plugin::settle_workers();
+        record::restart_peak_resident();
         stage.work(context_, folder, filled);
         if (filled.elapsed_s == 0) filled.elapsed_s = record::unix_time() - started;
         if (filled.peak_bytes == 0) filled.peak_bytes = record::peak_resident_bytes();
@@ -230,6 +232,8 @@ class Runner {
     record.steps = manifest.steps;
     record.teacher_evaluations = manifest.teacher_evaluations;
     record.flops = manifest.flops;
+    record.teacher_s = manifest.teacher_s;
+    record.held_bytes = manifest.held_bytes;
     record.peak_bytes = manifest.peak_bytes;
     record.determined_by = stage.parts;
     return record;
@@ -280,10 +284,14 @@ std::vector<std::size_t> missing_stages(const Plan& plan, const record::Artifact
 
 std::filesystem::path grid_file(const PlannedRun& run, const Plan& plan,
                                 const record::ArtifactStore& store) {
-  // Evaluations of before samples were streamed have none of their own.
+  if (run.select_stage) {  // it has one unless it chose the last step
+    const auto chosen = plan.stages[*run.select_stage].folder(store) / stages::kGridFile;
+    if (std::filesystem::exists(chosen)) return chosen;
+  }
   const auto& evaluate = plan.stages[run.evaluate_stage];
   const auto grid = evaluate.folder(store) / stages::kGridFile;
   const auto& sample = plan.stages[run.sample_stage];
+  // Evaluations of before samples were streamed have none of their own.
   return std::filesystem::exists(grid) ? grid : sample.folder(store) / stages::kGridFile;
 }
 

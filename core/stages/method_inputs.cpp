@@ -2,6 +2,7 @@
 
 #include "model/flops.hpp"
 #include "plugin/call.hpp"
+#include "record/clock.hpp"
 
 namespace dkdm::stages {
 
@@ -12,15 +13,18 @@ class CountedTeacher final : public Denoiser {
     train(network_->is_training());
   }
   at::Tensor forward(const at::Tensor& x_t, const at::Tensor& t) override {
-    images_ += x_t.size(0);
-    return plugin::predict(*network_, x_t, t);
+    const auto start = record::Clock::now();
+    const at::Tensor output = plugin::predict(*network_, x_t, t);
+    work_.evaluations += x_t.size(0);
+    work_.seconds += record::seconds_since(start);
+    return output;
   }
-  std::int64_t images() const { return images_; }
+  const train::TeacherWork& work() const { return work_; }
   Denoiser& network() const { return *network_; }
 
  private:
   std::shared_ptr<Denoiser> network_;
-  std::int64_t images_ = 0;
+  train::TeacherWork work_;
 };
 
 MethodInputs::MethodInputs(StageContext& context, const TrainingJob& job,
@@ -48,7 +52,9 @@ MethodContext MethodInputs::context() const {
           nullptr};
 }
 
-std::int64_t MethodInputs::evaluations() const { return counted_ ? counted_->images() : 0; }
+train::TeacherWork MethodInputs::work() const {
+  return counted_ ? counted_->work() : train::TeacherWork{};
+}
 
 double MethodInputs::teacher_flops(std::int64_t evaluations) const {
   if (!teacher_) return 0;

@@ -22,9 +22,8 @@ class MethodInputs {
   // Its pointers are into this object.
   MethodContext context() const;
 
-  // Single-image forwards of the teacher so far, and the floating-point operations of
-  // `evaluations`.
-  std::int64_t evaluations() const;
+  // What the teacher did so far, and the floating-point operations of `evaluations`.
+  train::TeacherWork work() const;
   double teacher_flops(std::int64_t evaluations) const;
 
  private:

@@ -30,10 +30,11 @@ void prepare(StageContext& context, const TrainingJob& job, const TrainingInputs
   const auto announced =
       method->preparation_evaluations(job.diffusion, job.training.train.integer("batch"));
   // Of an attempt that was killed nothing is known but what was announced.
-  manifest.teacher_evaluations =
-      fresh ? loaded.evaluations() : std::max(loaded.evaluations(), announced);
+  const auto made = loaded.work();
+  manifest.teacher_evaluations = fresh ? made.evaluations : std::max(made.evaluations, announced);
+  if (fresh) manifest.teacher_s = made.seconds;
   if (fresh)
-    compare_with_announced(context.host, job.training.method.name, announced, loaded.evaluations());
+    compare_with_announced(context.host, job.training.method.name, announced, made.evaluations);
   manifest.flops = loaded.teacher_flops(manifest.teacher_evaluations);
 }
 

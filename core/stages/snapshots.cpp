@@ -93,7 +93,7 @@ void evaluate_snapshots(StageContext& context, const Evaluation& evaluation,
 Stage snapshots_stage(const std::string& row, const EvaluatedNetwork& network,
                       const DiffusionConfig& diffusion, const SamplingSpec& spec,
                       const std::vector<std::int64_t>& steps, const std::string& evaluate,
-                      const EvaluatorInput& evaluator) {
+                      const EvaluatorInput& evaluator, bool other_images) {
   Stage stage;
   stage.kind = StageKind::snapshots;
   stage.label = "evaluate " + row + " as it trained";
@@ -109,7 +109,8 @@ Stage snapshots_stage(const std::string& row, const EvaluatedNetwork& network,
   stage.estimated_s =
       double(steps.size()) *
       (kMetricsSeconds + double(sampling_evaluations(diffusion, spec)) * network.forward_s);
-  const Evaluation evaluation{evaluator.choice, evaluator.prepared.folder, network.weights, 0};
+  const Evaluation evaluation{evaluator.choice, evaluator.prepared.folder, network.weights, 0,
+                              other_images};
   stage.work = [evaluation, steps, spec, trained = network.source.folder](
                    StageContext& context, const fs::path& folder, record::Manifest& manifest) {
     evaluate_snapshots(context, evaluation, trained, steps, spec, folder, manifest);

@@ -13,6 +13,7 @@ const char* name_of(StageKind kind) {
     case StageKind::evaluator: return "evaluator";
     case StageKind::evaluate: return "evaluate";
     case StageKind::snapshots: return "snapshots";
+    case StageKind::select: return "select";
   }
   return "";
 }

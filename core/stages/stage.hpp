@@ -16,7 +16,7 @@
 
 namespace dkdm::stages {
 
-enum class StageKind { train, pool, synthetic, sample, evaluator, evaluate, snapshots };
+enum class StageKind { train, pool, synthetic, sample, evaluator, evaluate, snapshots, select };
 
 // The kind's folder in the store, and its name in the parts of keys.
 DKDM_API const char* name_of(StageKind kind);

@@ -111,13 +111,30 @@ Stage evaluate_stage(const std::string& row, const EvaluatedNetwork& network,
                      const record::ArtifactStore& store);
 
 // Of the snapshots at `steps`. `evaluate` is the key of the evaluation at the end, which is one of
-// them.
+// them unless `other_images`: then `spec` draws others.
 Stage snapshots_stage(const std::string& row, const EvaluatedNetwork& network,
                       const DiffusionConfig& diffusion, const SamplingSpec& spec,
                       const std::vector<std::int64_t>& steps, const std::string& evaluate,
-                      const EvaluatorInput& evaluator);
+                      const EvaluatorInput& evaluator, bool other_images);
 
-// What the last two do; each fills `folder` with metrics.json. Of samples drawn on the way, with
+// Of the evaluated steps the one whose values count (train.select).
+struct Selecting {
+  std::string metric;             // the step where it is best
+  std::filesystem::path trained;  // model folder, with the weights that were kept on the way
+  std::filesystem::path snapshots, evaluated;  // folders of those stages
+  // Of the images at the end, as they are drawn and evaluated for the chosen step, too.
+  SamplingSpec spec;
+  Evaluation evaluation;
+  bool same_images = false;  // the evaluations on the way were of these images, too
+  bool save = false;         // keep the chosen step's images
+};
+
+// `snapshots` and `evaluate` are the keys of those stages.
+Stage select_stage(const std::string& row, const EvaluatedNetwork& network,
+                   const DiffusionConfig& diffusion, const Selecting& selecting,
+                   const std::string& snapshots, const std::string& evaluate);
+
+// What the last ones do; each fills `folder` with metrics.json. Of samples drawn on the way, with
 // grid.png, and samples.json: the manifest of the set that was drawn and not kept, which is
 // `samples` with its costs.
 DKDM_API void evaluate_drawn(StageContext& context, const Evaluation& evaluation,
@@ -134,5 +151,10 @@ DKDM_API void evaluate_snapshots(StageContext& context, const Evaluation& evalua
                                  const std::filesystem::path& trained,
                                  const std::vector<std::int64_t>& steps, const SamplingSpec& spec,
                                  const std::filesystem::path& folder, record::Manifest& manifest);
+// metrics.json of the chosen step, selection.json, and unless that is the last one its grid.png and
+// perhaps samples.npz.
+// Throws Error where no step has a finite value of the metric.
+DKDM_API void select_step(StageContext& context, const Selecting& selecting,
+                          const std::filesystem::path& folder, record::Manifest& manifest);
 
 }  // namespace dkdm::stages

@@ -33,10 +33,12 @@ std::shared_ptr<Evaluator> open_evaluator(const StageContext& context, const Eva
 std::vector<record::MetricRecord> finish(Evaluator& evaluator, const Evaluation& evaluation,
                                          std::int64_t count) {
   std::vector<record::MetricRecord> records;
+  const std::string protocol =
+      evaluator.protocol() + (evaluation.other_images ? ", images of another seed" : "");
   for (const auto& metric : evaluator.finish())
-    records.push_back({metric.name, metric.value, metric.higher_is_better, metric.unit,
-                       evaluator.protocol(), evaluator.reference_fingerprint(), count,
-                       evaluation.step, evaluation.weights});
+    records.push_back({metric.name, metric.value, metric.higher_is_better, metric.unit, protocol,
+                       evaluator.reference_fingerprint(), count, evaluation.step,
+                       evaluation.weights});
   return records;
 }
 

@@ -24,6 +24,8 @@ struct Evaluation {
   std::filesystem::path prepared;  // folder of the evaluator's stage
   std::string weights;             // "ema", "raw" or kUnlabelled
   std::int64_t step = 0;           // training step of the network's weights
+  // The images are others than those that are drawn at the end: the values stand apart from theirs.
+  bool other_images = false;
 };
 
 // Open on what was prepared; warns where `count` samples are few. Throws DataError for damaged

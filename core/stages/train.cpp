@@ -58,7 +58,7 @@ void train_student(StageContext& context, const TrainingJob& job, const Training
       [&](const std::vector<record::CurvePoint>& points) {
         context.recorder->record_curves(key, points);
       },
-      snapshots, stability_hint(job.training.method.params), [&] { return loaded.evaluations(); });
+      snapshots, stability_hint(job.training.method.params), [&] { return loaded.work(); });
   model::write_model_description(folder,
                                  {job.training.student, job.shape, job.diffusion, result.steps});
   manifest.outputs = {model::kModelFile, "raw.safetensors", "ema.safetensors"};
@@ -69,11 +69,14 @@ void train_student(StageContext& context, const TrainingJob& job, const Training
       manifest.outputs.push_back(model::kept_folder("", step) / name);
   manifest.steps = result.steps;
   manifest.elapsed_s = result.elapsed_s;
-  manifest.teacher_evaluations = result.teacher_evaluations;
+  manifest.teacher_evaluations = result.teacher.evaluations;
+  if (inputs.teacher) manifest.teacher_s = result.teacher.seconds;
   const auto examples = result.steps * job.training.train.integer("batch");
   manifest.flops =
       kForwardsPerExample * double(examples) * double(model::forward_flops(*student, job.shape)) +
-      loaded.teacher_flops(result.teacher_evaluations);
+      loaded.teacher_flops(result.teacher.evaluations);
+  manifest.held_bytes =
+      method->held_bytes(job.diffusion, job.shape, job.training.train.integer("batch"));
   manifest.peak_bytes = record::peak_resident_bytes();
 }
 

@@ -27,9 +27,9 @@ class Loop {
        const std::filesystem::path& folder,
        const std::function<void(const std::vector<record::CurvePoint>&)>& record,
        const SnapshotPolicy& kept, const std::string& hint,
-       const std::function<std::int64_t()>& evaluations)
+       const std::function<TeacherWork()>& teacher)
       : student_(student), method_(method), host_(host), settings_(settings), seed_(seed),
-        folder_(folder), record_(record), kept_(kept), hint_(hint), counted_(evaluations),
+        folder_(folder), record_(record), kept_(kept), hint_(hint), counted_(teacher),
         part_(method.trained_part()), optimizer_(student, settings, part_),
         steps_(settings.integer("steps")), log_every_(settings.integer("log_every")) {
     if (const auto names = method.student_features(); !names.empty())
@@ -40,15 +40,14 @@ class Loop {
     continue_from_checkpoint();
     student_.train();
     if (part_.network) part_.network->train();
-    const auto checkpoint_every = settings_.integer("checkpoint_every");
-    start_ = mark_ = Clock::now();
+    start_ = mark_ = saved_ = Clock::now();
     for (; step_ < steps_; ++step_) {
       stop_here_if_asked();
       const auto [terms, norm] = learn_one_batch_named();
       if ((step_ + 1) % log_every_ == 0 || step_ == 0) note_curves(terms, norm);
       if (kept_.every > 0 && (step_ + 1) % kept_.every == 0 && step_ + 1 < steps_)
         kept_.keep(step_ + 1, optimizer_.weights(kept_.weights == "ema"));
-      if ((step_ + 1) % checkpoint_every == 0 && step_ + 1 < steps_) save_checkpoint(step_ + 1);
+      if (step_ + 1 < steps_ && is_due(step_ + 1)) save_checkpoint(step_ + 1);
     }
     host_.progress("steps", steps_, steps_);
     flush_curves();
@@ -89,7 +88,9 @@ class Loop {
       throw DataError(work.file.string(), "is of step " + std::to_string(step) +
                                               ", expected 0 to " + std::to_string(steps_));
     const auto elapsed = work.real("elapsed_s");
-    const auto evaluations = work.integer("teacher_evaluations");
+    TeacherWork teacher{work.integer("teacher_evaluations")};
+    // Checkpoints of before it was measured lack it.
+    if (work.facts.contains("teacher_s")) teacher.seconds = work.real("teacher_s");
     try {
       optimizer_.restore(weights, work.file.string());
       method_.restore(method);
@@ -100,7 +101,14 @@ class Loop {
     step_ = step;
     noted_until_ = step;
     elapsed_before_ = elapsed;
-    evaluations_before_ = evaluations;
+    teacher_before_ = teacher;
+  }
+
+  // By steps or by the clock, whichever comes first: large networks take hours for what small ones
+  // do in a minute.
+  bool is_due(std::int64_t next_step) const {
+    return next_step % settings_.integer("checkpoint_every") == 0 ||
+           seconds_since(saved_) >= 60 * settings_.real("checkpoint_minutes");
   }
 
   void save_checkpoint(std::int64_t next_step) {
@@ -109,10 +117,13 @@ class Loop {
     for (const auto& [name, tensor] : method_.state()) all["method/" + name] = tensor;
     std::error_code none_yet;
     std::filesystem::rename(checkpoint_file(), earlier_file(), none_yet);
+    const TeacherWork teacher = this->teacher();
     io::save_work(checkpoint_file(), all,
                   {{"step", std::to_string(next_step)},
                    {"elapsed_s", std::to_string(elapsed_s())},
-                   {"teacher_evaluations", std::to_string(evaluations())}});
+                   {"teacher_evaluations", std::to_string(teacher.evaluations)},
+                   {"teacher_s", std::to_string(teacher.seconds)}});
+    saved_ = Clock::now();
   }
 
   // Between two steps everything is consistent: the only place where the loop may be left.
@@ -197,11 +208,16 @@ class Loop {
     io::save_tensors(folder_ / "ema.safetensors", optimizer_.weights(true));
     if (part_.network) io::save_tensors(folder_ / kPartFile, optimizer_.part_weights());
     for (const auto& file : {checkpoint_file(), earlier_file()}) std::filesystem::remove(file);
-    return {steps_, elapsed_s(), evaluations()};
+    return {steps_, elapsed_s(), teacher()};
   }
 
   double elapsed_s() const { return elapsed_before_ + seconds_since(start_); }
-  std::int64_t evaluations() const { return evaluations_before_ + (counted_ ? counted_() : 0); }
+  TeacherWork teacher() const {
+    TeacherWork work = counted_ ? counted_() : TeacherWork{};
+    work.evaluations += teacher_before_.evaluations;
+    work.seconds += teacher_before_.seconds;
+    return work;
+  }
 
   Denoiser& student_;
   Method& method_;
@@ -212,7 +228,7 @@ class Loop {
   const std::function<void(const std::vector<record::CurvePoint>&)>& record_;
   const SnapshotPolicy& kept_;
   const std::string& hint_;
-  const std::function<std::int64_t()>& counted_;
+  const std::function<TeacherWork()>& counted_;
   const TrainedPart part_;
   std::optional<Features> features_;
   Optimizer optimizer_;
@@ -220,8 +236,8 @@ class Loop {
 
   std::int64_t step_ = 0, noted_until_ = 0;
   double elapsed_before_ = 0;
-  std::int64_t evaluations_before_ = 0;
-  Clock::time_point start_ = Clock::now(), mark_ = start_, flushed_{};
+  TeacherWork teacher_before_;
+  Clock::time_point start_ = Clock::now(), mark_ = start_, saved_ = start_, flushed_{};
   std::vector<record::CurvePoint> curves_;
 };
 
@@ -241,8 +257,8 @@ TrainResult train(Denoiser& student, Method& method, Host& host, const Params& s
                   std::uint64_t seed, const std::filesystem::path& folder,
                   const std::function<void(const std::vector<record::CurvePoint>&)>& record,
                   const SnapshotPolicy& kept, const std::string& hint,
-                  const std::function<std::int64_t()>& evaluations) {
-  return Loop(student, method, host, settings, seed, folder, record, kept, hint, evaluations).run();
+                  const std::function<TeacherWork()>& teacher) {
+  return Loop(student, method, host, settings, seed, folder, record, kept, hint, teacher).run();
 }
 
 }  // namespace dkdm::train

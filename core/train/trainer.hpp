@@ -14,10 +14,16 @@
 
 namespace dkdm::train {
 
+// Of the teacher's network, in training a student.
+struct TeacherWork {
+  std::int64_t evaluations = 0;  // single-image forwards
+  double seconds = 0;
+};
+
 struct TrainResult {
   std::int64_t steps = 0;
   double elapsed_s = 0;  // of all attempts, up to their checkpoints
-  std::int64_t teacher_evaluations = 0;
+  TeacherWork teacher;   // likewise
 };
 
 // Weights to keep on the way, besides the last ones.
@@ -37,20 +43,20 @@ inline constexpr const char* kPartFile = "method.safetensors";
 // `settings` is [train]; `seed` controls dropout and whatever else the networks draw in training.
 //
 // folder/checkpoint.safetensors holds everything (weights, EMA, optimiser, method state, step): it
-// is written every `checkpoint_every` steps and when the host asks to stop, and a call that finds
-// it continues from it, to the same bits as a run that was never stopped (same machine, same thread
-// count). A damaged one is set aside, which the log says, and the one before it taken, else step 0.
-// Throws Error naming the step when the loss is not finite; the last checkpoint stays.
-// `record` gets the curves, a batch of points at a time (loss, mse, vb, grad_norm, lr,
-// step_seconds). What is kept changes no bit of the training. `hint`: see divergence_advice.
-// `evaluations` counts the teacher's single-image forwards of this attempt (none: there is no
-// teacher).
+// is written every `checkpoint_every` steps, every `checkpoint_minutes` and when the host asks to
+// stop, the one before it kept until it is whole, and a call that finds it continues from it, to
+// the same bits as a run that was never stopped (same machine, same thread count). A damaged one is
+// set aside, which the log says, and the one before it taken, else step 0. Throws Error naming the
+// step when the loss is not finite; the last checkpoint stays. `record` gets the curves, a batch of
+// points at a time (loss, mse, vb, grad_norm, lr, step_seconds). What is kept changes no bit of the
+// training. `hint`: see divergence_advice. `teacher` says what its network did in this attempt
+// (none: there is no teacher).
 DKDM_API TrainResult
 train(Denoiser& student, Method& method, Host& host, const Params& settings, std::uint64_t seed,
       const std::filesystem::path& folder,
       const std::function<void(const std::vector<record::CurvePoint>&)>& record,
       const SnapshotPolicy& kept = {}, const std::string& hint = "",
-      const std::function<std::int64_t()>& evaluations = {});
+      const std::function<TeacherWork()>& teacher = {});
 
 // What a loss that is not finite is answered with: whether there is a checkpoint, and settings of
 // [train] that are not what they should be then; `hint`, what else, of the method's parameters (""

@@ -157,6 +157,8 @@ class Classifier final : public Evaluator {
   std::string protocol() const override { return protocol_; }
   std::string reference_fingerprint() const override { return fingerprint_; }
   std::int64_t reference_count() const override { return count_; }
+  std::vector<std::string> metrics() const override { return {"is", "fid", "sfid"}; }
+
   std::int64_t min_samples() const override {
     const auto features = network_     ? about_.features
                           : is_named() ? read_about(named_file()).features

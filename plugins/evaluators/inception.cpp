@@ -63,6 +63,7 @@ class InceptionEvaluator final : public Evaluator {
                params.integer("bootstrap")} {}
 
   std::int64_t min_samples() const override { return 2 * Inception::kPooled; }
+  std::vector<std::string> metrics() const override { return rules_.names; }
 
   std::string identity() const override {
     return "protocol = " + params_.text("protocol") + "\nrules = " + kRules + "\nweights = " +

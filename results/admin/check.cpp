@@ -64,10 +64,9 @@ void inspect_pages(SQLite::Database& db, Inspection& out) {
 }
 
 constexpr const char* kWantedLatest =
-    "SELECT id FROM metrics m WHERE NOT EXISTS (SELECT 1 FROM metrics n WHERE n.run = m.run AND "
-    "n.name = m.name AND n.protocol = m.protocol AND n.reference = m.reference AND "
-    "n.sample_count = m.sample_count AND n.weights = m.weights AND n.step >= m.step AND "
-    "(n.step > m.step OR n.id > m.id))";
+    "SELECT id FROM (SELECT m.id, row_number() OVER (PARTITION BY m.run, m.name, m.protocol, "
+    "m.reference, m.sample_count, m.weights ORDER BY m.step = s.step DESC, m.step DESC, m.id DESC) "
+    "AS place FROM metrics m LEFT JOIN selections s ON s.run = m.run) WHERE place = 1";
 
 void inspect_latest(SQLite::Database& db, Inspection& out) {
   const std::string wanted = kWantedLatest;
@@ -177,6 +176,7 @@ void collect_stages(const fs::path& root, const ArtifactFolder& artifact, const 
     const std::map<std::string, std::pair<std::string, std::string>> kinds = {
         {"samples", {"sample", "sample"}},
         {"evaluate", {"evaluate", "evaluate"}},
+        {"snapshots", {"snapshots", "snapshots"}},
         {"evaluator", {"evaluator", "evaluator"}},
         {"network", {teacher_row ? "teacher" : "train", "train"}},
         {"teacher", {"teacher", "train"}},
@@ -213,8 +213,9 @@ void record_finished(SQLite::Database& db, const fs::path& root, std::int64_t ru
     stage.started = record::unix_time();
     upsert_stage(db, run, stage);
     if (!artifact.path.empty()) insert_artifact(db, artifact.record());
-    if (name == "evaluate" || name == "snapshots")
+    if (name == "evaluate" || name == "snapshots" || name == "select")
       insert_metrics(db, run, metrics_of(root, artifact));
+    if (name == "select") insert_selection(db, run, record::read_selection(root / artifact.path));
   }
   const std::int64_t pid = getpid();
   const double now = record::unix_time();
@@ -241,6 +242,7 @@ void inspect_finished(SQLite::Database& db, const fs::path& root, Inspection& ou
     const auto key = unfinished.getColumn(1).getString();
     auto last = find_artifact(root, "evaluate", key);
     if (!last) last = find_artifact(root, "snapshots", key);
+    if (!last) last = find_artifact(root, "select", key);
     if (!last || !damage_of(root, *last, false).empty() || metrics_of(root, *last).empty())
       continue;
     const bool teacher_row = unfinished.getColumn(2).getString().empty();

@@ -51,7 +51,8 @@ void export_run(const fs::path& file, const fs::path& root, std::int64_t run,
 
   const bool trained = std::any_of(stages.begin(), stages.end(),
                                    [](const StageKey& stage) { return stage.name == "train"; });
-  std::set<std::string> wanted = {trained ? "train" : "teacher", "sample", "evaluate", "snapshots"};
+  std::set<std::string> wanted = {trained ? "train" : "teacher", "sample", "evaluate", "snapshots",
+                                  "select"};
   for (const auto& stage : stages) {
     if (!options.everything && wanted.count(stage.name) == 0) continue;
     const fs::path path(stage.artifact);

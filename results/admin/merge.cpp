@@ -120,14 +120,16 @@ const std::vector<Step>& steps() {
        "p.file = o.file WHERE true ON CONFLICT DO NOTHING"},
       {"stages",
        "INSERT INTO stages (run, name, key, plugin, status, started, started_iso, elapsed_s, "
-       "artifact, bytes, steps, teacher_evaluations, flops, peak_bytes, error) SELECT t.ours, name, "
-       "key, plugin, status, started, started_iso, elapsed_s, artifact, bytes, steps, teacher_evaluations, flops, peak_bytes, error "
+       "artifact, bytes, steps, teacher_evaluations, flops, teacher_s, held_bytes, peak_bytes, "
+       "error) SELECT t.ours, name, key, plugin, status, started, started_iso, elapsed_s, artifact, "
+       "bytes, steps, teacher_evaluations, flops, teacher_s, held_bytes, peak_bytes, error "
        "FROM other.stages JOIN taken t ON t.theirs = run WHERE true "
        "ON CONFLICT (run, name) DO UPDATE SET key = excluded.key, plugin = excluded.plugin, "
        "status = excluded.status, started = excluded.started, "
        "started_iso = excluded.started_iso, elapsed_s = excluded.elapsed_s, "
        "artifact = excluded.artifact, bytes = excluded.bytes, steps = excluded.steps, "
        "teacher_evaluations = excluded.teacher_evaluations, flops = excluded.flops, "
+       "teacher_s = excluded.teacher_s, held_bytes = excluded.held_bytes, "
        "peak_bytes = excluded.peak_bytes, "
        "error = excluded.error WHERE stages.status = 'failed' AND excluded.status <> 'failed' OR "
        "stages.status = 'cached' AND excluded.status = 'done'"},
@@ -142,6 +144,11 @@ const std::vector<Step>& steps() {
        "recorded_iso "
        "FROM other.metrics m JOIN taken t ON t.theirs = m.run WHERE true ORDER BY m.id "
        "ON CONFLICT DO NOTHING"},
+      {"selections",
+       "INSERT INTO selections (run, rule, step, last_step, candidates, by_value, by_protocol, "
+       "by_reference, by_sample_count, by_weights) SELECT t.ours, rule, step, last_step, candidates, "
+       "by_value, by_protocol, by_reference, by_sample_count, by_weights FROM other.selections "
+       "JOIN taken t ON t.theirs = run WHERE true ON CONFLICT DO NOTHING"},
       {"curves",
        "INSERT INTO curves (stage_key, name, step, value) SELECT stage_key, name, step, value "
        "FROM other.curves WHERE stage_key IN taken_keys ON CONFLICT DO NOTHING"},

@@ -72,11 +72,14 @@ Place place_of(const std::string& setting) {
   if (section == "sample" || section == "synthetic") place.part = "sampling";
   if (section == "sample" && place.name == "weights") place.part = "weights";
   if (section == "evaluate") place.part = place.name == "every" ? "kept" : "sampling";
+  if (setting == "evaluate.samples") place.name = "seed";  // other images are those of another seed
+  if (setting == "train.select") place.part = "rule";
   return place;
 }
 
 bool may_enter(const Place& place, const std::string& section, const std::string& stage) {
   if (place.teacher) return stage == "teacher";
+  if (place.part == "rule") return stage == "select";
   if (section == "synthetic") return stage == section;
   if (section == "sample") return stage == "sample" || stage == "snapshots";
   if (section == "evaluate") return stage == (place.part == "kept" ? "train" : "snapshots");
@@ -152,6 +155,9 @@ std::string effect_of_setting(const std::string& setting, const Side& a, const S
     if (!has_a || !has_b) continue;
     if (part_differs(part_a->second, part_b->second, place)) stages.insert(stage);
   }
+  // Where the last step counts nothing is chosen.
+  if (place.part == "rule" && a.keys.contains("select") != b.keys.contains("select"))
+    stages.insert("select");
   if (!stages.empty()) return list(stages);
   return changed.explained ? "no" : "unknown";
 }

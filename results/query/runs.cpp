@@ -27,16 +27,21 @@ std::vector<Table> detail_tables(SQLite::Database& db, std::int64_t run) {
              "JOIN attempt_plugins u ON u.plugin = p.id JOIN attempts a ON a.id = u.attempt "
              "WHERE a.run = ? ORDER BY p.kind, p.name",
              run),
-      select(db, "Stages",
-             "SELECT name, plugin, status, elapsed_s AS elapsed, steps, teacher_evaluations, "
-             "flops, peak_bytes AS peak, bytes, artifact, error, key FROM stages WHERE run = ? "
-             "ORDER BY started",
-             run),
+      select(
+          db, "Stages",
+          "SELECT name, plugin, status, elapsed_s AS elapsed, steps, teacher_evaluations, "
+          "flops, teacher_s, held_bytes, peak_bytes AS peak, bytes, artifact, error, key FROM stages WHERE run = ? "
+          "ORDER BY started",
+          run),
       select(db, "Metrics",
              "SELECT name, value, unit, CASE WHEN higher_is_better THEN 'higher' ELSE 'lower' END "
              "AS better, sample_count, step, weights, protocol, reference FROM metrics "
              "WHERE run = ? ORDER BY id",
              run),
+      upright(select(db, "Selection",
+                     "SELECT rule, step, last_step, candidates, by_value, by_sample_count, "
+                     "by_weights, by_protocol, by_reference FROM selections WHERE run = ?",
+                     run)),
       select(db, "Artifacts",
              "SELECT DISTINCT a.kind, a.path, a.bytes, a.sha256 FROM artifacts a "
              "JOIN stages s ON s.key = a.key WHERE s.run = ? ORDER BY a.id",
@@ -171,7 +176,20 @@ std::string RunDetail::render(Format format, bool colour, int columns) const {
   return out;
 }
 
-std::string trained_artifact(const std::filesystem::path& file, std::int64_t run) {
+namespace {
+
+// The step that a rule chose, where it is not the last one.
+std::optional<std::int64_t> chosen_step(SQLite::Database& db, std::int64_t run) {
+  SQLite::Statement statement(db,
+                              "SELECT step FROM selections WHERE run = ? AND step <> last_step");
+  bind_all(statement, run);
+  if (!statement.executeStep()) return std::nullopt;
+  return statement.getColumn(0).getInt64();
+}
+
+}  // namespace
+
+CountingNetwork counting_network(const std::filesystem::path& file, std::int64_t run) {
   return Database(file, OpenMode::read).read([&](SQLite::Database& db) {
     // The student's network where there is one, else the teacher's.
     SQLite::Statement statement(
@@ -182,7 +200,8 @@ std::string trained_artifact(const std::filesystem::path& file, std::int64_t run
     if (!statement.executeStep())
       throw StoreError("run " + std::to_string(run) +
                        " has no trained network on record; dkdm runs lists the runs");
-    return kept_below(statement.getColumn(0).getString(), run);
+    return CountingNetwork{kept_below(statement.getColumn(0).getString(), run),
+                           chosen_step(db, run)};
   });
 }
 
@@ -195,8 +214,8 @@ EvaluatedSamples evaluated_samples(const std::filesystem::path& file, std::int64
         "('train', 'teacher') ORDER BY name = 'train' DESC LIMIT 1), 0), r.seed, "
         // As the samples' own key has it; an earlier dkdm kept no parts of keys.
         "coalesce((SELECT value FROM determinants WHERE stage_key = s.key AND part = 'weights'), "
-        "(SELECT value FROM settings WHERE run = s.run AND key = 'sample.weights'), 'unlabelled') "
-        "FROM stages s JOIN runs r ON r.id = s.run "
+        "(SELECT value FROM settings WHERE run = s.run AND key = 'sample.weights'), 'unlabelled'), "
+        "r.samples FROM stages s JOIN runs r ON r.id = s.run "
         "WHERE s.run = ? AND s.name = 'sample' AND s.status <> 'failed'");
     bind_all(statement, run);
     if (!statement.executeStep())
@@ -207,6 +226,14 @@ EvaluatedSamples evaluated_samples(const std::filesystem::path& file, std::int64
                              statement.getColumn(3).getInt64(),
                              statement.getColumn(4).getString(),
                              {}};
+    if (const auto step = chosen_step(db, run)) {
+      SQLite::Statement select(db, "SELECT artifact FROM stages WHERE run = ? AND name = 'select'");
+      bind_all(select, run);
+      samples.artifact =
+          select.executeStep() ? kept_below(select.getColumn(0).getString(), run) : "";
+      samples.key = statement.getColumn(5).getString();
+      samples.step = *step;
+    }
     SQLite::Statement setting(db,
                               "SELECT substr(key, 8) || '=' || value FROM settings "
                               "WHERE run = ? AND key LIKE 'sample.%'");

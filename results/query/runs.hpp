@@ -47,13 +47,19 @@ RunDetail run_detail(const std::filesystem::path& file, std::int64_t run);
 // explained), and for a stage's key the parts that differ. No rows = nothing differs.
 Table runs_diff(const std::filesystem::path& file, std::int64_t run_a, std::int64_t run_b);
 
-// Folder of the network that a run evaluated, relative to the store's root. Throws StoreError when
-// the run does not exist or has trained nothing.
-std::string trained_artifact(const std::filesystem::path& file, std::int64_t run);
+// The network whose values count for a run.
+struct CountingNetwork {
+  std::string artifact;  // folder of its training, relative to the store's root
+  // Where a rule chose other weights than the last ones: their step, kept below that folder.
+  std::optional<std::int64_t> kept_step;
+};
+// Throws StoreError when the run does not exist or has trained nothing.
+CountingNetwork counting_network(const std::filesystem::path& file, std::int64_t run);
 
-// Samples that a run evaluated, and of which weights they are.
+// Samples of that network, and of which weights they are.
 struct EvaluatedSamples {
-  std::string artifact;   // folder, relative to the store's root; "" where they were not kept
+  std::string artifact;   // folder, relative to the store's root, which has them where they were
+                          // kept: else they are drawn again, of counting_network
   std::string key;        // content key of the set
   std::int64_t step = 0;  // training step of the weights
   std::int64_t seed = 0;  // of the run

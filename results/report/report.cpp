@@ -182,6 +182,7 @@ std::string caption_of(const TableGroup& group) {
 }
 
 Table display_table(const TableGroup& group) {
+  if (group.front()->shape == kCostShape) return cost_table(group);
   const auto lines = lines_of(group);
   std::vector<std::string> published;  // of every table: the paper's values are the row's
   for (const auto* table : group) {
@@ -213,6 +214,16 @@ Table display_table(const TableGroup& group) {
       add_column(mark(group, i) + metric_column(*group[i], name));
     }
   }
+  // What the rule that chose a step passed over.
+  const auto last_of = [&](std::size_t i) {
+    const auto& table = *group[i];
+    const bool any = std::any_of(table.lines.begin(), table.lines.end(),
+                                 [](const auto& line) { return !line.selections.empty(); });
+    return any ? leading_metric(table) : "";
+  };
+  for (std::size_t i = 0; i < group.size(); ++i)
+    if (const auto name = last_of(i); !name.empty())
+      add_column(mark(group, i) + metric_column(*group[i], name) + " last");
   for (const auto& name : published) {
     add_column("paper " + metric_title(name) + (compares ? " (Δ)" : ""));
   }
@@ -234,6 +245,14 @@ Table display_table(const TableGroup& group) {
           cell.fault = line.status != "not run" && line.status != "running";
         }
       }
+    }
+    for (std::size_t i = 0; i < group.size(); ++i) {
+      const auto name = last_of(i);
+      if (name.empty()) continue;
+      auto& cell = row.emplace_back("—");
+      if (parts[i] == nullptr) continue;
+      if (const auto found = parts[i]->last.find(name); found != parts[i]->last.end())
+        cell = value_cell(found->second, name, parts[i]->runs.size());
     }
     for (const auto& name : published) {
       const auto paper = line.published.find(name);

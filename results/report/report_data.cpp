@@ -90,20 +90,25 @@ ReportLine line_of(const LineRecord& record, std::size_t place, const Conditions
   line.setting = record.setting;
   line.label = label_of(record);
   line.teacher = record.row.method.empty();
-  std::map<std::string, std::vector<double>> values;
+  std::map<std::string, std::vector<double>> values, last;
   std::vector<double> seconds;
   for (const auto& [seed, cell] : record.cells) {
     const auto measured = cell.values.find(conditions);
     if (measured == cell.values.end()) continue;
     const auto* run = measured->second.run;
-    std::map<std::string, double> last;  // of the steps
     std::set<std::int64_t> steps;
+    std::map<std::string, double> of_last;
     for (const auto& metric : measured->second.list) {
-      last[metric.name] = metric.value;
+      of_last[metric.name] = metric.value;
       steps.insert(metric.step);
     }
     line.steps = std::max(line.steps, steps.size());
-    for (const auto& [name, value] : last) values[name].push_back(value);
+    const auto counting = run->counting(measured->second.list);
+    for (const auto& [name, metric] : counting.values) values[name].push_back(metric.value);
+    for (const auto& [name, value] : of_last) last[name].push_back(value);
+    if (counting.selected)
+      line.selections.push_back(
+          {seed, run->selected->step, run->selected->candidates, run->selected->rule});
     if (const auto* trained = run->trained()) {
       seconds.push_back(trained->elapsed_s);
       line.peak_bytes = std::max(line.peak_bytes, trained->peak_bytes);
@@ -113,6 +118,8 @@ ReportLine line_of(const LineRecord& record, std::size_t place, const Conditions
     line.runs.push_back(run->id);
   }
   for (const auto& [name, list] : values) line.metrics[name] = estimate(list);
+  if (!line.selections.empty())
+    for (const auto& [name, list] : last) line.last[name] = estimate(list);
   if (!seconds.empty()) line.train_seconds = estimate(seconds).mean;
   line.status = line.runs.empty() ? "not run" : "done";
   return line;
@@ -169,10 +176,45 @@ void mark_best(ReportTable& table) {
   }
 }
 
+// "seed 0: 120000", or "120000" where there is one seed.
+std::string steps_of(const ReportLine& line) {
+  std::string text;
+  for (const auto& [seed, step, candidates, rule] : line.selections) {
+    text += text.empty() ? "" : ", ";
+    if (line.selections.size() > 1) text += "seed " + std::to_string(seed) + ": ";
+    text += std::to_string(step);
+  }
+  return text;
+}
+
+// Which rule made which numbers, and which steps they are of.
+void note_selections(ReportTable& table) {
+  std::map<std::string, std::string> steps;  // by rule
+  std::string others;
+  for (const auto& line : table.lines) {
+    const auto label = shortened(line.label, kLabelWidth);
+    if (line.selections.empty()) {
+      if (line.teacher || line.metrics.empty()) continue;
+      others += (others.empty() ? "" : ", ") + label;
+      continue;
+    }
+    const auto& first = line.selections.front();
+    auto& list = steps[first.rule];
+    list += (list.empty() ? "" : "; ") + label + " " + steps_of(line) + " of " +
+            std::to_string(first.candidates);
+  }
+  for (const auto& [rule, list] : steps)
+    table.notes.push_back("Values are of the step that train.select = \"" + rule +
+                          "\" chose among those that were evaluated (" + list +
+                          "); \"last\" is the last step's value.");
+  if (!steps.empty() && !others.empty())
+    table.notes.push_back("Of their last step, and not to be compared with those: " + others + ".");
+}
+
 void add_notes(ReportTable& table) {
   bool spread = false, published = false, several_steps = false;
   for (const auto& line : table.lines) {
-    several_steps = several_steps || line.steps > 1;
+    several_steps = several_steps || (line.steps > 1 && line.selections.empty());
     published = published || !line.published.empty();
     for (const auto& [name, value] : line.metrics) spread = spread || value.std.has_value();
   }
@@ -182,9 +224,12 @@ void add_notes(ReportTable& table) {
         "The paper's values were measured with Inception features and 50,000 samples: compare the "
         "order of the rows, not the numbers.");
   }
-  if (several_steps) {
+  const bool selected = std::any_of(table.lines.begin(), table.lines.end(),
+                                    [](const auto& line) { return !line.selections.empty(); });
+  if (several_steps && !selected) {
     table.notes.push_back("Values are of each run's last evaluated step.");
   }
+  note_selections(table);
 }
 
 bool evaluated(const LineRecord& record) {
@@ -262,6 +307,7 @@ void fill(ReportTable& table, SQLite::Database& db, const std::vector<LineRecord
       }
     }
     auto line = line_of(record, place, conditions);
+    if (table.shape == kCostShape) line.cost = training_cost(db, line.runs);
     if (line.runs.empty() && (!first || evaluated(record))) continue;
     line.published = load_published(db, record.row.published_section, record.row.published_row);
     table.lines.push_back(std::move(line));
@@ -315,6 +361,7 @@ std::vector<ReportTable> gather_one(SQLite::Database& db, const std::string& exp
     table.experiment = experiment;
     table.title = chosen.title;
     table.scale = chosen.scale;
+    table.shape = chosen.shape;
     fill(table, db, chosen.lines, conditions, tables.size() == 1, depth);
   }
   explain(tables.front(), chosen.lines);

@@ -37,6 +37,18 @@ struct ReportRun {
   std::vector<std::pair<double, double>> loss;  // step, training loss (thinned)
 };
 
+// The training step that counts of one run, where a rule chose it.
+struct LineSelection {
+  std::int64_t seed = 0, step = 0, candidates = 0;
+  std::string rule;
+};
+
+// What training took: the view section10, means over seeds.
+struct TrainingCost {
+  double peak_bytes = 0;
+  std::optional<double> held_bytes, steps_per_second, examples_per_second, teacher_share;
+};
+
 struct ReportLine {
   std::size_t place = 0;         // in the experiment's table: lines of its ReportTables
                                  // with one place are one line, side by side
@@ -46,7 +58,11 @@ struct ReportLine {
   bool teacher = false;
   std::string status;                       // "done", "failed", …, "not run"
   std::string reason;                       // why there is no value; "" when done
-  std::map<std::string, Estimate> metrics;  // by metric name, at the last evaluated step
+  std::map<std::string, Estimate> metrics;  // by metric name, at the step that counts
+  // Where a rule chose that step: by seed, and the values of the last step.
+  std::vector<LineSelection> selections;
+  std::map<std::string, Estimate> last;
+  std::optional<TrainingCost> cost;  // of an experiment that is about that
   std::map<std::string, double> published;
   std::int64_t parameters = 0;          // of the shown run; 0 = unknown
   std::optional<double> train_seconds;  // of the shown runs, mean over seeds
@@ -61,6 +77,7 @@ struct ReportLine {
 
 struct ReportTable {
   std::string experiment, title, scale;
+  std::string shape;  // "section10": of what training took, not of metrics
   std::string protocol, reference, weights;
   std::int64_t sample_count = 0;     // 0 = nothing was evaluated yet
   std::vector<std::string> metrics;  // columns
@@ -112,6 +129,13 @@ std::string caption_of(const TableGroup& group);
 // ours minus it where they compare), parameters, seconds, seeds. Best values are strong. A row for
 // each of lines_of; after the label come the metrics of the first table, of the second, ….
 Table display_table(const TableGroup& group);
+
+// Tables of this shape are about what training took.
+inline constexpr const char* kCostShape = "section10";
+Table cost_table(const TableGroup& group);
+// The part of a line's cost, from the runs that are shown; none: nothing is on record.
+std::optional<TrainingCost> training_cost(SQLite::Database& db,
+                                          const std::vector<std::int64_t>& runs);
 
 // "9.56 ± 0.21", strong where it is the best, with the number of seeds where that is not `runs`.
 Cell value_cell(const Estimate& value, const std::string& metric, std::size_t runs);

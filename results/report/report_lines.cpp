@@ -33,6 +33,7 @@ record::RunRecord cell_of(const Run& run, const std::string& experiment) {
   cell.experiment = experiment;
   cell.title = run.title;
   cell.scale = run.scale;
+  cell.table = run.shape;
   cell.published_section = run.published_section;
   cell.published_row = run.published_row;
   cell.row = run.row;
@@ -386,6 +387,7 @@ class Chooser {
     }
     out_.title = !first.title.empty() ? first.title : newest != nullptr ? newest->title : "";
     out_.scale = !first.scale.empty() ? first.scale : newest != nullptr ? newest->scale : "";
+    out_.shape = !first.table.empty() ? first.table : newest != nullptr ? newest->shape : "";
     if (out_.title.empty()) out_.title = experiment_;
   }
 

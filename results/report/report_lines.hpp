@@ -38,7 +38,7 @@ struct LineRecord {
 
 struct Lines {
   std::vector<LineRecord> lines;
-  std::string title, scale;
+  std::string title, scale, shape;
   std::vector<std::string>
       notes;  // where the choice of cells is from, pins, what else is on record
 };

@@ -28,7 +28,7 @@ std::string render_csv(const std::vector<ReportTable>& tables) {
   }
   for (const auto& name : published) csv.columns.push_back({"published_" + name});
   for (const char* title :
-       {"parameters", "train_seconds", "seeds", "reason", "variant", "setting"}) {
+       {"parameters", "train_seconds", "seeds", "reason", "variant", "setting", "selection"}) {
     csv.columns.push_back({title});
   }
   for (const auto& table : tables) {
@@ -52,6 +52,7 @@ std::string render_csv(const std::vector<ReportTable>& tables) {
       row.push_back(line.reason);
       row.push_back(line.variant);
       row.push_back(line.setting);
+      row.push_back(line.selections.empty() ? "last" : line.selections.front().rule);
     }
   }
   return csv.render(Format::csv);
@@ -90,6 +91,27 @@ std::string render_json(const std::vector<ReportTable>& tables) {
                                 {"seeds", value.count},
                                 {"higher_is_better", table.higher_is_better.at(name)},
                                 {"best", value.best}};
+      }
+      row["selection"] = Json();
+      if (!line.selections.empty()) {
+        Json steps = Json::object(), last = Json::object();
+        for (const auto& selection : line.selections)
+          steps[std::to_string(selection.seed)] = selection.step;
+        for (const auto& [name, value] : line.last) last[name] = value.mean;
+        row["selection"] = {{"rule", line.selections.front().rule},
+                            {"candidates", line.selections.front().candidates},
+                            {"step_by_seed", steps},
+                            {"last", last}};
+      }
+      if (line.cost) {
+        const auto number = [](const std::optional<double>& value) {
+          return value ? Json(*value) : Json();
+        };
+        row["cost"] = {{"peak_bytes", line.cost->peak_bytes},
+                       {"held_bytes", number(line.cost->held_bytes)},
+                       {"steps_per_second", number(line.cost->steps_per_second)},
+                       {"examples_per_second", number(line.cost->examples_per_second)},
+                       {"teacher_share", number(line.cost->teacher_share)}};
       }
       row["published"] = Json::object();
       for (const auto& [name, value] : line.published) row["published"][name] = value;

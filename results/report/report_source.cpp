@@ -66,7 +66,32 @@ void load_metrics(SQLite::Database& db, const std::string& experiment, const Run
   }
 }
 
+void load_selections(SQLite::Database& db, const std::string& experiment, const RunsById& runs) {
+  SQLite::Statement rows(
+      db, std::string("SELECT run, rule, step, candidates FROM selections WHERE run IN ") +
+              kOfExperiment);
+  rows.bind(1, experiment);
+  while (rows.executeStep()) {
+    const auto found = runs.find(rows.getColumn(0).getInt64());
+    if (found == runs.end() || found->second->status != "done") continue;
+    found->second->selected = {rows.getColumn(1).getString(), rows.getColumn(2).getInt64(),
+                               rows.getColumn(3).getInt64()};
+  }
+}
+
 }  // namespace
+
+Run::Counting Run::counting(const std::vector<Measured>& list) const {
+  Counting out;
+  for (const auto& measured : list) out.values[measured.name] = measured;
+  if (!selected) return out;
+  for (const auto& measured : list) {
+    if (measured.step != selected->step) continue;
+    out.values[measured.name] = measured;
+    out.selected = true;
+  }
+  return out;
+}
 
 const Conditions* Run::own_conditions() const {
   const Conditions* own = nullptr;
@@ -109,7 +134,7 @@ double Run::teacher_evaluations(std::int64_t step) const {
 std::vector<Run> load_runs(SQLite::Database& db, const std::string& experiment) {
   SQLite::Statement rows(
       db,
-      "SELECT r.id, r.seed, r.parameters, r.row_order, e.title, e.scale, r.row, r.label, a.status, "
+      "SELECT r.id, r.seed, r.parameters, r.row_order, e.title, e.scale, e.table_shape, r.row, r.label, a.status, "
       "a.stage, a.message, r.method, e.published_section, r.published_row, r.key, r.samples, "
       "r.variant, coalesce(p.note, ''), r.created, p.run IS NOT NULL "
       "FROM experiments e JOIN runs r ON r.experiment = e.id "
@@ -124,9 +149,9 @@ std::vector<Run> load_runs(SQLite::Database& db, const std::string& experiment) 
     for (auto* number : {&run.id, &run.seed, &run.parameters, &run.row_order}) {
       *number = rows.getColumn(column++).getInt64();
     }
-    for (auto* text : {&run.title, &run.scale, &run.row, &run.label, &run.status, &run.stage,
-                       &run.message, &run.method, &run.published_section, &run.published_row,
-                       &run.key, &run.samples, &run.variant, &run.note}) {
+    for (auto* text : {&run.title, &run.scale, &run.shape, &run.row, &run.label, &run.status,
+                       &run.stage, &run.message, &run.method, &run.published_section,
+                       &run.published_row, &run.key, &run.samples, &run.variant, &run.note}) {
       *text = rows.getColumn(column++).getString();
     }
     run.created = rows.getColumn(column++).getDouble();
@@ -136,6 +161,7 @@ std::vector<Run> load_runs(SQLite::Database& db, const std::string& experiment) 
   for (auto& run : runs) by_id[run.id] = &run;
   load_stages(db, experiment, by_id);
   load_metrics(db, experiment, by_id);
+  load_selections(db, experiment, by_id);
   return runs;
 }
 

@@ -31,10 +31,16 @@ struct StageCost {
   std::int64_t steps = 0, teacher_evaluations = 0, peak_bytes = 0;
 };
 
+// The training step whose values count, where a rule chose it.
+struct SelectedStep {
+  std::string rule;  // "best:fid"
+  std::int64_t step = 0, candidates = 0;
+};
+
 // One run with its values (of finished runs only), those of one step after those of earlier steps.
 struct Run {
   std::int64_t id = 0, seed = 0, parameters = 0, row_order = 0;
-  std::string title, scale, row, label, status, stage, message, method;
+  std::string title, scale, shape, row, label, status, stage, message, method;
   std::string published_section, published_row;
   std::string key, samples, variant;  // as record::RunRecord has them
   double created = 0;
@@ -42,7 +48,15 @@ struct Run {
   std::string note;  // of the pin
   std::vector<StageCost> stages;
   std::map<Conditions, std::vector<Measured>> metrics;
+  std::optional<SelectedStep> selected;
 
+  // Of values in the order of their steps those that count, by name: of the selected step where it
+  // has one, else of the last; and whether any is of the selected step.
+  struct Counting {
+    std::map<std::string, Measured> values;
+    bool selected = false;
+  };
+  Counting counting(const std::vector<Measured>& list) const;
   // How the run itself was evaluated, as opposed to later evaluations that were added to it; null
   // when it has no values.
   const Conditions* own_conditions() const;

@@ -66,6 +66,8 @@ record::StageRecord ArtifactFolder::stage(const std::string& name) const {
   stage.steps = manifest->steps;
   stage.teacher_evaluations = manifest->teacher_evaluations;
   stage.flops = manifest->flops;
+  stage.teacher_s = manifest->teacher_s;
+  stage.held_bytes = manifest->held_bytes;
   stage.peak_bytes = manifest->peak_bytes;
   stage.determined_by = manifest->parts;
   return stage;

@@ -25,6 +25,12 @@ const std::vector<QueryExample>& query_examples() {
       {"figure4b", "The last FID of every rho:",
        "SELECT experiment, rho, seed, max(step) AS step, fid FROM figure4b "
        "GROUP BY experiment, rho, variant, seed"},
+      {"section10", "What training takes, by method and size of the batch set:",
+       "SELECT experiment, label, rho, peak_bytes / 1e9 AS peak_gb, held_bytes / 1e9 AS held_gb, "
+       "steps_per_second, 100 * teacher_share AS teacher_percent, device FROM section10"},
+      {"cells", "What choosing the best step gains over the last, where a rule chose it:",
+       "SELECT experiment, label, seed, selection, step, fid, last_fid, last_fid - fid AS gain "
+       "FROM cells WHERE selection <> 'last' ORDER BY gain DESC"},
       {"cells", "Everything that was evaluated by one protocol, best first:",
        "SELECT experiment, label, seed, fid FROM cells WHERE protocol LIKE 'classifier%' "
        "ORDER BY protocol, fid"},

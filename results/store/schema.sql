@@ -1,4 +1,4 @@
--- The results database of dkdm, schema version 5. Times are Unix seconds, and the same in
+-- The results database of dkdm, schema version 6. Times are Unix seconds, and the same in
 -- ISO 8601 (UTC) beside, in a column NAME_iso; seconds, bytes and counts are what they say; '' means
 -- "none". Facts are added, never changed: a repeat is a new run, the state of a run is the state of
 -- its last attempt. Views are standard SQL with a type for every column, so that other programs read
@@ -161,8 +161,8 @@ CREATE TABLE attempt_plugins (
 ) STRICT, WITHOUT ROWID;
 
 -- What a run is made of: teacher, synthetic or pool, train, sample, evaluator, evaluate, and snapshots, the
--- evaluations of weights that the training kept on its way. A sample without an artifact went straight
--- into the evaluator.
+-- evaluations of weights that the training kept on its way, and select, the choice among them. A sample
+-- without an artifact went straight into the evaluator.
 CREATE TABLE stages (
   run                 INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
   name                TEXT NOT NULL,
@@ -177,6 +177,8 @@ CREATE TABLE stages (
   steps               INTEGER NOT NULL CHECK (steps >= 0),  -- training steps or images
   teacher_evaluations INTEGER NOT NULL CHECK (teacher_evaluations >= 0),  -- images through the teacher
   flops               REAL CHECK (flops >= 0),  -- of its networks (see costs); NULL: not counted
+  teacher_s           REAL CHECK (teacher_s >= 0),  -- of elapsed_s, in the teacher's network; NULL: not measured
+  held_bytes          REAL CHECK (held_bytes >= 0),  -- what a method keeps besides networks and batch: its set
   peak_bytes          INTEGER NOT NULL CHECK (peak_bytes >= 0),  -- resident memory
   error               TEXT NOT NULL,
   PRIMARY KEY (run, name)
@@ -214,26 +216,52 @@ CREATE TABLE metrics (
 CREATE UNIQUE INDEX metrics_once ON metrics (run, name, protocol, reference, sample_count, weights,
                                              step, coalesce(value, 'not a number'));
 
--- Of each metric of a run, under what it may be compared, the value of the last training step, the
--- newest where there are several. Kept by a trigger, for latest_metrics.
+-- The training step whose values count for a run, where a rule chose it among those that were evaluated
+-- (train.select); a run without one counts by its last step. Which value decided: by_value and what
+-- follows, as in metrics.
+CREATE TABLE selections (
+  run             INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+  rule            TEXT NOT NULL,      -- 'best:fid'
+  step            INTEGER NOT NULL CHECK (step >= 0),
+  last_step       INTEGER NOT NULL CHECK (last_step >= step),
+  candidates      INTEGER NOT NULL CHECK (candidates > 0),  -- evaluated steps, the last one among them
+  by_value        REAL NOT NULL,
+  by_protocol     TEXT NOT NULL,
+  by_reference    TEXT NOT NULL,
+  by_sample_count INTEGER NOT NULL,
+  by_weights      TEXT NOT NULL
+) STRICT;
+
+-- Of each metric of a run, under what it may be compared, the value of the selected training step where
+-- a rule chose one that has a value, else of the last; the newest where there are several. Kept by
+-- triggers, for latest_metrics.
 CREATE TABLE latest_values (
   metric INTEGER PRIMARY KEY REFERENCES metrics (id) ON DELETE CASCADE
 ) STRICT;
 
 CREATE TRIGGER metrics_have_a_latest AFTER INSERT ON metrics
 BEGIN
-  -- The one that counted so far, unless it is of a later step.
-  DELETE FROM latest_values WHERE metric = (
+  DELETE FROM latest_values WHERE metric IN (
+    SELECT id FROM metrics
+    WHERE run = NEW.run AND name = NEW.name AND protocol = NEW.protocol
+      AND reference = NEW.reference AND sample_count = NEW.sample_count AND weights = NEW.weights);
+  INSERT INTO latest_values
     SELECT id FROM metrics
     WHERE run = NEW.run AND name = NEW.name AND protocol = NEW.protocol
       AND reference = NEW.reference AND sample_count = NEW.sample_count AND weights = NEW.weights
-      AND step <= NEW.step AND id <> NEW.id
-    ORDER BY step DESC, id DESC LIMIT 1);
-  INSERT INTO latest_values SELECT NEW.id WHERE NOT EXISTS (
-    SELECT 1 FROM metrics
-    WHERE run = NEW.run AND name = NEW.name AND protocol = NEW.protocol
-      AND reference = NEW.reference AND sample_count = NEW.sample_count AND weights = NEW.weights
-      AND step > NEW.step);
+    ORDER BY step = (SELECT s.step FROM selections s WHERE s.run = NEW.run) DESC, step DESC, id DESC
+    LIMIT 1;
+END;
+
+CREATE TRIGGER selections_have_a_latest AFTER INSERT ON selections
+BEGIN
+  DELETE FROM latest_values WHERE metric IN (SELECT id FROM metrics WHERE run = NEW.run);
+  INSERT INTO latest_values
+    SELECT id FROM (
+      SELECT id, row_number() OVER (PARTITION BY name, protocol, reference, sample_count, weights
+                                    ORDER BY step = NEW.step DESC, step DESC, id DESC) AS place
+      FROM metrics WHERE run = NEW.run)
+    WHERE place = 1;
 END;
 
 CREATE TRIGGER metrics_are_immutable BEFORE UPDATE ON metrics
@@ -319,10 +347,13 @@ LEFT JOIN asked a ON a.experiment = c.experiment AND a.row = c.row AND a.seed = 
                  AND a.key = c.key
 WHERE c.place = 1;
 
--- The values that count of each run, finished or not: of the last training step, the newest.
+-- The values that count of each run, finished or not: of the selected training step where a rule chose
+-- one (selection), else of the last ('last'), the newest.
 CREATE VIEW latest_metrics AS
 SELECT m.id, m.run, e.name AS experiment, r.row, r.label, r.seed, r.variant, m.name, m.value,
-       m.higher_is_better, m.unit, m.protocol, m.reference, m.sample_count, m.step, m.weights
+       m.higher_is_better, m.unit, m.protocol, m.reference, m.sample_count, m.step, m.weights,
+       CAST(coalesce((SELECT c.rule FROM selections c WHERE c.run = m.run AND c.step = m.step), 'last')
+            AS TEXT) AS selection
 FROM latest_values v
 JOIN metrics m ON m.id = v.metric
 JOIN runs r ON r.id = m.run
@@ -347,8 +378,9 @@ GROUP BY v.experiment, v.row, v.variant
 ORDER BY v.experiment, v.row, newest_run;
 
 -- One line for each cell and each way it was evaluated, of every configuration (variant) on record;
--- tables 2, 3 and 5 are parts of it. Compare lines of one protocol, reference, sample_count and
--- weights only, and take means over seeds of one variant only. (IS is a word of SQL, hence
+-- tables 2, 3 and 5 are parts of it. Values are of the training step that counts: selection says by
+-- which rule ('last', or 'best:fid' of train.select), last_fid is the FID of the last step whatever was
+-- selected. Compare lines of one protocol, reference, sample_count, weights and selection only, and take means over seeds of one variant only. (IS is a word of SQL, hence
 -- inception_score.)
 CREATE VIEW cells AS
 SELECT r.id AS run, l.experiment, e.table_shape, l.row, r.label, l.seed, l.variant, l.asked,
@@ -363,7 +395,15 @@ SELECT r.id AS run, l.experiment, e.table_shape, l.row, r.label, l.seed, l.varia
              WHERE s.run = r.id AND s.name = 'sfid' AND s.protocol = f.protocol
                AND s.reference = f.reference AND s.sample_count = f.sample_count
                AND s.weights = f.weights) AS DOUBLE) AS sfid,
-       f.protocol, f.reference, f.sample_count, f.weights, f.step, r.parameters,
+       f.protocol, f.reference, f.sample_count, f.weights, f.step,
+       CAST(coalesce((SELECT c.rule FROM selections c WHERE c.run = f.run AND c.step = f.step), 'last')
+            AS TEXT) AS selection,
+       CAST((SELECT n.value FROM metrics n
+             WHERE n.run = f.run AND n.name = 'fid' AND n.protocol = f.protocol
+               AND n.reference = f.reference AND n.sample_count = f.sample_count
+               AND n.weights = f.weights
+             ORDER BY n.step DESC, n.id DESC LIMIT 1) AS DOUBLE) AS last_fid,
+       r.parameters,
        CAST(coalesce((SELECT t.elapsed_s FROM stages t WHERE t.run = r.id AND t.name = 'train'),
                      (SELECT t.elapsed_s FROM stages t WHERE t.run = r.id AND t.name = 'teacher'))
             AS DOUBLE) AS train_seconds,
@@ -387,15 +427,15 @@ JOIN latest_values v ON v.metric = f.id;
 -- last command asked for it.
 CREATE VIEW table2 AS
 SELECT run, experiment, row, label, seed, variant, asked, pinned, method, inception_score, fid,
-       sfid, protocol, reference, sample_count, weights, parameters, train_seconds, published_is,
-       published_fid, published_sfid, row_order
+       sfid, protocol, reference, sample_count, weights, step, selection, last_fid, parameters,
+       train_seconds, published_is, published_fid, published_sfid, row_order
 FROM cells WHERE table_shape = 'table2' ORDER BY experiment, row_order, variant, seed;
 
 -- The paper's Table 3, methods in latent space: FID and sFID.
 CREATE VIEW table3 AS
 SELECT run, experiment, row, label, seed, variant, asked, pinned, method, fid, sfid, protocol,
-       reference, sample_count, weights, parameters, train_seconds, published_fid, published_sfid,
-       row_order
+       reference, sample_count, weights, step, selection, last_fid, parameters, train_seconds,
+       published_fid, published_sfid, row_order
 FROM cells WHERE table_shape = 'table3' ORDER BY experiment, row_order, variant, seed;
 
 -- The paper's Table 4, the baselines' synthetic sets: a line for each set that was made, with the
@@ -430,8 +470,8 @@ SELECT c.run, c.experiment,
                       WHERE g.run = c.run AND g.key = 'teacher.student.plugin'),
                      (SELECT r.teacher FROM runs r WHERE r.id = c.run)) AS TEXT) AS teacher,
        c.student, c.method, c.row, c.label, c.seed, c.variant, c.asked, c.pinned, c.fid, c.protocol,
-       c.reference, c.sample_count, c.weights, c.parameters, c.train_seconds, c.published_fid,
-       c.row_order
+       c.reference, c.sample_count, c.weights, c.step, c.selection, c.last_fid, c.parameters,
+       c.train_seconds, c.published_fid, c.row_order
 FROM cells c WHERE c.table_shape = 'table5' ORDER BY c.experiment, c.row_order, c.variant, c.seed;
 
 -- FID along the training of each cell's run, a line for each evaluated step; figures 4a and 4b are
@@ -471,12 +511,45 @@ SELECT f.run, f.experiment, f.row, f.label,
        f.weights, f.teacher_evaluations, f.metric, f.row_order
 FROM training_fid f WHERE f.table_shape = 'figure4b' ORDER BY f.experiment, rho, f.seed, f.step;
 
+-- The paper's Section 10, what training by each method takes. peak_bytes: of the process, as long as
+-- it trained; held_bytes: of that, what the method keeps (a batch set). The rates are those of the steps
+-- after the first sixth, to the resolution of train.log_every. teacher_share: of the seconds, those in
+-- the teacher's network.
+CREATE VIEW section10 AS
+SELECT r.id AS run, l.experiment, l.row, r.label, l.seed, l.variant, l.asked, l.pinned, r.method,
+       CAST((SELECT g.number FROM settings g WHERE g.run = r.id AND g.key = 'method.rho') AS DOUBLE)
+         AS rho,
+       r.student, r.parameters,
+       CAST((SELECT g.number FROM settings g WHERE g.run = r.id AND g.key = 'train.batch') AS BIGINT)
+         AS batch,
+       t.steps, t.elapsed_s AS train_seconds, t.peak_bytes, CAST(t.held_bytes AS DOUBLE) AS held_bytes,
+       CAST(t.steps_per_second AS DOUBLE) AS steps_per_second,
+       CAST(t.steps_per_second * (SELECT g.number FROM settings g
+                                  WHERE g.run = r.id AND g.key = 'train.batch') AS DOUBLE)
+         AS examples_per_second,
+       CAST(t.teacher_s / t.elapsed_s AS DOUBLE) AS teacher_share,
+       CAST(CASE m.gpu WHEN '' THEN m.cpu ELSE m.gpu END AS TEXT) AS device, m.threads, r.row_order
+FROM latest_runs l
+JOIN runs r ON r.id = l.run
+JOIN experiments e ON e.id = r.experiment AND e.table_shape = 'section10'
+JOIN (SELECT s.*,
+             (SELECT sum(p.steps) / sum(p.steps * p.value)
+              FROM (SELECT c.step, c.value,
+                           c.step - lag(c.step, 1, 0) OVER (ORDER BY c.step) AS steps
+                    FROM curves c WHERE c.stage_key = s.key AND c.name = 'step_seconds') p
+              WHERE p.step - p.steps >= s.steps / 6.0) AS steps_per_second
+      FROM stages s WHERE s.name = 'train' AND s.status <> 'failed') t ON t.run = r.id
+JOIN attempts a ON a.id = (SELECT max(n.id) FROM attempts n WHERE n.run = r.id)
+JOIN environments m ON m.id = a.environment
+ORDER BY l.experiment, r.row_order, l.variant, l.seed;
+
 -- Configurations of rows ranked by the mean over seeds, within what may be compared. The teacher is
 -- not ranked. A seed counts once, whatever repeats of it there are.
 CREATE VIEW leaderboard AS
 SELECT b.experiment, b.name AS metric, b.protocol, b.reference, b.sample_count, b.weights,
+       b.selection,
        CAST(rank() OVER (PARTITION BY b.experiment, b.name, b.protocol, b.reference, b.sample_count,
-                                      b.weights
+                                      b.weights, b.selection
                          ORDER BY b.mean * CASE WHEN b.higher_is_better = 1 THEN -1 ELSE 1 END)
             AS BIGINT) AS place,
        b.row, b.label, b.variant, b.asked, CAST(b.mean AS DOUBLE) AS mean,
@@ -484,10 +557,11 @@ SELECT b.experiment, b.name AS metric, b.protocol, b.reference, b.sample_count, 
 FROM (SELECT v.experiment, v.name, v.protocol, v.reference, v.sample_count, v.weights, v.row,
              v.variant, max(v.higher_is_better) AS higher_is_better,
              CAST(max(v.label) AS TEXT) AS label, CAST(max(v.asked) AS BIGINT) AS asked,
-             avg(v.value) AS mean, count(*) AS seeds
+             v.selection, avg(v.value) AS mean, count(*) AS seeds
       FROM (SELECT m.*, l.asked,
                    row_number() OVER (PARTITION BY m.experiment, m.row, m.variant, m.seed, m.name,
-                                                   m.protocol, m.reference, m.sample_count, m.weights
+                                                   m.protocol, m.reference, m.sample_count, m.weights,
+                                                   m.selection
                                       ORDER BY l.pinned DESC, l.created DESC, l.run DESC) AS place
             FROM latest_runs l
             JOIN runs r ON r.id = l.run AND r.method <> ''
@@ -495,7 +569,7 @@ FROM (SELECT v.experiment, v.name, v.protocol, v.reference, v.sample_count, v.we
             WHERE m.value IS NOT NULL) v
       WHERE v.place = 1
       GROUP BY v.experiment, v.name, v.protocol, v.reference, v.sample_count, v.weights, v.row,
-               v.variant) b
+               v.variant, v.selection) b
 ORDER BY b.experiment, metric, b.protocol, place;
 
 -- Runs whose last attempt did not end well.
@@ -528,7 +602,7 @@ CREATE VIEW costs AS
 WITH shared AS MATERIALIZED (
   SELECT key, count(*) AS runs FROM stages GROUP BY key HAVING count(*) > 1)
 SELECT s.run, e.name AS experiment, r.row, r.seed, r.variant, s.name AS stage, s.plugin, s.status,
-       s.elapsed_s, s.steps,
+       s.elapsed_s, s.teacher_s, s.steps,
        CAST(CASE s.name WHEN 'train' THEN s.steps ELSE 0 END AS BIGINT) AS student_steps,
        s.teacher_evaluations, s.flops, s.peak_bytes, s.bytes,
        CAST(coalesce(h.runs, 1) AS BIGINT) AS shared_by, s.key

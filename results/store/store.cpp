@@ -198,6 +198,13 @@ void Store::record_metrics(std::int64_t run, const std::vector<record::MetricRec
   });
 }
 
+void Store::record_selection(std::int64_t run, const record::SelectionRecord& selection) {
+  database_->write([&](SQLite::Database& db) {
+    require_run(db, database_->file(), run);
+    insert_selection(db, run, selection);
+  });
+}
+
 void Store::record_curves(const std::string& stage_key,
                           const std::vector<record::CurvePoint>& points) {
   database_->write([&](SQLite::Database& db) {

@@ -54,6 +54,7 @@ class Store final : public record::Recorder {
   void record_stage(std::int64_t run, const record::StageRecord& stage) override;
   void record_artifact(const record::ArtifactRecord& artifact) override;
   void record_metrics(std::int64_t run, const std::vector<record::MetricRecord>& metrics) override;
+  void record_selection(std::int64_t run, const record::SelectionRecord& selection) override;
   void record_curves(const std::string& stage_key,
                      const std::vector<record::CurvePoint>& points) override;
 

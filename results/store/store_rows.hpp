@@ -47,5 +47,8 @@ void upsert_stage(SQLite::Database& db, std::int64_t run, const record::StageRec
 void insert_artifact(SQLite::Database& db, const record::ArtifactRecord& artifact);
 void insert_metrics(SQLite::Database& db, std::int64_t run,
                     const std::vector<record::MetricRecord>& metrics);
+// Another one takes its place.
+void insert_selection(SQLite::Database& db, std::int64_t run,
+                      const record::SelectionRecord& selection);
 
 }  // namespace dkdm::results

@@ -127,9 +127,9 @@ TEST_CASE(
   const auto resolved =
       dkdm.run({"plan", mine, "--resolved", "--rows", "dynamic", "--set", "train.lr=1e-3"});
   REQUIRE(resolved.exit_code == 0);
-  CHECK(contains(resolved.out, "steps = 3               # " + mine + ":6:9"));
-  CHECK(contains(resolved.out, "lr = 0.001              # --set train.lr"));
-  CHECK(contains(resolved.out, "batch = 64              # "));
+  CHECK(contains(resolved.out, "steps = 3                  # " + mine + ":6:9"));
+  CHECK(contains(resolved.out, "lr = 0.001                 # --set train.lr"));
+  CHECK(contains(resolved.out, "batch = 64                 # "));
   CHECK(contains(resolved.out, "desk/bases/fashion_mnist_16.toml:"));
   CHECK(!contains(resolved.out, "id = \"teacher\""));
   const auto keys = [&](const std::vector<std::string>& args) {

@@ -6,10 +6,15 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "dkdm/batch_set.hpp"
+#include "dkdm/denoising.hpp"
+#include "dkdm/diffusion.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/training_data.hpp"
 #include "fixtures/analytic.hpp"
 #include "io/array/npz_array.hpp"
+#include "io/checkpoint/work_file.hpp"
+#include "record/environment.hpp"
 #include "stages/feed.hpp"
 #include "stages/npz_images.hpp"
 #include "stages/stages.hpp"
@@ -117,6 +122,27 @@ TEST_CASE("large sets: drawn, trained on and evaluated in the memory of a few ba
   WARN("RssAnon above the start, MB: drawing " << drawing.most / 1e6 << ", training "
                                                << training.most / 1e6 << ", evaluating "
                                                << evaluating.most / 1e6);
+}
+
+TEST_CASE("large sets: a checkpoint's batch set is in memory once while it is written",
+          "[robustness]") {
+  ScratchFolder scratch;
+  constexpr std::int64_t kRows = 25'000;
+  const SampleShape shape{3, 32, 32};
+  const double bytes = double(kRows) * double(shape.values()) * sizeof(float);  // 307 MB
+  const GaussianDiffusion chain({"cosine", 1000, ""});
+  BatchSet set(chain, shape, 1, kRows, TeacherClip::both);
+  set.fill(at::full({1, 3, 32, 32}, 0.5f).expand({kRows, 3, 32, 32}), at::arange(kRows) % 999 + 1);
+  record::restart_peak_resident();
+  const auto before = record::peak_resident_bytes();
+  REQUIRE(double(before) > bytes);
+  io::save_work(scratch.path / "checkpoint.safetensors", set.state(), {{"step", "7"}});
+  CHECK(double(record::peak_resident_bytes() - before) < bytes / 4);
+  // In logical order, and nothing left out.
+  const auto saved = io::load_work(scratch.path / "checkpoint.safetensors");
+  CHECK(saved.tensor("x", at::kFloat, {kRows, 3, 32, 32}).sum(at::kDouble).item<double>() ==
+        0.5 * double(kRows) * double(shape.values()));
+  CHECK(saved.tensor("state", at::kLong, {kRows})[1000].item<std::int64_t>() == 2);
 }
 
 TEST_CASE("large sets: written piece by piece, an npz is what write_npz writes", "[robustness]") {

@@ -107,6 +107,37 @@ TEST_CASE("check: a result that was computed and not recorded is recorded",
   CHECK(csv(home.database, "SELECT count(*) AS n FROM artifacts") == "n\r\n4\r\n");
 }
 
+TEST_CASE("check: a step that was chosen and not recorded is recorded, and counts",
+          "[robustness][results]") {
+  Home home;
+  {
+    Store store(home.database);
+    auto run = a_run("dynamic", 4);
+    run.key = "c";
+    const auto id = store.begin_run(run, an_environment(), {});
+    store.end_run(id, "failed", "select", "the disk is full");
+  }
+  auto last = metrics_json(9.5);
+  last.replace(last.find("\"step\":100"), 10, "\"step\":200");
+  add_artifact(home.root, "train", "t", {{"ema.safetensors", "w"}}, {{"stage", "train"}});
+  add_artifact(home.root, "snapshots", "n", {{"metrics.json", metrics_json(8.5)}},
+               {{"network", "t"}, {"evaluate", "e"}});
+  add_artifact(home.root, "evaluate", "e", {{"metrics.json", last}}, {{"network", "t"}});
+  add_artifact(home.root, "select", "c",
+               {{"metrics.json", metrics_json(8.5)},
+                {"selection.json",
+                 "{\"rule\":\"best:fid\",\"step\":100,\"last_step\":200,"
+                 "\"candidates\":2,\"by\":" +
+                     metrics_json(8.5) + "}"}},
+               {{"rule", "best:fid"}, {"snapshots", "n"}, {"evaluate", "e"}});
+  CHECK(contains(home.findings(), "-run 1 was computed to its end and not recorded\n"));
+  CHECK(home.check(true).sound());
+  CHECK(csv(home.database, "SELECT fid, step, selection, last_fid FROM table2") ==
+        "fid,step,selection,last_fid\r\n8.5,100,best:fid,9.5\r\n");
+  CHECK(csv(home.database, "SELECT name FROM stages ORDER BY name") ==
+        "name\r\nevaluate\r\nselect\r\nsnapshots\r\ntrain\r\n");
+}
+
 TEST_CASE("check: samples that nobody kept, and evaluations on the way, are recorded as well",
           "[robustness][results]") {
   Home home;

@@ -52,7 +52,7 @@ const char* const kSchemaSql =
 
 TEST_CASE("migration: a database of an earlier version becomes what a new one is, with every fact",
           "[robustness][results]") {
-  const std::string version = GENERATE("1", "2", "3", "4");
+  const std::string version = GENERATE("1", "2", "3", "4", "5");
   TempFolder folder;
   const auto file = fixture(folder, "v" + version + ".sqlite");
   std::vector<std::string> facts = {
@@ -101,7 +101,7 @@ TEST_CASE("migration: a database of an earlier version becomes what a new one is
     Store fresh(folder / "fresh.sqlite");
   }
   CHECK(rows_of(file, kSchemaSql) == rows_of(folder / "fresh.sqlite", kSchemaSql));
-  CHECK(rows_of(file, "PRAGMA user_version")[0] == "5");
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "6");
   CHECK(rows_of(file, "PRAGMA integrity_check")[0] == "ok");
   CHECK(rows_of(file, "PRAGMA foreign_key_check").empty());
 }
@@ -214,6 +214,27 @@ TEST_CASE("migration: version 4 called the evaluation of snapshots \"course\"",
   CHECK(count("snapshots") == before);
 }
 
+TEST_CASE(
+    "migration: version 5 chose no step, and a run that chooses one counts by it from then on",
+    "[robustness][results]") {
+  TempFolder folder;
+  const auto file = fixture(folder, "v5.sqlite");
+  const auto before = rows_of(file, "SELECT run || name || value FROM latest_metrics ORDER BY id");
+  Store store(file);
+  CHECK(rows_of(file, "SELECT run || name || value FROM latest_metrics ORDER BY id") == before);
+  CHECK(rows_of(file, "SELECT DISTINCT selection FROM latest_metrics") ==
+        std::vector<std::string>{"last"});
+  CHECK(rows_of(file, "SELECT count(*) FROM stages WHERE teacher_s IS NOT NULL")[0] == "0");
+  auto metric = a_metric("fid", 1.5);
+  metric.step = 50;
+  metric.protocol = "classifier-1a2b";
+  store.record_metrics(2, {metric});
+  store.record_selection(2, {"best:fid", 50, 100, 2, metric});
+  CHECK(rows_of(file,
+                "SELECT value || selection FROM latest_metrics WHERE run = 2 AND name = 'fid'") ==
+        std::vector<std::string>{"1.5best:fid"});
+}
+
 TEST_CASE("migration: copies of a file agree on the identity of its runs",
           "[robustness][results]") {
   TempFolder here, there;
@@ -280,7 +301,7 @@ TEST_CASE("migration: a killed one leaves the old file, and the next one succeed
   CHECK(unfinished > 0);
   Store store(file);
   CHECK(rows_of(file, "SELECT count(*) FROM runs")[0] == "5");
-  CHECK(rows_of(file, "PRAGMA user_version")[0] == "5");
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "6");
 }
 
 TEST_CASE("migration: a file that cannot be copied stays as it is", "[robustness][results]") {

@@ -109,13 +109,14 @@ struct Training {
   fs::path checkpoint = folder.path / "checkpoint.safetensors";
   fs::path earlier = folder.path / "earlier-checkpoint.safetensors";
 
+  std::map<std::string, Value> settings{{"steps", std::int64_t{12}},
+                                        {"checkpoint_every", std::int64_t{4}}};
+
   // The weights; Ctrl-C after `allowed` calls of progress.
   at::Tensor trained(std::int64_t allowed = -1) {
     Bench given(8, 4);
     given.host.allowed = allowed;
-    const Params settings(config::train_table(),
-                          {{"steps", std::int64_t{12}}, {"checkpoint_every", std::int64_t{4}}},
-                          "test");
+    const Params settings(config::train_table(), this->settings, "test");
     OneWeight student;
     const auto method = given.started("iterative", {}, folder.path / "none");
     try {
@@ -225,6 +226,29 @@ TEST_CASE("trainer: killed between two checkpoints, it takes the one that there 
   fs::remove(stopped.checkpoint);
   CHECK(at::equal(stopped.trained(), whole));
   CHECK_THAT(stopped.said.back(), Contains("continuing from step 8"));
+}
+
+TEST_CASE("trainer: a checkpoint is due by steps or by the clock, whichever comes first",
+          "[robustness][resume]") {
+  const auto saved_at = [](std::int64_t every, double minutes) {
+    Training killed;
+    killed.settings["checkpoint_every"] = every;
+    killed.settings["checkpoint_minutes"] = minutes;
+    killed.settings["log_every"] = std::int64_t{1};
+    // What a kill at step 7 would find: the checkpoints of before.
+    std::vector<std::string> steps;
+    try {
+      killed.trained(/*allowed=*/7);
+    } catch (const Interrupted&) {
+      for (const auto& file : {killed.earlier, killed.checkpoint})
+        if (fs::exists(file)) steps.push_back(io::load_work(file).fact("step"));
+    }
+    return steps;
+  };
+  // The last one is of the interruption.
+  CHECK(saved_at(100, 1e5) == std::vector<std::string>{"7"});
+  CHECK(saved_at(3, 1e5) == std::vector<std::string>{"6", "7"});
+  CHECK(saved_at(100, 0) == std::vector<std::string>{"7", "7"});  // after every step
 }
 
 TEST_CASE("trainer: a checkpoint of another network is an error that names file and remedy",

@@ -248,6 +248,36 @@ TEST_CASE("experiment: impossible rows are refused where they stand", "[unit][co
              Contains(place(2, 9) + "seeds"));
 }
 
+TEST_CASE("experiment: a rule that chooses among evaluated steps needs a metric, and steps",
+          "[unit][config]") {
+  const auto selecting = [](const std::string& train, const std::string& evaluate) {
+    return edited("lr = 1\n[sample]", "lr = 1\n" + train + "[evaluate]\n" + evaluate + "[sample]");
+  };
+  const std::string best = "select = \"best:fid\"\n", every = "every = 2\n";
+  const auto row = [](const Experiment& experiment) { return experiment.rows.at(1); };
+  const auto chosen = load(selecting(best, every));
+  CHECK(config::selecting_metric(row(chosen).training->train) == "fid");
+  // A teacher that is trained here has no evaluations to choose among.
+  CHECK(config::selecting_metric(row(chosen).teacher->training->train).empty());
+  CHECK(config::selecting_metric(row(load(kSmall)).training->train).empty());
+
+  CHECK_THAT(
+      error(selecting(best, "")),
+      Contains(":20:10: row \"dynamic\" train: select = \"best:fid\" chooses among evaluated "
+               "steps, and there is only the last: evaluate.every = 0 of train.steps = 5; "
+               "expected [evaluate] every = 1 to 4"));
+  CHECK_THAT(error(selecting(best, "every = 5\n")), Contains("there is only the last"));
+  for (const char* rule : {"best", "best:", "best:FID", "first", "best:fid,is"})
+    CHECK_THAT(error(selecting("select = \"" + std::string(rule) + "\"\n", every)),
+               Contains("select = \"" + std::string(rule) +
+                        "\", expected last, or best: and a metric of the evaluator, such as "
+                        "best:fid"));
+  CHECK_THAT(error(selecting("", "samples = \"other\"\n")),
+             Contains("nothing is evaluated on the way; expected every"));
+  CHECK_THAT(error(edited("steps = 7\n", "steps = 7\n" + best)),
+             Contains(":14:1: [teacher] train: select is of rows"));
+}
+
 TEST_CASE("experiment: a file that is not there is missing data", "[unit][config]") {
   try {
     config::load_experiment({"nowhere/none.toml", {}, {}}, registry());

@@ -94,12 +94,18 @@ void check_row(const config::Row& row, const Setting& setting) {
   }
 }
 
-config::Experiment checked(const std::string& name, const Setting& setting = kCifar10) {
+// `select`: which of the evaluated steps the cells are of; figures show the whole course.
+config::Experiment checked(const std::string& name, const std::string& select,
+                           const Setting& setting = kCifar10) {
   INFO(name);
   const auto experiment = load(name);
   CHECK(experiment.scale == "paper");
   CHECK(experiment.samples == 50000);
-  for (const auto& row : experiment.rows) check_row(row, setting);
+  for (const auto& row : experiment.rows) {
+    check_row(row, setting);
+    if (row.training) CHECK(row.training->train.text("select") == select);
+    CHECK(row.evaluate.text("samples") == "same");
+  }
   return experiment;
 }
 
@@ -131,7 +137,7 @@ TEST_CASE("paper: Table 2", "[unit][config]") {
                                               Part{"table2_celeba64", kCelebA64, "57M-CNN-CelebA"},
                                               Part{"table2_imagenet32", kImageNet32, "14M-CNN"}}) {
     INFO(name);
-    const auto table = checked(name, setting);
+    const auto table = checked(name, "best:fid", setting);
     check_cells(table);
     CHECK(table.table == "table2");
     CHECK(table.rows.size() == 8);
@@ -167,7 +173,7 @@ TEST_CASE("paper: every published section in pixel space belongs to an experimen
 }
 
 TEST_CASE("paper: Table 5, and the students that it may mean", "[unit][config]") {
-  const auto table = checked("table5");
+  const auto table = checked("table5", "best:fid");
   check_cells(table);
   CHECK(table.rows.size() == 10);
   for (const std::string teacher : {"cnn", "vit"}) {
@@ -193,7 +199,7 @@ TEST_CASE("paper: Table 5, and the students that it may mean", "[unit][config]")
   CHECK(vit->training->method.name == "data-based");
   check_training(vit->training->train, 128, 500000);
 
-  const auto sizes = checked("table5_sizes");
+  const auto sizes = checked("table5_sizes", "best:fid");
   std::multiset<std::string> students;
   for (const auto& row : sizes.rows) students.insert(student(row));
   CHECK(students == std::multiset<std::string>{"14M-CNN", "14M-CNN", "24M-CNN", "24M-CNN",
@@ -202,7 +208,7 @@ TEST_CASE("paper: Table 5, and the students that it may mean", "[unit][config]")
 }
 
 TEST_CASE("paper: Figures 4a and 4b", "[unit][config]") {
-  const auto methods = checked("figure4a"), sizes = checked("figure4b");
+  const auto methods = checked("figure4a", "last"), sizes = checked("figure4b", "last");
   CHECK(methods.table == "figure4a");
   CHECK(sizes.table == "figure4b");
   CHECK(methods.published.empty());
@@ -219,4 +225,28 @@ TEST_CASE("paper: Figures 4a and 4b", "[unit][config]") {
   CHECK(rho == std::vector<double>{0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.4});
   for (const auto* figure : {&methods, &sizes})
     for (const auto& row : figure->rows) CHECK(student(row) == "57M-CNN");
+}
+
+TEST_CASE("paper: Section 10 measures every method, and every size of the batch set",
+          "[unit][config]") {
+  const auto costs = load("section10");
+  CHECK(costs.table == "section10");
+  CHECK(costs.published.empty());
+  std::vector<std::string> names;
+  std::vector<double> rho;
+  for (const auto& row : costs.rows) {
+    INFO(row.id);
+    CHECK(row.isolate);
+    const auto& train = row.training->train;
+    CHECK(train.integer("steps") == 1200);  // 200 to warm up, 1,000 to measure
+    CHECK(train.integer("batch") == 128);
+    CHECK(200 % train.integer("log_every") == 0);
+    CHECK(row.evaluate.integer("every") == 0);
+    CHECK(student(row) == "14M-CNN");
+    const auto& method = row.training->method;
+    if (method.name == "dynamic") rho.push_back(method.params.real("rho"));
+    else names.push_back(method.name);
+  }
+  CHECK(names == std::vector<std::string>{"data-based", "data-free", "iterative", "shuffled"});
+  CHECK(rho == std::vector<double>{0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.4});
 }

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <regex>
 
+#include "results/admin/check.hpp"
+#include "results/query/query.hpp"
 #include "results/report/report.hpp"
 #include "results_support.hpp"
 
@@ -29,6 +31,10 @@ std::string rendered(const std::filesystem::path& file, ReportFormat format) {
 
 nlohmann::json tables(const std::filesystem::path& file) {
   return nlohmann::json::parse(rendered(file, ReportFormat::json));
+}
+
+std::string csv(const std::filesystem::path& file, const std::string& sql) {
+  return query(file, sql).render(Format::csv);
 }
 
 // teacher 5; dynamic 10 and 14 at two seeds; data_free 20.
@@ -179,9 +185,9 @@ TEST_CASE("report: csv has one line a row with full precision", "[unit][results]
   CHECK(rendered(file, ReportFormat::csv) ==
         "experiment,row,label,status,protocol,reference,sample_count,weights,is,is_std,fid,fid_std,"
         "sfid,sfid_std,published_is,published_fid,published_sfid,parameters,train_seconds,seeds,"
-        "reason,variant,setting\r\n"
+        "reason,variant,setting,selection\r\n"
         "desk,dynamic,The dynamic,done,classifier-1a2b,reference-7,512,ema,2.5,,10.125,,11.125,,"
-        "8.6,9.56,11.77,350000,120,1,,variant-of-desk,\r\n");
+        "8.6,9.56,11.77,350000,120,1,,variant-of-desk,,last\r\n");
 }
 
 TEST_CASE("report: latex escapes its special characters", "[unit][results]") {
@@ -248,6 +254,52 @@ TEST_CASE("report: a run counts with its last evaluated step", "[unit][results]"
   CHECK(tables(file)[0]["rows"][0]["metrics"]["fid"]["mean"] == 12);
   CHECK(contains(rendered(file, ReportFormat::text),
                  "Values are of each run's last evaluated step."));
+}
+
+TEST_CASE("report: where a rule chose the step, its values count, and say so", "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  const auto at = [](std::int64_t step, double fid) {
+    auto metric = a_metric("fid", fid);
+    metric.step = step;
+    return metric;
+  };
+  const auto selected = [&](std::int64_t seed, std::int64_t step, double best) {
+    auto run = a_run("dynamic", seed);
+    const auto id =
+        add_finished(store, run, {at(100, seed == 0 ? best : 40), at(200, 20), at(300, 30)});
+    record::SelectionRecord selection{"best:fid", step, 300, 3, at(step, best)};
+    store.record_selection(id, selection);
+  };
+  selected(0, 100, 10);
+  selected(1, 200, 20);
+  const auto row = tables(file)[0]["rows"][0];
+  CHECK(row["metrics"]["fid"]["mean"] == 15);  // of 10 and 20, not of 30
+  CHECK(row["selection"]["rule"] == "best:fid");
+  CHECK(row["selection"]["step_by_seed"] == nlohmann::json{{"0", 100}, {"1", 200}});
+  CHECK(row["selection"]["last"]["fid"] == 30);
+  const auto text = rendered(file, ReportFormat::text);
+  CHECK(contains(text, "↓ last"));
+  CHECK(contains(text, "30.00"));
+  CHECK(contains(text, "train.select = \"best:fid\" chose among those that were evaluated"));
+  CHECK(contains(text, "seed 0: 100, seed 1: 200 of 3"));
+  CHECK_FALSE(contains(text, "last evaluated step"));
+  CHECK(contains(rendered(file, ReportFormat::csv), ",best:fid\r\n"));
+
+  // The views tell the same.
+  CHECK(csv(file, "SELECT seed, fid, step, selection, last_fid FROM cells ORDER BY seed") ==
+        "seed,fid,step,selection,last_fid\r\n0,10,100,best:fid,30\r\n1,20,200,best:fid,30\r\n");
+  CHECK(csv(file, "SELECT mean, selection FROM leaderboard") ==
+        "mean,selection\r\n15,best:fid\r\n");
+  CHECK(check_database(file, folder.path()).findings.empty());
+
+  // A row without a rule beside it does not compare.
+  add_finished(store, a_run("data_free"), {at(300, 12)});
+  CHECK(contains(rendered(file, ReportFormat::text), "not to be compared with those: "));
+  // What is measured afterwards at the last step stays there.
+  store.record_metrics(1, {at(300, 31)});
+  CHECK(csv(file, "SELECT fid FROM cells WHERE run = 1") == "fid\r\n10\r\n");
 }
 
 TEST_CASE("report: the difference to the paper stands where the numbers compare, else a warning",

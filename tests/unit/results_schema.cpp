@@ -95,9 +95,10 @@ TEST_CASE("schema: every view has an example, and each example answers", "[unit]
   TempFolder folder;
   const auto file = folder / "r.sqlite";
   Store store(file);
-  for (const char* shape : {"table2", "table3", "table5", "figure4a", "figure4b"}) {
+  for (const char* shape : {"table2", "table3", "table5", "figure4a", "figure4b", "section10"}) {
     add_run(store, shape, "dynamic", "plugin = \"dynamic\"\nrho = 0.4\n", 0, {100, 200});
   }
+  store.record_selection(1, {"best:fid", 100, 200, 2, a_metric("fid", 10)});
   const auto failed = store.begin_run(a_run("data_free"), an_environment(), {});
   store.end_run(failed, "failed", "train", "loss is not finite");
   store.begin_run(a_run("shuffled"), an_environment(), {{"student", "adm-unet", "1", "", ""}});
@@ -181,6 +182,34 @@ TEST_CASE("views: each table and figure shows the experiments of its shape", "[u
         "step,fid,teacher_evaluations\r\n100,11,206000\r\n200,6,206200\r\n");
   CHECK(csv(file, "SELECT rho, step, fid FROM figure4b") ==
         "rho,step,fid\r\n0.4,100,11\r\n0.4,200,6\r\n");
+}
+
+TEST_CASE("schema: section10 leaves the first sixth of a training out of its rates",
+          "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  auto run = a_run("dynamic");
+  run.table = "section10";
+  run.config = a_config("dynamic", "plugin = \"dynamic\"\nrho = 0.4\n") + "batch = 128\n";
+  const auto id = store.begin_run(run, an_environment(), {});
+  auto stage = a_stage("train", "k", 1200, 153600);
+  stage.elapsed_s = 100;
+  stage.teacher_s = 25;
+  stage.held_bytes = 6e8;
+  stage.peak_bytes = 2'000'000'000;
+  store.record_stage(id, stage);
+  std::vector<record::CurvePoint> points{{"step_seconds", 1, 50.0}};
+  for (std::int64_t step = 100; step <= 1200; step += 100)
+    points.push_back({"step_seconds", step, step <= 200 ? 9.0 : 0.05});
+  store.record_curves("k", points);
+  store.end_run(id, "done", "", "");
+  CHECK(
+      csv(file,
+          "SELECT rho, batch, steps, peak_bytes, held_bytes, round(steps_per_second, 6) AS steps_s, "
+          "round(examples_per_second, 3) AS examples_s, teacher_share, device FROM section10") ==
+      "rho,batch,steps,peak_bytes,held_bytes,steps_s,examples_s,teacher_share,device\r\n"
+      "0.4,128,1200,2000000000,6e+08,20,2560,0.25,two slow cores\r\n");
 }
 
 TEST_CASE("views: a shared stage's cost is shared", "[unit][results]") {

@@ -54,11 +54,12 @@ TEST_CASE("store: every record comes back as it was given", "[unit][results]") {
         "2 OMP_NUM_THREADS=2");
   CHECK(value(file, "SELECT name || version FROM plugins JOIN attempt_plugins ON plugin = id") ==
         "dit2");
-  CHECK(query(file, "SELECT * FROM stages").render(Format::csv) ==
-        "run,name,key,plugin,status,started,started_iso,elapsed_s,artifact,bytes,steps,"
-        "teacher_evaluations,flops,peak_bytes,error\r\n1,train,abc,dynamic,done,1000.25,"
-        "1970-01-01T00:16:40.250Z,12.5,train/abc,1400000,100,6400,"
-        "2.5e+15,5000000000,\r\n");
+  CHECK(
+      query(file, "SELECT * FROM stages").render(Format::csv) ==
+      "run,name,key,plugin,status,started,started_iso,elapsed_s,artifact,bytes,steps,"
+      "teacher_evaluations,flops,teacher_s,held_bytes,peak_bytes,error\r\n1,train,abc,dynamic,done,1000.25,"
+      "1970-01-01T00:16:40.250Z,12.5,train/abc,1400000,100,6400,"
+      "2.5e+15,,,5000000000,\r\n");
   CHECK(value(file, "SELECT value FROM metrics WHERE name = 'fid'") == "254.5");
   CHECK(value(file, "SELECT higher_is_better FROM metrics WHERE name = 'is'") == "1");
   CHECK(value(file, "SELECT sum(value) FROM curves WHERE stage_key = 'abc'") == "0.75");

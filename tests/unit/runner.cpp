@@ -54,6 +54,9 @@ struct Notes final : record::Recorder {
   void record_metrics(std::int64_t, const std::vector<record::MetricRecord>& metrics) override {
     for (const auto& metric : metrics) lines.push_back(metric.name);
   }
+  void record_selection(std::int64_t, const record::SelectionRecord& selection) override {
+    lines.push_back("step " + std::to_string(selection.step));
+  }
   void record_curves(const std::string&, const std::vector<record::CurvePoint>&) override {}
 
  private:

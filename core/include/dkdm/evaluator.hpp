@@ -32,6 +32,8 @@ class DKDM_API Evaluator {
   // host warns, and refuses them at scale "paper". Known from the parameters, before anything is
   // trained.
   virtual std::int64_t min_samples() const = 0;
+  // Names of what `finish` may give, likewise; none = not said.
+  virtual std::vector<std::string> metrics() const { return {}; }
 
   // What decides, besides name and version, what `prepare` makes of a reference: parameters, a
   // weight file's hash. Input of content keys; "" = all parameters. DataError where a file is
