@@ -170,6 +170,8 @@ const Estimate* estimate_of(const ReportLine* line, const std::string& metric) {
 }
 
 std::string caption_of(const TableGroup& group) {
+  // What training takes depends on no evaluator.
+  if (group.front()->shape == kCostShape) return shortened(group.front()->title, kTitleWidth);
   auto text = shortened(group.front()->title, kTitleWidth) + ": ";
   if (group.front()->sample_count == 0) return text + "not evaluated yet";
   for (std::size_t i = 0; i < group.size(); ++i) {

@@ -302,6 +302,42 @@ TEST_CASE("report: where a rule chose the step, its values count, and say so", "
   CHECK(csv(file, "SELECT fid FROM cells WHERE run = 1") == "fid\r\n10\r\n");
 }
 
+TEST_CASE("report: Section 10 is a table of what training takes", "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  for (const std::int64_t seed : {0, 1}) {
+    auto run = a_run("dynamic", seed);
+    run.table = "section10";
+    run.config = "[train]\nbatch = 64\n";
+    const auto id = store.begin_run(run, an_environment(), {});
+    record::StageRecord train;
+    train.name = "train";
+    train.key = "t" + std::to_string(seed);
+    train.steps = 60;
+    train.elapsed_s = 100;
+    train.teacher_s = 25 + 10.0 * double(seed);
+    train.held_bytes = 82'000;
+    train.peak_bytes = 300'000'000 + 10'000'000 * seed;
+    store.record_stage(id, train);
+    store.record_curves(train.key, {{"step_seconds", 10, 5}, {"step_seconds", 60, 0.5}});
+    store.record_metrics(id, scores(10));
+    store.end_run(id, "done", "", "");
+  }
+  auto missing = a_run("iterative");
+  missing.table = "section10";
+  store.end_run(store.begin_run(missing, an_environment(), {}), "failed", "train", "no memory");
+  const auto text = rendered(file, ReportFormat::markdown);
+  CHECK(contains(text, "Desk table\n"));
+  CHECK_FALSE(contains(text, "FID"));
+  CHECK(contains(text, "| The dynamic   |              310 |        0.0820 |    2.00 |"));
+  CHECK(contains(text, "| The iterative |           failed |             — |"));
+  const auto cost = tables(file)[0]["rows"][0]["cost"];
+  CHECK(cost["steps_per_second"] == 2);
+  CHECK(cost["examples_per_second"] == 128);
+  CHECK(cost["teacher_share"] == 0.3);
+}
+
 TEST_CASE("report: the difference to the paper stands where the numbers compare, else a warning",
           "[unit][results]") {
   TempFolder folder;
