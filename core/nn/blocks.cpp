@@ -16,10 +16,12 @@ Sinusoid sinusoid(const torch::Tensor& t, std::int64_t count, double span) {
     frequencies.push_back(
         static_cast<float>(std::exp(-std::log(10000.0) * static_cast<double>(k) / span)));
   }
-  const auto phase =
-      t.to(at::kFloat).unsqueeze(1) * at::tensor(frequencies).to(t.device()).unsqueeze(0);
+  // Not blocking, so that no forward waits for its device; Metal would read f after its end.
+  const bool metal = t.device().is_mps();
+  const auto f = at::tensor(frequencies).to(t.device(), /*non_blocking=*/!metal);
+  const auto phase = t.to(at::kFloat).unsqueeze(1) * f.unsqueeze(0);
   // Metal has no f64.
-  const auto exact = phase.to(t.device().is_mps() ? at::kFloat : at::kDouble);
+  const auto exact = phase.to(metal ? at::kFloat : at::kDouble);
   return {exact.cos().to(at::kFloat), exact.sin().to(at::kFloat)};
 }
 

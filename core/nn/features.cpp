@@ -63,7 +63,10 @@ TensorMap example_features(Denoiser& network, const SampleShape& shape,
   network.eval();
   const at::NoGradGuard no_grad;
   Features features(network, std::move(names));
-  network.forward(at::zeros(shape.batch(1)), at::zeros({1}, at::kLong));
+  const auto parameters = network.parameters();
+  const auto there =
+      at::TensorOptions().device(parameters.empty() ? at::kCPU : parameters.front().device());
+  network.forward(at::zeros(shape.batch(1), there), at::zeros({1}, there.dtype(at::kLong)));
   network.train(training);
   return features.take();
 }

@@ -59,8 +59,10 @@ Optimizer::Optimizer(torch::nn::Module& network, const Params& settings, const T
   add(network, "", /*averaged=*/true);
   network_count_ = names_.size();
   if (part.network) add(*part.network, kPartPrefix, part.ema);
-  // One count for all: the fused kernel reads it and does not advance it.
-  step_count_.assign(parameters_.size(), at::zeros({}, at::kFloat));
+  // One count for all, beside the parameters: the fused kernel reads it and does not advance it.
+  if (parameters_.empty()) return;
+  step_count_.assign(parameters_.size(),
+                     at::zeros({}, parameters_.front().options().dtype(at::kFloat)));
 }
 
 void Optimizer::add(torch::nn::Module& network, const std::string& prefix, bool averaged) {
