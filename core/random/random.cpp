@@ -13,6 +13,7 @@
 
 #include "random/fill.hpp"
 #include "random/philox.hpp"
+#include "random/portable.hpp"
 
 namespace dkdm {
 namespace {
@@ -52,6 +53,20 @@ void for_rows(std::int64_t rows, std::int64_t length, std::int64_t group_size, f
   });
 }
 
+// A number of 16 bits below the threshold drops an element, the others are scaled.
+struct Dropping {
+  std::uint32_t threshold;
+  float scale;
+};
+
+Dropping dropping(double p) {
+  if (!(p >= 0 && p < 1)) {
+    throw Error("dropout: p is " + std::to_string(p) + ", expected 0 <= p < 1");
+  }
+  const auto threshold = static_cast<std::uint32_t>(std::min(65535L, std::lround(p * 65536)));
+  return {threshold, static_cast<float>(65536.0 / (65536.0 - threshold))};
+}
+
 std::vector<std::int64_t> with_rows(std::int64_t rows, at::IntArrayRef shape) {
   std::vector<std::int64_t> sizes{rows};
   sizes.insert(sizes.end(), shape.begin(), shape.end());
@@ -60,11 +75,15 @@ std::vector<std::int64_t> with_rows(std::int64_t rows, at::IntArrayRef shape) {
 
 }  // namespace
 
+random::Key random::key_of(std::uint64_t seed, Stream stream) {
+  const std::uint64_t key = splitmix64(splitmix64(seed) ^ static_cast<std::uint64_t>(stream));
+  return {static_cast<std::uint32_t>(key), static_cast<std::uint32_t>(key >> 32)};
+}
+
 Random::Random(std::uint64_t seed, Stream stream) {
-  const std::uint64_t key =
-      random::splitmix64(random::splitmix64(seed) ^ static_cast<std::uint64_t>(stream));
-  key0_ = static_cast<std::uint32_t>(key);
-  key1_ = static_cast<std::uint32_t>(key >> 32);
+  const random::Key key = random::key_of(seed, stream);
+  key0_ = key.word0;
+  key1_ = key.word1;
 }
 
 std::array<std::uint32_t, 4> Random::words(std::uint32_t step, std::uint64_t sample,
@@ -79,10 +98,14 @@ at::Tensor Random::normal(std::uint32_t step, const at::Tensor& index,
   if (index.dim() != 1 || index.scalar_type() != at::kLong) {
     throw Error("random normal: sample indices must be int64 [n]");
   }
+  const std::int64_t length = c10::multiply_integers(shape);
+  if (random::makes_numbers(index.device())) {
+    return random::portable_normal({key0_, key1_}, step, index, length)
+        .view(with_rows(index.size(0), shape));
+  }
   const at::Tensor samples = index.to(at::kCPU).contiguous();
   const std::int64_t* sample = samples.const_data_ptr<std::int64_t>();
   at::Tensor result = at::empty(with_rows(index.size(0), shape), at::kFloat);
-  const std::int64_t length = c10::multiply_integers(shape);
   for_rows(index.size(0), length, random::kNormalGroup, result.mutable_data_ptr<float>(),
            [&](std::int64_t row, std::uint32_t group, std::int64_t count, float* out) {
              const auto id = static_cast<std::uint64_t>(sample[row]);
@@ -160,11 +183,7 @@ at::Tensor Random::choice(std::uint32_t step, std::int64_t n, std::int64_t count
 
 at::Tensor Random::dropout_mask(std::uint32_t step, std::uint32_t layer, std::int64_t first,
                                 at::IntArrayRef sizes, double p) const {
-  if (!(p >= 0 && p < 1)) {
-    throw Error("dropout: p is " + std::to_string(p) + ", expected 0 <= p < 1");
-  }
-  const auto threshold = static_cast<std::uint32_t>(std::min(65535L, std::lround(p * 65536)));
-  const auto scale = static_cast<float>(65536.0 / (65536.0 - threshold));
+  const auto [threshold, scale] = dropping(p);
   const auto format =
       sizes.size() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
   at::Tensor mask = at::empty(sizes, at::TensorOptions().dtype(at::kFloat).memory_format(format));
@@ -177,6 +196,20 @@ at::Tensor Random::dropout_mask(std::uint32_t step, std::uint32_t layer, std::in
                                group, count, threshold, scale, out);
            });
   return mask;
+}
+
+at::Tensor random::dropout_mask(std::uint64_t seed, Stream stream, std::uint32_t step,
+                                std::uint32_t layer, std::int64_t first, at::IntArrayRef sizes,
+                                double p, at::Device device) {
+  if (!makes_numbers(device))
+    return Random(seed, stream).dropout_mask(step, layer, first, sizes, p).to(device);
+  const auto [threshold, scale] = dropping(p);
+  const std::int64_t rows = sizes.empty() ? 1 : sizes[0];
+  const std::int64_t length = rows == 0 ? 0 : c10::multiply_integers(sizes) / rows;
+  const at::Tensor mask = portable_mask(key_of(seed, stream), step, layer, first, rows, length,
+                                        threshold, scale, device);
+  if (sizes.size() != 4) return mask.view(sizes);
+  return mask.view({sizes[0], sizes[2], sizes[3], sizes[1]}).permute({0, 3, 1, 2});
 }
 
 }  // namespace dkdm

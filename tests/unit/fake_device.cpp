@@ -13,7 +13,9 @@
 #include "dkdm/features.hpp"
 #include "dkdm/nn.hpp"
 #include "dkdm/optimizer.hpp"
+#include "dkdm/random.hpp"
 #include "fixtures/students.hpp"
+#include "random/portable.hpp"
 
 using namespace dkdm;
 using at::Tensor;
@@ -511,8 +513,8 @@ TEST_CASE("fake device: networks of the suite train as on the CPU", "[unit][fake
     }
     CHECK(counters.synchronisations() == 0);
     CHECK(counters.to_host.calls == 0);
-    // The others draw dropout masks, on the CPU.
-    if (name == "dit" || name == "uvit") CHECK(counters.to_device.blocking == 0);
+    CHECK(counters.to_device.blocking == 0);
+    CHECK(counters.to_device.calls == 1);  // the frequencies of the time embedding
   }
 }
 
@@ -524,6 +526,46 @@ TEST_CASE("fake device: the features that a network offers are asked for where i
   network->to(fake_device::device());
   const auto there = example_features(*network, {3, 16, 16}, {"middle"});
   check_equal({there.at("middle")}, {here.at("middle")});
+}
+
+TEST_CASE("fake device: random numbers are made there, with the CPU's bits",
+          "[unit][fake_device]") {
+  const auto device = fake_device::device();
+  const Tensor index = at::tensor({std::int64_t{4}, std::int64_t{1} << 40, std::int64_t{0}});
+  const Tensor there = index.to(device);
+  fake_device::reset_counters();
+  const Tensor z = Random(3, Stream::pool_noise).normal(6, there, {3, 5, 7});
+  const Tensor empty = Random(3, Stream::pool_noise).normal(6, there.narrow(0, 0, 0), {3, 5, 7});
+  CHECK(fake_device::counters().to_device.calls == 0);
+  CHECK(empty.sizes() == at::IntArrayRef({0, 3, 5, 7}));
+  check_equal({z}, {Random(3, Stream::pool_noise).normal(6, index, {3, 5, 7})});
+
+  const auto drawn = [](at::Device where) {
+    nn::Dropout dropout(0.3);
+    nn::RandomLayer layer;
+    Tensors all;
+    for (const Tensor& x : {image(0), filled(1, {4, 9}), filled(1, {2, 3, 5}), filled(1, {6}),
+                            filled(1, {2, 1, 3, 3}).contiguous(kLast)}) {
+      const Tensor input = x.to(where).requires_grad_();
+      fake_device::reset_counters();
+      for (nn::SeededLayer* seeded :
+           {static_cast<nn::SeededLayer*>(&dropout), static_cast<nn::SeededLayer*>(&layer)})
+        seeded->seed(5, 6, 7, /*first_sample=*/8);
+      all.push_back(dropout.forward(input).detach());
+      all.push_back(layer.normal(input));
+      all.push_back(layer.mask(input, 0.2));
+      CHECK(fake_device::counters().to_device.calls == 0);
+    }
+    return all;
+  };
+  const Tensors here = drawn(at::kCPU);
+  check_equal(drawn(device), here);
+  // The second, of the layer's first call, whose samples are far beyond what f32 or f64 can count.
+  CHECK(at::equal(
+      here[1],
+      Random(5, Stream::layer).normal(6, (std::int64_t{7 * 2048} << 40) + 8, 3, {8, 6, 6})));
+  CHECK_THROWS_WITH(random::dropout_mask(1, Stream::dropout, 0, 0, 0, {2, 3}, 1, device),
+                    Contains("0 <= p < 1"));
 }
 
 TEST_CASE("fake device: CUDA has every operator of a training step", "[unit][fake_device]") {

@@ -12,6 +12,7 @@
 
 #include "random/fill.hpp"
 #include "random/philox.hpp"
+#include "random/portable.hpp"
 
 namespace {
 
@@ -20,6 +21,12 @@ using dkdm::Stream;
 using Words = std::array<std::uint32_t, 4>;
 
 Random example() { return {7, Stream::sample_start}; }
+
+// at::equal takes 0 for -0.
+bool same_bits(const at::Tensor& a, const at::Tensor& b) {
+  return a.sizes() == b.sizes() &&
+         at::equal(a.contiguous().view(at::kInt), b.contiguous().view(at::kInt));
+}
 
 }  // namespace
 
@@ -171,4 +178,49 @@ TEST_CASE("random: dropout belongs to sample and NHWC position", "[unit][random]
   CHECK(at::equal(example().dropout_mask(1, 2, 10, {7, 150}, 0.4), flat));
   CHECK_FALSE(at::equal(example().dropout_mask(1, 3, 10, {7, 6, 5, 5}, 0.4), mask));
   CHECK_FALSE(at::equal(example().dropout_mask(2, 2, 10, {7, 6, 5, 5}, 0.4), mask));
+}
+
+TEST_CASE("random: normals by operators have the bits of the loops", "[unit][random]") {
+  const auto check = [](std::uint64_t seed, Stream stream, std::uint32_t step,
+                        const at::Tensor& index, std::int64_t length) {
+    INFO("seed " << seed << ", step " << step << ", length " << length);
+    const auto key = dkdm::random::key_of(seed, stream);
+    const at::Tensor by_operators = dkdm::random::portable_normal(key, step, index, length);
+    CHECK(same_bits(by_operators, Random(seed, stream).normal(step, index, {length})));
+  };
+  const std::int64_t large = std::int64_t{1} << 40;
+  const at::Tensor index = at::tensor({std::int64_t{5}, std::int64_t{0}, 3 * large + 7,
+                                       std::int64_t{0xffffffff}, (large << 22) + 1},
+                                      at::kLong);
+  // Lengths around Philox blocks, groups of them, and images.
+  for (const std::int64_t length : {0, 1, 15, 16, 17, 63, 64, 65, 100, 1000, 3 * 32 * 32})
+    check(7, Stream::sample_start, 5, index, length);
+  for (std::uint32_t stream = 1; stream <= 15; ++stream)
+    check(stream, static_cast<Stream>(stream), 0, index, 96);
+  check(~std::uint64_t{0}, Stream::pool_noise, 0xffffffff, index, 77);
+  check(7, Stream::pool_noise, 3, index.narrow(0, 0, 0), 8);
+  // More rows than are worked on at a time, and every binade that 10^7 radii are likely to meet.
+  check(1, Stream::train_noise, 1, at::arange(200, at::kLong), 3 * 128 * 128);
+}
+
+TEST_CASE("random: dropout by operators has the masks of the loops", "[unit][random]") {
+  const auto check = [](std::int64_t first, std::uint32_t layer, at::IntArrayRef sizes, double p) {
+    INFO("first " << first << ", layer " << layer << ", sizes " << sizes << ", p " << p);
+    const at::Tensor expected = Random(3, Stream::dropout).dropout_mask(9, layer, first, sizes, p);
+    const std::int64_t rows = sizes.empty() ? 1 : sizes[0];
+    const double threshold = std::min(65535.0, std::round(p * 65536));
+    const at::Tensor by_operators = dkdm::random::portable_mask(
+        dkdm::random::key_of(3, Stream::dropout), 9, layer, first, rows,
+        rows == 0 ? 0 : expected.numel() / rows, static_cast<std::uint32_t>(threshold),
+        static_cast<float>(65536.0 / (65536.0 - threshold)), at::kCPU);
+    // In memory order.
+    const at::Tensor memory = sizes.size() == 4 ? expected.permute({0, 2, 3, 1}) : expected;
+    CHECK(same_bits(by_operators, memory.reshape(by_operators.sizes())));
+  };
+  for (const std::int64_t width : {1, 7, 16, 63, 64, 65}) check(0, 1, {3, width, 3, 3}, 0.1);
+  for (const double p : {0.0, 1e-6, 0.5, 0.999999}) check(4, 0, {2, 500}, p);
+  check(0xfffffffe, 0xffffffff, {4, 130}, 0.3);  // samples beyond 2^32 begin again
+  check(1, 2, {0, 5}, 0.3);
+  check(1, 2, {}, 0.3);
+  check(0, 3, {64, 128, 32, 32}, 0.2);  // 2^20 blocks
 }
