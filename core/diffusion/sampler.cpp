@@ -61,10 +61,10 @@ at::Tensor sample(Denoiser& network, const GaussianDiffusion& process, const Sam
   const at::NoGradGuard no_grad;
   const at::Device device = device_of(network);
   const Random start(seed, Stream::sample_start), noise(seed, Stream::sample_noise);
+  const at::Tensor samples =
+      at::arange(first, first + count, at::TensorOptions().dtype(at::kLong).device(device));
   const auto draw = [&](const Random& random, std::uint32_t step) {
-    return random.normal(step, first, count, shape.sizes())
-        .to(device)
-        .contiguous(at::MemoryFormat::ChannelsLast);
+    return random.normal(step, samples, shape.sizes()).contiguous(at::MemoryFormat::ChannelsLast);
   };
 
   const diffusion::NoiseSource step_noise = [&](std::uint32_t step) { return draw(noise, step); };

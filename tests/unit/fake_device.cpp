@@ -3,65 +3,23 @@
 #include "fake_device/fake_device.hpp"
 
 #include <ATen/ATen.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
 #include <functional>
 
-#include "config/experiment.hpp"
-#include "dkdm/features.hpp"
 #include "dkdm/nn.hpp"
-#include "dkdm/optimizer.hpp"
-#include "dkdm/random.hpp"
-#include "fixtures/students.hpp"
-#include "random/portable.hpp"
+#include "fake_device/compare.hpp"
 
 using namespace dkdm;
-using at::Tensor;
+using namespace fake_device;
 using Catch::Matchers::Contains;
-using Tensors = std::vector<Tensor>;
 
 namespace {
 
 constexpr auto kLast = at::MemoryFormat::ChannelsLast;
-
-Tensor filled(std::int64_t i, at::IntArrayRef shape) { return golden::u_fill(i, shape, 1.5); }
-Tensor image(std::int64_t i) { return filled(i, {3, 8, 6, 6}).contiguous(kLast); }
-
-using Function = std::function<Tensors(const Tensors&)>;
-
-// Results and gradients of `function` on `device`, where floats of the inputs are leaves.
-Tensors computed(const Function& function, const Tensors& inputs, at::Device device) {
-  Tensors leaves;
-  for (const Tensor& input : inputs) {
-    leaves.push_back(input.detach().clone().to(device));
-    if (leaves.back().is_floating_point()) leaves.back().requires_grad_();
-  }
-  Tensors results = function(leaves);
-  Tensors all;
-  Tensor sum;
-  for (std::size_t i = 0; i < results.size(); ++i) {
-    all.push_back(results[i].detach());
-    if (!results[i].requires_grad()) continue;
-    Tensor slope = filled(100 + static_cast<std::int64_t>(i), results[i].sizes());
-    if (slope.dim() == 4) slope = slope.contiguous(kLast);
-    results[i].backward(slope.to(results[i].options()), /*retain_graph=*/true);
-  }
-  for (const Tensor& leaf : leaves)
-    if (leaf.grad().defined()) all.push_back(leaf.grad());
-  return all;
-}
-
-void check_equal(const Tensors& on_device, const Tensors& on_cpu) {
-  REQUIRE(on_device.size() == on_cpu.size());
-  for (std::size_t i = 0; i < on_cpu.size(); ++i) {
-    INFO("result " << i);
-    CHECK(on_device[i].device() == fake_device::device());
-    CHECK(on_device[i].strides() == on_cpu[i].strides());
-    CHECK(at::equal(on_device[i].cpu(), on_cpu[i]));
-  }
-}
 
 struct Case {
   std::string name;
@@ -213,79 +171,6 @@ std::vector<Case> layers() {
        {at::tensor({0, 7, 999}, at::kLong)},
        [](const Tensors& a) -> Tensors { return {nn::timestep_embedding(a[0], 10)}; }},
   };
-}
-
-using Given = std::map<std::string, Value>;
-
-// Each student at desk size.
-std::vector<std::pair<std::string, Given>> students() {
-  using List = std::vector<std::int64_t>;
-  const std::int64_t one = 1, two = 2, three = 3, four = 4;
-  const Given unet{{"model_channels", std::int64_t{32}},
-                   {"num_res_blocks", one},
-                   {"channel_mult", List{1, 2}},
-                   {"num_head_channels", std::int64_t{16}},
-                   {"dropout", 0.1}};
-  Given adm = unet;
-  adm["attention_resolutions"] = List{8};
-  return {{"adm-unet", adm},
-          {"unet-lite", unet},
-          {"dit",
-           {{"depth", two},
-            {"hidden_size", std::int64_t{48}},
-            {"num_heads", three},
-            {"patch_size", four}}},
-          {"uvit",
-           {{"depth", two},
-            {"embed_dim", std::int64_t{48}},
-            {"num_heads", three},
-            {"patch_size", four}}},
-          {"edm-unet",
-           {{"model_channels", std::int64_t{16}},
-            {"num_blocks", one},
-            {"channel_mult", List{1, 2}},
-            {"attn_resolutions", List{8}},
-            {"precondition", true}}},
-          {"mlp-mixer",
-           {{"num_blocks", two},
-            {"hidden_dim", std::int64_t{48}},
-            {"tokens_mlp_dim", std::int64_t{24}},
-            {"channels_mlp_dim", std::int64_t{96}},
-            {"dropout", 0.1},
-            {"patch_size", four}}}};
-}
-
-// A training step of a student on `device`: results and all weights after it.
-struct Step {
-  Tensor prediction, norm, input_gradient;
-  std::map<std::string, Tensor> state;
-};
-
-Step step(const std::string& student, const Given& given, at::Device device,
-          fake_device::Counters* counters = nullptr) {
-  const auto network = fixtures::student(student, given, {3, 16, 16});
-  fixtures::fill_parameters(*network);
-  fixtures::near_start(*network);
-  network->to(device);
-  network->train();
-  const Params settings(config::train_table(),
-                        {{"steps", std::int64_t{4}},
-                         {"lr", 0.01},
-                         {"ema", 0.9},
-                         {"weight_decay", 0.1},
-                         {"grad_clip", 0.5}},
-                        "test");
-  train::Optimizer optimizer(*network, settings);
-  const Tensor x = filled(7, {4, 3, 16, 16}).contiguous(kLast).to(device).requires_grad_();
-  const Tensor t = (at::arange(4) * 150 + 7).to(device);
-  fake_device::reset_counters();
-  nn::seed_layers(*network, 5, 0);
-  const Tensor y = network->forward(x, t);
-  y.square().mean().backward();
-  const Tensor norm = optimizer.grad_norm();
-  optimizer.step(0, norm);
-  if (counters) *counters = fake_device::counters();
-  return {y.detach(), norm, x.grad(), optimizer.state()};
 }
 
 // What a child process that runs `work` says before it dies of it.
@@ -496,92 +381,4 @@ TEST_CASE("fake device: planted mistakes are found and named", "[unit][fake_devi
     ::_exit(total > 0 ? 1 : 0);
   });
   CHECK_THAT(words, Contains("host code touched device memory, after aten::silu\n"));
-}
-
-TEST_CASE("fake device: networks of the suite train as on the CPU", "[unit][fake_device]") {
-  for (const auto& [name, given] : students()) {
-    INFO(name);
-    fake_device::Counters counters;
-    const Step there = step(name, given, fake_device::device(), &counters);
-    const Step here = step(name, given, at::kCPU);
-    check_equal({there.prediction, there.norm, there.input_gradient},
-                {here.prediction, here.norm, here.input_gradient});
-    REQUIRE(there.state.size() == here.state.size());
-    for (const auto& [key, value] : here.state) {
-      INFO(key);
-      check_equal({there.state.at(key)}, {value});
-    }
-    CHECK(counters.synchronisations() == 0);
-    CHECK(counters.to_host.calls == 0);
-    CHECK(counters.to_device.blocking == 0);
-    CHECK(counters.to_device.calls == 1);  // the frequencies of the time embedding
-  }
-}
-
-TEST_CASE("fake device: the features that a network offers are asked for where it is",
-          "[unit][fake_device]") {
-  const auto [name, given] = students().front();
-  const auto network = fixtures::student(name, given, {3, 16, 16});
-  const auto here = example_features(*network, {3, 16, 16}, {"middle"});
-  network->to(fake_device::device());
-  const auto there = example_features(*network, {3, 16, 16}, {"middle"});
-  check_equal({there.at("middle")}, {here.at("middle")});
-}
-
-TEST_CASE("fake device: random numbers are made there, with the CPU's bits",
-          "[unit][fake_device]") {
-  const auto device = fake_device::device();
-  const Tensor index = at::tensor({std::int64_t{4}, std::int64_t{1} << 40, std::int64_t{0}});
-  const Tensor there = index.to(device);
-  fake_device::reset_counters();
-  const Tensor z = Random(3, Stream::pool_noise).normal(6, there, {3, 5, 7});
-  const Tensor empty = Random(3, Stream::pool_noise).normal(6, there.narrow(0, 0, 0), {3, 5, 7});
-  CHECK(fake_device::counters().to_device.calls == 0);
-  CHECK(empty.sizes() == at::IntArrayRef({0, 3, 5, 7}));
-  check_equal({z}, {Random(3, Stream::pool_noise).normal(6, index, {3, 5, 7})});
-
-  const auto drawn = [](at::Device where) {
-    nn::Dropout dropout(0.3);
-    nn::RandomLayer layer;
-    Tensors all;
-    for (const Tensor& x : {image(0), filled(1, {4, 9}), filled(1, {2, 3, 5}), filled(1, {6}),
-                            filled(1, {2, 1, 3, 3}).contiguous(kLast)}) {
-      const Tensor input = x.to(where).requires_grad_();
-      fake_device::reset_counters();
-      for (nn::SeededLayer* seeded :
-           {static_cast<nn::SeededLayer*>(&dropout), static_cast<nn::SeededLayer*>(&layer)})
-        seeded->seed(5, 6, 7, /*first_sample=*/8);
-      all.push_back(dropout.forward(input).detach());
-      all.push_back(layer.normal(input));
-      all.push_back(layer.mask(input, 0.2));
-      CHECK(fake_device::counters().to_device.calls == 0);
-    }
-    return all;
-  };
-  const Tensors here = drawn(at::kCPU);
-  check_equal(drawn(device), here);
-  // The second, of the layer's first call, whose samples are far beyond what f32 or f64 can count.
-  CHECK(at::equal(
-      here[1],
-      Random(5, Stream::layer).normal(6, (std::int64_t{7 * 2048} << 40) + 8, 3, {8, 6, 6})));
-  CHECK_THROWS_WITH(random::dropout_mask(1, Stream::dropout, 0, 0, 0, {2, 3}, 1, device),
-                    Contains("0 <= p < 1"));
-}
-
-TEST_CASE("fake device: CUDA has every operator of a training step", "[unit][fake_device]") {
-  if (!fake_device::knows_cuda()) {
-    WARN("this LibTorch came without native_functions.yaml");
-    return;
-  }
-  CHECK(fake_device::missing_on_cuda({"aten::add.Tensor", "aten::mm", "aten::mkldnn_linear",
-                                      "aten::_fused_adamw_", "aten::no_such_operator"}) ==
-        std::vector<std::string>{"aten::mkldnn_linear", "aten::no_such_operator"});
-  const fake_device::Composites composites;
-  for (const auto& [name, given] : students()) {
-    INFO(name);
-    fake_device::Counters counters;
-    step(name, given, fake_device::device(), &counters);
-    CHECK(counters.operators.contains("aten::convolution_backward"));
-    CHECK(fake_device::missing_on_cuda(counters.operators) == std::vector<std::string>{});
-  }
 }

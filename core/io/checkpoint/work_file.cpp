@@ -80,8 +80,11 @@ const at::Tensor& Work::tensor(const std::string& name, at::ScalarType type,
 }
 
 void save_work(const fs::path& file, const TensorMap& tensors, Facts facts) {
-  facts[kChecksum] = checksum(tensors, facts);
-  save_tensors(file, tensors, facts);
+  // Brought from its device once, for the checksum and for the file.
+  TensorMap here;
+  for (const auto& [name, tensor] : tensors) here[name] = tensor.detach().to(at::kCPU);
+  facts[kChecksum] = checksum(here, facts);
+  save_tensors(file, here, facts);
 }
 
 Work load_work(const fs::path& file) {

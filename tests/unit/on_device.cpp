@@ -1,0 +1,260 @@
+// The suite's own code on a device that is not the CPU: the CPU's bits, nothing from the wrong
+// device, and nothing that a device is waited for.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+
+#include "config/experiment.hpp"
+#include "dkdm/denoising.hpp"
+#include "dkdm/diffusion.hpp"
+#include "dkdm/features.hpp"
+#include "dkdm/nn.hpp"
+#include "dkdm/optimizer.hpp"
+#include "dkdm/random.hpp"
+#include "dkdm/sampler.hpp"
+#include "fake_device/compare.hpp"
+#include "fixtures/analytic.hpp"
+#include "fixtures/students.hpp"
+#include "io/checkpoint/work_file.hpp"
+#include "random/portable.hpp"
+
+using namespace dkdm;
+using namespace fake_device;
+using Catch::Matchers::Contains;
+
+namespace {
+
+constexpr auto kLast = at::MemoryFormat::ChannelsLast;
+
+using Given = std::map<std::string, Value>;
+
+// Each student at desk size.
+std::vector<std::pair<std::string, Given>> students() {
+  using List = std::vector<std::int64_t>;
+  const std::int64_t one = 1, two = 2, three = 3, four = 4;
+  const Given unet{{"model_channels", std::int64_t{32}},
+                   {"num_res_blocks", one},
+                   {"channel_mult", List{1, 2}},
+                   {"num_head_channels", std::int64_t{16}},
+                   {"dropout", 0.1}};
+  Given adm = unet;
+  adm["attention_resolutions"] = List{8};
+  return {{"adm-unet", adm},
+          {"unet-lite", unet},
+          {"dit",
+           {{"depth", two},
+            {"hidden_size", std::int64_t{48}},
+            {"num_heads", three},
+            {"patch_size", four}}},
+          {"uvit",
+           {{"depth", two},
+            {"embed_dim", std::int64_t{48}},
+            {"num_heads", three},
+            {"patch_size", four}}},
+          {"edm-unet",
+           {{"model_channels", std::int64_t{16}},
+            {"num_blocks", one},
+            {"channel_mult", List{1, 2}},
+            {"attn_resolutions", List{8}},
+            {"precondition", true}}},
+          {"mlp-mixer",
+           {{"num_blocks", two},
+            {"hidden_dim", std::int64_t{48}},
+            {"tokens_mlp_dim", std::int64_t{24}},
+            {"channels_mlp_dim", std::int64_t{96}},
+            {"dropout", 0.1},
+            {"patch_size", four}}}};
+}
+
+constexpr SampleShape kImages{3, 16, 16};
+
+std::shared_ptr<Denoiser> student(const std::string& name, at::Device device) {
+  const auto all = students();
+  const auto found =
+      std::find_if(all.begin(), all.end(), [&](const auto& each) { return each.first == name; });
+  const auto network = fixtures::student(name, found->second, kImages);
+  fixtures::fill_parameters(*network);
+  fixtures::near_start(*network);
+  network->to(device);
+  return network;
+}
+
+// A training step of a student on `device`: results and all weights after it.
+struct Step {
+  Tensor prediction, norm, input_gradient;
+  std::map<std::string, Tensor> state;
+};
+
+Step step(const std::string& name, at::Device device, Counters* counters = nullptr) {
+  const auto network = student(name, device);
+  network->train();
+  const Params settings(config::train_table(),
+                        {{"steps", std::int64_t{4}},
+                         {"lr", 0.01},
+                         {"ema", 0.9},
+                         {"weight_decay", 0.1},
+                         {"grad_clip", 0.5}},
+                        "test");
+  train::Optimizer optimizer(*network, settings);
+  const Tensor x = filled(7, {4, 3, 16, 16}).contiguous(kLast).to(device).requires_grad_();
+  const Tensor t = (at::arange(4) * 150 + 7).to(device);
+  reset_counters();
+  nn::seed_layers(*network, 5, 0);
+  const Tensor y = network->forward(x, t);
+  y.square().mean().backward();
+  const Tensor norm = optimizer.grad_norm();
+  optimizer.step(0, norm);
+  if (counters) *counters = fake_device::counters();
+  return {y.detach(), norm, x.grad(), optimizer.state()};
+}
+
+}  // namespace
+
+TEST_CASE("on a device: networks of the suite train as on the CPU", "[unit][on_device]") {
+  for (const auto& [name, given] : students()) {
+    INFO(name);
+    Counters counters;
+    const Step there = step(name, device(), &counters);
+    const Step here = step(name, at::kCPU);
+    check_equal({there.prediction, there.norm, there.input_gradient},
+                {here.prediction, here.norm, here.input_gradient});
+    REQUIRE(there.state.size() == here.state.size());
+    for (const auto& [key, value] : here.state) {
+      INFO(key);
+      check_equal({there.state.at(key)}, {value});
+    }
+    CHECK(counters.synchronisations() == 0);
+    CHECK(counters.to_host.calls == 0);
+    CHECK(counters.to_device.blocking == 0);
+    CHECK(counters.to_device.calls == 1);  // the frequencies of the time embedding
+  }
+}
+
+TEST_CASE("on a device: the features that a network offers are asked for where it is",
+          "[unit][on_device]") {
+  const auto here = example_features(*student("adm-unet", at::kCPU), kImages, {"middle"});
+  const auto there = example_features(*student("adm-unet", device()), kImages, {"middle"});
+  check_equal({there.at("middle")}, {here.at("middle")});
+}
+
+TEST_CASE("on a device: random numbers are made there, with the CPU's bits", "[unit][on_device]") {
+  const auto device = fake_device::device();
+  const Tensor index = at::tensor({std::int64_t{4}, std::int64_t{1} << 40, std::int64_t{0}});
+  const Tensor there = index.to(device);
+  reset_counters();
+  const Tensor z = Random(3, Stream::pool_noise).normal(6, there, {3, 5, 7});
+  const Tensor empty = Random(3, Stream::pool_noise).normal(6, there.narrow(0, 0, 0), {3, 5, 7});
+  CHECK(fake_device::counters().to_device.calls == 0);
+  CHECK(empty.sizes() == at::IntArrayRef({0, 3, 5, 7}));
+  check_equal({z}, {Random(3, Stream::pool_noise).normal(6, index, {3, 5, 7})});
+
+  const auto drawn = [](at::Device where) {
+    nn::Dropout dropout(0.3);
+    nn::RandomLayer layer;
+    Tensors all;
+    for (const Tensor& x : {image(0), filled(1, {4, 9}), filled(1, {2, 3, 5}), filled(1, {6}),
+                            filled(1, {2, 1, 3, 3}).contiguous(kLast)}) {
+      const Tensor input = x.to(where).requires_grad_();
+      reset_counters();
+      for (nn::SeededLayer* seeded :
+           {static_cast<nn::SeededLayer*>(&dropout), static_cast<nn::SeededLayer*>(&layer)})
+        seeded->seed(5, 6, 7, /*first_sample=*/8);
+      all.push_back(dropout.forward(input).detach());
+      all.push_back(layer.normal(input));
+      all.push_back(layer.mask(input, 0.2));
+      CHECK(fake_device::counters().to_device.calls == 0);
+    }
+    return all;
+  };
+  const Tensors here = drawn(at::kCPU);
+  check_equal(drawn(device), here);
+  // The second, of the layer's first call, whose samples are far beyond what f32 or f64 can count.
+  CHECK(at::equal(
+      here[1],
+      Random(5, Stream::layer).normal(6, (std::int64_t{7 * 2048} << 40) + 8, 3, {8, 6, 6})));
+  CHECK_THROWS_WITH(random::dropout_mask(1, Stream::dropout, 0, 0, 0, {2, 3}, 1, device),
+                    Contains("0 <= p < 1"));
+}
+
+TEST_CASE("on a device: samplers, teacher and losses give the CPU's bits", "[unit][on_device]") {
+  const auto device = fake_device::device();
+  const auto here = student("adm-unet", at::kCPU), there = student("adm-unet", device);
+  const GaussianDiffusion process({"cosine", 20, ""});
+  for (const std::string& name : sampler_names()) {
+    INFO(name);
+    SamplerConfig config;
+    config.sampler = name;
+    config.eta = 0.5;
+    const auto images = [&](Denoiser& network) {
+      return sample(network, process, config, kImages, 3, 2, 4);
+    };
+    const Tensor expected = images(*here);
+    images(*there);  // brings the process's tables
+    reset_counters();
+    check_equal({images(*there)}, {expected});
+    const auto counters = fake_device::counters();
+    CHECK(counters.to_device.blocking == 0);
+    CHECK(counters.to_host.calls == (sampling_steps(process, config) + 15) / 16 + 1);  // and ours
+    CHECK(counters.synchronisations() == 0);
+  }
+
+  const Tensor x_t = filled(1, {4, 3, 16, 16}).contiguous(kLast);
+  const Tensor x0 = filled(2, {4, 3, 16, 16}).clamp(-1, 1), z = filled(3, {4, 3, 16, 16});
+  const Tensor output = filled(4, {4, 6, 16, 16}), t = at::tensor({3, 0, 7, 19}, at::kLong);
+  const auto learn = [&](Denoiser& network) -> Function {
+    return [&](const Tensors& a) -> Tensors {
+      const TeacherStep step = teacher_step(network, process, a[0].detach(), a[4], a[2].detach());
+      const auto distilled =
+          distillation_loss(process, a[3], a[0], a[4], step.p, true, 0.5, step.x_prev);
+      const auto hybrid = hybrid_loss(process, a[3], a[1], a[0], a[4], a[2], 1.0, true);
+      return {step.x_prev, distilled.loss, distilled.vb, hybrid.loss, hybrid.vb};
+    };
+  };
+  const Tensors inputs{x_t, x0, z, output, t};
+  check_equal(computed(learn(*there), inputs, device), computed(learn(*here), inputs, at::kCPU));
+  reset_counters();
+  computed(learn(*there), inputs, device);
+  CHECK(fake_device::counters().synchronisations() == 0);
+}
+
+TEST_CASE("on a device: unfinished work of tensors there is saved as on the CPU",
+          "[unit][on_device]") {
+  const fixtures::ScratchFolder folder;
+  const TensorMap here{{"a", image(0)}, {"b", filled(1, {4})}};
+  TensorMap there;
+  for (const auto& [name, tensor] : here) there[name] = tensor.to(device());
+  reset_counters();
+  io::save_work(folder.path / "there.safetensors", there, {{"step", "3"}});
+  CHECK(fake_device::counters().to_host.calls == 2);
+  io::save_work(folder.path / "here.safetensors", here, {{"step", "3"}});
+  CHECK(io::load_work(folder.path / "there.safetensors").facts ==
+        io::load_work(folder.path / "here.safetensors").facts);
+}
+
+TEST_CASE("on a device: CUDA has every operator of training and sampling", "[unit][on_device]") {
+  if (!knows_cuda()) {
+    WARN("this LibTorch came without native_functions.yaml");
+    return;
+  }
+  CHECK(missing_on_cuda({"aten::add.Tensor", "aten::mm", "aten::mkldnn_linear",
+                         "aten::_fused_adamw_", "aten::no_such_operator"}) ==
+        std::vector<std::string>{"aten::mkldnn_linear", "aten::no_such_operator"});
+  const Composites composites;
+  for (const auto& [name, given] : students()) {
+    INFO(name);
+    Counters counters;
+    step(name, device(), &counters);
+    CHECK(counters.operators.contains("aten::convolution_backward"));
+    CHECK(missing_on_cuda(counters.operators) == std::vector<std::string>{});
+  }
+  const auto network = student("adm-unet", device());
+  for (const std::string& name : sampler_names()) {
+    INFO(name);
+    SamplerConfig config;
+    config.sampler = name;
+    reset_counters();
+    sample(*network, GaussianDiffusion({"cosine", 20, ""}), config, kImages, 3, 0, 2);
+    CHECK(missing_on_cuda(counters().operators) == std::vector<std::string>{});
+  }
+}
