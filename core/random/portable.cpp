@@ -72,8 +72,9 @@ Tensor radius(const Tensor& word) {
                  f);
   const Tensor y = p * f * z + e * -2.12194440e-4F - z * 0.5F;
   const Tensor square = (f + y + e * 0.693359375F) * -2.0F;
-  // Correctly rounded, as LibTorch's f32 root on the CPU (MKL's) is not: an f64 root of an f32
-  // number is at least 2^-51 of itself away from where its rounding to f32 would change.
+  // Correctly rounded, as LibTorch's f32 root on the CPU (MKL's) is not (pytorch/pytorch#31250):
+  // the root of an f32 number is at least 2^-51 of itself away from where its rounding to f32
+  // changes, more than an f64 root errs.
   return at::where(square > 0, square, 0.0).to(at::kDouble).sqrt().to(at::kFloat);
 }
 

@@ -33,7 +33,6 @@ inline Tensors computed(const Function& function, const Tensors& inputs, at::Dev
   }
   Tensors results = function(leaves);
   Tensors all;
-  Tensor sum;
   for (std::size_t i = 0; i < results.size(); ++i) {
     all.push_back(results[i].detach());
     if (!results[i].requires_grad()) continue;

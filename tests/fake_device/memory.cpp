@@ -32,9 +32,9 @@ class Memory {
   }
 
   void* allocate(std::size_t bytes) {
-    report_faults();
     const std::size_t size = rounded(bytes);
     const std::scoped_lock lock(mutex_);
+    report_faults();
     std::size_t offset = 0;
     if (auto& list = free_[size]; !list.empty()) {
       offset = list.back();
@@ -72,18 +72,6 @@ class Memory {
     return open_ + (static_cast<const char*>(address) - closed_);
   }
 
-  // A test framework takes the signal for the time of each test, so this is asked again and again.
-  static void report_faults() {
-    struct sigaction present{};
-    ::sigaction(SIGSEGV, nullptr, &present);
-    if ((present.sa_flags & SA_SIGINFO) != 0 && present.sa_sigaction == &on_fault) return;
-    struct sigaction own{};
-    own.sa_sigaction = &on_fault;
-    own.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    before_ = present;
-    ::sigaction(SIGSEGV, &own, nullptr);
-  }
-
  private:
   Memory() {
     file_ = ::memfd_create("fake_device", MFD_CLOEXEC);
@@ -109,6 +97,18 @@ class Memory {
     if (instance().contains(info->si_addr)) write_fault_report();
     // What was there before has the word next, by the same instruction.
     ::sigaction(signal, &before_, nullptr);
+  }
+
+  // A test framework takes the signal for the time of each test, so it is taken again and again.
+  static void report_faults() {
+    struct sigaction present{};
+    ::sigaction(SIGSEGV, nullptr, &present);
+    if ((present.sa_flags & SA_SIGINFO) != 0 && present.sa_sigaction == &on_fault) return;
+    struct sigaction own{};
+    own.sa_sigaction = &on_fault;
+    own.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    before_ = present;
+    ::sigaction(SIGSEGV, &own, nullptr);
   }
 
   static inline struct sigaction before_{};
