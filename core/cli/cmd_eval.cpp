@@ -6,26 +6,16 @@
 
 #include "cli/commands.hpp"
 #include "cli/image_sets.hpp"
+#include "cli/measure.hpp"
 #include "cli/session.hpp"
-#include "io/plain_text.hpp"
 #include "log/log.hpp"
-#include "record/clock.hpp"
-#include "record/environment.hpp"
 #include "run/progress.hpp"
 #include "stages/feed.hpp"
 
 namespace dkdm::cli {
 namespace {
 
-namespace fs = std::filesystem;
 namespace po = boost::program_options;
-
-struct Measured {
-  const ImageSet* samples;
-  std::int64_t count = 0;
-  double seconds = 0;
-  std::vector<Metric> metrics;
-};
 
 std::vector<std::string> asked_metrics(const Options& options) {
   std::vector<std::string> names;
@@ -65,19 +55,6 @@ std::vector<Metric> selected(const std::vector<Metric>& metrics,
                       "evaluator " + evaluator + " gives, with this reference, " + known);
   }
   return chosen;
-}
-
-Measured measure(Evaluator& evaluator, const ImageSet& set, Host& host) {
-  const auto started = record::Clock::now();
-  const Dataset& images = set.images();
-  evaluator.reset();
-  stages::add_images(evaluator, images, 0, images.size(), host);
-  Measured measured{&set, images.size(), 0, evaluator.finish()};
-  measured.seconds = record::seconds_since(started);
-  for (const auto& metric : measured.metrics)
-    if (!std::isfinite(metric.value))
-      throw Error(set.name + ": " + metric.name + " is not a finite number");
-  return measured;
 }
 
 results::Cell value_cell(double value) {
@@ -132,26 +109,6 @@ results::Table table_of(const std::vector<Measured>& sets, const Evaluator& eval
   return table;
 }
 
-std::vector<record::MetricRecord> records_of(const Measured& measured, const Evaluator& evaluator) {
-  std::vector<record::MetricRecord> records;
-  for (const auto& metric : measured.metrics) {
-    record::MetricRecord record;
-    record.name = metric.name;
-    record.value = metric.value;
-    record.higher_is_better = metric.higher_is_better;
-    record.unit = metric.unit;
-    record.protocol = evaluator.protocol();
-    record.reference = evaluator.reference_fingerprint();
-    record.sample_count = measured.count;
-    if (measured.samples->run) {
-      record.step = measured.samples->run->samples.step;
-      record.weights = measured.samples->run->samples.weights;
-    }
-    records.push_back(std::move(record));
-  }
-  return records;
-}
-
 // Grey samples may be measured by colour images: evaluators that want three channels repeat the
 // one. It is rarely what was meant.
 void warn_of_other_channels(const ImageSet& set, const ImageSet& reference, Host& host) {
@@ -161,34 +118,6 @@ void warn_of_other_channels(const ImageSet& set, const ImageSet& reference, Host
   host.log(set.name, "WARNING: its images have " + std::to_string(ours) +
                          (ours == 1 ? " channel" : " channels") + ", the reference's " +
                          std::to_string(theirs));
-}
-
-// Samples that are no run's get a run of their own, of the experiment "eval".
-record::RunRecord run_of(const Measured& measured, const ImageSet& reference,
-                         const plugin::PluginChoice& choice, const std::string& reference_key) {
-  std::string command = "dkdm eval " + io::shell_quoted(measured.samples->name) + " " +
-                        io::shell_quoted(reference.name) + " --evaluator " + choice.name;
-  for (const auto& [name, value] : choice.params.values())
-    command += " --set " + io::shell_quoted(name + "=" + to_text(value));
-  record::RunRecord record;
-  record.key = record::content_key({{"stage", "eval"},
-                                    {"samples", measured.samples->source.images->fingerprint()},
-                                    {"evaluator", reference_key},
-                                    {"parameters", choice.params.canonical()}});
-  record.samples = record.variant =
-      record::content_key({{"samples", measured.samples->source.images->fingerprint()}});
-  record.experiment = "eval";
-  record.title = "Sample sets evaluated by hand";
-  record.scale = "desk";
-  record.row = measured.samples->name;
-  record.label = fs::path(measured.samples->name).filename().string();
-  record.evaluator = choice.name;
-  record.config = "[evaluation]\ncommand = " + to_text(Value(command)) +
-                  "\nsamples = " + to_text(Value(measured.samples->source.recipe)) +
-                  "\nreference = " + to_text(Value(reference.source.recipe)) +
-                  "\n\n[evaluator]\nplugin = " + to_text(Value(choice.name)) + "\n" +
-                  choice.params.canonical();
-  return record;
 }
 
 // All values are known by now, so a record is whole or absent.
@@ -201,14 +130,8 @@ void record(const std::vector<Measured>& sets, const ImageSet& reference,
       session.store().record_metrics(measured.samples->run->run, metrics);
       continue;
     }
-    auto plugins = session.plugin_records();
-    std::erase_if(plugins, [&](const record::PluginRecord& plugin) {
-      return plugin.kind != "evaluator" || plugin.name != choice.name;
-    });
-    const auto id = session.store().begin_run(run_of(measured, reference, choice, reference_key),
-                                              record::current_environment(), plugins);
-    session.store().record_metrics(id, metrics);
-    session.store().end_run(id, "done", "", "");
+    const auto run = evaluation_record(*measured.samples, reference, choice, reference_key);
+    const auto id = record_evaluation(run, metrics, choice, session);
     log::info("eval", "recorded as run " + std::to_string(id));
   }
 }
