@@ -162,6 +162,8 @@ results::Store& Session::store() {
   return *store_;
 }
 
+stages::StageContext Session::stage_context() { return {context_.registry(), host_, datasets_}; }
+
 std::vector<record::PluginRecord> Session::plugin_records() const {
   std::vector<record::PluginRecord> records;
   for (const auto& info : context_.registry().plugins())
@@ -182,7 +184,7 @@ Session::Planned Session::plan(const fs::path& file, const std::vector<std::stri
                                const run::Selection& selection, Estimate estimate) {
   const plugin::StdoutAside only_results_are_printed;
   auto experiment = read_experiment(file, overrides, context_);
-  stages::StageContext context{context_.registry(), host_, datasets_};
+  auto context = stage_context();
   // Measuring what stages cost is only worth its seconds when some are to be made.
   auto plan = run::make_plan(experiment, selection, context, artifacts_, cost_, {});
   if (estimate != Estimate::none && !run::missing_stages(plan, artifacts_).empty())
@@ -250,12 +252,14 @@ std::vector<std::string> overrides_of(const Options& options) {
 }
 
 std::vector<std::string> shipped_experiments(const Context& context) {
-  constexpr const char* kBases = "bases";  // folders of what experiments inherit from
+  // Folders of what experiments inherit from, and of checks of them.
+  constexpr const char *kBases = "bases", *kChecks = "reproduce";
   std::vector<std::string> names;
   std::error_code absent;
   for (fs::recursive_directory_iterator entry(context.experiments(), absent), end;
        !absent && entry != end; entry.increment(absent)) {
-    if (entry->path().filename() == kBases) entry.disable_recursion_pending();
+    const auto folder = entry->path().filename();
+    if (folder == kBases || folder == kChecks) entry.disable_recursion_pending();
     if (entry->path().extension() == ".toml")
       names.push_back(
           fs::relative(entry->path(), context.experiments()).replace_extension().string());

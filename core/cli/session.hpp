@@ -23,6 +23,8 @@ class Session {
   explicit Session(Context& context, double tflops = 0);
 
   run::RunHost& host() { return host_; }
+  // What plans and stages share; a dataset is opened once for all that ask this session.
+  stages::StageContext stage_context();
   record::ArtifactStore& artifacts() { return artifacts_; }
   // The database, opened for writing at the first call.
   results::Store& store();
