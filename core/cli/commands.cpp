@@ -11,6 +11,8 @@ const std::vector<Command>& commands() {
        /*computes=*/true, /*calls_plugins=*/true},
       {"plan", "show an experiment's stages, what is done and what the rest costs", cmd_plan,
        /*computes=*/true, /*calls_plugins=*/true},
+      {"reproduce", "check published values here: teachers first, which are only sampled",
+       cmd_reproduce, /*computes=*/true, /*calls_plugins=*/true},
       {"report", "print tables of results beside the published values", cmd_report},
       {"watch", "show what is running: stages, curves, time left", cmd_watch},
       {"runs", "list runs, show, compare, export or remove them", cmd_runs},

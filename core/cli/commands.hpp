@@ -34,6 +34,7 @@ int cmd_query(const Arguments& args, Context& context);
 int cmd_quickstart(const Arguments& args, Context& context);
 int cmd_ref(const Arguments& args, Context& context);
 int cmd_report(const Arguments& args, Context& context);
+int cmd_reproduce(const Arguments& args, Context& context);
 int cmd_run(const Arguments& args, Context& context);
 int cmd_runs(const Arguments& args, Context& context);
 int cmd_sample(const Arguments& args, Context& context);

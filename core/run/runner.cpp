@@ -51,8 +51,10 @@ class Runner {
         throw;  // what cannot be written stops the suite
       } catch (...) {
         const std::string message = current_error_text();
-        progress_.say("failed: " + planned.record.row + ", seed " +
-                      std::to_string(planned.record.seed) + ", " + stage + ": " + message);
+        summary.failures.push_back(planned.record.row + ", seed " +
+                                   std::to_string(planned.record.seed) + ", " + stage + ": " +
+                                   message);
+        progress_.say("failed: " + summary.failures.back());
         context_.recorder->end_run(id, "failed", stage, message);
         ++summary.failed;
         if (options_.fail_fast) return summary;

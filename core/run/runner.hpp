@@ -22,6 +22,7 @@ struct RunOptions {
 struct RunSummary {
   std::int64_t done = 0, already_done = 0, failed = 0;
   bool interrupted = false;
+  std::vector<std::string> failures{};  // of each failed run: "ROW, seed N, STAGE: MESSAGE"
 };
 
 // A run whose record is finished and whose artifacts are whole is left alone. A stage that fails is

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "dkdm/nearest.hpp"
@@ -240,6 +241,29 @@ EvaluatedSamples evaluated_samples(const std::filesystem::path& file, std::int64
     bind_all(setting, run);
     while (setting.executeStep()) samples.settings.push_back(setting.getColumn(0).getString());
     return samples;
+  });
+}
+
+std::vector<record::MetricRecord> recorded_metrics(const std::filesystem::path& file,
+                                                   std::int64_t run) {
+  return Database(file, OpenMode::read).read([&](SQLite::Database& db) {
+    config_of(db, file, run);
+    SQLite::Statement find(db,
+                           "SELECT name, value, higher_is_better, unit, protocol, reference, "
+                           "sample_count, step, weights FROM metrics WHERE run = ? ORDER BY id");
+    bind_all(find, run);
+    std::vector<record::MetricRecord> metrics;
+    while (find.executeStep()) {
+      const auto value = find.getColumn(1);
+      metrics.push_back(
+          {find.getColumn(0).getString(),
+           value.isNull() ? std::numeric_limits<double>::quiet_NaN() : value.getDouble(),
+           find.getColumn(2).getInt() != 0, find.getColumn(3).getString(),
+           find.getColumn(4).getString(), find.getColumn(5).getString(),
+           find.getColumn(6).getInt64(), find.getColumn(7).getInt64(),
+           find.getColumn(8).getString()});
+    }
+    return metrics;
   });
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/record/records.hpp"
 #include "results/text/table.hpp"
 
 namespace dkdm::results {
@@ -68,6 +69,10 @@ struct EvaluatedSamples {
 };
 // Throws StoreError when the run does not exist, DataError when it drew no samples.
 EvaluatedSamples evaluated_samples(const std::filesystem::path& file, std::int64_t run);
+
+// The values of a run, in the order of their recording. Throws StoreError when it does not exist.
+std::vector<record::MetricRecord> recorded_metrics(const std::filesystem::path& file,
+                                                   std::int64_t run);
 
 // Makes a finished run the one that counts for its row and seed, in place of another that was
 // pinned; returns that one's number, if any. `note` says why. Throws StoreError for a run that is

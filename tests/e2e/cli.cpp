@@ -48,8 +48,9 @@ TEST_CASE("cli: help lists every command and each command has its own", "[e2e][c
   const Output help = dkdm.run({"--help"});
   CHECK(help.exit_code == 0);
   CHECK(dkdm.run({}).out == help.out);
-  for (const std::string command : {"quickstart", "run", "plan", "report", "watch", "runs", "query",
-                                    "sample", "checkpoint", "plugins", "data", "db", "doctor"}) {
+  for (const std::string command :
+       {"quickstart", "run", "plan", "reproduce", "report", "watch", "runs", "query", "sample",
+        "checkpoint", "plugins", "data", "db", "doctor"}) {
     INFO(command);
     CHECK(contains(help.out, "\n  " + command + " "));
     const Output own = dkdm.run({command, "--help"});
