@@ -1,5 +1,8 @@
 // dkdm plan: the stages of experiments, what is done, why the rest is not, what it costs.
 #include <algorithm>
+#include <array>
+#include <boost/algorithm/string/join.hpp>
+#include <cmath>
 #include <cstdio>
 #include <set>
 
@@ -9,6 +12,7 @@
 #include "cli/sweep.hpp"
 #include "results/query/runs.hpp"
 #include "run/explain.hpp"
+#include "run/footprint.hpp"
 #include "run/progress.hpp"
 
 namespace dkdm::cli {
@@ -66,6 +70,85 @@ std::vector<std::string> titles_of(const std::vector<std::vector<std::string>>& 
   return titles;
 }
 
+// "5.03 GB".
+std::string size_text(double bytes) {
+  constexpr std::array<const char*, 4> kUnits{"kB", "MB", "GB", "TB"};
+  constexpr double kStep = 1000;
+  std::size_t unit = 0;
+  for (bytes /= kStep; bytes >= kStep && unit + 1 < kUnits.size(); ++unit) bytes /= kStep;
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.*f %s",
+                bytes < 10    ? 2
+                : bytes < 100 ? 1
+                              : 0,
+                bytes, kUnits[unit]);
+  return text.data();
+}
+
+// Empty for what is unknown.
+results::Cell cell_of(double value, const std::string& text) {
+  if (std::isnan(value)) return {};
+  results::Cell cell(text);
+  cell.raw = results::shortest(value);
+  return cell;
+}
+
+// What all stages to run take together. What is unknown of some makes it the least.
+struct Total {
+  double seconds = 0, disk = 0, working = 0, memory = 0;
+  bool is_least = false;
+
+  void add(const stages::Stage& stage) {
+    const auto& footprint = stage.footprint;
+    for (const double value :
+         {stage.estimated_s, footprint.disk, footprint.working, footprint.memory})
+      is_least = is_least || std::isnan(value);
+    if (!std::isnan(stage.estimated_s)) seconds += stage.estimated_s;
+    if (!std::isnan(footprint.disk)) disk += footprint.disk;
+    // A comparison with what is unknown is false.
+    if (footprint.working > working) working = footprint.working;
+    if (footprint.memory > memory) memory = footprint.memory;
+  }
+
+  // ", about 17:05 h at 100 TFLOP/s; 12.0 GB of disk, 3.10 GB more while a stage runs; 20.1 GB of
+  // memory"
+  std::string text(double tflops) const {
+    std::string text = (is_least ? ", at least " : ", about ") + run::duration_text(seconds);
+    if (tflops > 0) text += " at " + results::shortest(tflops) + " TFLOP/s";
+    if (disk > 0) text += "; " + size_text(disk) + " of disk";
+    if (working > 0) text += ", " + size_text(working) + " more while a stage runs";
+    if (memory > 0) text += "; " + size_text(memory) + " of memory";
+    return text;
+  }
+};
+
+// What is absent, as rows of the plan's table: for programs, that have one table.
+void append_needs(const std::vector<run::Need>& needs, results::Table& table) {
+  for (const auto& need : needs)
+    for (const auto& absent : need.absent) {
+      std::vector<results::Cell> row(table.columns.size());
+      row.front() = need.title();
+      row[2] = "absent";
+      row[row.size() - 2] = (absent.path.empty() ? "" : absent.path.string() + ": ") +
+                            absent.remedy + "; for " + boost::algorithm::join(need.rows, ", ");
+      table.rows.push_back(std::move(row));
+    }
+}
+
+results::Table needs_table(const run::Plan& plan) {
+  std::set<std::string> all;
+  for (const auto& run : plan.runs) all.insert(run.record.row);
+  results::Table table;
+  table.title = "Needs: these files are absent, and `dkdm run` refuses to start without them";
+  table.columns = {{"need"}, {"looked for"}, {"where to get it"}, {"rows"}};
+  for (const auto& need : plan.needs)
+    for (const auto& absent : need.absent)
+      table.rows.push_back(
+          {need.title(), absent.path.empty() ? "not set" : absent.path.string(), absent.remedy,
+           need.rows.size() == all.size() ? "all" : boost::algorithm::join(need.rows, ", ")});
+  return table;
+}
+
 results::Table plan_table(const Session::Planned& planned, const std::string& configuration,
                           const record::ArtifactStore& artifacts,
                           const std::vector<results::RecordedStage>& recorded, double tflops) {
@@ -73,9 +156,15 @@ results::Table plan_table(const Session::Planned& planned, const std::string& co
   const std::set<std::size_t> to_run(missing.begin(), missing.end());
   const auto right = results::Align::right;
   results::Table table;
-  table.columns = {{"stage"}, {"seed", right, true}, {"state"}, {"estimate", right, true}, {"why"},
+  table.columns = {{"stage"},
+                   {"seed", right, true},
+                   {"state"},
+                   {"estimate", right, true},
+                   {"disk", right, true},
+                   {"memory", right, true},
+                   {"why"},
                    {"key"}};
-  double seconds = 0;
+  Total total;
   for (std::size_t i = 0; i < planned.plan.stages.size(); ++i) {
     const auto& stage = planned.plan.stages[i];
     const bool run = to_run.contains(i);
@@ -84,26 +173,34 @@ results::Table plan_table(const Session::Planned& planned, const std::string& co
     // Samples that go straight into the evaluator are no work of their own; what only cells of an
     // earlier configuration need stands there.
     if (users.empty() || (stage.streamed && !run && !there)) continue;
-    results::Cell estimate;
+    const bool unknown = !stage.needs.empty();
+    std::vector<results::Cell> row{stage.label,
+                                   seed_of(users),
+                                   unknown ? "needs files"
+                                   : run   ? "to run"
+                                   : there ? "done"
+                                           : "not needed",
+                                   {},
+                                   {},
+                                   {},
+                                   {},
+                                   {}};
     if (run) {
-      seconds += stage.estimated_s;
-      estimate = run::duration_text(stage.estimated_s);
-      estimate.raw = results::shortest(stage.estimated_s);
+      total.add(stage);
+      row[3] = cell_of(stage.estimated_s, run::duration_text(stage.estimated_s));
+      const auto& [disk, working, memory] = stage.footprint;
+      if (disk != 0) row[4] = cell_of(disk, size_text(disk));
+      if (memory != 0) row[5] = cell_of(memory, size_text(memory));
+      row[6] = unknown ? "needs " + boost::algorithm::join(stage.needs, ", ")
+                       : run::why_missing(stage, artifacts, earlier_keys(users, recorded));
     }
-    table.rows.push_back(
-        {stage.label, seed_of(users),
-         run     ? "to run"
-         : there ? "done"
-                 : "not needed",
-         estimate, run ? run::why_missing(stage, artifacts, earlier_keys(users, recorded)) : "",
-         stage.key});
+    if (!unknown) row[7] = stage.key;
+    table.rows.push_back(std::move(row));
   }
   table.title = planned.experiment.name + (configuration.empty() ? "" : ", " + configuration) +
                 ": " + counted(planned.plan.runs.size(), "run") + ", " +
                 counted(missing.size(), "stage") + " to run";
-  if (!missing.empty()) table.title += ", about " + run::duration_text(seconds);
-  if (!missing.empty() && tflops > 0)
-    table.title += " at " + results::shortest(tflops) + " TFLOP/s";
+  if (!missing.empty()) table.title += total.text(tflops);
   return table;
 }
 
@@ -142,8 +239,9 @@ int cmd_plan(const Arguments& args, Context& context) {
       "plan FILE… [options]",
       "Lists the stages that the experiments need: the seed where a stage belongs to one, what\n"
       "is done, why the rest is not (what differs from this experiment's earlier runs of the\n"
-      "same row and seed), and the estimated cost, in seconds in csv and json: measured on this\n"
-      "machine, or with --tflops from operations at the rate of another.\n"
+      "same row and seed), and the estimated cost: time measured on this machine, or with --tflops\n"
+      "from operations at the rate of another, disk and memory; in csv and json in seconds and\n"
+      "bytes. Data and weights may be absent: they are listed as needs, with where to get them.\n"
       "Samples that go straight into the evaluator are no stage of their own.");
   add_selection(options);
   options.add()("resolved",
@@ -158,6 +256,7 @@ int cmd_plan(const Arguments& args, Context& context) {
   if (options.has("resolved")) return print_resolved(options, context);
   const double tflops = options.real("tflops");
   Session session(context, tflops);
+  bool is_estimated = false;
   results::Table all;  // for programs: one table, whatever the number of experiments
   const auto files = experiment_files(options, context);
   // All plugins first: modules are tried in a child process, which has none of the threads that
@@ -166,7 +265,8 @@ int cmd_plan(const Arguments& args, Context& context) {
     read_experiment(file, cli::configurations(file, overrides_of(options), context).front(),
                     context);
   for (const auto& file : files) {
-    const auto planned = session.plan_all(file, overrides_of(options), selection_of(options));
+    const auto planned = session.plan_all(file, overrides_of(options), selection_of(options),
+                                          Session::Estimate::listed);
     const auto& name = planned.front().experiment.name;
     std::vector<results::RecordedStage> recorded;
     std::error_code absent;
@@ -175,10 +275,15 @@ int cmd_plan(const Arguments& args, Context& context) {
     const auto titles = titles_of(cli::configurations(file, overrides_of(options), context));
     for (std::size_t i = 0; i < planned.size(); ++i) {
       auto table = plan_table(planned[i], titles[i], session.artifacts(), recorded, tflops);
+      const auto& needs = planned[i].plan.needs;
       if (options.format() == results::Format::text) {
         options.print(table);
+        if (!needs.empty()) options.print(needs_table(planned[i].plan));
+        is_estimated =
+            is_estimated || !run::missing_stages(planned[i].plan, session.artifacts()).empty();
         continue;
       }
+      append_needs(needs, table);
       all.columns = table.columns;
       for (auto& row : table.rows) {
         row.insert(row.begin(), {name, titles[i]});
@@ -187,7 +292,10 @@ int cmd_plan(const Arguments& args, Context& context) {
     }
     say_evaluator_splits(context, name);
   }
-  if (options.format() == results::Format::text) return 0;
+  if (options.format() == results::Format::text) {
+    if (is_estimated) std::printf("%s\n", run::kFootprintRule);
+    return 0;
+  }
   all.columns.insert(all.columns.begin(),
                      {results::Column{"experiment"}, results::Column{"configuration"}});
   options.print(all);

@@ -186,10 +186,15 @@ Session::Planned Session::plan(const fs::path& file, const std::vector<std::stri
   auto experiment = read_experiment(file, overrides, context_);
   auto context = stage_context();
   // Measuring what stages cost is only worth its seconds when some are to be made.
-  auto plan = run::make_plan(experiment, selection, context, artifacts_, cost_, {});
+  const bool listed = estimate == Estimate::listed;
+  auto plan =
+      run::make_plan(experiment, selection, context, artifacts_, cost_, {.list_needs = listed});
   if (estimate != Estimate::none && !run::missing_stages(plan, artifacts_).empty())
     plan = run::make_plan(experiment, selection, context, artifacts_, cost_,
-                          {.estimate = true, .look = estimate == Estimate::measured});
+                          {.estimate = true,
+                           .look = estimate == Estimate::measured || listed,
+                           .footprints = listed,
+                           .list_needs = listed});
   return {std::move(experiment), std::move(context), std::move(plan)};
 }
 

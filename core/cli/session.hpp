@@ -37,7 +37,9 @@ class Session {
   };
   // What stages cost is only measured for somebody who is to wait for them. again: this command has
   // made the plan before, and has said what there is to say about it.
-  enum class Estimate { measured, again, none };
+  // listed: measured, for somebody who is to see what it takes: memory and disk as well, and what
+  // is absent as the plan's needs instead of an error.
+  enum class Estimate { measured, again, none, listed };
   // Reads, checks and plans one experiment file.
   Planned plan(const std::filesystem::path& file, const std::vector<std::string>& overrides,
                const run::Selection& selection, Estimate estimate = Estimate::measured);

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "conformance/check_support.hpp"
+#include "plugin/announce.hpp"
 #include "record/clock.hpp"
 
 namespace dkdm::conformance {
@@ -53,8 +54,24 @@ class DatasetChecks {
     require(data_->size() > 0, "it has " + std::to_string(data_->size()) + " images",
             "refuse an empty folder or file in the constructor with a dkdm::DataError");
     require(data_->num_classes() >= 0, "num_classes() is negative", "0 means no labels");
+    check_announcement(spec);
     return std::to_string(data_->size()) + " images of " + text_of(spec) + ", " +
            std::to_string(data_->num_classes()) + " classes";
+  }
+
+  // Experiments are planned by it before there are files.
+  void check_announcement(const ImageSpec& spec) const {
+    const Announced announced = plugin::announced(subject_.registry, subject_.choice());
+    require(announced.absent.empty(), "it opens, and announce() says that files are absent",
+            "announce the files that the constructor opens");
+    require(
+        announced.spec.values() == 0 || announced.spec == spec,
+        "announce() says images of " + text_of(announced.spec) + ", they are of " + text_of(spec),
+        "announce what the parameters promise, else zeros");
+    require(announced.images == 0 || announced.images == data_->size(),
+            "announce() says " + std::to_string(announced.images) + " images, there are " +
+                std::to_string(data_->size()),
+            "announce what the parameters promise, else 0");
   }
 
   Tensor images_at(const Tensor& index) const {

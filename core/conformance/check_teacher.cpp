@@ -4,6 +4,7 @@
 #include "conformance/check_support.hpp"
 #include "dkdm/diffusion.hpp"
 #include "model/model_folder.hpp"
+#include "plugin/announce.hpp"
 
 namespace dkdm::conformance {
 namespace {
@@ -57,6 +58,9 @@ class TeacherChecks {
   std::string loading() {
     const auto teacher = open();
     model_ = teacher->load();
+    require(plugin::announced(subject_.registry, subject_.choice()).absent.empty(),
+            "it loads, and announce() says that files are absent",
+            "announce the files that load() opens");
     require(model_.network != nullptr, "load() gave no network", "fill TrainedModel::network");
     require(model_.shape.channels > 0 && model_.shape.height > 0 && model_.shape.width > 0,
             "its images are " + text_of(model_.shape), "fill TrainedModel::spec");

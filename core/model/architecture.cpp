@@ -234,25 +234,35 @@ struct Known {
   std::vector<bool> attention;
   bool residual_resampling, scale_shift;
   UninferableOptions hidden;
+  std::string paper_name{};  // of the paper's arch file, "" = another's network
 };
 
 const std::vector<Known>& known_networks() {
   const std::vector<double> cifar{1, 2, 2, 2}, small{1, 2, 3, 4}, medium{1, 1, 2, 3, 4},
       large{1, 1, 2, 2, 4, 4}, huge{0.5, 1, 1, 2, 2, 4, 4};
   const std::vector<bool> half{false, true, true, false}, from_half{false, true, true, true};
-  const auto paper = [](const char* name, std::int64_t size, std::int64_t head_channels) {
-    return UninferableOptions{name, size, head_channels, 0, true, "cosine", 1000, false};
+  const auto paper = [&](std::int64_t channels, std::int64_t blocks, const char* name,
+                         std::int64_t size, std::int64_t head_channels, const char* also = "") {
+    const bool is_small = size == 32;
+    return Known{channels,
+                 blocks,
+                 is_small ? cifar : small,
+                 is_small ? half : from_half,
+                 true,
+                 true,
+                 {std::string("the paper's ") + name + also, size, head_channels, 0, true, "cosine",
+                  1000, false},
+                 name};
   };
   static const std::vector<Known> table{
       // The paper's arch files.
-      {64, 3, cifar, half, true, true, paper("the paper's 14M-CNN", 32, 32)},
-      {96, 2, cifar, half, true, true, paper("the paper's 24M-CNN", 32, 32)},
-      {96, 3, cifar, half, true, true, paper("the paper's 32M-CNN", 32, 32)},
-      {128, 2, cifar, half, true, true, paper("the paper's 44M-CNN", 32, 32)},
-      {128, 3, cifar, half, true, true, paper("the paper's 57M-CNN", 32, 32)},
-      {96, 2, small, from_half, true, true, paper("the paper's 57M-CNN-CelebA", 64, 32)},
-      {192, 3, small, from_half, true, true,
-       paper("the paper's 295M-CNN, which is OpenAI's ImageNet-64", 64, 64)},
+      paper(64, 3, "14M-CNN", 32, 32),
+      paper(96, 2, "24M-CNN", 32, 32),
+      paper(96, 3, "32M-CNN", 32, 32),
+      paper(128, 2, "44M-CNN", 32, 32),
+      paper(128, 3, "57M-CNN", 32, 32),
+      paper(96, 2, "57M-CNN-CelebA", 64, 32),
+      paper(192, 3, "295M-CNN", 64, 64, ", which is OpenAI's ImageNet-64"),
       // guided-diffusion's README.
       {256,
        2,
@@ -417,6 +427,31 @@ UninferableOptions uninferable_options(const Unet& unet) {
   for (const Known& known : known_networks())  // networks of the same multipliers have one size
     if (known.multipliers == mult) hidden.image_size = known.hidden.image_size;
   return hidden;
+}
+
+std::vector<std::string> paper_networks() {
+  std::vector<std::string> names;
+  for (const Known& known : known_networks())
+    if (!known.paper_name.empty()) names.push_back(known.paper_name);
+  return names;
+}
+
+Unet paper_network(const std::string& name) {
+  for (const Known& known : known_networks()) {
+    if (name.empty() || known.paper_name != name) continue;
+    constexpr std::int64_t kChannels = 3;
+    Unet unet;
+    unet.in_channels = kChannels;
+    unet.out_channels = 2 * kChannels;
+    unet.time_channels = known.channels;
+    for (const double multiplier : known.multipliers)
+      unet.widths.push_back(std::llround(multiplier * static_cast<double>(known.channels)));
+    unet.num_res_blocks = known.num_res_blocks;
+    unet.attention = known.attention;
+    return unet;
+  }
+  throw ConfigError("no network of the paper is called \"" + name + "\"; expected one of " +
+                    listed(paper_networks()));
 }
 
 std::int64_t usual_heads(const Dit& dit) {

@@ -43,6 +43,7 @@ struct Counting {
   double limit;                                      // bytes
   std::function<std::string(double bytes)> refusal;  // of so many, which are above it
   double bytes = 0;                                  // of large tensors that are alive
+  double most = 0;                                   // that it was at once
   std::string refused{};  // what was refused, wherever the exception went since
 };
 
@@ -70,6 +71,7 @@ class CountingAllocator final : public c10::Allocator {
       block = {std::move(memory), bytes};
     }
     counting->bytes = all;
+    counting->most = std::max(counting->most, all);
     // Data and context are one pointer: what LibTorch asks of memory that it gives back raw
     // (oneDNN's).
     return {data, data, &release, c10::Device(c10::kCPU)};
@@ -235,8 +237,8 @@ NetworkSize measured_network(const std::function<std::shared_ptr<torch::nn::Modu
   return size;
 }
 
-void nn::within_memory(const std::function<void()>& work, const std::string& what,
-                       const std::string& remedy) {
+nn::Allocated nn::within_memory(const std::function<void()>& work, const std::string& what,
+                                const std::string& remedy) {
   const auto memory = static_cast<double>(machine_memory());
   const auto refusal = [&](double) {
     return what + " needs more than " + size_text(memory) +
@@ -244,6 +246,7 @@ void nn::within_memory(const std::function<void()>& work, const std::string& wha
   };
   Counting state{memory, refusal};
   run_counted(state, work);
+  return {state.most, state.bytes};
 }
 
 void require_memory(double bytes, const std::string& what, const std::string& remedy) {

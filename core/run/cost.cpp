@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "dkdm/nn.hpp"
 #include "model/flops.hpp"
 #include "model/model_folder.hpp"
 #include "nn/memory_limit.hpp"
@@ -17,6 +18,13 @@ std::int64_t measured_batch(const SampleShape& shape, std::int64_t parameters) {
   constexpr std::int64_t kValues = 1 << 20, kLarge = 5'000'000;
   return std::clamp<std::int64_t>(kValues / (shape.values()), 1, parameters > kLarge ? 2 : 32);
 }
+
+at::Tensor forward(Denoiser& network, const SampleShape& shape, std::int64_t batch) {
+  const auto x_t = at::zeros(shape.batch(batch)).contiguous(at::MemoryFormat::ChannelsLast);
+  return plugin::predict(network, x_t, at::zeros({batch}, at::kLong));
+}
+
+constexpr const char* kRemedy = "give it smaller images, or fewer or narrower layers";
 
 }  // namespace
 
@@ -43,19 +51,26 @@ double CostModel::forward_s(Denoiser& network, const SampleShape& shape,
   if (tflops_ > 0) return double(model::forward_flops(network, shape)) / (tflops_ * 1e12);
   at::NoGradGuard no_grad;
   const auto batch = measured_batch(shape, parameters);
-  const auto x_t = at::zeros(shape.batch(batch)).contiguous(at::MemoryFormat::ChannelsLast);
-  const auto t = at::zeros({batch}, at::kLong);
   constexpr double kEnough_s = 1;
   double best = 1e9;  // the first calls prepare kernels and read the library's pages
   double all = 0;
   for (int repeat = 0; repeat < 6 && all < kEnough_s; ++repeat) {
     const auto start = record::Clock::now();
-    plugin::predict(network, x_t, t);
+    forward(network, shape, batch);
     const double elapsed = record::seconds_since(start);
     all += elapsed;
     best = std::min(best, elapsed);
   }
   return best / double(batch);
+}
+
+double CostModel::forward_bytes(Denoiser& network, const SampleShape& shape,
+                                std::int64_t parameters) const {
+  at::NoGradGuard no_grad;
+  const auto batch = measured_batch(shape, parameters);
+  const auto allocated = nn::within_memory([&] { forward(network, shape, batch); },
+                                           "a forward of images of " + text_of(shape), kRemedy);
+  return allocated.most / double(batch);
 }
 
 double CostModel::training_s(const plugin::PluginChoice& student, const StudentContext& context) {
@@ -64,21 +79,46 @@ double CostModel::training_s(const plugin::PluginChoice& student, const StudentC
   return (tflops_ > 0 ? kOperations : kMeasured) * forward_s(student, context);
 }
 
+double CostModel::training_bytes(const plugin::PluginChoice& student,
+                                 const StudentContext& context) {
+  return measured(student, context, /*training=*/true).training_bytes;
+}
+
+double CostModel::forward_bytes(const plugin::PluginChoice& student,
+                                const StudentContext& context) {
+  return measured(student, context, /*training=*/false).forward_bytes;
+}
+
 double CostModel::forward_s(const plugin::PluginChoice& student, const StudentContext& context) {
+  return measured(student, context, /*training=*/false).forward_s;
+}
+
+CostModel::Measured& CostModel::measured(const plugin::PluginChoice& student,
+                                         const StudentContext& context, bool training) {
   auto& measured = entry(student, context);
-  if (measured.forward_s >= 0) return measured.forward_s;
+  if (measured.forward_s >= 0 && (measured.training_bytes >= 0 || !training)) return measured;
+  const auto batch = measured_batch(context.shape, measured.size.parameters);
+  const std::string what = "student " + student.name + ": a forward of " + std::to_string(batch) +
+                           " images of " + text_of(context.shape);
+  std::shared_ptr<Denoiser> network;
   const auto measure = [&] {
-    const auto network = registry_.student(student, context, /*seed=*/0);
+    network = registry_.student(student, context, /*seed=*/0);
     model::to_channels_last(*network);
     network->eval();
     measured.forward_s = forward_s(*network, context.shape, measured.size.parameters);
   };
-  nn::within_memory(measure,
-                    "student " + student.name + ": a forward of " +
-                        std::to_string(measured_batch(context.shape, measured.size.parameters)) +
-                        " images of " + text_of(context.shape),
-                    "give it smaller images, or fewer or narrower layers");
-  return measured.forward_s;
+  nn::within_memory(measure, what, kRemedy);
+  measured.forward_bytes = forward_bytes(*network, context.shape, measured.size.parameters);
+  if (!training) return measured;
+  network->train();
+  nn::seed_layers(*network, /*seed=*/0, /*step=*/0);
+  at::Tensor output;  // holds what the backward would need
+  const auto learn = [&] {
+    at::AutoGradMode with_grad(true);
+    output = forward(*network, context.shape, batch);
+  };
+  measured.training_bytes = nn::within_memory(learn, what, kRemedy).alive / double(batch);
+  return measured;
 }
 
 }  // namespace dkdm::run

@@ -24,15 +24,23 @@ class DKDM_API CostModel {
   // Forward, backward and update of one training example.
   double training_s(const plugin::PluginChoice& student, const StudentContext& context);
   std::int64_t parameters(const plugin::PluginChoice& student, const StudentContext& context);
+  // Of activations, of one image in float32, as a call on this machine allocates them: the most at
+  // once in a forward, and what a forward in training keeps for the backward.
+  double forward_bytes(const plugin::PluginChoice& student, const StudentContext& context);
+  double forward_bytes(Denoiser& network, const SampleShape& shape, std::int64_t parameters) const;
+  double training_bytes(const plugin::PluginChoice& student, const StudentContext& context);
   // Without its memory; throws ConfigError for a network that cannot fit this machine.
   NetworkSize size(const plugin::PluginChoice& student, const StudentContext& context);
 
  private:
   struct Measured {
     NetworkSize size;
-    double forward_s = -1;
+    double forward_s = -1, forward_bytes = -1, training_bytes = -1;
   };
   Measured& entry(const plugin::PluginChoice& student, const StudentContext& context);
+  // With a forward measured; `training`: and one in training.
+  Measured& measured(const plugin::PluginChoice& student, const StudentContext& context,
+                     bool training);
 
   const plugin::Registry& registry_;
   const double tflops_;

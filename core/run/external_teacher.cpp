@@ -1,9 +1,16 @@
 #include "run/external_teacher.hpp"
 
+#include <limits>
+
 #include "dkdm/weights_kind.hpp"
 #include "model/model_folder.hpp"
 
 namespace dkdm::run {
+namespace {
+
+constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+
+}  // namespace
 
 const std::string& ExternalTeacher::fingerprint() {
   if (fingerprint_.empty())
@@ -12,6 +19,7 @@ const std::string& ExternalTeacher::fingerprint() {
 }
 
 std::string ExternalTeacher::weights() const {
+  if (!announced_.absent.empty()) return record::kUnlabelled;
   const auto teacher = context_.registry.teacher(choice_, context_.host);
   const auto* states = dynamic_cast<const StatesWeights*>(teacher.get());
   const std::string own = states ? states->weights() : "";
@@ -23,11 +31,42 @@ const TrainedModel& ExternalTeacher::model() {
   return *model_;
 }
 
-std::int64_t ExternalTeacher::parameters() { return model::count_parameters(*model().network); }
+std::optional<StudentContext> ExternalTeacher::made_for() {
+  if (announced_.absent.empty()) return StudentContext{model().shape, model().diffusion};
+  if (!announced_.network) return std::nullopt;
+  return announced_.network->context;
+}
 
-double ExternalTeacher::forward_s(const CostModel& cost) {
-  if (forward_s_ < 0) forward_s_ = cost.forward_s(*model().network, model().shape, parameters());
+plugin::PluginChoice ExternalTeacher::student() const {
+  const auto& network = announced_.network.value();
+  const auto& info = context_.registry.find("student", network.student);
+  return {info.kind, info.name, info.version,
+          Params(info.params, network.values, "teacher " + choice_.name)};
+}
+
+std::int64_t ExternalTeacher::parameters(CostModel& cost) {
+  if (announced_.absent.empty()) return model::count_parameters(*model().network);
+  return announced_.network ? cost.parameters(student(), announced_.network->context) : 0;
+}
+
+double ExternalTeacher::forward_s(CostModel& cost) {
+  if (!announced_.absent.empty())
+    return announced_.network ? cost.forward_s(student(), announced_.network->context) : kUnknown;
+  if (forward_s_ < 0)
+    forward_s_ = cost.forward_s(*model().network, model().shape, parameters(cost));
   return forward_s_;
+}
+
+NetworkBytes ExternalTeacher::bytes(CostModel& cost) {
+  if (announced_.absent.empty()) {
+    const auto count = parameters(cost);
+    return {static_cast<double>(count) * sizeof(float),
+            cost.forward_bytes(*model().network, model().shape, count), kUnknown};
+  }
+  if (!announced_.network) return {kUnknown, kUnknown, kUnknown};
+  const auto& context = announced_.network->context;
+  return {static_cast<double>(cost.size(student(), context).bytes),
+          cost.forward_bytes(student(), context), kUnknown};
 }
 
 }  // namespace dkdm::run

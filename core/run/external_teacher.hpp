@@ -5,7 +5,9 @@
 #include <optional>
 #include <string>
 
+#include "dkdm/announced.hpp"
 #include "run/cost.hpp"
+#include "run/footprint.hpp"
 #include "stages/stage.hpp"
 
 namespace dkdm::run {
@@ -13,22 +15,38 @@ namespace dkdm::run {
 // References outlive it.
 class ExternalTeacher {
  public:
-  ExternalTeacher(const plugin::PluginChoice& choice, const stages::StageContext& context)
-      : choice_(choice), context_(context) {}
+  // `announced`: by its plugin; where its files are absent `stand_in` takes the place of what they
+  // would say in keys.
+  ExternalTeacher(const plugin::PluginChoice& choice, const stages::StageContext& context,
+                  Announced announced, std::string stand_in)
+      : choice_(choice), context_(context), announced_(std::move(announced)) {
+    if (!announced_.absent.empty()) fingerprint_ = std::move(stand_in);
+  }
+
+  // The name of what is absent, "" where nothing is.
+  std::string stand_in() const { return announced_.absent.empty() ? "" : fingerprint_; }
 
   // Without loading it: the hash of its weights; and what they are, for its plugin or kUnlabelled.
   // [sample] weights chooses among those of networks trained here and says nothing of a file's.
   const std::string& fingerprint();
   std::string weights() const;
 
-  // Loads it. Throws what its plugin throws.
-  const TrainedModel& model();
-  std::int64_t parameters();
-  double forward_s(const CostModel& cost);  // of one image
+  // What it was trained for. Loads it; of absent files what is announced, nothing where nothing is.
+  // Throws what its plugin throws.
+  std::optional<StudentContext> made_for();
+  // The same of its network; 0 and NaN where nothing is known.
+  std::int64_t parameters(CostModel& cost);
+  double forward_s(CostModel& cost);  // of one image
+  NetworkBytes bytes(CostModel& cost);
 
  private:
+  const TrainedModel& model();
+  // Of the announced network.
+  plugin::PluginChoice student() const;
+
   const plugin::PluginChoice& choice_;
   const stages::StageContext& context_;
+  const Announced announced_;
   std::string fingerprint_;
   std::optional<TrainedModel> model_;
   double forward_s_ = -1;

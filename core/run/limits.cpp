@@ -6,21 +6,13 @@
 
 #include "dkdm/memory.hpp"
 #include "model/image_limits.hpp"
+#include "run/footprint.hpp"
 
 namespace dkdm::run {
 namespace {
 
 constexpr std::size_t kMostRuns = 100000;
 constexpr std::int64_t kMostEvaluations = 10000;  // of one training, as it goes
-
-// Tensors of a batch's shape that are alive at once, at least: x_t, x_0, noise, output, means and
-// variances of two distributions; in sampling the state, the output and what it is split into. What
-// a network keeps of its layers comes on top and is not counted.
-constexpr double kTrainingTensors = 12, kSamplingTensors = 6;
-
-double values_of(const ImageSpec& spec, std::int64_t images) {
-  return static_cast<double>(images) * static_cast<double>(spec.values());
-}
 
 // Of the folder, or of the nearest above it that is there.
 std::filesystem::space_info disk_of(std::filesystem::path folder) {
@@ -47,6 +39,8 @@ class Limits {
                                    " runs, expected at most " + std::to_string(kMostRuns));
     for (const config::Row& row : experiment_.rows) {
       const ImageSpec spec = sources_.spec(row);
+      if (row.training) check_evaluations("row \"" + row.id + '"', row);
+      if (spec.values() == 0 && !sources_.unknown_spec(row).empty()) continue;
       model::check_shape(spec, file_ + (row.dataset ? ": dataset " + row.dataset->name
                                                     : ": row \"" + row.id + '"'));
       const std::string section = "row \"" + row.id + '"';
@@ -56,10 +50,7 @@ class Limits {
       const auto stated = row.synthetic.integer("count");
       check_sampling("[synthetic]", row.synthetic, spec, kept,
                      kept && stated == 0 ? sources_.image_count(row) : stated);
-      if (row.training) {
-        check_training(section, *row.training, row, spec);
-        check_evaluations(section, row);
-      }
+      if (row.training) check_training(section, *row.training, row, spec);
       check_sampling(section, row.sample, spec, row.sample.flag("save"),
                      row.sample.integer("count"));
     }

@@ -1,6 +1,7 @@
 #include "run/plan.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -9,6 +10,7 @@
 #include "dkdm/optimizer.hpp"
 #include "log/log.hpp"
 #include "method/teacher_fit.hpp"
+#include "run/footprint.hpp"
 #include "run/limits.hpp"
 #include "run/run_record.hpp"
 #include "run/runner.hpp"
@@ -20,6 +22,8 @@ namespace dkdm::run {
 namespace {
 
 using stages::Stage;
+
+constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
 class Planner {
  public:
@@ -48,6 +52,11 @@ class Planner {
       }
     }
     check_teachers();
+    for (const auto& [_, need] : sources_.needs())
+      if (!need.rows.empty()) plan_.needs.push_back(need);
+    std::sort(plan_.needs.begin(), plan_.needs.end(),
+              [](const Need& a, const Need& b) { return a.title() < b.title(); });
+    if (!plan_.needs.empty() && !extras_.list_needs) refuse_needs(plan_.needs);
     return std::move(plan_);
   }
 
@@ -79,9 +88,12 @@ class Planner {
   void check_teachers() {
     if (!extras_.look || missing_stages(plan_, store_).empty()) return;
     for (const auto& [row, teaches] : external_uses_) {
-      const auto& model = external_teacher(*row).model();
+      const auto known = external_teacher(*row).made_for();
+      if (!known) continue;
+      const TrainedModel model{nullptr, known->diffusion, known->shape};
+      const ImageSpec spec = sources_.spec(*row);
       for (const std::string& misfit :
-           {image_misfit(model, sources_.spec(*row)),
+           {spec.values() > 0 ? image_misfit(model, spec) : std::string(),
             teaches ? process_misfit(model, row->diffusion) : std::string()})
         if (!misfit.empty()) {
           const auto& [name, plugin, _] = teacher_of(*row);
@@ -106,14 +118,39 @@ class Planner {
   // The stage with these parts; an equal one is shared.
   std::size_t add_stage(Stage stage, std::vector<std::size_t> inputs) {
     stage.key = record::content_key(stage.parts);
+    stage.needs = needs_of(stage.parts);
+    if (!stage.needs.empty()) {
+      stage.key = "unknown-" + stage.key;
+      unknown_keys_[stage.key] = stage.needs;
+    }
     stage.inputs = std::move(inputs);
     for (std::size_t i = 0; i < plan_.stages.size(); ++i)
       if (plan_.stages[i].kind == stage.kind && plan_.stages[i].key == stage.key) {
         plan_.stages[i].streamed = plan_.stages[i].streamed && stage.streamed;
+        if (stage.footprint.memory > plan_.stages[i].footprint.memory)
+          plan_.stages[i].footprint.memory = stage.footprint.memory;  // of the largest batch
         return i;
       }
     plan_.stages.push_back(std::move(stage));
     return plan_.stages.size() - 1;
+  }
+
+  // What is absent of all that `parts` are made of: a key is unknown where any part of it is.
+  std::vector<std::string> needs_of(const record::KeyParts& parts) const {
+    std::set<std::string> titles;
+    for (const auto& [_, text] : parts) {
+      for (const auto& [stand_in, need] : sources_.needs())
+        if (text.find(stand_in) != std::string::npos) titles.insert(need.title());
+      for (const auto& [key, needs] : unknown_keys_)
+        if (text.find(key) != std::string::npos) titles.insert(needs.begin(), needs.end());
+    }
+    return {titles.begin(), titles.end()};
+  }
+
+  // Says in the parts of `stage` that something of it, which another text states as 0, is known to
+  // absent files alone.
+  static void add_unknown(Stage& stage, const char* what, const std::string& stand_in) {
+    if (!stand_in.empty()) stage.parts.emplace_back(what, stand_in);
   }
 
   stages::StageInput output_of(std::size_t stage) const {
@@ -133,14 +170,40 @@ class Planner {
     return result;
   }
 
+  bool is_sized(const config::Row& row) { return sources_.spec(row).values() > 0; }
+
   // Seconds of a forward; 0 where nothing is estimated.
   double student_s(const config::Row& row, const plugin::PluginChoice& student) {
-    return extras_.estimate ? cost_.forward_s(student, made_for(row)) : 0;
+    if (!extras_.estimate) return 0;
+    return is_sized(row) ? cost_.forward_s(student, made_for(row)) : kUnknown;
+  }
+  double training_s(const config::Row& row, const plugin::PluginChoice& student) {
+    if (!extras_.estimate) return 0;
+    return is_sized(row) ? cost_.training_s(student, made_for(row)) : kUnknown;
   }
   double teacher_s(const config::Row& row) {
     if (!extras_.estimate) return 0;
     return trained_teacher(row) ? student_s(row, trained_teacher(row)->student)
                                 : external_teacher(row).forward_s(cost_);
+  }
+
+  // The same in bytes; zeros where footprints are not asked for.
+  NetworkBytes student_bytes(const config::Row& row, const plugin::PluginChoice& student,
+                             bool training = false) {
+    if (!extras_.footprints) return {};
+    if (!is_sized(row)) return {kUnknown, kUnknown, kUnknown};
+    const auto context = made_for(row);
+    return {static_cast<double>(cost_.size(student, context).bytes),
+            cost_.forward_bytes(student, context),
+            training ? cost_.training_bytes(student, context) : kUnknown};
+  }
+  NetworkBytes teacher_bytes(const config::Row& row) {
+    if (!extras_.footprints) return {};
+    return trained_teacher(row) ? student_bytes(row, trained_teacher(row)->student)
+                                : external_teacher(row).bytes(cost_);
+  }
+  NetworkBytes evaluated_bytes(const config::Row& row) {
+    return row.training ? student_bytes(row, row.training->student) : teacher_bytes(row);
   }
 
   void require_teacher(const config::Row& row, const std::string& who) const {
@@ -184,8 +247,12 @@ class Planner {
     const auto spec =
         stages::sampling_spec(row.synthetic, stated > 0 ? stated : sources_.image_count(row),
                               record::derive_seed(0, "synthetic"));
-    return add_stage(stages::synthetic_stage(source, row.diffusion, spec, {0, teacher_s(row)}),
-                     indices(chain));
+    auto stage = stages::synthetic_stage(source, row.diffusion, spec, {0, teacher_s(row)});
+    if (stated == 0) add_unknown(stage, "images", sources_.unknown_count(row));
+    if (spec.count == 0) stage.estimated_s = kUnknown;
+    if (extras_.footprints)
+      stage.footprint = sampling_footprint(teacher_bytes(row), sources_.spec(row), spec, true);
+    return add_stage(std::move(stage), indices(chain));
   }
 
   std::size_t train_stage(const config::Row& row, const config::Training& training,
@@ -207,17 +274,42 @@ class Planner {
       add_to(before, "synthetic", stage);
       inputs.synthetic = output_of(stage);
     }
-    const stages::ImageCosts costs{
-        extras_.estimate ? cost_.training_s(training.student, made_for(row)) : 0,
-        needs.teacher ? teacher_s(row) : 0};
+    const stages::ImageCosts costs{training_s(row, training.student),
+                                   needs.teacher ? teacher_s(row) : 0};
+    const NetworkBytes taught = needs.teacher ? teacher_bytes(row) : NetworkBytes{};
+    const auto batch = training.train.integer("batch");
+    const double held =
+        extras_.footprints ? method->held_bytes(row.diffusion, job.shape, batch) : 0;
     if (needs.preparation) {
-      const auto stage =
-          add_stage(stages::pool_stage(job, inputs, *method, costs), indices(before));
+      auto prepared = stages::pool_stage(job, inputs, *method, costs);
+      add_unknown(prepared, "image size", sources_.unknown_spec(row));
+      if (extras_.footprints)
+        prepared.footprint =
+            preparation_footprint(taught, held, job.shape, rows_together(training));
+      const auto stage = add_stage(std::move(prepared), indices(before));
       add_to(before, "pool", stage);
       inputs.pool = output_of(stage);
     }
     for (const auto& [name, index] : before) add_to(chain, name, index);
-    return add_stage(stages::train_stage(label, job, inputs, *method, costs), indices(before));
+    auto trained = stages::train_stage(label, job, inputs, *method, costs);
+    add_unknown(trained, "image size", sources_.unknown_spec(row));
+    if (extras_.footprints) {
+      const auto every = snapshots.every;
+      const auto kept = every > 0 ? (training.train.integer("steps") - 1) / every : 0;
+      trained.footprint = training_footprint(student_bytes(row, training.student, true), taught,
+                                             held, job.shape, batch, kept);
+    }
+    return add_stage(std::move(trained), indices(before));
+  }
+
+  // Of the parameters that every distillation method with a preparation has
+  // (dkdm/distillation.hpp): rows that go through the teacher together.
+  static std::int64_t rows_together(const config::Training& training) {
+    const auto& method = training.method.params.values();
+    const auto stated = method.find("teacher_batch");
+    const auto* rows =
+        stated == method.end() ? nullptr : std::get_if<std::int64_t>(&stated->second);
+    return rows && *rows > 0 ? *rows : training.train.integer("batch");
   }
 
   // The same for every run with this evaluator and these images.
@@ -228,10 +320,11 @@ class Planner {
 
   Evaluating& evaluating(const config::Row& row) {
     const auto& reference = sources_.reference(row);
+    const auto& identity = sources_.evaluator_identity(row);
     auto& made =
         evaluators_[{row.evaluator.name + '\n' + row.evaluator.params.canonical(), &reference}];
     if (!made.stage) {
-      made.identity = context_.registry.evaluator(row.evaluator, context_.host)->identity();
+      made.identity = identity;
       made.stage = stages::evaluator_stage(row.evaluator, made.identity, reference);
     }
     return made;
@@ -314,6 +407,9 @@ class Planner {
                            const stages::SamplingSpec& spec) {
     Stage stage = stages::sample_stage(row.id, made.network, row.diffusion, spec);
     stage.streamed = !row.sample.flag("save");
+    if (extras_.footprints)
+      stage.footprint =
+          sampling_footprint(evaluated_bytes(row), sources_.spec(row), spec, !stage.streamed);
     return add_stage(std::move(stage), made.inputs);
   }
 
@@ -323,9 +419,10 @@ class Planner {
     const Stage& sample = plan_.stages[samples];
     auto inputs = sample.streamed && !sample.find(store_) ? made.inputs : std::vector{samples};
     inputs.push_back(evaluator);
-    return add_stage(stages::evaluate_stage(row.id, made.network, spec, sample,
-                                            evaluator_input(row, evaluator), store_),
-                     std::move(inputs));
+    auto stage = stages::evaluate_stage(row.id, made.network, spec, sample,
+                                        evaluator_input(row, evaluator), store_);
+    if (sample.streamed) stage.footprint = sample.footprint;
+    return add_stage(std::move(stage), std::move(inputs));
   }
 
   // The evaluations on the way, where the training keeps weights for them. The evaluation at the
@@ -342,9 +439,10 @@ class Planner {
     if (other) spec.seed = record::derive_seed(seed, "evaluate");
     auto inputs = made.inputs;
     inputs.push_back(evaluator);
-    return add_stage(stages::snapshots_stage(row.id, made.network, row.diffusion, spec, steps,
-                                             key(evaluate), evaluator_input(row, evaluator), other),
-                     std::move(inputs));
+    auto stage = stages::snapshots_stage(row.id, made.network, row.diffusion, spec, steps,
+                                         key(evaluate), evaluator_input(row, evaluator), other);
+    stage.footprint.memory = plan_.stages[evaluate].footprint.memory;
+    return add_stage(std::move(stage), std::move(inputs));
   }
 
   static bool draws_other_images(const config::Row& row) {
@@ -382,9 +480,10 @@ class Planner {
         row.sample.flag("save")};
     auto inputs = made.inputs;
     inputs.insert(inputs.end(), {evaluator, evaluate, snapshots});
-    return add_stage(stages::select_stage(row.id, made.network, row.diffusion, selecting,
-                                          key(snapshots), key(evaluate)),
-                     std::move(inputs));
+    auto stage = stages::select_stage(row.id, made.network, row.diffusion, selecting,
+                                      key(snapshots), key(evaluate));
+    stage.footprint.memory = plan_.stages[evaluate].footprint.memory;
+    return add_stage(std::move(stage), std::move(inputs));
   }
 
   void add_run(const config::Row& row, std::int64_t seed) {
@@ -430,8 +529,8 @@ class Planner {
   // made: its record has the number already.
   std::int64_t parameters(const config::Row& row) {
     const auto& training = row.training ? row.training : trained_teacher(row);
-    if (training) return cost_.parameters(training->student, made_for(row));
-    return extras_.estimate ? external_teacher(row).parameters() : 0;
+    if (training) return is_sized(row) ? cost_.parameters(training->student, made_for(row)) : 0;
+    return extras_.estimate ? external_teacher(row).parameters(cost_) : 0;
   }
 
   // Which plugins the run uses, and which teacher, where it uses one.
@@ -464,7 +563,8 @@ class Planner {
   const record::ArtifactStore& store_;
   CostModel& cost_;
   const PlanExtras extras_;
-  std::map<std::string, std::string> variants_;  // by row
+  std::map<std::string, std::string> variants_;                   // by row
+  std::map<std::string, std::vector<std::string>> unknown_keys_;  // and what is absent
   std::vector<std::pair<const config::Row*, bool>>
       external_uses_;  // rows, and whether a student learns its steps
   // By the evaluator and its reference.

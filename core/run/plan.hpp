@@ -9,6 +9,7 @@
 #include "record/artifact_store.hpp"
 #include "record/records.hpp"
 #include "run/cost.hpp"
+#include "run/need.hpp"
 #include "run/selection.hpp"
 #include "stages/stage.hpp"
 
@@ -29,19 +30,22 @@ struct Plan {
   std::vector<PlannedRun> runs;
   // The cells that were asked for, whatever shard makes them: those of `runs` are among them.
   std::vector<record::RunRecord> asked;
+  std::vector<Need> needs;  // files that are absent: where there are some, nothing can be run
 };
 
 // Whether a stage of this name in a run's record is the row's own work, as opposed to what it
 // shares with other rows.
 DKDM_API bool is_own_stage(const std::string& name);
 
-// What making a plan does beside: the measurements that fill estimated_s; a look at a teacher from
-// elsewhere and warnings about settings, which one process of a command is to do.
+// What making a plan does beside: the measurements that fill estimated_s, and those that fill
+// footprints; a look at a teacher from elsewhere and warnings about settings, which one process of
+// a command is to do; a list of what is absent in place of an error.
 struct PlanExtras {
-  bool estimate = false, look = false;
+  bool estimate = false, look = false, footprints = false, list_needs = false;
 };
 
-// `store` must outlive the plan.
+// `store` must outlive the plan. Throws ConfigError for what cannot be made, and where files are
+// absent DataError or Error (exit code 3) that names them all.
 DKDM_API Plan make_plan(const config::Experiment& experiment, const Selection& selection,
                         const stages::StageContext& context, const record::ArtifactStore& store,
                         CostModel& cost, const PlanExtras& extras);

@@ -34,13 +34,24 @@ struct StageContext {
   record::Recorder* recorder = nullptr;  // null where stages are planned, not made
 };
 
+// What a stage takes, in bytes, as estimated before it is made (run/footprint.hpp): NaN = unknown.
+struct Footprint {
+  double disk = 0;     // that its output keeps
+  double working = 0;  // of disk while it runs, beside that: checkpoints, parts of a set
+  double memory = 0;   // of the device that computes, 0 = not estimated
+};
+
 struct Stage {
   StageKind kind = StageKind::train;
   std::string label;       // for a person: "train dynamic"
   std::string plugin;      // whose work it is, "" = the core's
   record::KeyParts parts;  // all that determines its output
   std::string key;         // their content key
-  double estimated_s = 0;
+  double estimated_s = 0;  // NaN = unknown
+  Footprint footprint;
+  // What files are absent of those that it depends on ("dataset cifar10"): they would say what
+  // determines it, so its key is none, unlike all others, and it cannot be made.
+  std::vector<std::string> needs;
   bool streamed = false;  // what it gives goes straight into the stage that reads it: no folder
   std::vector<std::size_t> inputs;  // earlier stages of the plan
   // Reads the folders of its inputs, fills its own, and says in the manifest what it made.

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "bilinear.hpp"
+#include "dkdm/announced.hpp"
 #include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/plugin.hpp"
@@ -20,6 +21,10 @@ using dkdm::Params;
 
 constexpr std::int64_t kImages = 202'599, kSide = 64, kWidth = 178, kHeight = 218;
 const char* const kFolder = "img_align_celeba";
+const char* const kRemedy =
+    "unpack img_align_celeba.zip (CelebA, \"Align&Cropped Images\", "
+    "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html) and set `root` to that folder, or "
+    "$DKDM_DATA to its parent";
 
 class CelebA64 final : public dkdm::Dataset {
  public:
@@ -28,6 +33,13 @@ class CelebA64 final : public dkdm::Dataset {
         dkdm::text("root", "", "folder of 000001.jpg … (empty = img_align_celeba in $DKDM_DATA)"),
         dkdm::integer("images", kImages, "how many there are: the first of them, for a trial")
             .between(1, kImages)};
+  }
+
+  static void announce(const Params& params, dkdm::Announced& announced) {
+    const auto root = dkdm::datasets::data_folder(params.text("root"), kFolder);
+    if (!fs::exists(root)) announced.absent.push_back({root, std::string("absent; ") + kRemedy});
+    announced.spec = dkdm::ImageSpec::square(3, kSide);
+    announced.images = params.integer("images");
   }
 
   CelebA64(const Params& params, Host&)
@@ -81,12 +93,7 @@ class CelebA64 final : public dkdm::Dataset {
     std::error_code error;
     fs::directory_iterator folder(root_, error);
     if (error)
-      throw DataError(
-          root_.string(),
-          "cannot be listed (" + error.message() +
-              "); unpack img_align_celeba.zip (CelebA, \"Align&Cropped Images\", "
-              "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html) and set `root` to that "
-              "folder, or $DKDM_DATA to its parent");
+      throw DataError(root_.string(), "cannot be listed (" + error.message() + "); " + kRemedy);
     std::vector<bool> found(static_cast<std::size_t>(kImages));
     std::vector<std::string> missing, others;
     for (const auto& entry : folder) {

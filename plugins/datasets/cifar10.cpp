@@ -1,5 +1,6 @@
 // CIFAR-10 (Krizhevsky, 2009), binary version: five files of 10,000 records for training, one for
 // the test; a record is one byte of label and 3 x 32 x 32 bytes, red plane first.
+#include "dkdm/announced.hpp"
 #include "dkdm/files.hpp"
 #include "dkdm/plugin.hpp"
 #include "image_files.hpp"
@@ -13,6 +14,9 @@ using dkdm::Params;
 
 constexpr std::int64_t kRecords = 10'000, kPixels = 3 * 32 * 32, kClasses = 10;
 const char* const kFolder = "cifar-10-batches-bin";
+const char* const kRemedy =
+    "absent; unpack CIFAR-10's binary version (cifar-10-binary.tar.gz, "
+    "https://www.cs.toronto.edu/~kriz) and set `root` to that folder, or $DKDM_DATA to its parent";
 
 class Cifar10 final : public dkdm::datasets::InMemory {
  public:
@@ -22,15 +26,14 @@ class Cifar10 final : public dkdm::datasets::InMemory {
             dkdm::text("split", "train", "which images").one_of({"train", "test"})};
   }
 
-  Cifar10(const Params& params, Host&) {
-    const auto root = dkdm::datasets::data_folder(params.text("root"), kFolder);
-    if (params.text("split") == "test") {
-      files_.push_back(root / "test_batch.bin");
-    } else {
-      for (int i = 1; i <= 5; ++i) {
-        files_.push_back(root / ("data_batch_" + std::to_string(i) + ".bin"));
-      }
-    }
+  static void announce(const Params& params, dkdm::Announced& announced) {
+    const auto files = files_of(params);
+    dkdm::datasets::announce_absence(files, kRemedy, announced);
+    announced.spec = dkdm::ImageSpec::square(3, 32);
+    announced.images = kRecords * static_cast<std::int64_t>(files.size());
+  }
+
+  Cifar10(const Params& params, Host&) : files_(files_of(params)) {
     const std::int64_t count = kRecords * static_cast<std::int64_t>(files_.size());
     at::Tensor images = at::empty({count, 3, 32, 32}, at::kByte);
     at::Tensor labels = at::empty({count}, at::kLong);
@@ -48,13 +51,17 @@ class Cifar10 final : public dkdm::datasets::InMemory {
   }
 
  private:
+  static std::vector<std::filesystem::path> files_of(const Params& params) {
+    const auto root = dkdm::datasets::data_folder(params.text("root"), kFolder);
+    if (params.text("split") == "test") return {root / "test_batch.bin"};
+    std::vector<std::filesystem::path> files;
+    for (int i = 1; i <= 5; ++i)
+      files.push_back(root / ("data_batch_" + std::to_string(i) + ".bin"));
+    return files;
+  }
+
   static void read(const std::filesystem::path& file, at::Tensor images, at::Tensor labels) {
-    if (!std::filesystem::exists(file)) {
-      throw DataError(file.string(),
-                      "absent; unpack CIFAR-10's binary version (cifar-10-binary.tar.gz, "
-                      "https://www.cs.toronto.edu/~kriz) and set `root` to that folder, or "
-                      "$DKDM_DATA to its parent");
-    }
+    if (!std::filesystem::exists(file)) throw DataError(file.string(), kRemedy);
     std::string bytes = dkdm::io::read_text(file);
     const std::int64_t expected = kRecords * (1 + kPixels);
     if (static_cast<std::int64_t>(bytes.size()) != expected) {

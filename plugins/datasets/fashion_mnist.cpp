@@ -3,6 +3,7 @@
 //
 // Sizes: 28 as it is; 32 = two zero pixels on each side; 16 = the mean of each 2 x 2 block of the
 // 32, rounded half up. Three channels repeat the one.
+#include "dkdm/announced.hpp"
 #include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/plugin.hpp"
@@ -10,11 +11,16 @@
 
 namespace {
 
+namespace fs = std::filesystem;
 using dkdm::DataError;
 using dkdm::Host;
 using dkdm::Params;
 
 constexpr std::int64_t kSide = 28, kPadding = 2, kClasses = 10;
+constexpr std::int64_t kTraining = 60'000, kTest = 10'000;  // images, as published
+const char* const kRemedy =
+    "absent; install it with `apt-get install dataset-fashion-mnist`, or let `root` name a folder "
+    "of Fashion-MNIST's four IDX files";
 
 // uint8 [N,28,28] -> [N,1,16,16].
 at::Tensor halve_padded(const at::Tensor& images) {
@@ -45,6 +51,15 @@ class FashionMnist final : public dkdm::datasets::InMemory {
             dkdm::integer("channels", 1, "1, or 3 equal ones").between(1, 3)};
   }
 
+  static void announce(const Params& params, dkdm::Announced& announced) {
+    const fs::path root = params.text("root");
+    for (const std::string& name : names_of(params))
+      if (!found(root, name)) announced.absent.push_back({root / (name + ".gz"), kRemedy});
+    if (announced.absent.empty()) return;  // the files may be of a trial, with fewer images
+    announced.spec = dkdm::ImageSpec::square(params.integer("channels"), params.integer("size"));
+    announced.images = params.text("split") == "train" ? kTraining : kTest;
+  }
+
   FashionMnist(const Params& params, Host&)
       : root_(params.text("root")),
         recipe_("fashion-mnist 1 size " + std::to_string(params.integer("size")) + " channels " +
@@ -55,9 +70,8 @@ class FashionMnist final : public dkdm::datasets::InMemory {
                               " is not 16, 28 or 32");
     }
     if (channels == 2) throw dkdm::ConfigError("fashion-mnist: channels 2 is not 1 or 3");
-    const std::string split = params.text("split") == "train" ? "train" : "t10k";
-    image_file_ = find(split + "-images-idx3-ubyte");
-    label_file_ = find(split + "-labels-idx1-ubyte");
+    image_file_ = find(names_of(params)[0]);
+    label_file_ = find(names_of(params)[1]);
 
     const at::Tensor images = dkdm::io::read_idx(image_file_);
     const at::Tensor labels = dkdm::io::read_idx(label_file_);
@@ -74,13 +88,21 @@ class FashionMnist final : public dkdm::datasets::InMemory {
   }
 
  private:
-  std::filesystem::path find(const std::string& name) const {
-    for (const auto& file : {root_ / (name + ".gz"), root_ / name}) {
-      if (std::filesystem::exists(file)) return file;
-    }
-    throw DataError((root_ / (name + ".gz")).string(),
-                    "absent; install it with `apt-get install dataset-fashion-mnist`, or let "
-                    "`root` name a folder of Fashion-MNIST's four IDX files");
+  // Of the images, and of their labels.
+  static std::vector<std::string> names_of(const Params& params) {
+    const std::string split = params.text("split") == "train" ? "train" : "t10k";
+    return {split + "-images-idx3-ubyte", split + "-labels-idx1-ubyte"};
+  }
+
+  static std::optional<fs::path> found(const fs::path& root, const std::string& name) {
+    for (const auto& file : {root / (name + ".gz"), root / name})
+      if (fs::exists(file)) return file;
+    return std::nullopt;
+  }
+
+  fs::path find(const std::string& name) const {
+    if (const auto file = found(root_, name)) return *file;
+    throw DataError((root_ / (name + ".gz")).string(), kRemedy);
   }
 
   void check(const at::Tensor& images, const at::Tensor& labels) const {
@@ -101,7 +123,7 @@ class FashionMnist final : public dkdm::datasets::InMemory {
     }
   }
 
-  std::filesystem::path root_, image_file_, label_file_;
+  fs::path root_, image_file_, label_file_;
   std::string recipe_;
 };
 

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "dkdm/announced.hpp"
 #include "dkdm/shape.hpp"
 
 namespace dkdm::datasets {
@@ -23,6 +24,19 @@ inline std::filesystem::path data_folder(const std::string& root, const char* na
   if (!root.empty()) return root;
   const char* data = std::getenv("DKDM_DATA");
   return std::filesystem::absolute(std::filesystem::path(data ? data : "") / name);
+}
+
+// Announces those of `files` that are not there; of a folder that is not, the folder alone.
+inline void announce_absence(const std::vector<std::filesystem::path>& files,
+                             const std::string& remedy, Announced& announced) {
+  namespace fs = std::filesystem;
+  const fs::path folder = files.front().parent_path();
+  if (!folder.empty() && !fs::exists(folder)) {
+    announced.absent.push_back({folder, remedy});
+    return;
+  }
+  for (const fs::path& file : files)
+    if (!fs::exists(file)) announced.absent.push_back({file, remedy});
 }
 
 // "12 files (a, b, … )": the first ten of them.

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <set>
 
+#include "dkdm/announced.hpp"
 #include "dkdm/files.hpp"
 #include "dkdm/image_files.hpp"
 #include "dkdm/io.hpp"
@@ -111,6 +112,13 @@ class ImageFolder final : public dkdm::Dataset {
             "name up to \"_\"; none; auto = folders where all images lie in two or more, else "
             "names where all have a \"_\"")
             .one_of({"auto", "folders", "names", "none"})};
+  }
+
+  static void announce(const Params& params, dkdm::Announced& announced) {
+    if (const fs::path root = params.text("root"); !fs::exists(root))
+      announced.absent.push_back({root, "no such folder; `root` names the folder of the images"});
+    if (const auto size = params.integer("size"); size > 0)
+      announced.spec = dkdm::ImageSpec::square(params.integer("channels"), size);
   }
 
   ImageFolder(const Params& params, Host& host)

@@ -4,6 +4,7 @@
 // authors' code.
 #include <cstring>
 
+#include "dkdm/announced.hpp"
 #include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/plugin.hpp"
@@ -20,6 +21,20 @@ constexpr std::int64_t kBatch = 128'116, kLastBatch = 128'123, kValidation = 50'
 constexpr std::int64_t kSide = 32, kPixels = 3 * kSide * kSide, kClasses = 1000;
 const char* const kFolder = "imagenet32";
 
+std::vector<std::string> names_of(const std::string& split) {
+  if (split == "val") return {"val_data.npz"};
+  std::vector<std::string> names;
+  for (int i = 1; i <= 10; ++i) names.push_back("train_data_batch_" + std::to_string(i) + ".npz");
+  return names;
+}
+
+std::string remedy(const std::string& split) {
+  return "unpack Imagenet32_" + split +
+         "_npz.zip (\"Download downsampled image data\", https://image-net.org; the npz files, not "
+         "the pickles) and set `root` to that folder, or $DKDM_DATA to the parent of a folder "
+         "imagenet32";
+}
+
 class ImageNet32 final : public dkdm::Dataset {
  public:
   static dkdm::ParamTable params() {
@@ -32,15 +47,21 @@ class ImageNet32 final : public dkdm::Dataset {
                 .between(0, 1281167)};
   }
 
+  static void announce(const Params& params, dkdm::Announced& announced) {
+    const auto root = dkdm::datasets::data_folder(params.text("root"), kFolder);
+    const std::string& split = params.text("split");
+    std::vector<fs::path> files;
+    for (const std::string& name : names_of(split)) files.push_back(root / name);
+    dkdm::datasets::announce_absence(files, "absent; " + remedy(split), announced);
+    const auto published = split == "val" ? kValidation : 9 * kBatch + kLastBatch;
+    announced.spec = dkdm::ImageSpec::square(3, kSide);
+    announced.images = params.integer("images") > 0 ? params.integer("images") : published;
+  }
+
   ImageNet32(const Params& params, Host&)
       : root_(dkdm::datasets::data_folder(params.text("root"), kFolder)),
-        split_(params.text("split")), published_(params.integer("images") == 0) {
-    if (split_ == "val") {
-      names_.push_back("val_data.npz");
-    } else {
-      for (int i = 1; i <= 10; ++i)
-        names_.push_back("train_data_batch_" + std::to_string(i) + ".npz");
-    }
+        split_(params.text("split")), published_(params.integer("images") == 0),
+        names_(names_of(split_)) {
     find_files();
     std::vector<at::Tensor> labels;
     for (std::size_t i = 0; i < names_.size(); ++i) labels.push_back(open(i));
@@ -87,12 +108,8 @@ class ImageNet32 final : public dkdm::Dataset {
     for (const std::string& name : names_)
       if (!fs::exists(root_ / name)) missing.push_back(name);
     if (missing.empty()) return;
-    throw DataError(
-        root_.string(),
-        dkdm::datasets::first_ten(missing, "file") + " missing; unpack Imagenet32_" + split_ +
-            "_npz.zip (\"Download downsampled image data\", https://image-net.org; the "
-            "npz files, not the pickles) and set `root` to that folder, or $DKDM_DATA to "
-            "the parent of a folder imagenet32");
+    throw DataError(root_.string(),
+                    dkdm::datasets::first_ten(missing, "file") + " missing; " + remedy(split_));
   }
 
   // Takes in file `i`; its labels, int64 [N] in 0 … 999.

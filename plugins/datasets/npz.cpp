@@ -1,5 +1,6 @@
 // Images of an npz as ADM's sampler and the reference sets hold them: uint8 [N,H,W,C] under
 // `images`, class labels [N] where the file has them.
+#include "dkdm/announced.hpp"
 #include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/npz_labels.hpp"
@@ -20,6 +21,11 @@ class Npz final : public dkdm::datasets::InMemory {
             dkdm::text(
                 "labels", "",
                 "array of the labels, integers [N]; empty = arr_1 or labels, where it is there")};
+  }
+
+  static void announce(const Params& params, dkdm::Announced& announced) {
+    if (const std::filesystem::path file = params.text("file"); !std::filesystem::exists(file))
+      announced.absent.push_back({file, "No such file; `file` names an npz of images"});
   }
 
   Npz(const Params& params, Host&)

@@ -13,6 +13,7 @@
 #include <tuple>
 
 #include "dkdm/ahead.hpp"
+#include "dkdm/announced.hpp"
 #include "dkdm/documents.hpp"
 #include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
@@ -54,6 +55,11 @@ class InceptionEvaluator final : public Evaluator {
         integer("bootstrap", 0, "resamples for a 95 % interval of fid (fid_low, fid_high); 0 = off")
             .between(0, 100'000),
         integer("batch", 50, "images through the network at a time").between(1, 4096)};
+  }
+
+  static void announce(const Params& params, Announced& announced) {
+    const auto file = evaluators::look_for_inception_weights(params.text("weights"));
+    if (file.path.empty()) announced.absent.push_back(file.absent);
   }
 
   InceptionEvaluator(const Params& params, Host& host)

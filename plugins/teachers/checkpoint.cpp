@@ -5,6 +5,7 @@
 #include "dkdm/files.hpp"
 #include "dkdm/plugin.hpp"
 #include "dkdm/weights_kind.hpp"
+#include "weights_file.hpp"
 
 namespace {
 
@@ -14,6 +15,11 @@ class Checkpoint final : public dkdm::Teacher, public dkdm::StatesWeights {
  public:
   Checkpoint(const dkdm::Params& params, dkdm::Host& host)
       : host_(host), path_(params.text("path")), weights_(params.text("weights")) {}
+
+  static void announce(const dkdm::Params& params, dkdm::Announced& announced) {
+    dkdm::teachers::announce_absence(params, "checkpoint", "the folder of a trained model",
+                                     announced);
+  }
 
   static dkdm::ParamTable params() {
     return {dkdm::text("path", "",

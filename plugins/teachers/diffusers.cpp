@@ -4,6 +4,7 @@
 // teacher's.
 #include "diffusers_unet.hpp"
 #include "diffusers_weights.hpp"
+#include "dkdm/announced.hpp"
 #include "dkdm/checkpoint.hpp"
 #include "dkdm/memory.hpp"
 #include "dkdm/plugin.hpp"
@@ -19,6 +20,7 @@ using dkdm::Params;
 using namespace dkdm::diffusers;
 
 constexpr const char* kName = "diffusers";
+constexpr const char* kWhat = "the folder of a UNet2DModel";
 
 struct Files {
   fs::path config, scheduler;
@@ -43,6 +45,10 @@ std::string current_name(const std::string& name) {
 class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
  public:
   Diffusers(const Params& params, dkdm::Host& host) : params_(params), host_(host) {}
+
+  static void announce(const Params& params, dkdm::Announced& announced) {
+    dkdm::teachers::announce_absence(params, kName, kWhat, announced);
+  }
 
   static dkdm::ParamTable params() {
     using namespace dkdm;
@@ -115,7 +121,7 @@ class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
   }
 
   Files find_files() const {
-    const fs::path path = dkdm::teachers::given_path(params_, kName, "the folder of a UNet2DModel");
+    const fs::path path = dkdm::teachers::given_path(params_, kName, kWhat);
     const bool raw = params_.text("weights") == "raw";
     const bool pipeline = !fs::exists(path / "config.json");
     fs::path folder = path;

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "as_eps.hpp"
+#include "dkdm/announced.hpp"
 #include "dkdm/architecture.hpp"
 #include "dkdm/checkpoint.hpp"
 #include "dkdm/plugin.hpp"
@@ -20,6 +21,9 @@ using dkdm::DataError;
 using dkdm::Params;
 
 constexpr const char* kName = "guided-diffusion";
+constexpr const char* kWhat =
+    "a checkpoint file of guided-diffusion (the paper's teachers, or their like, are among those "
+    "that github.com/forever208/DDPM-IP links)";
 
 std::string joined(const std::vector<std::string>& words) {
   std::string text;
@@ -42,10 +46,21 @@ struct Plan {
 
 class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
  public:
-  GuidedDiffusion(const Params& params, dkdm::Host& host) : params_(params), host_(host) {}
+  GuidedDiffusion(const Params& params, dkdm::Host& host) : params_(params), host_(&host) {}
+
+  static void announce(const Params& params, dkdm::Announced& announced) {
+    if (!dkdm::teachers::announce_absence(params, kName, kWhat, announced)) return;
+    const std::string& name = params.text("network");
+    if (name.empty()) return;
+    announced.absent.back().remedy += "; it is to hold a " + name;
+    Plan plan = GuidedDiffusion(params).plan_of(arch::paper_network(name), params.text("path"));
+    announced.network = {plan.student, plan.values, {plan.shape, plan.diffusion}};
+  }
 
   static dkdm::ParamTable params() {
     using namespace dkdm;
+    std::vector<std::string> networks = arch::paper_networks();
+    networks.insert(networks.begin(), "");
     return {
         text("path", "",
              "the checkpoint, .pt or .safetensors; ema_0.9999_*.pt are files like others"),
@@ -91,6 +106,11 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
              "of a network that predicts none: beta (fixed_large) or the "
              "posterior's (fixed_small)")
             .one_of({"fixed_large", "fixed_small"}),
+        text("network", "",
+             "network of the paper that the file is to hold: plans are made with it while there is "
+             "no file, and a file with another one is refused (empty = any)")
+            .one_of(networks)
+            .no_effect_on_result(),
     };
   }
 
@@ -103,6 +123,7 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
     for (const auto& [name, tensor] : chosen.tensors)
       shapes.emplace_back(name, tensor.sizes().vec());
     const auto recognised = arch::recognise(shapes);
+    check_network(recognised, file);
     Plan plan;
     if (const auto* unet = std::get_if<arch::Unet>(&recognised.network)) {
       plan = plan_of(*unet, file);
@@ -116,7 +137,7 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
 
     auto& tensors = chosen.tensors;
     choose_label(plan, tensors, file);
-    auto network = host_.student(plan.student, plan.values, {plan.shape, plan.diffusion});
+    auto network = host_->student(plan.student, plan.values, {plan.shape, plan.diffusion});
     dkdm::io::load_strictly(tensors, *network, file.string());
     say(file, chosen, recognised.text, plan, *network);
     using dkdm::teachers::Prediction;
@@ -136,6 +157,22 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
   }
 
  private:
+  // Plans, and loads nothing.
+  explicit GuidedDiffusion(const Params& params) : params_(params) {}
+
+  // Classes aside: `label` takes them away.
+  void check_network(const arch::Recognised& recognised, const fs::path& file) const {
+    const std::string& name = params_.text("network");
+    if (name.empty()) return;
+    const auto* unet = std::get_if<arch::Unet>(&recognised.network);
+    arch::Unet expected = arch::paper_network(name);
+    if (unet) expected.classes = unet->classes;
+    if (unet && *unet == expected) return;
+    throw ConfigError("teacher guided-diffusion: network is " + name + ", but " + file.string() +
+                      " holds another one (" + recognised.text +
+                      "); give the file that belongs here, or leave network out");
+  }
+
   dkdm::io::ChosenNetwork choose(const fs::path& file) const {
     const auto checkpoint = dkdm::io::read_checkpoint(file);
     using dkdm::io::WeightsKind;
@@ -165,9 +202,7 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
     return stem.starts_with(kModel) && digits(stem.substr(kModel.size())) ? "raw" : "";
   }
 
-  fs::path path() const {
-    return dkdm::teachers::given_path(params_, kName, "a checkpoint file of guided-diffusion");
-  }
+  fs::path path() const { return dkdm::teachers::given_path(params_, kName, kWhat); }
 
   // The parameter if it is set, else what the rule says; noted as `text` of it.
   template <class T, class Text>
@@ -362,11 +397,11 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
     } else if (chosen.kind == dkdm::io::WeightsKind::given) {
       line += "; recorded as " + which + " weights";
     }
-    host_.log(kName, line);
+    host_->log(kName, line);
   }
 
   Params params_;
-  dkdm::Host& host_;
+  dkdm::Host* host_ = nullptr;
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <torch/csrc/jit/serialization/import.h>
 
 #include "as_eps.hpp"
+#include "dkdm/announced.hpp"
 #include "dkdm/checkpoint.hpp"
 #include "dkdm/plugin.hpp"
 #include "dkdm/weights_kind.hpp"
@@ -19,6 +20,7 @@ using dkdm::DataError;
 using dkdm::Params;
 
 constexpr const char* kName = "torchscript";
+constexpr const char* kWhat = "a module that torch.jit.save wrote";
 
 // LibTorch's messages carry a stack of lines; the first that says something.
 std::string first_line(const std::string& text) {
@@ -70,6 +72,10 @@ class Scripted final : public dkdm::Denoiser {
 class TorchScript final : public dkdm::Teacher, public dkdm::StatesWeights {
  public:
   TorchScript(const Params& params, dkdm::Host& host) : params_(params), host_(host) {}
+
+  static void announce(const Params& params, dkdm::Announced& announced) {
+    dkdm::teachers::announce_absence(params, kName, kWhat, announced);
+  }
 
   static dkdm::ParamTable params() {
     using namespace dkdm;
@@ -134,9 +140,7 @@ class TorchScript final : public dkdm::Teacher, public dkdm::StatesWeights {
   std::string weights() const override { return params_.text("weights"); }
 
  private:
-  fs::path path() const {
-    return dkdm::teachers::given_path(params_, kName, "a module that torch.jit.save wrote");
-  }
+  fs::path path() const { return dkdm::teachers::given_path(params_, kName, kWhat); }
 
   static torch::jit::Module read(const fs::path& file) {
     if (!fs::is_regular_file(file)) throw DataError(file.string(), "is not a file");

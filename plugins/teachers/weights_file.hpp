@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "dkdm/announced.hpp"
 #include "dkdm/files.hpp"
 #include "dkdm/teacher.hpp"
 
@@ -24,12 +25,24 @@ inline std::filesystem::path given_path(const Params& params, const std::string&
   return path;
 }
 
-// The files' bytes and all parameters but where the files lie.
+// Announces that nothing is at the parameter `path`, or that it is not set: true. The words are
+// those of given_path.
+inline bool announce_absence(const Params& params, const std::string& name, const std::string& what,
+                             Announced& announced) {
+  const std::filesystem::path path = params.text("path");
+  if (!path.empty() && std::filesystem::exists(path)) return false;
+  announced.absent.push_back({path, path.empty()
+                                        ? "path is not set; give " + what
+                                        : "no such file; the teacher " + name + " needs " + what});
+  return true;
+}
+
+// The files' bytes and all parameters that determine results, but where the files lie.
 inline std::string fingerprint(const Params& params,
                                const std::vector<std::filesystem::path>& files) {
   std::string all;
   for (const auto& file : files) all += io::sha256_file(file) + "\n";
-  for (const auto& [name, value] : params.values())
+  for (const auto& [name, value] : params.determining())
     if (name != "path") all += name + " = " + to_text(value) + "\n";
   return io::sha256(all);
 }

@@ -152,6 +152,50 @@ TEST_CASE(
     CHECK(!contains(line, "bases"));
 }
 
+TEST_CASE("cli: a paper's experiment is planned without data and weights, and refuses to run so",
+          "[e2e][cli]") {
+  const Program dkdm;
+  const std::vector<std::string> nowhere{"paper/table2_cifar10", "--rows", "teacher,dynamic",
+                                         "--set", "dataset.root=" + (dkdm.home() / "no").string()};
+  const auto with = [&](std::vector<std::string> words, const std::vector<std::string>& more) {
+    words.insert(words.end(), nowhere.begin(), nowhere.end());
+    words.insert(words.end(), more.begin(), more.end());
+    return dkdm.run(words);
+  };
+  ::unsetenv("DKDM_INCEPTION_WEIGHTS");
+  const Output text = with({"plan"}, {"--tflops", "100"});
+  INFO(text.err);
+  REQUIRE(text.exit_code == 0);
+  CHECK(text.err.empty());
+  CHECK(contains(text.out, "Needs: these files are absent"));
+  for (const char* part :
+       {"dataset cifar10", "cifar-10-binary.tar.gz", "teacher guided-diffusion", "57M-CNN",
+        "evaluator inception", "pt_inception-2015-12-05-6726825d.pth", "needs files", "629 MB"}) {
+    INFO(part);
+    CHECK(contains(text.out, part));
+  }
+  const Output listing = with({"plan"}, {"--tflops", "100", "--format", "json"});
+  REQUIRE(listing.exit_code == 0);
+  int absent = 0;
+  for (const json& stage : json::parse(listing.out)) {
+    INFO(stage.dump());
+    CHECK(stage.at("key").is_null());
+    absent += stage.at("state") == "absent";
+    if (stage.at("state") == "absent") continue;
+    CHECK(stage.at("state") == "needs files");
+    CHECK(stage.at("estimate").is_number());
+  }
+  CHECK(absent == 3);
+  const json pool = entry(listing.out, "stage", "prepare dynamic");
+  CHECK(pool.at("disk") == 51200.0 * 3 * 32 * 32 * 4);  // rows of float32
+  CHECK(pool.at("memory") > pool.at("disk"));
+  const Output run = with({"run"}, {});
+  check_complaint(run, 3, "teacher guided-diffusion (teacher, dynamic) needs path is not set");
+  CHECK(contains(run.err, "dataset cifar10"));
+  CHECK(contains(run.err, "evaluator inception"));
+  CHECK(!e2e::fs::exists(dkdm.home() / "results.sqlite"));
+}
+
 TEST_CASE("cli: text fits COLUMNS, a pipe without it gets whole lines", "[e2e][cli]") {
   const Program dkdm;
   const auto widest = [&](const std::vector<std::string>& args) {

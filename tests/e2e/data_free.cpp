@@ -134,10 +134,36 @@ TEST_CASE("data-free: a dataset that is stated is opened for the rows that learn
   const Output planned = claim.run({"plan", absent.string()});
   INFO(planned.err);
   CHECK(planned.exit_code == 0);
-  const Output opened = claim.run(
-      {"plan", claim.write("real.toml", kRows + learns + kDataset + kStatistics).string()});
+  CHECK_THAT(planned.out, !Contains("needs"));
+  const std::string real =
+      claim.write("real.toml", kRows + learns + kDataset + kStatistics).string();
+  const Output listed = claim.run({"plan", real, "--format", "json"});
+  INFO(listed.err);
+  REQUIRE(listed.exit_code == 0);
+  for (const auto& stage : json::parse(listed.out)) {
+    INFO(stage.dump());
+    const bool of_images = stage.at("stage").get<std::string>().find("real") != std::string::npos;
+    if (stage.at("state") == "absent") {
+      CHECK(stage.at("stage") == "dataset npz");
+      CHECK_THAT(stage.at("why").get<std::string>(),
+                 Contains("images.npz") && Contains("for real"));
+    } else {
+      CHECK(stage.at("state") == (of_images ? "needs files" : "to run"));
+      CHECK(stage.at("key").is_null() == of_images);
+    }
+  }
+  // The keys of what needs no absent file are those of a plan that lacks nothing.
+  const auto keys = [](const Output& plan) {
+    std::map<std::string, std::string> keys;
+    for (const auto& stage : json::parse(plan.out))
+      if (stage.at("key").is_string()) keys[stage.at("stage")] = stage.at("key");
+    return keys;
+  };
+  CHECK(keys(listed) == keys(claim.run({"plan", absent.string(), "--format", "json"})));
+  const Output opened = claim.run({"run", real});
   CHECK(opened.exit_code == 3);
   CHECK_THAT(opened.err, Contains("images.npz"));
+  CHECK_FALSE(fs::exists(claim.home() / "artifacts/train"));
   const Output none =
       claim.run({"plan", claim.write("none.toml", kRows + learns + kStatistics).string()});
   CHECK(none.exit_code == 2);
@@ -146,6 +172,35 @@ TEST_CASE("data-free: a dataset that is stated is opened for the rows that learn
   const Output neither = claim.run({"plan", claim.write("neither.toml", kRows).string()});
   CHECK(neither.exit_code == 2);
   CHECK_THAT(neither.err, Contains("[dataset] is missing, or [reference] statistics"));
+}
+
+TEST_CASE(
+    "data-free: a teacher, statistics and weights that are absent are planned without, "
+    "and those that are damaged are not",
+    "[e2e][data_free]") {
+  const Claim claim;
+  const auto file = claim.write("claim.toml", kRows + kStatistics);
+  for (const char* name : {"dit.pt", "statistics.npz", "weights.safetensors"}) {
+    INFO(name);
+    const auto place = claim.home() / name;
+    const std::string whole = e2e::read_file(place);
+    fs::remove(place);
+    const Output planned = claim.run({"plan", file.string()});
+    INFO(planned.err);
+    CHECK(planned.exit_code == 0);
+    CHECK_THAT(planned.out, Contains("Needs: these files are absent") && Contains(name) &&
+                                Contains("needs files"));
+    const Output refused = claim.run({"run", file.string()});
+    CHECK(refused.exit_code == 3);
+    CHECK_THAT(refused.err, Contains(name));
+    claim.write(name, whole.substr(0, whole.size() / 2));
+    const Output damaged = claim.run({"plan", file.string()});
+    // Weights are hashed to plan, and read when they are used.
+    CHECK(damaged.exit_code == (name == std::string("weights.safetensors") ? 0 : 3));
+    claim.write(name, whole);
+  }
+  CHECK(claim.run({"plan", file.string()}).exit_code == 0);
+  CHECK_FALSE(fs::exists(claim.home() / "results.sqlite"));
 }
 
 TEST_CASE("data-free: statistics that cannot be used are refused before anything is trained",

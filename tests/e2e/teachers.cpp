@@ -103,11 +103,15 @@ TEST_CASE("teachers: paths of an experiment file are relative to it, wherever th
   CHECK(keys(file).size() >= 2);  // samples, evaluator, evaluation
   CHECK(keys(file) == keys(moved / "t.toml"));
 
+  const std::string absent = std::string(std::getenv("HOME")) + "/no-such-dit.pt";
   const Output missing =
-      program.run({"plan", file.string(), "--set", "teacher.path=~/no-such-dit.pt"});
+      program.run({"run", file.string(), "--set", "teacher.path=~/no-such-dit.pt"});
   CHECK(missing.exit_code == 3);
-  CHECK_THAT(missing.err,
-             Contains(std::string(std::getenv("HOME")) + "/no-such-dit.pt: no such file"));
+  CHECK_THAT(missing.err, Contains(absent + ": no such file"));
+  const Output listed =
+      program.run({"plan", file.string(), "--set", "teacher.path=~/no-such-dit.pt"});
+  CHECK(listed.exit_code == 0);
+  CHECK_THAT(listed.out, Contains("Needs") && Contains(absent));
 }
 
 TEST_CASE("teachers: one from elsewhere has its cost in the plan and its parameters in the record",

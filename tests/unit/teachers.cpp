@@ -78,6 +78,39 @@ TEST_CASE("guided-diffusion: the log says what was inferred and what was assumed
   CHECK_FALSE(model.network->is_training());
 }
 
+TEST_CASE("guided-diffusion: `network` refuses a file of another one, and changes no key",
+          "[unit][teachers]") {
+  ScratchFolder scratch;
+  const auto other = scratch.path / "other.safetensors", own = scratch.path / "own.safetensors";
+  io::write_safetensors(other, fixtures::filled_weights(fixtures::small_unet(), kSpec));
+  io::write_safetensors(
+      own, fixtures::filled_weights({{"preset", std::string("14M-CNN")}}, SampleShape{3, 32, 32}));
+  const auto named = [&](const std::filesystem::path& file, const std::string& network) {
+    static CountingHost host;
+    return teacher("guided-diffusion", {{"path", file.string()}, {"network", network}}, host);
+  };
+  CHECK(named(own, "14M-CNN")->load().shape == SampleShape{3, 32, 32});
+  CHECK_THROWS_WITH(named(own, "24M-CNN")->load(),
+                    Contains("network is 24M-CNN, but " + own.string() + " holds another one") &&
+                        Contains("levels of 64, 128, 128, 128 channels"));
+  CHECK_THROWS_AS(named(other, "14M-CNN")->load(), ConfigError);
+  CHECK(named(own, "14M-CNN")->fingerprint() == named(own, "")->fingerprint());
+  // As it was before there was `network`: the file, and the parameters of then at their defaults.
+  std::string parts = io::sha256_file(own) + "\n";
+  for (const char* line :
+       {"attention_order = \"\"", "image_size = 0", "label = -1", "num_head_channels = 0",
+        "num_heads = 0", "num_heads_upsample = 0", "predict_xstart = false",
+        "rescale_timesteps = \"\"", "schedule = \"\"", "state = \"\"", "steps = 0",
+        "variance = \"fixed_large\"", "weights = \"\""})
+    parts += std::string(line) + "\n";
+  CHECK(named(own, "")->fingerprint() == io::sha256(parts));
+  const auto& info = fixtures::shipped_plugins().find("teacher", "guided-diffusion");
+  const bool is_in_keys =
+      Params(info.params, {{"network", std::string("57M-CNN")}}).determining() !=
+      Params(info.params, {}).determining();
+  CHECK_FALSE(is_in_keys);
+}
+
 TEST_CASE("guided-diffusion: a DiT's size is on its tensors, its heads go by its width",
           "[unit][teachers]") {
   ScratchFolder scratch;

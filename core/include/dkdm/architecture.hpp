@@ -79,6 +79,11 @@ struct UninferableOptions {
 // image size that goes with the multipliers there.
 DKDM_API UninferableOptions uninferable_options(const Unet& unet);
 
+// The seven networks of the paper's arch files by name ("57M-CNN", …): RGB images, learned
+// variance, no classes. Throws ConfigError for another name.
+DKDM_API std::vector<std::string> paper_networks();
+DKDM_API Unet paper_network(const std::string& name);
+
 // Heads of a DiT by its width: those of DiT-S, B, L and XL, else one for 64 channels.
 DKDM_API std::int64_t usual_heads(const Dit& dit);
 

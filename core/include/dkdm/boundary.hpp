@@ -11,10 +11,7 @@
 
 #include <torch/version.h>
 
-#include <cstddef>
-#include <cstdint>
 #include <cstring>
-#include <exception>
 #include <type_traits>
 
 #include "dkdm/error.hpp"
@@ -26,6 +23,10 @@
 #define DKDM_BUILD_ID                                                                        \
   "gcc-abi " DKDM_STR(__GXX_ABI_VERSION) ", compiler " DKDM_STR(__GNUC__) ", C++ " DKDM_STR( \
       __cplusplus) ", cxx11 " DKDM_STR(_GLIBCXX_USE_CXX11_ABI) ", LibTorch " TORCH_VERSION
+
+namespace dkdm {
+struct Announced;  // dkdm/announced.hpp
+}
 
 extern "C" {
 struct DkdmPluginTable {
@@ -43,6 +44,8 @@ struct DkdmPluginTable {
   void* (*create)(const dkdm::Params* params, void* context, char* error, std::size_t error_size,
                   int* exit_code);
   void (*destroy)(void* object);
+  // What is known while files are absent; null = nothing.
+  void (*announce)(const dkdm::Params& params, dkdm::Announced& announced);
 };
 }
 
@@ -70,26 +73,23 @@ void* create(const Params* params, void* context, char* error, std::size_t error
   };
   try {
     return static_cast<Base*>(make<T>(*params, *static_cast<Context*>(context)));
-  } catch (const Error& e) {
-    say(e.what(), e.exit_code());
   } catch (const std::exception& e) {
-    say(e.what(), ExitCode::run_failed);
+    const auto* known = dynamic_cast<const Error*>(&e);
+    say(e.what(), known ? known->exit_code() : ExitCode::run_failed);
   } catch (...) {
     say("threw something that is not a std::exception", ExitCode::run_failed);
   }
   return nullptr;
 }
 
-template <class Base>
-void destroy(void* object) {
-  delete static_cast<Base*>(object);
-}
-
 template <class Base, class T, class Context>
 constexpr DkdmPluginTable table(const char* kind, const char* name, const char* version,
                                 const char* summary) {
-  return DkdmPluginTable(sizeof(DkdmPluginTable), DKDM_ABI, DKDM_BUILD_ID, kind, name, version,
-                         summary, &T::params, &create<Base, T, Context>, &destroy<Base>);
+  DkdmPluginTable table(
+      sizeof(DkdmPluginTable), DKDM_ABI, DKDM_BUILD_ID, kind, name, version, summary, &T::params,
+      &create<Base, T, Context>, [](void* object) { delete static_cast<Base*>(object); }, nullptr);
+  if constexpr (requires { &T::announce; }) table.announce = &T::announce;
+  return table;
 }
 
 }  // namespace dkdm::detail
