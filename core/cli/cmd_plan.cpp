@@ -1,6 +1,5 @@
 // dkdm plan: the stages of experiments, what is done, why the rest is not, what it costs.
 #include <algorithm>
-#include <array>
 #include <boost/algorithm/string/join.hpp>
 #include <cmath>
 #include <cstdio>
@@ -70,21 +69,6 @@ std::vector<std::string> titles_of(const std::vector<std::vector<std::string>>& 
   return titles;
 }
 
-// "5.03 GB".
-std::string size_text(double bytes) {
-  constexpr std::array<const char*, 4> kUnits{"kB", "MB", "GB", "TB"};
-  constexpr double kStep = 1000;
-  std::size_t unit = 0;
-  for (bytes /= kStep; bytes >= kStep && unit + 1 < kUnits.size(); ++unit) bytes /= kStep;
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.*f %s",
-                bytes < 10    ? 2
-                : bytes < 100 ? 1
-                              : 0,
-                bytes, kUnits[unit]);
-  return text.data();
-}
-
 // Empty for what is unknown.
 results::Cell cell_of(double value, const std::string& text) {
   if (std::isnan(value)) return {};
@@ -115,9 +99,9 @@ struct Total {
   std::string text(double tflops) const {
     std::string text = (is_least ? ", at least " : ", about ") + run::duration_text(seconds);
     if (tflops > 0) text += " at " + results::shortest(tflops) + " TFLOP/s";
-    if (disk > 0) text += "; " + size_text(disk) + " of disk";
-    if (working > 0) text += ", " + size_text(working) + " more while a stage runs";
-    if (memory > 0) text += "; " + size_text(memory) + " of memory";
+    if (disk > 0) text += "; " + run::size_text(disk) + " of disk";
+    if (working > 0) text += ", " + run::size_text(working) + " more while a stage runs";
+    if (memory > 0) text += "; " + run::size_text(memory) + " of memory";
     return text;
   }
 };
@@ -189,8 +173,8 @@ results::Table plan_table(const Session::Planned& planned, const std::string& co
       total.add(stage);
       row[3] = cell_of(stage.estimated_s, run::duration_text(stage.estimated_s));
       const auto& [disk, working, memory] = stage.footprint;
-      if (disk != 0) row[4] = cell_of(disk, size_text(disk));
-      if (memory != 0) row[5] = cell_of(memory, size_text(memory));
+      if (disk != 0) row[4] = cell_of(disk, run::size_text(disk));
+      if (memory != 0) row[5] = cell_of(memory, run::size_text(memory));
       row[6] = unknown ? "needs " + boost::algorithm::join(stage.needs, ", ")
                        : run::why_missing(stage, artifacts, earlier_keys(users, recorded));
     }

@@ -1,5 +1,6 @@
 // dkdm run, dkdm quickstart: make an experiment's table.
 #include "cli/commands.hpp"
+#include "cli/dry_run.hpp"
 #include "cli/session.hpp"
 
 namespace dkdm::cli {
@@ -30,8 +31,19 @@ int cmd_run(const Arguments& args, Context& context) {
       "Stop it at any time: rerun the same command to resume. FILE is a TOML file or the name\n"
       "of a shipped experiment, such as desk/quickstart. `dkdm watch` shows how far it is.");
   add_run_options(options);
+  options.add()(
+      "dry-run",
+      "rehearse every stage with its true networks, image sizes and chains and next to no "
+      "work, in minutes; data and weights may be absent, and nothing is recorded");
   options.with_words(-1);
   if (!options.parse(args)) return 0;
+  if (options.has("dry-run")) {
+    for (const char* other : {"force", "fail-fast", "isolate", "shard"})
+      if (options.has(other))
+        options.misuse(std::string("--dry-run makes every stage once in one process, without --") +
+                       other);
+    return dry_run(context, experiment_files(options, context), options);
+  }
   return run_experiments(context, experiment_files(options, context), options,
                          run_options_of(options));
 }

@@ -1,6 +1,8 @@
 #include "run/footprint.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 
 #include "dkdm/memory.hpp"
 
@@ -8,6 +10,20 @@ namespace dkdm::run {
 
 double values_of(const SampleShape& shape, std::int64_t images) {
   return static_cast<double>(images) * static_cast<double>(shape.values());
+}
+
+std::string size_text(double bytes) {
+  constexpr std::array<const char*, 4> kUnits{"kB", "MB", "GB", "TB"};
+  constexpr double kStep = 1000;
+  std::size_t unit = 0;
+  for (bytes /= kStep; bytes >= kStep && unit + 1 < kUnits.size(); ++unit) bytes /= kStep;
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.*f %s",
+                bytes < 10    ? 2
+                : bytes < 100 ? 1
+                              : 0,
+                bytes, kUnits[unit]);
+  return text.data();
 }
 
 stages::Footprint training_footprint(const NetworkBytes& student, const NetworkBytes& teacher,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "dkdm/shape.hpp"
 #include "stages/sampling.hpp"
@@ -33,6 +34,8 @@ DKDM_API stages::Footprint preparation_footprint(const NetworkBytes& teacher, do
 // `kept`: the images go to disk, else straight into an evaluator (whose memory is not counted).
 DKDM_API stages::Footprint sampling_footprint(const NetworkBytes& network, const SampleShape& shape,
                                               const stages::SamplingSpec& spec, bool kept);
+
+DKDM_API std::string size_text(double bytes);  // "5.03 GB"
 
 // How all this is counted, for a person: one line.
 inline constexpr const char* kFootprintRule =

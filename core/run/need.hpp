@@ -13,6 +13,7 @@ struct Need {
   std::string kind, name;  // "dataset", "cifar10"; of statistics the file
   std::vector<Announced::Absent> absent;
   std::vector<std::string> rows;  // that cannot be made without
+  bool is_known = false;          // the images, or the network, that are expected
 
   std::string title() const { return kind + ' ' + name; }
 };

@@ -64,8 +64,9 @@ const Images& Sources::images(const config::Row& row) {
   if (!images.dataset) {
     const auto announced = plugin::announced(context_.registry, *row.dataset);
     const std::string stand_in = absence(*row.dataset, announced);
-    auto dataset = stand_in.empty() ? context_.dataset(*row.dataset)
-                                    : std::make_shared<AbsentImages>(announced, stand_in);
+    auto dataset = stand_in.empty()         ? context_.dataset(*row.dataset)
+                   : context_.absent_images ? context_.absent_images(announced, stand_in)
+                                            : std::make_shared<AbsentImages>(announced, stand_in);
     images = {dataset, dataset->fingerprint(), dataset->spec()};
   }
   ask(row, images.fingerprint);
@@ -110,7 +111,8 @@ const stages::Reference& Sources::statistics(const config::Row& row) {
                     {{file,
                       "No such file; `dkdm ref make DATASET -o FILE.npz` writes statistics, "
                       "and ADM's reference batches hold some"}},
-                    {}};
+                    {},
+                    /*is_known=*/false};
     reference.statistics.emplace().fingerprint = noted(file, need);
   }
   if (!reference.statistics) {
@@ -193,7 +195,8 @@ std::string Sources::noted(const std::string& name, const Need& need) {
 
 std::string Sources::absence(const plugin::PluginChoice& choice, const Announced& announced) {
   if (announced.absent.empty()) return "";
-  return noted(name_of(choice), {choice.kind, choice.name, announced.absent, {}});
+  const bool is_known = announced.spec.values() > 0 || announced.network.has_value();
+  return noted(name_of(choice), {choice.kind, choice.name, announced.absent, {}, is_known});
 }
 
 void Sources::ask(const config::Row& row, const std::string& fingerprint) {

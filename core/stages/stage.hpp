@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "dkdm/announced.hpp"
 #include "dkdm/dataset.hpp"
 #include "dkdm/host.hpp"
 #include "plugin/registry.hpp"
@@ -32,6 +33,11 @@ struct StageContext {
   Host& host;
   OpenDataset dataset;
   record::Recorder* recorder = nullptr;  // null where stages are planned, not made
+  // Of a rehearsal (run/rehearsal.hpp), empty elsewhere: how a teacher is loaded, and what takes
+  // the place of a dataset whose files are absent, under the fingerprint that it is given.
+  std::function<TrainedModel(const plugin::PluginChoice&)> load_teacher{};
+  std::function<std::shared_ptr<Dataset>(const Announced&, const std::string& fingerprint)>
+      absent_images{};
 };
 
 // What a stage takes, in bytes, as estimated before it is made (run/footprint.hpp): NaN = unknown.

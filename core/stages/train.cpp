@@ -84,7 +84,8 @@ void train_student(StageContext& context, const TrainingJob& job, const Training
 
 TrainedModel NetworkSource::load(const StageContext& context) const {
   const auto load = [&](const plugin::PluginChoice& from) {
-    return context.registry.teacher(from, context.host)->load();
+    return context.load_teacher ? context.load_teacher(from)
+                                : context.registry.teacher(from, context.host)->load();
   };
   if (folder.empty()) return load(teacher);
   auto values = teacher.params.values();
