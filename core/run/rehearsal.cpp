@@ -5,7 +5,6 @@
 #include <torch/library.h>
 
 #include <algorithm>
-#include <fstream>
 #include <set>
 
 #include "dkdm/random.hpp"
@@ -14,6 +13,7 @@
 #include "plugin/announce.hpp"
 #include "plugin/call.hpp"
 #include "record/clock.hpp"
+#include "record/environment.hpp"
 
 namespace dkdm::run {
 namespace {
@@ -178,17 +178,6 @@ void teach_meta_device() {
   }();
 }
 
-// Peak memory of this process is counted from here on, where the kernel lets it.
-void forget_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
-
-double peak_bytes() {
-  std::ifstream status("/proc/self/status");
-  const std::string name = "VmHWM:";
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with(name)) return std::stod(line.substr(name.size())) * 1024;
-  return 0;
-}
-
 class Rehearsal {
  public:
   Rehearsal(const Plan& plan, stages::StageContext& context, record::ArtifactStore& store)
@@ -235,7 +224,7 @@ class Rehearsal {
   static bool measures(const stages::Stage& stage) {
     using stages::StageKind;
     return stage.kind == StageKind::evaluator || stage.kind == StageKind::evaluate ||
-           stage.kind == StageKind::snapshots;
+           stage.kind == StageKind::snapshots || stage.kind == StageKind::select;
   }
 
   // Why the stage cannot be made, and what is said of it then; "" = it can.
@@ -261,7 +250,7 @@ class Rehearsal {
 
   void make(const stages::Stage& stage, RehearsedStage& made) {
     const auto start = record::Clock::now();
-    forget_peak();
+    record::restart_peak_resident();
     try {
       record::Manifest manifest;
       manifest.plugin = stage.plugin;
@@ -283,7 +272,7 @@ class Rehearsal {
       made.message = current_error_text();
     }
     made.seconds = record::seconds_since(start);
-    made.peak_bytes = peak_bytes();
+    made.peak_bytes = double(record::peak_resident_bytes());
   }
 
   void forget(const stages::Stage& stage) {
