@@ -67,6 +67,7 @@ class NoRecorder final : public record::Recorder {
   void record_stage(std::int64_t, const record::StageRecord&) override {}
   void record_artifact(const record::ArtifactRecord&) override {}
   void record_metrics(std::int64_t, const std::vector<record::MetricRecord>&) override {}
+  void record_selection(std::int64_t, const record::SelectionRecord&) override {}
   void record_curves(const std::string&, const std::vector<record::CurvePoint>&) override {}
 };
 
