@@ -180,12 +180,13 @@ void Distillation::prepare(const MethodContext& context, const std::filesystem::
 }
 
 // Not the loss's parameters (lambda, student_clip, t0_term); and of those that only say how many
-// rows the set has, such as rho, that number.
+// rows the set has, such as rho, that number. Nor which subclass it is for: all are prepared here,
+// and shuffled's batch is the first one of dynamic's set.
 std::string Distillation::preparation_identity(const DiffusionConfig& diffusion,
                                                std::int64_t batch) const {
   const Options& options = *options_;
   const auto together = options.teacher_batch > 0 ? options.teacher_batch : batch;
-  return "respacing = " + to_text(Value(options.respacing)) +
+  return "prepared by dkdm::Distillation 1\nrespacing = " + to_text(Value(options.respacing)) +
          "\nteacher_clip = " + options.teacher_clip +
          "\nfirst_states = " + (options.walk.first_states == FirstStates::all ? "all" : "inner") +
          "\nteacher_batch = " + std::to_string(together) +

@@ -40,6 +40,18 @@ void prepare(StageContext& context, const TrainingJob& job, const TrainingInputs
 
 }  // namespace
 
+namespace {
+
+// An identity that says what prepared it stands for the plugin's name and version too: methods of
+// one base class share what it prepares.
+std::string maker_of(const plugin::PluginChoice& choice, const std::string& identity) {
+  if (identity.empty()) return describe(choice);
+  if (identity.starts_with("prepared by ")) return identity;
+  return choice.name + " " + choice.version + "\n" + identity;
+}
+
+}  // namespace
+
 Stage pool_stage(const TrainingJob& job, const TrainingInputs& inputs, const Method& method,
                  const ImageCosts& costs) {
   const auto& choice = job.training.method;
@@ -50,9 +62,7 @@ Stage pool_stage(const TrainingJob& job, const TrainingInputs& inputs, const Met
   stage.label = "prepare " + choice.name;
   stage.plugin = choice.name;
   stage.parts = first_parts(stage.kind, kRevision);
-  stage.parts.emplace_back("method", identity.empty()
-                                         ? describe(choice)
-                                         : choice.name + " " + choice.version + "\n" + identity);
+  stage.parts.emplace_back("method", maker_of(choice, identity));
   stage.parts.emplace_back("teacher", inputs.teacher.value().identity);
   stage.parts.emplace_back("diffusion", describe(job.diffusion));
   stage.parts.emplace_back("image", text_of(job.shape));

@@ -75,8 +75,9 @@ void train_student(StageContext& context, const TrainingJob& job, const Training
   manifest.flops =
       kForwardsPerExample * double(examples) * double(model::forward_flops(*student, job.shape)) +
       loaded.teacher_flops(result.teacher.evaluations);
-  manifest.held_bytes =
-      method->held_bytes(job.diffusion, job.shape, job.training.train.integer("batch"));
+  manifest.held_bytes = 0;
+  for (const auto& [name, tensor] : method->state())
+    *manifest.held_bytes += double(tensor.nbytes());
   manifest.peak_bytes = record::peak_resident_bytes();
 }
 

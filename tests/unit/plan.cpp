@@ -195,6 +195,22 @@ TEST_CASE("plan: a batch set is shared by students that differ in the loss alone
   CHECK_THAT(rows, Contains("rows = ") && !Contains("rho") && !Contains("lambda"));
 }
 
+TEST_CASE("plan: shuffled's batch is the first one of dynamic's set", "[unit][run]") {
+  Desk desk;
+  const auto prepared = [&](std::vector<std::string> overrides) {
+    overrides.emplace_back("experiment.seeds=[0]");
+    std::set<std::string> keys;
+    for (const auto& stage : desk.plan(overrides).stages)
+      if (stage.kind == StageKind::pool) keys.insert(stage.key);
+    return keys;
+  };
+  const std::string shuffled = "row.shuffled.method.prepared_rho=",
+                    dynamic = "row.dynamic.method.rho=0.4";
+  CHECK(prepared({shuffled + "0.4", dynamic}).size() == 1);
+  CHECK(prepared({shuffled + "0.2", dynamic}).size() == 2);
+  CHECK(prepared({shuffled + "0.4", dynamic, "row.shuffled.method.teacher_clip=none"}).size() == 2);
+}
+
 TEST_CASE("plan: what only says how often to look is in no key", "[unit][run]") {
   Desk desk;
   const auto plain = desk.plan(),
