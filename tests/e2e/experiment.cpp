@@ -4,11 +4,14 @@
 #include <nlohmann/json.hpp>
 
 #include "e2e/program.hpp"
+#include "e2e/query.hpp"
 
 namespace {
 
+using e2e::number;
 using e2e::Output;
 using e2e::Program;
+using e2e::query;
 namespace fs = std::filesystem;
 
 // One level of 32 channels learns in seconds what separates clothes from noise.
@@ -73,17 +76,6 @@ std::string teacher_network() {
   const std::string marker = "[teacher.student]\nplugin = \"adm-unet\"\n";
   const auto start = text.find("model_channels"), end = text.find("[train]");
   return text.insert(text.find(marker) + marker.size(), text.substr(start, end - start));
-}
-
-nlohmann::json query(const Program& program, const std::string& sql) {
-  const auto output = program.run({"query", sql, "--format", "json"});
-  INFO(output.err);
-  REQUIRE(output.exit_code == 0);
-  return nlohmann::json::parse(output.out);
-}
-
-double number(const nlohmann::json& value) {
-  return value.is_string() ? std::stod(value.get<std::string>()) : value.get<double>();
 }
 
 }  // namespace
@@ -176,6 +168,20 @@ TEST_CASE("experiment: a table is made, recorded, and not made again", "[e2e]") 
     CHECK(number(of.at("pool")["flops"]) ==
           Approx(forward * number(of.at("pool")["teacher_evaluations"])));
     CHECK(number(of.at("teacher")["flops"]) == Approx(forward * 3 * 160 * 32));
+  }
+
+  {
+    INFO("what the method held is its batch set, and the teacher's time is part of the training's");
+    const auto train =
+        query(program,
+              "SELECT s.held_bytes, s.teacher_s, s.elapsed_s, s.peak_bytes FROM stages s "
+              "JOIN run_status r USING (run) WHERE r.row = 'dynamic' AND s.name = 'train'");
+    REQUIRE(train.size() == 1);
+    // Three batches (0.4 of 8 steps, rounded) of 32 rows: an image, its state, end and restarts.
+    CHECK(number(train[0]["held_bytes"]) == 3 * 32 * (16 * 16 * 4 + 3 * 8));
+    CHECK(number(train[0]["teacher_s"]) > 0);
+    CHECK(number(train[0]["teacher_s"]) < number(train[0]["elapsed_s"]));
+    CHECK(number(train[0]["peak_bytes"]) > 5e7);
   }
 
   {

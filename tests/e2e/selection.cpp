@@ -6,23 +6,15 @@
 
 #include "e2e/fixture_experiment.hpp"
 #include "e2e/program.hpp"
+#include "e2e/query.hpp"
 
 namespace {
 
+using e2e::number;
 using e2e::Output;
 using e2e::Program;
+using e2e::query;
 namespace fs = std::filesystem;
-
-nlohmann::json query(const Program& program, const std::string& sql) {
-  const auto output = program.run({"query", sql, "--format", "json"});
-  INFO(output.err);
-  REQUIRE(output.exit_code == 0);
-  return nlohmann::json::parse(output.out);
-}
-
-double number(const nlohmann::json& value) {
-  return value.is_string() ? std::stod(value.get<std::string>()) : value.get<double>();
-}
 
 // 12 steps, evaluated every 3.
 struct Table {
