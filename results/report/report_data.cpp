@@ -70,6 +70,10 @@ ReportRun report_run(SQLite::Database& db, const Run& run, bool counts, bool wit
     const auto* made = run.find_stage(stage);
     if (made != nullptr && !made->artifact.empty()) out.samples = made->artifact;
   }
+  // Of another step than the last, the picture is where that was chosen.
+  if (const auto* chosen = run.find_stage("select");
+      chosen != nullptr && run.selected && !run.selected->is_last)
+    out.samples = chosen->artifact;
   if (const auto* trained = run.trained(); trained != nullptr && with_loss) {
     out.loss = load_curve(db, trained->key);
   }

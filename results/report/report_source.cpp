@@ -68,14 +68,16 @@ void load_metrics(SQLite::Database& db, const std::string& experiment, const Run
 
 void load_selections(SQLite::Database& db, const std::string& experiment, const RunsById& runs) {
   SQLite::Statement rows(
-      db, std::string("SELECT run, rule, step, candidates FROM selections WHERE run IN ") +
-              kOfExperiment);
+      db,
+      std::string(
+          "SELECT run, rule, step, candidates, step = last_step FROM selections WHERE run IN ") +
+          kOfExperiment);
   rows.bind(1, experiment);
   while (rows.executeStep()) {
     const auto found = runs.find(rows.getColumn(0).getInt64());
     if (found == runs.end() || found->second->status != "done") continue;
     found->second->selected = {rows.getColumn(1).getString(), rows.getColumn(2).getInt64(),
-                               rows.getColumn(3).getInt64()};
+                               rows.getColumn(3).getInt64(), rows.getColumn(4).getInt() != 0};
   }
 }
 

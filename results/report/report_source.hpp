@@ -35,6 +35,7 @@ struct StageCost {
 struct SelectedStep {
   std::string rule;  // "best:fid"
   std::int64_t step = 0, candidates = 0;
+  bool is_last = false;
 };
 
 // One run with its values (of finished runs only), those of one step after those of earlier steps.

@@ -109,6 +109,18 @@ TEST_CASE("selection: the best evaluated step counts, in the record, the report 
     const auto show = table.program.run({"runs", "show", std::to_string(int(number(cell["run"])))});
     CHECK(show.out.find("Selection") != std::string::npos);
 
+    // Two runs of one training have one picture in the page exactly where they chose one step.
+    const auto page = table.program.home() / (name + ".html");
+    REQUIRE(table.program.run({"report", name, "-o", page}).exit_code == 0);
+    const auto picture = [](const std::string& html) {
+      const auto begin = html.find("data:image/png;base64,");
+      REQUIRE(begin != std::string::npos);
+      return html.substr(begin, html.find('"', begin) - begin);
+    };
+    const auto of_last = table.program.home() / "whole.html";
+    REQUIRE(table.program.run({"report", "whole", "-o", of_last}).exit_code == 0);
+    CHECK((picture(e2e::read_file(page)) == picture(e2e::read_file(of_last))) == (step == 12));
+
     // What takes a run takes the weights that count for it.
     const auto of_run = table.program.home() / "run.npz",
                of_step = table.program.home() / "step.npz";
