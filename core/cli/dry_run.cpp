@@ -10,6 +10,7 @@
 #include "cli/child.hpp"
 #include "cli/signals.hpp"
 #include "cli/sweep.hpp"
+#include "cli/worker_report.hpp"
 #include "dkdm/memory.hpp"
 #include "dkdm/store_error.hpp"
 #include "error_text.hpp"
@@ -79,14 +80,6 @@ std::string line_of(const RehearsedStage& stage) {
   line << "ended\t" << static_cast<int>(stage.outcome) << '\t' << stage.seconds << '\t'
        << stage.peak_bytes << '\t' << stage.label << '\t' << message;
   return line.str();
-}
-
-std::vector<std::string> fields(const std::string& line) {
-  std::vector<std::string> parts{""};
-  for (const char c : line)
-    if (c == '\t') parts.emplace_back();
-    else parts.back() += c;
-  return parts;
 }
 
 const char* word(RehearsedStage::Outcome outcome) {
@@ -298,11 +291,11 @@ class Report {
 
 int dry_run(Context& context, const std::vector<fs::path>& files, const Options& options) {
   const auto selection = selection_of(options);
-  std::vector<fs::path> modules;
   bool failed = false;
   for (const auto& file : files)
     for (const auto& overrides : configurations(file, overrides_of(options), context)) {
       const auto experiment = read_experiment(file, overrides, context);
+      std::vector<fs::path> modules;
       for (const auto& info : context.registry().plugins()) modules.push_back(info.file);
       // In a process of its own, so that the store goes even where a plugin ends the process.
       const TemporaryStore store(context.home());

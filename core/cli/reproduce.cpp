@@ -90,7 +90,11 @@ Need found_by(const std::string& what, const config::Check& check,
   } catch (const Interrupted&) {
     throw;
   } catch (const Error& error) {
-    if (error.exit_code() == ExitCode::missing) need.state = Need::State::missing;
+    // What is there and cannot be read is another matter.
+    std::error_code absent;
+    if (error.exit_code() == ExitCode::missing &&
+        (need.place.empty() || !fs::exists(need.place, absent)))
+      need.state = Need::State::missing;
     need.text = error_text(error);
   } catch (...) {
     need.text = current_error_text();
@@ -222,7 +226,8 @@ Need Reproduction::need_statistics(const ReadyCheck& check) {
     if (const auto reference = stages::read_reference(file); !reference.recipe.empty())
       need.text += ": " + reference.recipe;
   } catch (const Error& error) {
-    need.state = Need::State::missing;
+    std::error_code absent;
+    need.state = fs::exists(file, absent) ? Need::State::unusable : Need::State::missing;
     need.text = error_text(error) + "; --set " + check.check.id +
                 ".reference.statistics=FILE names another place";
   }
@@ -285,28 +290,24 @@ std::vector<CheckedValue> Reproduction::carry_out(const ReadyCheck& check) {
           check, state == Need::State::missing ? run::Verdict::needs_files : run::Verdict::failed,
           texts);
   }
-  bool computing = false;
-  const auto failed = [&](bool missing, const std::string& message) {
-    log::warn("reproduce", check.check.id + ": " + message);
-    return all_as(check, missing && !computing ? run::Verdict::needs_files : run::Verdict::failed,
-                  message);
-  };
+  std::string message;
   try {
-    return check.images ? evaluate_images(check, computing) : evaluate_row(check, computing);
+    return check.images ? evaluate_images(check) : evaluate_row(check);
   } catch (const Interrupted&) {
     throw;
   } catch (const StoreError&) {
     throw;  // what cannot be written ends the command
-  } catch (const Error& error) {
-    return failed(error.exit_code() == ExitCode::missing, error_text(error));
   } catch (...) {
-    return failed(false, current_error_text());
+    message = current_error_text();
   }
+  // All that it reads is there: what is wrong now is no missing file.
+  log::warn("reproduce", check.check.id + ": " + message);
+  return all_as(check, run::Verdict::failed, message);
 }
 
 // The runs that `dkdm run FILE --rows ROW` makes. No request is recorded: what reports of the
 // experiment show stays what a person asked for.
-std::vector<CheckedValue> Reproduction::evaluate_row(const ReadyCheck& check, bool& computing) {
+std::vector<CheckedValue> Reproduction::evaluate_row(const ReadyCheck& check) {
   PlannedFile planned;
   planned.push_back(session_.plan(check.check.experiment, check.overrides,
                                   {.rows = {check.check.row}, .seeds = {}}));
@@ -316,7 +317,6 @@ std::vector<CheckedValue> Reproduction::evaluate_row(const ReadyCheck& check, bo
   std::optional<ForwardingRecorder> forwarding;
   if (const SendLine* say = supervisor()) recorder = &forwarding.emplace(session_.store(), *say);
   context.recorder = recorder;
-  computing = true;
   const auto summary = run::run_plan(plan, context, session_.host(), session_.artifacts(),
                                      session_.plugin_records(), {});
   if (summary.interrupted) throw Interrupted();
@@ -341,7 +341,7 @@ std::vector<CheckedValue> Reproduction::evaluate_row(const ReadyCheck& check, bo
   return values;
 }
 
-std::vector<CheckedValue> Reproduction::evaluate_images(const ReadyCheck& check, bool& computing) {
+std::vector<CheckedValue> Reproduction::evaluate_images(const ReadyCheck& check) {
   const plugin::StdoutAside only_results_are_printed;
   const auto& registry = context_.registry();
   const auto& row = check.of();
@@ -358,7 +358,6 @@ std::vector<CheckedValue> Reproduction::evaluate_images(const ReadyCheck& check,
   const auto evaluator = registry.evaluator(choice, host);
   stages::warn_of_few_samples(*evaluator, samples.images().size(), host);
 
-  computing = true;
   ShownProgress progress(host, context_.home(), check.check.id + ": reference");
   const auto key =
       stages::prepare_reference(*evaluator, choice, reference.source, session_.artifacts(), host);

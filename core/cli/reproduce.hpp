@@ -63,8 +63,8 @@ class Reproduction {
   Need need_statistics(const ReadyCheck& check);
   Need need_evaluator(const ReadyCheck& check);
   Need need_teacher(const ReadyCheck& check);
-  std::vector<CheckedValue> evaluate_row(const ReadyCheck& check, bool& computing);
-  std::vector<CheckedValue> evaluate_images(const ReadyCheck& check, bool& computing);
+  std::vector<CheckedValue> evaluate_row(const ReadyCheck& check);
+  std::vector<CheckedValue> evaluate_images(const ReadyCheck& check);
 
   Context& context_;
   Session& session_;

@@ -1,17 +1,9 @@
 #include "run/external_teacher.hpp"
 
-#include <limits>
-
 #include "dkdm/weights_kind.hpp"
 #include "model/model_folder.hpp"
 
 namespace dkdm::run {
-namespace {
-
-constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
-
-}  // namespace
-
 const std::string& ExternalTeacher::fingerprint() {
   if (fingerprint_.empty())
     fingerprint_ = context_.registry.teacher(choice_, context_.host)->fingerprint();
@@ -51,7 +43,8 @@ std::int64_t ExternalTeacher::parameters(CostModel& cost) {
 
 double ExternalTeacher::forward_s(CostModel& cost) {
   if (!announced_.absent.empty())
-    return announced_.network ? cost.forward_s(student(), announced_.network->context) : kUnknown;
+    return announced_.network ? cost.forward_s(student(), announced_.network->context)
+                              : kUnknownCost;
   if (forward_s_ < 0)
     forward_s_ = cost.forward_s(*model().network, model().shape, parameters(cost));
   return forward_s_;
@@ -61,12 +54,12 @@ NetworkBytes ExternalTeacher::bytes(CostModel& cost) {
   if (announced_.absent.empty()) {
     const auto count = parameters(cost);
     return {static_cast<double>(count) * sizeof(float),
-            cost.forward_bytes(*model().network, model().shape, count), kUnknown};
+            cost.forward_bytes(*model().network, model().shape, count), kUnknownCost};
   }
-  if (!announced_.network) return {kUnknown, kUnknown, kUnknown};
+  if (!announced_.network) return {kUnknownCost, kUnknownCost, kUnknownCost};
   const auto& context = announced_.network->context;
   return {static_cast<double>(cost.size(student(), context).bytes),
-          cost.forward_bytes(student(), context), kUnknown};
+          cost.forward_bytes(student(), context), kUnknownCost};
 }
 
 }  // namespace dkdm::run

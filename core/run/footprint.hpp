@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 
 #include "dkdm/shape.hpp"
@@ -16,6 +17,9 @@ namespace dkdm::run {
 inline constexpr double kTrainingTensors = 12, kSamplingTensors = 6;
 
 DKDM_API double values_of(const SampleShape& shape, std::int64_t images);
+
+// Of a cost that absent files alone would say.
+inline constexpr double kUnknownCost = std::numeric_limits<double>::quiet_NaN();
 
 // A network, in bytes: its weights; activations of one image, the most at once in a forward and
 // those that a training step keeps for its backward (run/cost.hpp).

@@ -1,7 +1,6 @@
 #include "run/plan.hpp"
 
 #include <algorithm>
-#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -10,8 +9,8 @@
 #include "dkdm/optimizer.hpp"
 #include "log/log.hpp"
 #include "method/teacher_fit.hpp"
-#include "run/footprint.hpp"
 #include "run/limits.hpp"
+#include "run/row_costs.hpp"
 #include "run/run_record.hpp"
 #include "run/runner.hpp"
 #include "run/sources.hpp"
@@ -23,14 +22,12 @@ namespace {
 
 using stages::Stage;
 
-constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
-
 class Planner {
  public:
   Planner(const config::Experiment& experiment, const stages::StageContext& context,
           const record::ArtifactStore& store, CostModel& cost, const PlanExtras& extras)
       : experiment_(experiment), context_(context), sources_(context), store_(store), cost_(cost),
-        extras_(extras) {}
+        extras_(extras), costs_(sources_, cost, extras) {}
 
   Plan plan(const Selection& selection) {
     auto limited = experiment_;  // a row that was left out may be one that cannot be constructed
@@ -72,8 +69,6 @@ class Planner {
     std::swap(plan_, kept);
     return seen;
   }
-
-  StudentContext made_for(const config::Row& row) { return {sources_.spec(row), row.diffusion}; }
 
   ExternalTeacher& external_teacher(const config::Row& row) { return sources_.teacher(row); }
 
@@ -170,42 +165,6 @@ class Planner {
     return result;
   }
 
-  bool is_sized(const config::Row& row) { return sources_.spec(row).values() > 0; }
-
-  // Seconds of a forward; 0 where nothing is estimated.
-  double student_s(const config::Row& row, const plugin::PluginChoice& student) {
-    if (!extras_.estimate) return 0;
-    return is_sized(row) ? cost_.forward_s(student, made_for(row)) : kUnknown;
-  }
-  double training_s(const config::Row& row, const plugin::PluginChoice& student) {
-    if (!extras_.estimate) return 0;
-    return is_sized(row) ? cost_.training_s(student, made_for(row)) : kUnknown;
-  }
-  double teacher_s(const config::Row& row) {
-    if (!extras_.estimate) return 0;
-    return trained_teacher(row) ? student_s(row, trained_teacher(row)->student)
-                                : external_teacher(row).forward_s(cost_);
-  }
-
-  // The same in bytes; zeros where footprints are not asked for.
-  NetworkBytes student_bytes(const config::Row& row, const plugin::PluginChoice& student,
-                             bool training = false) {
-    if (!extras_.footprints) return {};
-    if (!is_sized(row)) return {kUnknown, kUnknown, kUnknown};
-    const auto context = made_for(row);
-    return {static_cast<double>(cost_.size(student, context).bytes),
-            cost_.forward_bytes(student, context),
-            training ? cost_.training_bytes(student, context) : kUnknown};
-  }
-  NetworkBytes teacher_bytes(const config::Row& row) {
-    if (!extras_.footprints) return {};
-    return trained_teacher(row) ? student_bytes(row, trained_teacher(row)->student)
-                                : external_teacher(row).bytes(cost_);
-  }
-  NetworkBytes evaluated_bytes(const config::Row& row) {
-    return row.training ? student_bytes(row, row.training->student) : teacher_bytes(row);
-  }
-
   void require_teacher(const config::Row& row, const std::string& who) const {
     if (row.teacher) return;
     throw ConfigError(row.where,
@@ -247,11 +206,12 @@ class Planner {
     const auto spec =
         stages::sampling_spec(row.synthetic, stated > 0 ? stated : sources_.image_count(row),
                               record::derive_seed(0, "synthetic"));
-    auto stage = stages::synthetic_stage(source, row.diffusion, spec, {0, teacher_s(row)});
+    auto stage = stages::synthetic_stage(source, row.diffusion, spec, {0, costs_.teacher_s(row)});
     if (stated == 0) add_unknown(stage, "images", sources_.unknown_count(row));
-    if (spec.count == 0) stage.estimated_s = kUnknown;
+    if (spec.count == 0) stage.estimated_s = kUnknownCost;
     if (extras_.footprints)
-      stage.footprint = sampling_footprint(teacher_bytes(row), sources_.spec(row), spec, true);
+      stage.footprint =
+          sampling_footprint(costs_.teacher_bytes(row), sources_.spec(row), spec, true);
     return add_stage(std::move(stage), indices(chain));
   }
 
@@ -274,9 +234,9 @@ class Planner {
       add_to(before, "synthetic", stage);
       inputs.synthetic = output_of(stage);
     }
-    const stages::ImageCosts costs{training_s(row, training.student),
-                                   needs.teacher ? teacher_s(row) : 0};
-    const NetworkBytes taught = needs.teacher ? teacher_bytes(row) : NetworkBytes{};
+    const stages::ImageCosts costs{costs_.training_s(row, training.student),
+                                   needs.teacher ? costs_.teacher_s(row) : 0};
+    const NetworkBytes taught = needs.teacher ? costs_.teacher_bytes(row) : NetworkBytes{};
     const auto batch = training.train.integer("batch");
     const double held =
         extras_.footprints ? method->held_bytes(row.diffusion, job.shape, batch) : 0;
@@ -296,8 +256,8 @@ class Planner {
     if (extras_.footprints) {
       const auto every = snapshots.every;
       const auto kept = every > 0 ? (training.train.integer("steps") - 1) / every : 0;
-      trained.footprint = training_footprint(student_bytes(row, training.student, true), taught,
-                                             held, job.shape, batch, kept);
+      trained.footprint = training_footprint(costs_.student_bytes(row, training.student, true),
+                                             taught, held, job.shape, batch, kept);
     }
     return add_stage(std::move(trained), indices(before));
   }
@@ -364,12 +324,12 @@ class Planner {
       network.source.folder = output_of(stage).folder;
       network.source.identity = key(stage);
       made.inputs = {stage};
-      network.forward_s = student_s(row, row.training->student);
+      network.forward_s = costs_.student_s(row, row.training->student);
       network.steps = row.training->train.integer("steps");
     } else {
       network.source = teacher(row, chain);
       made.inputs = indices(chain);
-      network.forward_s = teacher_s(row);
+      network.forward_s = costs_.teacher_s(row);
       if (trained_teacher(row)) network.steps = trained_teacher(row)->train.integer("steps");
       else network.weights = external_teacher(row).weights();
     }
@@ -408,8 +368,8 @@ class Planner {
     Stage stage = stages::sample_stage(row.id, made.network, row.diffusion, spec);
     stage.streamed = !row.sample.flag("save");
     if (extras_.footprints)
-      stage.footprint =
-          sampling_footprint(evaluated_bytes(row), sources_.spec(row), spec, !stage.streamed);
+      stage.footprint = sampling_footprint(costs_.evaluated_bytes(row), sources_.spec(row), spec,
+                                           !stage.streamed);
     return add_stage(std::move(stage), made.inputs);
   }
 
@@ -517,20 +477,12 @@ class Planner {
     }
     run.record = record_of(experiment_, row, seed);
     run.record.key = key(chain.back().second);
-    run.record.parameters = parameters(row);
+    run.record.parameters = costs_.parameters(row);
     // Which images a rule chooses, its own evaluator decides.
     run.record.samples = key(run.select_stage.value_or(run.sample_stage));
     run.record.variant = variant_of(row);
     add_teacher(row, run);
     plan_.runs.push_back(std::move(run));
-  }
-
-  // Of the network that the row evaluates; 0 where that is a teacher from elsewhere and nothing is
-  // made: its record has the number already.
-  std::int64_t parameters(const config::Row& row) {
-    const auto& training = row.training ? row.training : trained_teacher(row);
-    if (training) return is_sized(row) ? cost_.parameters(training->student, made_for(row)) : 0;
-    return extras_.estimate ? external_teacher(row).parameters(cost_) : 0;
   }
 
   // Which plugins the run uses, and which teacher, where it uses one.
@@ -563,6 +515,7 @@ class Planner {
   const record::ArtifactStore& store_;
   CostModel& cost_;
   const PlanExtras extras_;
+  RowCosts costs_;
   std::map<std::string, std::string> variants_;                   // by row
   std::map<std::string, std::vector<std::string>> unknown_keys_;  // and what is absent
   std::vector<std::pair<const config::Row*, bool>>

@@ -38,10 +38,6 @@ void prepare(StageContext& context, const TrainingJob& job, const TrainingInputs
   manifest.flops = loaded.teacher_flops(manifest.teacher_evaluations);
 }
 
-}  // namespace
-
-namespace {
-
 // An identity that says what prepared it stands for the plugin's name and version too: methods of
 // one base class share what it prepares.
 std::string maker_of(const plugin::PluginChoice& choice, const std::string& identity) {

@@ -2,6 +2,7 @@
 // count.
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "model/model_folder.hpp"
 #include "record/metrics_file.hpp"
@@ -22,20 +23,20 @@ constexpr int kRevision = 1;
 // Of equals the earliest.
 const MetricRecord& best_of(const std::vector<MetricRecord>& evaluated, const std::string& metric) {
   const MetricRecord* best = nullptr;
-  std::string names;
+  std::set<std::string> given;
   for (const auto& candidate : evaluated) {
-    if (names.find(candidate.name) == std::string::npos)
-      names += (names.empty() ? "" : ", ") + candidate.name;
+    given.insert(candidate.name);
     if (candidate.name != metric || !std::isfinite(candidate.value)) continue;
     const double gain =
         best == nullptr ? 1
                         : (candidate.value - best->value) * (candidate.higher_is_better ? 1 : -1);
     if (gain > 0 || (gain == 0 && candidate.step < best->step)) best = &candidate;
   }
-  if (best == nullptr)
-    throw Error("train.select = \"best:" + metric + "\": no evaluated step has a finite " + metric +
-                "; the evaluator gives " + names);
-  return *best;
+  if (best != nullptr) return *best;
+  std::string names;
+  for (const auto& name : given) names += (names.empty() ? "" : ", ") + name;
+  throw Error("train.select = \"best:" + metric + "\": no evaluated step has a finite " + metric +
+              "; the evaluator gives " + names);
 }
 
 std::vector<MetricRecord> at_step(const std::vector<MetricRecord>& metrics, std::int64_t step) {
@@ -46,30 +47,29 @@ std::vector<MetricRecord> at_step(const std::vector<MetricRecord>& metrics, std:
 }
 
 // Draws the images of the chosen step as far as they are wanted: all where they are kept or have
-// not been evaluated yet (then their values are returned), else those of the picture.
-std::vector<MetricRecord> take_images(StageContext& context, const Selecting& selecting,
-                                      std::int64_t step, const fs::path& folder,
-                                      record::Manifest& manifest) {
+// not been evaluated yet, else those of the picture. Writes the values where the course has none.
+void take_images(StageContext& context, const Selecting& selecting, std::int64_t step,
+                 const fs::path& folder, record::Manifest& manifest) {
   auto evaluation = selecting.evaluation;
   evaluation.step = step;
   auto spec = selecting.spec;
-  if (!selecting.save && !selecting.same_images) {
-    evaluate_snapshots(context, evaluation, selecting.trained, {step}, spec, folder, manifest);
-  }
   const auto model =
       context.host.load_model(model::kept_folder(selecting.trained, step), evaluation.weights);
-  if (!selecting.save) {
+  if (selecting.save) {
+    draw_samples(context.host, model, spec, folder, manifest);
+    if (selecting.same_images) return;
+    const auto evaluator = open_evaluator(context, evaluation, spec.count);
+    add_images(*evaluator, NpzImages(folder / kSamplesFile), 0, spec.count, context.host);
+    record::write_metrics(folder, finish(*evaluator, evaluation, spec.count));
+  } else if (selecting.same_images) {
     // An image depends on its number alone, whatever is drawn beside it.
     spec.count = std::min(spec.count, kGridImages);
     write_grid(folder, sample_images(context.host, model, spec));
-    return selecting.same_images ? std::vector<MetricRecord>() : record::read_metrics(folder);
+  } else {
+    evaluate_drawn(context, evaluation, model, spec, {}, folder, manifest);
+    manifest.elapsed_s = 0;  // of the evaluation alone: the drawing is this stage's, too
   }
-  draw_samples(context.host, model, spec, folder, manifest);
-  if (selecting.same_images) return {};
-  const auto evaluator = open_evaluator(context, evaluation, spec.count);
-  const NpzImages images(folder / kSamplesFile);
-  add_images(*evaluator, images, 0, spec.count, context.host);
-  return finish(*evaluator, evaluation, spec.count);
+  manifest.flops = sampling_flops(model, spec);
 }
 
 }  // namespace
@@ -94,9 +94,8 @@ void select_step(StageContext& context, const Selecting& selecting, const fs::pa
   if (selection.step == selection.last_step) {
     record::write_metrics(folder, at_end);
   } else {
-    const auto metrics = take_images(context, selecting, selection.step, folder, manifest);
-    record::write_metrics(folder,
-                          selecting.same_images ? at_step(course, selection.step) : metrics);
+    take_images(context, selecting, selection.step, folder, manifest);
+    if (selecting.same_images) record::write_metrics(folder, at_step(course, selection.step));
     outputs.emplace_back(kGridFile);
     if (selecting.save) outputs.emplace_back(kSamplesFile);
   }

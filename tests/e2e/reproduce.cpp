@@ -257,7 +257,7 @@ TEST_CASE("reproduce: a missing file stops its own checks alone and says where t
       {"--set", "tiny-teacher.teacher.path=" + (bench.home() / "count.toml").string()});
   CHECK(damaged.exit_code == 1);
   CHECK_THAT(damaged.out, !Contains("names another place") && !Contains("see Files"));
-  CHECK_THAT(damaged.out, Contains("needs files  " + (bench.home() / "count.toml").string()));
+  CHECK_THAT(damaged.out, Contains("failed   " + (bench.home() / "count.toml").string()));
 
   // The dataset is the other checks': nothing can be run.
   fs::remove(bench.home() / "images.npz");
