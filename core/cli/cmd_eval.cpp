@@ -152,12 +152,15 @@ int cmd_eval(const Arguments& args, Context& context) {
       "a parameter of the evaluator (dkdm plugins describe inception)")(
       "strict", "refuse too few samples instead of warning")(
       "record", "keep the values in the results database");
+  add_device(options);
   options.with_format().with_words(-1);
   if (!options.parse(args)) return 0;
+  take_device(options, context);
   const auto words = options.words();
   if (words.size() < 2) options.misuse("eval: name at least one sample set and the reference");
 
   Session session(context);
+  session.choose_device();
   const auto asked = asked_metrics(options);
   const auto choice = choose_evaluator(options, context, asked);
   const auto evaluator = context.registry().evaluator(choice, session.host());

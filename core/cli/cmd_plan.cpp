@@ -228,6 +228,7 @@ int cmd_plan(const Arguments& args, Context& context) {
       "bytes. Data and weights may be absent: they are listed as needs, with where to get them.\n"
       "Samples that go straight into the evaluator are no stage of their own.");
   add_selection(options);
+  add_device(options);
   options.add()("resolved",
                 "print each experiment as it is understood, bases, sweeps and defaults included, "
                 "with the place that each value comes from; nothing is planned");
@@ -237,6 +238,7 @@ int cmd_plan(const Arguments& args, Context& context) {
                    "bits); 0 = measure this machine");
   options.with_words(-1).with_format();
   if (!options.parse(args)) return 0;
+  take_device(options, context);
   if (options.has("resolved")) return print_resolved(options, context);
   const double tflops = options.real("tflops");
   Session session(context, tflops);

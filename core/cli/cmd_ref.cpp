@@ -23,8 +23,10 @@ int make_reference(const Arguments& args, Context& context) {
       "evaluator", po::value<std::string>()->default_value("inception"), "evaluator plugin")(
       "set", po::value<std::vector<std::string>>()->composing()->value_name("KEY=VALUE"),
       "a parameter of the evaluator (dkdm plugins describe inception)");
+  add_device(options);
   options.with_words(1);
   if (!options.parse(args)) return 0;
+  take_device(options, context);
   if (options.words().empty())
     options.misuse("ref make: name a dataset, a folder of images or an npz");
   if (options.has("output") && !options.get<std::string>("output").ends_with(".npz"))
@@ -32,6 +34,7 @@ int make_reference(const Arguments& args, Context& context) {
                       "expected a file name ending in .npz");
 
   Session session(context);
+  session.choose_device();
   const auto& registry = context.registry();
   const auto choice = choose_plugin(
       registry.find("evaluator", options.get<std::string>("evaluator")), overrides_of(options));

@@ -246,8 +246,10 @@ int cmd_reproduce(const Arguments& args, Context& context) {
   options.add_real("tflops", "N", 100, 1e-3, 1e9,
                    "of --list: costs for a machine that sustains N x 10^12 floating-point "
                    "operations a second");
+  add_device(options);
   options.with_format().with_words(1);
   if (!options.parse(args)) return 0;
+  take_device(options, context);
   const bool as_text =
       options.format() == results::Format::text || options.format() == results::Format::markdown;
   const auto words = options.words();

@@ -8,6 +8,7 @@ namespace {
 
 void add_run_options(Options& options) {
   add_selection(options);
+  add_device(options);
   options.add()("force", "rerun finished stages; earlier results are kept")(
       "fail-fast", "stop at the first failed run")(
       "save-samples",
@@ -37,6 +38,7 @@ int cmd_run(const Arguments& args, Context& context) {
       "work, in minutes; data and weights may be absent, and nothing is recorded");
   options.with_words(-1);
   if (!options.parse(args)) return 0;
+  take_device(options, context);
   if (options.has("dry-run")) {
     for (const char* other : {"force", "fail-fast", "isolate", "shard"})
       if (options.has(other))
@@ -55,6 +57,7 @@ int cmd_quickstart(const Arguments& args, Context& context) {
       "paper, samples, evaluates and prints the table: experiments/desk/quickstart.toml.");
   add_run_options(options);
   if (!options.parse(args)) return 0;
+  take_device(options, context);
   return run_experiments(context, {context.experiments() / "desk" / "quickstart.toml"}, options,
                          run_options_of(options));
 }

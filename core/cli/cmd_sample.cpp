@@ -50,7 +50,9 @@ TrainedModel named_model(const std::string& word, const std::string& weights,
   }
   try {
     const auto choice = choose_plugin(info, overrides_of(options), given);
-    return context.registry().teacher(choice, host)->load();
+    auto model = context.registry().teacher(choice, host)->load();
+    model.network->to(host.device());
+    return model;
   } catch (const Interrupted&) {
     throw;
   } catch (const Error& error) {
@@ -88,8 +90,10 @@ int cmd_sample(const Arguments& args, Context& context) {
       "the teacher plugin that reads the model (dkdm plugins)")(
       "set", po::value<std::vector<std::string>>()->composing()->value_name("NAME=VALUE"),
       "a parameter of that teacher, such as label=3 or image_size=64 (dkdm plugins describe NAME)");
+  add_device(options);
   options.with_words(1);
   if (!options.parse(args)) return 0;
+  take_device(options, context);
   if (options.words().empty())
     options.misuse("sample: name a run, a trained model's folder or a checkpoint file");
   const fs::path output = options.get<std::string>("output");
@@ -107,6 +111,7 @@ int cmd_sample(const Arguments& args, Context& context) {
                   {"weights", weights}},
                  "sample");
   Session session(context);
+  session.choose_device();
   const auto model = named_model(options.words().front(), section.text("weights"), options, context,
                                  session.host());
   const auto spec = stages::sampling_spec(section, section.integer("count"),

@@ -24,6 +24,8 @@ Context::Context()
   experiments_ = path_from("DKDM_EXPERIMENTS",
                            installed_ ? program_folder_.parent_path() / "share/dkdm/experiments"
                                       : fs::path(DKDM_SOURCE_DIR) / "experiments");
+  const char* device = std::getenv("DKDM_DEVICE");
+  if (device && *device) asked_device_ = {device, "$DKDM_DEVICE"};
 }
 
 std::vector<fs::path> Context::plugin_folders() const {
@@ -59,6 +61,19 @@ void Context::add_plugins(const fs::path& path, const std::string& origin,
   // A folder may hold what this person does not need; a file was asked for by name.
   if (path.extension() == ".so" && registry().refusals().size() > refused)
     throw ConfigError(where, registry().refusals().back().reason);
+}
+
+void Context::set_device(const std::string& word, bool fast) {
+  if (!word.empty()) asked_device_ = {word, "--device"};
+  if (!asked_device_.word.empty()) device::check_word(asked_device_);
+  fast_ = fast;
+}
+
+at::Device Context::device(const device::Asked& of_experiment) {
+  const at::Device found =
+      device::chosen(asked_device_.word.empty() ? of_experiment : asked_device_);
+  if (!found.is_cpu()) device::set_arithmetic(fast_);
+  return found;
 }
 
 }  // namespace dkdm::cli

@@ -6,13 +6,15 @@
 #include <string>
 #include <vector>
 
+#include "device/choice.hpp"
 #include "plugin/registry.hpp"
 
 namespace dkdm::cli {
 
 class Context {
  public:
-  // Reads the environment: DKDM_HOME, DKDM_EXPERIMENTS, DKDM_PLUGIN_PATH.
+  // Reads the environment: DKDM_HOME, DKDM_EXPERIMENTS, DKDM_PLUGIN_PATH,
+  // DKDM_DEVICE.
   Context();
 
   // Root of the user's data, artifacts and database: $DKDM_HOME, else .dkdm below the working
@@ -36,10 +38,18 @@ class Context {
   void add_plugins(const std::filesystem::path& path, const std::string& origin,
                    const std::string& where);
 
+  // What --device and --fast of this command say; "" = no device was named.
+  void set_device(const std::string& word, bool fast);
+  // Where networks are to compute: --device, else $DKDM_DEVICE, else `of_experiment`. Throws
+  // ConfigError for what is not there. In a process that forks no more (device/choice.hpp).
+  at::Device device(const device::Asked& of_experiment = {});
+
  private:
   std::filesystem::path program_folder_, home_, experiments_;
   bool installed_;  // else the program runs from its build folder
   std::unique_ptr<plugin::Registry> registry_;
+  device::Asked asked_device_{"", ""};
+  bool fast_ = false;
 };
 
 }  // namespace dkdm::cli

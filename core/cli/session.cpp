@@ -184,6 +184,9 @@ Session::Planned Session::plan(const fs::path& file, const std::vector<std::stri
                                const run::Selection& selection, Estimate estimate) {
   const plugin::StdoutAside only_results_are_printed;
   auto experiment = read_experiment(file, overrides, context_);
+  const at::Device device = context_.device(experiment.device);
+  host_.set_device(device);
+  cost_.set_device(device);
   auto context = stage_context();
   // Measuring what stages cost is only worth its seconds when some are to be made.
   const bool listed = estimate == Estimate::listed;
@@ -195,6 +198,7 @@ Session::Planned Session::plan(const fs::path& file, const std::vector<std::stri
                            .look = estimate == Estimate::measured || listed,
                            .footprints = listed,
                            .list_needs = listed});
+  plan.device = device;
   return {std::move(experiment), std::move(context), std::move(plan)};
 }
 
@@ -215,6 +219,18 @@ std::vector<Session::Planned> Session::plan_all(const fs::path& file,
     all.push_back(std::move(planned));
   }
   return all;
+}
+
+void add_device(Options& options) {
+  options.add()("device", po::value<std::string>()->value_name("D"),
+                "what networks compute on: auto, cpu, cuda or cuda:N (else $DKDM_DEVICE, else the "
+                "experiment's device, else auto)")(
+      "fast", "on a GPU, the fastest kernels instead of repeatable ones; recorded");
+}
+
+void take_device(const Options& options, Context& context) {
+  context.set_device(options.has("device") ? options.get<std::string>("device") : "",
+                     options.has("fast"));
 }
 
 void add_cell_selection(Options& options) {

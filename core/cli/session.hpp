@@ -17,12 +17,18 @@
 
 namespace dkdm::cli {
 
+// Adds --device and --fast; `take_device` after parsing.
+void add_device(Options& options);
+void take_device(const Options& options, Context& context);
+
 class Session {
  public:
   // `tflops`: the rate that plans are estimated at; 0 = measured on this machine.
   explicit Session(Context& context, double tflops = 0);
 
   run::RunHost& host() { return host_; }
+  // Networks that the host loads from now on compute where the command says.
+  void choose_device() { host_.set_device(context_.device()); }
   // What plans and stages share; a dataset is opened once for all that ask this session.
   stages::StageContext stage_context();
   record::ArtifactStore& artifacts() { return artifacts_; }

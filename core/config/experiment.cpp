@@ -86,6 +86,9 @@ class Reader {
     out.samples = params.integer("samples");
     for (const NamedPlugin& plugin : plugins_of(root_)) out.plugins.push_back(plugin.path.string());
     out.expected_minutes = params.real("expected_minutes");
+    const Entry* device = head->find("device");
+    out.device = {params.text("device"), (device ? device->where : head->where) + ": device"};
+    device::check_word(out.device);
     isolate_ = params.flag("isolate");
     wanted_ = params.texts("rows");
   }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "device/choice.hpp"
 #include "dkdm/diffusion_types.hpp"
 #include "dkdm/params.hpp"
 #include "plugin/registry.hpp"
@@ -58,6 +59,7 @@ struct Experiment {
   std::int64_t samples = 0;          // of the published values; scale "paper" refuses fewer
   std::vector<std::string> plugins;  // absolute paths of plugin files and folders
   double expected_minutes = 0;       // author's figure on two cores, 0 = not stated
+  device::Asked device;              // not part of `resolved`
   std::vector<Row> rows;
   std::string resolved;   // canonical TOML text of all of the above, stored with runs
   std::string annotated;  // the same, with the place that each value comes from as a comment

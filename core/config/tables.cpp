@@ -65,6 +65,9 @@ const ParamTable& experiment_table() {
            "and the others go on"),
       texts("plugins", {},
             "plugin files and folders beside the shipped ones, relative to this file"),
+      text("device", "auto",
+           "what networks compute on: cpu, cuda, cuda:N, or auto (a GPU where there is one); "
+           "--device and $DKDM_DEVICE come before. No result depends on it, but for rounding"),
       real("expected_minutes", 0, "duration on two cores in minutes, 0 = not stated")
           .between(0, 1e7),
   };

@@ -4,17 +4,13 @@
 #include <ATen/ATen.h>
 
 #include "diffusion/sampler_kind.hpp"
+#include "dkdm/device.hpp"
 #include "dkdm/random.hpp"
 
 namespace dkdm {
 namespace {
 
 constexpr std::int64_t kCheckEvery = 16;  // steps between two looks at the finiteness record
-
-at::Device device_of(const Denoiser& network) {
-  const auto parameters = network.parameters();
-  return parameters.empty() ? at::Device(at::kCPU) : parameters.front().device();
-}
 
 // Remembers per step whether all values were finite, on the device: looking at it waits for the
 // device, so that is done every few steps, and the step at fault is still named exactly.

@@ -89,7 +89,7 @@ struct Distillation::Walk {
         teacher_chain(
             chain_of(context, options.respacing, context.teacher->diffusion.variance_range)),
         set(teacher_chain, shape, seed, method.set_size(chain.num_steps(), batch),
-            options.walk.clip) {}
+            options.walk.clip, host->device()) {}
 
   Host* host;
   SampleShape shape;

@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include "dkdm/device.hpp"
 #include "dkdm/diffusion.hpp"
 #include "dkdm/random.hpp"
 #include "dkdm/training_data.hpp"
@@ -16,7 +17,7 @@ struct ImageMethod::Training {
   TrainingImages images;
   Random timestep, noise;
   SampleShape shape;
-  std::int64_t batch;
+  at::Tensor places;  // 0 … batch - 1 on the device
 };
 
 ImageMethod::ImageMethod(const Params& params)
@@ -40,22 +41,25 @@ ParamTable ImageMethod::params() {
 void ImageMethod::start(const MethodContext& context, const std::filesystem::path&) {
   training_.reset(new Training{
       .process = GaussianDiffusion(context.diffusion),
-      .images = TrainingImages(sources(context), context.shape, context.batch, context.seed, flip_),
+      .images = TrainingImages(sources(context), context.shape, context.batch, context.seed, flip_,
+                               context.host.device()),
       .timestep = Random(context.seed, Stream::timestep),
       .noise = Random(context.seed, Stream::train_noise),
       .shape = context.shape,
-      .batch = context.batch});
+      .places = at::arange(context.batch,
+                           at::TensorOptions().dtype(at::kLong).device(context.host.device()))});
 }
 
 const GaussianDiffusion& ImageMethod::diffusion() const { return training_->process; }
 
 TrainBatch ImageMethod::next(std::int64_t step) {
   const auto key = static_cast<std::uint32_t>(step);
-  auto& [process, images, timestep, noise, shape, count] = *training_;
+  auto& [process, images, timestep, noise, shape, places] = *training_;
   TrainBatch batch;
   batch.x0 = images.batch(step);
-  batch.t = timestep.integers(key, 0, count, process.num_steps());
-  batch.eps = noise.normal(key, 0, count, shape.sizes()).contiguous(at::MemoryFormat::ChannelsLast);
+  batch.t =
+      sent_to(timestep.integers(key, 0, places.size(0), process.num_steps()), places.device());
+  batch.eps = noise.normal(key, places, shape.sizes()).contiguous(at::MemoryFormat::ChannelsLast);
   batch.x_t =
       process.q_sample(batch.x0, batch.t, batch.eps).contiguous(at::MemoryFormat::ChannelsLast);
   return batch;

@@ -90,13 +90,14 @@ void prepare_pool(const MethodContext& context, const GaussianDiffusion& chain, 
   context.host.progress("teacher steps", forwards, total);
   for (const at::Tensor& chunk : todo.split(teacher_batch)) {
     if (chunk.size(0) == 0) break;
-    const at::Tensor walked = shuffle_denoise(
-        *context.teacher->network, chain, shape, context.seed, chunk, states.index_select(0, chunk),
-        [&](std::int64_t count) {
-          forwards += count;
-          context.host.progress("teacher steps", forwards, total);
-        },
-        options.clip);
+    const auto count_forwards = [&](std::int64_t count) {
+      forwards += count;
+      context.host.progress("teacher steps", forwards, total);
+    };
+    const at::Tensor walked =
+        shuffle_denoise(*context.teacher->network, chain, shape, context.seed, chunk,
+                        states.index_select(0, chunk), count_forwards, options.clip)
+            .to(at::kCPU);
     // Its first row names a part: no other part holds it.
     io::save_work(dir / ("part-" + std::to_string(chunk[0].item<std::int64_t>()) + ".safetensors"),
                   {{"row", chunk.contiguous()}, {"x", walked.contiguous()}}, {{"set", set}});

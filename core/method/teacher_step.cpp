@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "dkdm/denoising.hpp"
+#include "dkdm/device.hpp"
 #include "dkdm/diffusion.hpp"
 #include "dkdm/random.hpp"
 #include "plugin/call.hpp"
@@ -41,18 +42,21 @@ at::Tensor shuffle_denoise(Denoiser& teacher, const GaussianDiffusion& chain,
                            const at::Tensor& states,
                            const std::function<void(std::int64_t)>& after_forward,
                            TeacherClip clip) {
+  // Which rows walk is known on the host; what they are is where the teacher is.
+  const at::Device device = device_of(teacher);
+  const at::Tensor samples = sent_to(rows, device);
   const Random noise(seed, Stream::pool_noise);
   at::Tensor x = Random(seed, Stream::pool_start)
-                     .normal(0, rows, shape.sizes())
+                     .normal(0, samples, shape.sizes())
                      .contiguous(at::MemoryFormat::ChannelsLast);
   const auto last = states.min().item<std::int64_t>();
   for (std::int64_t s = chain.num_steps(); s > last; --s) {
-    const at::Tensor walking = at::nonzero(states < s).squeeze(1);
+    const at::Tensor walking = sent_to(at::nonzero(states < s).squeeze(1), device);
     const std::int64_t count = walking.size(0);
     const at::Tensor x_t = x.index_select(0, walking).contiguous(at::MemoryFormat::ChannelsLast);
-    const at::Tensor z =
-        noise.normal(static_cast<std::uint32_t>(s), rows.index_select(0, walking), shape.sizes());
-    const at::Tensor t = at::full({count}, s - 1, at::kLong);
+    const at::Tensor z = noise.normal(static_cast<std::uint32_t>(s),
+                                      samples.index_select(0, walking), shape.sizes());
+    const at::Tensor t = at::full({count}, s - 1, samples.options());
     x.index_copy_(0, walking, teacher_step(teacher, chain, x_t, t, z, clip).x_prev);
     after_forward(count);
   }

@@ -7,6 +7,8 @@
 
 #include <ATen/ATen.h>
 
+#include "dkdm/ahead.hpp"
+#include "dkdm/device.hpp"
 #include "dkdm/image.hpp"
 #include "dkdm/numpy_choice.hpp"
 #include "dkdm/params.hpp"
@@ -24,9 +26,10 @@ at::Tensor to_tensor(const std::vector<std::int64_t>& values) {
 }  // namespace
 
 TrainingImages::TrainingImages(std::vector<ImageSource> sources, const SampleShape& shape,
-                               std::int64_t batch, std::uint64_t seed, bool flip)
+                               std::int64_t batch, std::uint64_t seed, bool flip, at::Device device)
     : sources_(std::move(sources)), batch_(batch), flip_(flip), order_(seed, Stream::minibatch),
-      augment_(seed, Stream::augment) {
+      augment_(seed, Stream::augment), device_(device),
+      ahead_(device.is_cpu() ? nullptr : std::make_unique<Ahead>()) {
   for (const ImageSource& source : sources_) {
     if (source.dataset->spec() != shape) {
       throw DataError("training images",
@@ -40,6 +43,9 @@ TrainingImages::TrainingImages(std::vector<ImageSource> sources, const SampleSha
   }
 }
 
+// Works of the other thread refer to the sources.
+TrainingImages::~TrainingImages() { ahead_.reset(); }
+
 at::Tensor TrainingImages::places(std::int64_t step) {
   const std::int64_t steps_per_epoch = size_ / batch_;
   const std::int64_t epoch = step / steps_per_epoch;
@@ -51,6 +57,25 @@ at::Tensor TrainingImages::places(std::int64_t step) {
 }
 
 at::Tensor TrainingImages::batch(std::int64_t step) {
+  at::Tensor images;
+  if (ahead_) {
+    const auto read = [this](std::int64_t of) {
+      ahead_->push([this, of] { return pixels(of).pin_memory(); });
+      ahead_step_ = of;
+    };
+    if (ahead_step_ != step) {
+      ahead_->clear();
+      read(step);
+    }
+    images = ahead_->take();
+    read(step + 1);
+  } else {
+    images = pixels(step);
+  }
+  return to_unit_range(sent_to(images, device_)).contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+at::Tensor TrainingImages::pixels(std::int64_t step) {
   const at::Tensor wanted = places(step);
   at::Tensor images;
   std::int64_t first = 0;  // place of this source's first image in the list
@@ -73,7 +98,7 @@ at::Tensor TrainingImages::batch(std::int64_t step) {
     const at::Tensor mirrored = augment_.uniform(static_cast<std::uint32_t>(step), 0, batch_) < 0.5;
     images = at::where(mirrored.view({batch_, 1, 1, 1}), images.flip(3), images);
   }
-  return to_unit_range(images).contiguous(at::MemoryFormat::ChannelsLast);
+  return images;
 }
 
 Mixture reference_mixture(std::int64_t real_images, std::int64_t total, double fraction) {

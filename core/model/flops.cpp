@@ -6,6 +6,8 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "dkdm/device.hpp"
+
 namespace dkdm::model {
 namespace {
 
@@ -137,8 +139,7 @@ std::int64_t forward_flops(Denoiser& network, const SampleShape& shape) {
   const bool training = network.is_training();
   network.eval();
   const at::NoGradGuard no_grad;
-  const auto parameters = network.parameters();
-  const at::Device device = parameters.empty() ? at::Device(at::kCPU) : parameters[0].device();
+  const at::Device device = device_of(network);
   const auto x_t = at::zeros(shape.batch(1), at::TensorOptions().dtype(at::kFloat).device(device));
   const auto t = at::zeros({1}, at::TensorOptions().dtype(at::kLong).device(device));
   const std::int64_t flops = count_flops([&] { network.forward(x_t, t); });

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "dkdm/device.hpp"
 #include "dkdm/nearest.hpp"
 #include "dkdm/params.hpp"
 
@@ -63,9 +64,7 @@ TensorMap example_features(Denoiser& network, const SampleShape& shape,
   network.eval();
   const at::NoGradGuard no_grad;
   Features features(network, std::move(names));
-  const auto parameters = network.parameters();
-  const auto there =
-      at::TensorOptions().device(parameters.empty() ? at::kCPU : parameters.front().device());
+  const auto there = at::TensorOptions().device(device_of(network));
   network.forward(at::zeros(shape.batch(1), there), at::zeros({1}, there.dtype(at::kLong)));
   network.train(training);
   return features.take();

@@ -30,7 +30,7 @@ struct Manifest {
   double elapsed_s = 0;
   std::int64_t steps = 0;  // training steps or images
   std::int64_t teacher_evaluations = 0;
-  std::optional<double> flops, teacher_s, held_bytes;  // see StageRecord
+  std::optional<double> flops, teacher_s, held_bytes, device_peak_bytes;  // see StageRecord
   std::int64_t peak_bytes = 0;
   std::int64_t bytes = 0;  // of its files
   std::string sha256;      // over its files' names and hashes

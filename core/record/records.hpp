@@ -16,6 +16,10 @@ struct EnvironmentRecord {
   bool git_dirty = false;
   std::int64_t cores = 0, threads = 0, memory_bytes = 0;
   std::string threads_reason;  // record/threads.hpp
+  // What networks compute on: "cpu", "cuda:0"; then `gpu` is its name. Its driver's version, "" =
+  // not known.
+  std::string device = "cpu", driver;
+  bool repeatable = true;  // operators with a repeatable kernel take it (device::set_arithmetic)
 };
 
 struct PluginRecord {
@@ -56,6 +60,8 @@ struct StageRecord {
   std::optional<double> teacher_s;   // of elapsed_s, in the teacher's network; none: not measured
   std::optional<double> held_bytes;  // what a training's method keeps besides networks and batch
   std::int64_t peak_bytes = 0;       // resident memory
+  // Of the accelerator, in tensors at once; none where networks computed on the CPU.
+  std::optional<double> device_peak_bytes;
   std::string error;
   std::vector<std::pair<std::string, std::string>> determined_by;  // what the key is the hash of
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "dkdm/device.hpp"
 #include "dkdm/nn.hpp"
 #include "model/flops.hpp"
 #include "model/model_folder.hpp"
@@ -20,13 +21,19 @@ std::int64_t measured_batch(const SampleShape& shape, std::int64_t parameters) {
 }
 
 at::Tensor forward(Denoiser& network, const SampleShape& shape, std::int64_t batch) {
-  const auto x_t = at::zeros(shape.batch(batch)).contiguous(at::MemoryFormat::ChannelsLast);
-  return plugin::predict(network, x_t, at::zeros({batch}, at::kLong));
+  const auto there = at::TensorOptions().device(device_of(network));
+  const auto x_t = at::zeros(shape.batch(batch), there).contiguous(at::MemoryFormat::ChannelsLast);
+  return plugin::predict(network, x_t, at::zeros({batch}, there.dtype(at::kLong)));
 }
 
 constexpr const char* kRemedy = "give it smaller images, or fewer or narrower layers";
 
 }  // namespace
+
+void CostModel::set_device(at::Device device) {
+  if (device != device_) measured_.clear();
+  device_ = device;
+}
 
 CostModel::Measured& CostModel::entry(const plugin::PluginChoice& student,
                                       const StudentContext& context) {
@@ -56,7 +63,7 @@ double CostModel::forward_s(Denoiser& network, const SampleShape& shape,
   double all = 0;
   for (int repeat = 0; repeat < 6 && all < kEnough_s; ++repeat) {
     const auto start = record::Clock::now();
-    forward(network, shape, batch);
+    forward(network, shape, batch).sum().item<float>();  // waits for an accelerator
     const double elapsed = record::seconds_since(start);
     all += elapsed;
     best = std::min(best, elapsed);
@@ -104,6 +111,7 @@ CostModel::Measured& CostModel::measured(const plugin::PluginChoice& student,
   const auto measure = [&] {
     network = registry_.student(student, context, /*seed=*/0);
     model::to_channels_last(*network);
+    network->to(device_);
     network->eval();
     measured.forward_s = forward_s(*network, context.shape, measured.size.parameters);
   };

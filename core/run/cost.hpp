@@ -17,6 +17,8 @@ class DKDM_API CostModel {
   // `tflops`: the rate, in 10^12 floating-point operations a second; 0 = measured here.
   explicit CostModel(const plugin::Registry& registry, double tflops = 0)
       : registry_(registry), tflops_(tflops) {}
+  // Where it measures from now on.
+  void set_device(at::Device device);
 
   double forward_s(const plugin::PluginChoice& student, const StudentContext& context);
   // Of a network that is there already, in evaluation mode; `parameters`: how many it has.
@@ -44,6 +46,7 @@ class DKDM_API CostModel {
 
   const plugin::Registry& registry_;
   const double tflops_;
+  at::Device device_ = at::kCPU;
   std::map<std::string, Measured> measured_;
 };
 

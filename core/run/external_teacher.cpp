@@ -19,7 +19,10 @@ std::string ExternalTeacher::weights() const {
 }
 
 const TrainedModel& ExternalTeacher::model() {
-  if (!model_) model_ = context_.registry.teacher(choice_, context_.host)->load();
+  if (!model_) {
+    model_ = context_.registry.teacher(choice_, context_.host)->load();
+    model_->network->to(context_.host.device());
+  }
   return *model_;
 }
 

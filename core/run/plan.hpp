@@ -26,6 +26,7 @@ struct PlannedRun {
 };
 
 struct Plan {
+  at::Device device = at::kCPU;       // where it is carried out
   std::vector<stages::Stage> stages;  // inputs before the stages that read them
   std::vector<PlannedRun> runs;
   // The cells that were asked for, whatever shard makes them: those of `runs` are among them.

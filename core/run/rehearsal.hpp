@@ -34,6 +34,7 @@ class DKDM_API RehearsalHost final : public Host {
   std::shared_ptr<Denoiser> student(const std::string& name,
                                     const std::map<std::string, Value>& values,
                                     const StudentContext& context) override;
+  at::Device device() const override { return host_.device(); }
 
  private:
   Host& host_;

@@ -20,7 +20,9 @@ void RunHost::progress(const std::string& unit, std::int64_t done, std::int64_t 
 }
 
 TrainedModel RunHost::load_model(const std::filesystem::path& folder, const std::string& weights) {
-  return model::load_model(folder, weights, registry_);
+  auto model = model::load_model(folder, weights, registry_);
+  model.network->to(device_);
+  return model;
 }
 
 std::shared_ptr<Denoiser> RunHost::student(const std::string& name,

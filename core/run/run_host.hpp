@@ -25,11 +25,14 @@ class DKDM_API RunHost final : public Host {
   std::shared_ptr<Denoiser> student(const std::string& name,
                                     const std::map<std::string, Value>& values,
                                     const StudentContext& context) override;
+  at::Device device() const override { return device_; }
+  void set_device(at::Device device) { device_ = device; }
 
  private:
   const plugin::Registry& registry_;
   const std::atomic<bool>& stop_;
   Progress* progress_;
+  at::Device device_ = at::kCPU;
 };
 
 }  // namespace dkdm::run

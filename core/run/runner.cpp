@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "device/choice.hpp"
 #include "dkdm/store_error.hpp"
 #include "error_text.hpp"
 #include "plugin/call.hpp"
@@ -26,6 +27,7 @@ class Runner {
         options_(options), progress_(estimates(), record::progress_folder(store.root()), "run"),
         failures_(options.failed_stages) {
     host_.set_progress(&progress_);
+    host_.set_device(plan.device);
   }
   ~Runner() { host_.set_progress(nullptr); }
 
@@ -80,9 +82,16 @@ class Runner {
     }
   }
 
-  const record::EnvironmentRecord& environment() {
-    static const record::EnvironmentRecord kHere = record::current_environment();
-    return kHere;
+  record::EnvironmentRecord environment() const {
+    static const record::EnvironmentRecord kMachine = record::current_environment();
+    record::EnvironmentRecord here = kMachine;
+    here.device = plan_.device.str();
+    if (plan_.device.is_cpu()) return here;
+    const auto about = device::describe(plan_.device);
+    if (!about.name.empty()) here.gpu = about.name;
+    here.driver = about.driver;
+    here.repeatable = device::is_repeatable();
+    return here;
   }
 
   // Of the loaded plugins those that the run uses.
@@ -179,9 +188,11 @@ class Runner {
         const plugin::CallScope scope(stage.plugin, name.c_str(), plugin::Care::process);
         plugin::settle_workers();
         record::restart_peak_resident();
+        device::restart_peak(plan_.device);
         stage.work(context_, folder, filled);
         if (filled.elapsed_s == 0) filled.elapsed_s = record::unix_time() - started;
         if (filled.peak_bytes == 0) filled.peak_bytes = record::peak_resident_bytes();
+        filled.device_peak_bytes = device::peak_bytes(plan_.device);
       };
       bool said = false;
       const auto waiting = [&](const std::string& holder) {
@@ -237,6 +248,7 @@ class Runner {
     record.teacher_s = manifest.teacher_s;
     record.held_bytes = manifest.held_bytes;
     record.peak_bytes = manifest.peak_bytes;
+    record.device_peak_bytes = manifest.device_peak_bytes;
     record.determined_by = stage.parts;
     return record;
   }

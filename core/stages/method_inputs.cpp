@@ -1,30 +1,32 @@
 #include "stages/method_inputs.hpp"
 
+#include "device/stopwatch.hpp"
+#include "dkdm/device.hpp"
 #include "model/flops.hpp"
 #include "plugin/call.hpp"
-#include "record/clock.hpp"
 
 namespace dkdm::stages {
 
 class CountedTeacher final : public Denoiser {
  public:
   explicit CountedTeacher(std::shared_ptr<Denoiser> network)
-      : network_(register_module("network", std::move(network))) {
+      : network_(register_module("network", std::move(network))), watch_(device_of(*network_)) {
     train(network_->is_training());
   }
   at::Tensor forward(const at::Tensor& x_t, const at::Tensor& t) override {
-    const auto start = record::Clock::now();
+    watch_.begin();
     const at::Tensor output = plugin::predict(*network_, x_t, t);
-    work_.evaluations += x_t.size(0);
-    work_.seconds += record::seconds_since(start);
+    watch_.end();
+    evaluations_ += x_t.size(0);
     return output;
   }
-  const train::TeacherWork& work() const { return work_; }
+  train::TeacherWork work() { return {evaluations_, watch_.seconds()}; }
   Denoiser& network() const { return *network_; }
 
  private:
   std::shared_ptr<Denoiser> network_;
-  train::TeacherWork work_;
+  device::Stopwatch watch_;
+  std::int64_t evaluations_ = 0;
 };
 
 MethodInputs::MethodInputs(StageContext& context, const TrainingJob& job,

@@ -198,7 +198,8 @@ at::Tensor draw_batch(Host& host, const TrainedModel& model, const GaussianDiffu
   };
   return to_uint8(sample(*model.network, process, spec.sampler, model.shape, spec.seed, first,
                          count, progress))
-      .contiguous();
+      .contiguous()
+      .to(at::kCPU);
 }
 
 std::int64_t sampling_evaluations(const DiffusionConfig& diffusion, const SamplingSpec& spec) {

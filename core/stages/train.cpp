@@ -37,6 +37,7 @@ void train_student(StageContext& context, const TrainingJob& job, const Training
   const auto student = context.registry.student(job.training.student, made_for,
                                                 record::derive_seed(job.seed, "initialise"));
   model::to_channels_last(*student);
+  student->to(context.host.device());
   const MethodInputs loaded(context, job, inputs, *method);
   MethodContext method_context = loaded.context();
   method_context.student = student.get();
@@ -85,8 +86,10 @@ void train_student(StageContext& context, const TrainingJob& job, const Training
 
 TrainedModel NetworkSource::load(const StageContext& context) const {
   const auto load = [&](const plugin::PluginChoice& from) {
-    return context.load_teacher ? context.load_teacher(from)
-                                : context.registry.teacher(from, context.host)->load();
+    auto model = context.load_teacher ? context.load_teacher(from)
+                                      : context.registry.teacher(from, context.host)->load();
+    model.network->to(context.host.device());
+    return model;
   };
   if (folder.empty()) return load(teacher);
   auto values = teacher.params.values();

@@ -2,7 +2,9 @@
 
 #include <cmath>
 #include <optional>
+#include <utility>
 
+#include "dkdm/device.hpp"
 #include "dkdm/diffusion.hpp"
 #include "dkdm/features.hpp"
 #include "dkdm/io.hpp"
@@ -18,8 +20,25 @@ namespace {
 
 constexpr std::uint64_t kPartSeed = 0x6d6574686f64;  // "method"
 
+// Of an accelerator's results: looking at them makes the host wait until it has done all that it
+// was handed. On the CPU they are there.
+constexpr std::int64_t kLookEvery = 16;  // steps
+
 using record::Clock;
 using record::seconds_since;
+
+// What a step gave, on the device.
+struct StepResult {
+  std::int64_t step = 0;
+  at::Tensor values;  // [4]: loss, mse, vb, grad_norm
+  bool logged = false;
+  double step_seconds = 0;
+};
+
+TrainedPart moved(TrainedPart part, at::Device device) {
+  if (part.network) part.network->to(device);
+  return part;
+}
 
 class Loop {
  public:
@@ -30,8 +49,10 @@ class Loop {
        const std::function<TeacherWork()>& teacher)
       : student_(student), method_(method), host_(host), settings_(settings), seed_(seed),
         folder_(folder), record_(record), kept_(kept), hint_(hint), counted_(teacher),
-        part_(method.trained_part()), optimizer_(student, settings, part_),
-        steps_(settings.integer("steps")), log_every_(settings.integer("log_every")) {
+        look_every_(device_of(student).is_cpu() ? 1 : kLookEvery),
+        part_(moved(method.trained_part(), device_of(student))),
+        optimizer_(student, settings, part_), steps_(settings.integer("steps")),
+        log_every_(settings.integer("log_every")) {
     if (const auto names = method.student_features(); !names.empty())
       features_.emplace(student_, names);
   }
@@ -43,13 +64,15 @@ class Loop {
     start_ = mark_ = saved_ = Clock::now();
     for (; step_ < steps_; ++step_) {
       stop_here_if_asked();
-      const auto [terms, norm] = learn_one_batch_named();
-      if ((step_ + 1) % log_every_ == 0 || step_ == 0) note_curves(terms, norm);
-      if (kept_.every > 0 && (step_ + 1) % kept_.every == 0 && step_ + 1 < steps_)
+      learn_one_batch_named();
+      if (kept_.every > 0 && (step_ + 1) % kept_.every == 0 && step_ + 1 < steps_) {
+        look();
         kept_.keep(step_ + 1, optimizer_.weights(kept_.weights == "ema"));
+      }
       if (step_ + 1 < steps_ && is_due(step_ + 1)) save_checkpoint(step_ + 1);
     }
     host_.progress("steps", steps_, steps_);
+    look();
     flush_curves();
     return finish();
   }
@@ -112,6 +135,7 @@ class Loop {
   }
 
   void save_checkpoint(std::int64_t next_step) {
+    look();
     flush_curves();
     TensorMap all = optimizer_.state();
     for (const auto& [name, tensor] : method_.state()) all["method/" + name] = tensor;
@@ -137,16 +161,17 @@ class Loop {
   }
 
   // What a plugin did wrong is known better with the step that it did it at.
-  std::pair<LossTerms, at::Tensor> learn_one_batch_named() {
+  void learn_one_batch_named() {
     try {
-      return learn_one_batch();
+      learn_one_batch();
     } catch (const PluginError& error) {
+      look();
       flush_curves();
       throw Error("step " + std::to_string(step_) + ": " + error.what(), error.exit_code());
     }
   }
 
-  std::pair<LossTerms, at::Tensor> learn_one_batch() {
+  void learn_one_batch() {
     TrainBatch batch = method_.next(step_);
     nn::seed_layers(student_, seed_, step_);
     // Another seed: its layers are numbered from 0 as the student's are.
@@ -162,35 +187,60 @@ class Loop {
                         "that are trained",
                         ExitCode::run_failed);
     const at::Tensor loss = terms.loss.mean();
-    if (!std::isfinite(loss.item<double>())) fail_on(terms);
     loss.backward();
     const at::Tensor norm = optimizer_.grad_norm();
-    if (!std::isfinite(norm.item<double>())) fail_on(terms);
+    note(loss, terms, norm);
+    if ((step_ + 1) % look_every_ == 0) look();
     optimizer_.step(step_, norm);
-    return {terms, norm};
   }
 
-  [[noreturn]] void fail_on(const LossTerms& terms) {
+  void note(const at::Tensor& loss, const LossTerms& terms, const at::Tensor& norm) {
+    StepResult result;
+    result.step = step_;
+    result.values = at::stack({loss.detach(), terms.mse.mean(), terms.vb.mean(), norm});
+    result.logged = (step_ + 1) % log_every_ == 0 || step_ == 0;
+    if (result.logged) {
+      const auto steps = step_ + 1 - noted_until_;
+      result.step_seconds = seconds_since(mark_) / double(std::max<std::int64_t>(1, steps));
+      mark_ = Clock::now();
+      noted_until_ = step_ + 1;
+    }
+    unread_.push_back(std::move(result));
+  }
+
+  // At the results of the steps since the last look. Throws Error for the first that is not finite;
+  // nothing that came of it has been saved.
+  void look() {
+    if (unread_.empty()) return;
+    std::vector<at::Tensor> values;
+    for (const StepResult& result : unread_) values.push_back(result.values);
+    const at::Tensor all = at::stack(values).to(at::kCPU).to(at::kDouble);
+    const double* of_step = all.const_data_ptr<double>();
+    for (const StepResult& result : std::exchange(unread_, {})) {
+      const double loss = of_step[0], mse = of_step[1], vb = of_step[2], norm = of_step[3];
+      if (!std::isfinite(loss) || !std::isfinite(norm)) fail_at(result.step, mse, vb);
+      if (result.logged) add_to_curves(result, loss, mse, vb, norm);
+      of_step += all.size(1);
+    }
+  }
+
+  [[noreturn]] void fail_at(std::int64_t step, double mse, double vb) {
     flush_curves();
-    throw Error("loss or gradient is not finite at step " + std::to_string(step_) + " (mse " +
-                std::to_string(terms.mse.mean().item<double>()) + ", vb " +
-                std::to_string(terms.vb.mean().item<double>()) + " bits/dim); " +
+    throw Error("loss or gradient is not finite at step " + std::to_string(step) + " (mse " +
+                std::to_string(mse) + ", vb " + std::to_string(vb) + " bits/dim); " +
                 divergence_advice(settings_, std::filesystem::exists(checkpoint_file()), hint_));
   }
 
-  void note_curves(const LossTerms& terms, const at::Tensor& norm) {
-    const auto steps = step_ + 1 - noted_until_;
+  void add_to_curves(const StepResult& result, double loss, double mse, double vb, double norm) {
     const auto add = [&](const char* name, double value) {
-      curves_.push_back({name, step_ + 1, value});
+      curves_.push_back({name, result.step + 1, value});
     };
-    add("loss", terms.loss.mean().item<double>());
-    add("mse", terms.mse.mean().item<double>());
-    add("vb", terms.vb.mean().item<double>());
-    add("grad_norm", norm.item<double>());
-    add("lr", learning_rate(settings_, step_));
-    add("step_seconds", seconds_since(mark_) / double(std::max<std::int64_t>(1, steps)));
-    mark_ = Clock::now();
-    noted_until_ = step_ + 1;
+    add("loss", loss);
+    add("mse", mse);
+    add("vb", vb);
+    add("grad_norm", norm);
+    add("lr", learning_rate(settings_, result.step));
+    add("step_seconds", result.step_seconds);
     // Somebody may be watching, and a process that is killed leaves its curve. A point that is made
     // again after a kill is the same.
     constexpr double kKept_s = 10;
@@ -229,6 +279,7 @@ class Loop {
   const SnapshotPolicy& kept_;
   const std::string& hint_;
   const std::function<TeacherWork()>& counted_;
+  const std::int64_t look_every_;
   const TrainedPart part_;
   std::optional<Features> features_;
   Optimizer optimizer_;
@@ -238,6 +289,7 @@ class Loop {
   double elapsed_before_ = 0;
   TeacherWork teacher_before_;
   Clock::time_point start_ = Clock::now(), mark_ = start_, saved_ = start_, flushed_{};
+  std::vector<StepResult> unread_;
   std::vector<record::CurvePoint> curves_;
 };
 

@@ -8,7 +8,8 @@
 //   - random numbers of a stateful generator.
 // What is slow on an accelerator is counted: transfers, and calls that wait for the device.
 //
-// Linked into a test program it is there from the start. Never installed. Threads: any.
+// Linked into a test program it is there from the start; into the real one it comes by LD_PRELOAD
+// of libfake-device.so. FAKE_DEVICE_BYTES is what it holds (64 GiB). Never installed. Threads: any.
 #pragma once
 
 #include <ATen/core/Tensor.h>

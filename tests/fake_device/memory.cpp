@@ -5,8 +5,11 @@
 #include <unistd.h>
 #include <csignal>
 
+#include <c10/core/CachingDeviceAllocator.h>
+
 #include <algorithm>
 #include <bit>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -35,12 +38,18 @@ class Memory {
     const std::size_t size = rounded(bytes);
     const std::scoped_lock lock(mutex_);
     report_faults();
+    TORCH_CHECK_WITH(OutOfMemoryError, in_use_ + size <= limit_, "fake device out of memory. ",
+                     "Tried to allocate ", mebibytes(bytes),
+                     ". The device has a total capacity of ", mebibytes(limit_), " of which ",
+                     mebibytes(limit_ - in_use_), " is free.");
+    in_use_ += size;
+    peak_ = std::max(peak_, in_use_);
     std::size_t offset = 0;
     if (auto& list = free_[size]; !list.empty()) {
       offset = list.back();
       list.pop_back();
     } else {
-      TORCH_CHECK(end_ + size <= kCapacity, "fake device: out of memory");
+      TORCH_CHECK(end_ + size <= kCapacity, "fake device: out of addresses");
       offset = end_;
       end_ += size;
     }
@@ -54,11 +63,26 @@ class Memory {
     const auto found = sizes_.find(offset);
     const std::size_t size = found->second;
     sizes_.erase(found);
+    in_use_ -= size;
     if (size >= kLarge) {
       ::fallocate(file_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
                   static_cast<off_t>(size));
     }
     free_[size].push_back(offset);
+  }
+
+  std::size_t limit() const { return limit_; }
+  std::size_t in_use() {
+    const std::scoped_lock lock(mutex_);
+    return in_use_;
+  }
+  std::size_t peak() {
+    const std::scoped_lock lock(mutex_);
+    return peak_;
+  }
+  void restart_peak() {
+    const std::scoped_lock lock(mutex_);
+    peak_ = in_use_;
   }
 
   bool contains(const void* address) const {
@@ -74,6 +98,8 @@ class Memory {
 
  private:
   Memory() {
+    if (const char* bytes = std::getenv("FAKE_DEVICE_BYTES"))
+      limit_ = std::strtoull(bytes, nullptr, 10);
     file_ = ::memfd_create("fake_device", MFD_CLOEXEC);
     const bool sized = file_ >= 0 && ::ftruncate(file_, static_cast<off_t>(kCapacity)) == 0;
     TORCH_CHECK(sized, "fake device: memfd_create: ", std::strerror(errno));
@@ -85,6 +111,12 @@ class Memory {
     void* address = ::mmap(nullptr, kCapacity, access, MAP_SHARED | MAP_NORESERVE, file_, 0);
     TORCH_CHECK(address != MAP_FAILED, "fake device: mmap: ", std::strerror(errno));
     return static_cast<char*>(address);
+  }
+
+  static std::string mebibytes(std::size_t bytes) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.2f MiB", double(bytes) / (1 << 20));
+    return text;
   }
 
   // Few different sizes, so that what was freed fits again.
@@ -116,15 +148,32 @@ class Memory {
   int file_ = -1;
   char *closed_ = nullptr, *open_ = nullptr;
   std::mutex mutex_;
-  std::size_t end_ = 0;
+  std::size_t end_ = 0, in_use_ = 0, peak_ = 0, limit_ = kCapacity;
   std::map<std::size_t, std::vector<std::size_t>> free_;  // size -> offsets
   std::unordered_map<std::size_t, std::size_t> sizes_;    // of what is in use, by offset
 };
 
 void release(void* address) { Memory::instance().release(address); }
 
-class DeviceAllocator final : public c10::Allocator {
+class DeviceAllocator final : public c10::DeviceAllocator {
  public:
+  bool initialized() override { return true; }
+  void emptyCache(c10::MempoolId_t) override {}
+  void recordStream(const c10::DataPtr&, c10::Stream) override {}
+  c10::CachingDeviceAllocator::DeviceStats getDeviceStats(c10::DeviceIndex) override {
+    c10::CachingDeviceAllocator::DeviceStats stats;
+    auto& all =
+        stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)];
+    all.current = static_cast<std::int64_t>(Memory::instance().in_use());
+    all.peak = static_cast<std::int64_t>(Memory::instance().peak());
+    return stats;
+  }
+  void resetAccumulatedStats(c10::DeviceIndex) override {}
+  void resetPeakStats(c10::DeviceIndex) override { Memory::instance().restart_peak(); }
+  std::pair<std::size_t, std::size_t> getMemoryInfo(c10::DeviceIndex) override {
+    const std::size_t limit = Memory::instance().limit();
+    return {limit - Memory::instance().in_use(), limit};
+  }
   c10::DataPtr allocate(std::size_t bytes) override {
     if (bytes == 0) return {nullptr, device()};
     void* address = Memory::instance().allocate(bytes);

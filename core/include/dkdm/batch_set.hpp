@@ -13,8 +13,10 @@ enum class TeacherClip;
 // The batch set: rows of (x, s) that the teacher takes one step further whenever they are drawn.
 class DKDM_API BatchSet {
  public:
+  // x lies on `device`, where the teacher is. States and what is drawn stay on the CPU: they follow
+  // from (seed, step) alone, and asking the device for them would make the host wait.
   BatchSet(const GaussianDiffusion& chain, const SampleShape& shape, std::uint64_t seed,
-           std::int64_t capacity, TeacherClip clip);
+           std::int64_t capacity, TeacherClip clip, at::Device device = at::kCPU);
 
   std::int64_t rows() const { return rows_; }
   // Rows 0 … n-1 at x [n,C,H,W] and states [n]; a row's first pass ends at ends[n] (absent: 0).
@@ -22,10 +24,10 @@ class DKDM_API BatchSet {
   // Rows 0 … n-1 as pure noise; `ends` as above.
   void fill_with_noise(std::int64_t n, const at::Tensor& ends = {});
 
-  // One teacher step on the distinct rows `drawn` (int64 [n]) at training step `step`. A drawn row
-  // whose pass is over starts again from fresh noise first (a finished image waits until drawn).
-  // The results replace their rows; while the set has fewer rows than its capacity they are
-  // appended instead and their origins stay.
+  // One teacher step on the distinct rows `drawn` (int64 [n], on the CPU) at training step `step`.
+  // A drawn row whose pass is over starts again from fresh noise first (a finished image waits
+  // until drawn). The results replace their rows; while the set has fewer rows than its capacity
+  // they are appended instead and their origins stay.
   TrainBatch advance(Denoiser& teacher, const at::Tensor& drawn, std::int64_t step);
 
   TensorMap state() const;  // views: it may be gigabytes
@@ -37,6 +39,9 @@ class DKDM_API BatchSet {
   std::uint64_t seed_;
   std::int64_t capacity_, rows_ = 0;
   TeacherClip clip_;
+  void restart(const at::Tensor& rows);
+
+  at::Device device_;
   at::Tensor x_, s_, end_, restarts_;  // [capacity, …]; x_ channels-last, the others int64
 };
 

@@ -17,7 +17,7 @@
 #include "dkdm/error.hpp"
 #include "dkdm/params.hpp"
 
-#define DKDM_ABI 8
+#define DKDM_ABI 9
 #define DKDM_STR_(x) #x
 #define DKDM_STR(x) DKDM_STR_(x)
 #define DKDM_BUILD_ID                                                                        \

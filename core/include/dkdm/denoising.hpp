@@ -47,8 +47,9 @@ DKDM_API at::Tensor random_states(std::uint64_t seed, std::int64_t rows, std::in
                                   FirstStates range = FirstStates::inner);
 
 // "Shuffle denoise": `rows` (int64 [n], n > 0) walked from pure noise to `states` (int64 [n], each
-// 1 … T') in lock-step: f32 [n,C,H,W]. Row i depends on (seed, i) alone. `after_forward` gets the
-// number of single-image teacher forwards just done (may throw to stop).
+// 1 … T'; both on the CPU) in lock-step: f32 [n,C,H,W], where the teacher is. Row i depends on
+// (seed, i) alone. `after_forward` gets the number of single-image teacher forwards just done (may
+// throw to stop).
 DKDM_API at::Tensor shuffle_denoise(Denoiser& teacher, const GaussianDiffusion& chain,
                                     const SampleShape& shape, std::uint64_t seed,
                                     const at::Tensor& rows, const at::Tensor& states,

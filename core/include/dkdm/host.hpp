@@ -38,6 +38,9 @@ class DKDM_API Host {
   virtual std::shared_ptr<Denoiser> student(const std::string& name,
                                             const std::map<std::string, Value>& values,
                                             const StudentContext& context) = 0;
+  // Where networks compute (dkdm/device.hpp). What a plugin is given to compute with is there, what
+  // it loads or makes the host moves there; networks and tensors of its own it puts there itself.
+  virtual at::Device device() const { return at::kCPU; }
 };
 
 }  // namespace dkdm

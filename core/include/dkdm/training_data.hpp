@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "dkdm/dataset.hpp"
@@ -10,28 +11,37 @@
 
 namespace dkdm {
 
+class Ahead;  // dkdm/ahead.hpp
+
 // The sources' images as one list, in endless minibatches: every epoch is a permutation keyed by
 // (seed, epoch), its last partial batch is dropped. With `flip`, each example is mirrored left to
 // right with probability 1/2. Throws ConfigError when the list is shorter than a batch, DataError
 // when a dataset's images are not of `shape`.
 class DKDM_API TrainingImages {
  public:
+  // For an accelerator as `device` images of the next step are read while it is at the last ones.
   TrainingImages(std::vector<ImageSource> sources, const SampleShape& shape, std::int64_t batch,
-                 std::uint64_t seed, bool flip);
+                 std::uint64_t seed, bool flip, at::Device device = at::kCPU);
+  ~TrainingImages();
 
   std::int64_t size() const { return size_; }  // images in the list
-  // Places in the list of the images of `step`: int64 [batch].
+  // Places in the list of the images of `step`: int64 [batch], on the CPU.
   at::Tensor places(std::int64_t step);
-  // Images of `step`: f32 [batch,C,H,W] in [-1,1], channels-last.
+  // Images of `step`: f32 [batch,C,H,W] in [-1,1], channels-last, on the device. Not both.
   at::Tensor batch(std::int64_t step);
 
  private:
+  at::Tensor pixels(std::int64_t step);  // uint8, mirrored
+
   std::vector<ImageSource> sources_;
   std::int64_t size_ = 0, batch_;
   bool flip_;
   Random order_, augment_;
   std::int64_t epoch_ = -1;  // of permutation_
   at::Tensor permutation_;
+  at::Device device_;
+  std::unique_ptr<Ahead> ahead_;  // of the next step; null on the CPU, whose cores the network has
+  std::int64_t ahead_step_ = -1;  // what it is at, -1 = nothing
 };
 
 // Which real images replace synthetic ones, as the authors' datasets/mix.py chooses them: numpy's

@@ -13,8 +13,8 @@ std::string_view bytes_of(const at::Tensor& plain) {
 
 void hand_over(const at::Tensor& data, const std::function<void(std::string_view)>& take,
                std::size_t block) {
-  if (data.is_contiguous() || data.nbytes() <= block || data.dim() == 0)
-    return take(bytes_of(data.contiguous()));
+  if ((data.is_contiguous() && data.is_cpu()) || data.nbytes() <= block || data.dim() == 0)
+    return take(bytes_of(data.contiguous().to(at::kCPU)));
   const auto rows = data.size(0);
   const auto row_bytes = std::max<std::size_t>(1, data.nbytes() / std::size_t(rows));
   if (row_bytes > block) {
@@ -23,7 +23,7 @@ void hand_over(const at::Tensor& data, const std::function<void(std::string_view
   }
   const auto at_once = std::int64_t(block / row_bytes);
   for (std::int64_t row = 0; row < rows; row += at_once)
-    take(bytes_of(data.narrow(0, row, std::min(at_once, rows - row)).contiguous()));
+    take(bytes_of(data.narrow(0, row, std::min(at_once, rows - row)).contiguous().to(at::kCPU)));
 }
 
 }  // namespace
@@ -33,7 +33,7 @@ void for_each_block(const at::Tensor& tensor, const std::function<void(std::stri
   at::Tensor data = tensor.detach();
   // LibTorch has no kernel that copies 4-bit floats; their bytes it copies.
   if (data.scalar_type() == at::kFloat4_e2m1fn_x2) data = data.view(at::kByte);
-  hand_over(data.to(at::kCPU), take, block);
+  hand_over(data, take, block);
 }
 
 }  // namespace dkdm::io
