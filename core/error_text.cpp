@@ -28,6 +28,18 @@ std::string out_of_memory(const std::string& text) {
   return std::string("out of memory: ") + size + " could not be allocated";
 }
 
+// An accelerator's allocator says what was wanted and what was free, and then how its memory is
+// divided and which of its own switches there are.
+std::string device_out_of_memory(const std::string& text) {
+  const auto wanted = text.find("Tried to allocate ");
+  if (wanted == std::string::npos) return one_line(text);
+  const std::string words = " is free.";
+  const auto free = text.find(words, wanted);
+  const auto end = free == std::string::npos ? text.find(". ", wanted) : free + words.size() - 1;
+  return one_line("out of memory: tried to allocate " +
+                  text.substr(wanted + 18, end == std::string::npos ? end : end - wanted - 18));
+}
+
 void cut_from(std::string& text, const char* words) {
   const auto at = text.find(words);
   if (at != std::string::npos && at > 0) text.resize(at);
@@ -84,6 +96,8 @@ std::string one_line(const std::string& given) {
 
 std::string error_text(const std::exception& error) {
   if (const auto* known = dynamic_cast<const Error*>(&error)) return one_line(known->what());
+  if (const auto* memory = dynamic_cast<const c10::OutOfMemoryError*>(&error))
+    return device_out_of_memory(memory->what_without_backtrace());
   if (const auto* torch = dynamic_cast<const c10::Error*>(&error))
     return one_line(torch->what_without_backtrace());
   if (dynamic_cast<const std::bad_alloc*>(&error)) return "out of memory";

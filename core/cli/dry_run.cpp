@@ -16,6 +16,7 @@
 #include "error_text.hpp"
 #include "plugin/host_state.hpp"
 #include "run/footprint.hpp"
+#include "run/precision_choice.hpp"
 #include "run/progress.hpp"
 #include "run/rehearsal.hpp"
 #include "run/sources.hpp"
@@ -106,8 +107,11 @@ class Rehearsing {
       : context_(context), inner_(context.registry(), stop_requested, nullptr), host_(inner_),
         store_(store), cost_(context.registry()), say_(say) {}
 
-  int run(const config::Experiment& experiment, run::Selection selection) {
+  int run(config::Experiment experiment, run::Selection selection) {
     const plugin::StdoutAside only_the_parent_prints;
+    inner_.set_device(context_.device(experiment.device));
+    cost_.set_device(inner_.device());
+    run::settle_precision(experiment, inner_.device(), real_, store_.root());
     if (selection.seeds.empty()) selection.seeds = {experiment.seeds.front()};
     selection.seeds.resize(1);
     const auto plan = [&](const config::Experiment& planned, const stages::StageContext& context,

@@ -23,6 +23,7 @@
 #include "plugin/host_state.hpp"
 #include "results/query/runs.hpp"
 #include "results/report/report.hpp"
+#include "run/precision_choice.hpp"
 #include "run/progress.hpp"
 #include "stages/sampling.hpp"
 
@@ -188,6 +189,7 @@ Session::Planned Session::plan(const fs::path& file, const std::vector<std::stri
   host_.set_device(device);
   cost_.set_device(device);
   auto context = stage_context();
+  run::settle_precision(experiment, device, context, context_.home());
   // Measuring what stages cost is only worth its seconds when some are to be made.
   const bool listed = estimate == Estimate::listed;
   auto plan =

@@ -427,6 +427,11 @@ std::string selecting_metric(const Params& train) {
   return rule.starts_with(kBest) ? rule.substr(kBest.size()) : "";
 }
 
+std::string teacher_precision(const Params& train) {
+  const std::string& own = train.text("teacher_precision");
+  return own.empty() ? train.text("precision") : own;
+}
+
 std::vector<NamedPlugin> named_plugins(const ExperimentSource& source) {
   return with_root(source, [](const Section& root) { return Reader::plugins_of(root); });
 }

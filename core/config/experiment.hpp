@@ -28,6 +28,9 @@ struct Training {
 // counts. "" of "last".
 DKDM_API std::string selecting_metric(const Params& train);
 
+// What the teacher of a training computes in: [train] teacher_precision, else its precision.
+DKDM_API std::string teacher_precision(const Params& train);
+
 // Where students learn from: a network trained here, or what its plugin has from elsewhere.
 struct Teacher {
   std::string name;  // "cnn" of [teacher.cnn]; "" of [teacher]

@@ -1,6 +1,7 @@
 // Sections of an experiment file that belong to no plugin, as parameter tables.
 #include "config/experiment.hpp"
 #include "config/settings.hpp"
+#include "device/precision.hpp"
 #include "diffusion/sampler_kind.hpp"
 
 namespace dkdm::config {
@@ -39,6 +40,18 @@ ParamTable sampling(Param count) {
                      .between(1, kLargestBatch)
                      .no_effect_on_result()},
                 sampler_settings().table());
+}
+
+// Of a network, or "auto".
+Param precision(const std::string& name, const std::string& usual, const std::string& about) {
+  std::vector<std::string> words = device::precision_names();
+  words.push_back("auto");
+  return text(name, usual,
+              about +
+                  ": fp32 (IEEE), bf16, fp16 (with the authors' loss scaling), tf32 (CUDA), or "
+                  "auto, chosen when it is first planned on a machine and fixed from then on")
+      .one_of(words)
+      .no_effect_on_result();  // of fp32, which is in no key; others are added to keys by name
 }
 
 }  // namespace
@@ -90,6 +103,13 @@ const ParamTable& train_table() {
       real("ema", 0.9999, "decay of the weights' moving average, a step").between(0, 1),
       flag("ema_warmup", false, "EMA decay min(ema, (1 + step) / (10 + step)), for short runs"),
       real("grad_clip", 0, "largest global L2 norm of the gradients, 0 = off").between(0, 1e9),
+      precision("precision", "fp32", "what the student's network computes in"),
+      text(
+          "teacher_precision", "",
+          "the same of the teacher's network, also where a batch set is prepared: fp32, tf32, bf16 "
+          "or fp16; empty = as precision")
+          .one_of({"", "fp32", "tf32", "bf16", "fp16"})
+          .no_effect_on_result(),  // as precision
       text("select", "last",
            "the step whose values count: last, or best:METRIC (best:fid), the best of those that "
            "[evaluate] evaluates")
@@ -114,6 +134,7 @@ const ParamTable& sample_table() {
                                      .between(1, kMostImages)
                                      .required());
     params.push_back(text("weights", "ema", "which weights are evaluated").one_of({"ema", "raw"}));
+    params.push_back(precision("precision", "fp32", "what the network computes in"));
     params.push_back(flag("save", false,
                           "keep the images (samples.npz as ADM writes it); they go "
                           "straight into the evaluator otherwise"));
@@ -149,9 +170,13 @@ const ParamTable& reference_table() {
 }
 
 const ParamTable& synthetic_table() {
-  static const ParamTable table =
-      sampling(integer("count", 0, "images drawn from the teacher, 0 = as many as the dataset has")
-                   .between(0, kMostImages));
+  static const ParamTable table = [] {
+    ParamTable params = sampling(
+        integer("count", 0, "images drawn from the teacher, 0 = as many as the dataset has")
+            .between(0, kMostImages));
+    params.push_back(precision("precision", "fp32", "what the teacher computes in"));
+    return params;
+  }();
   return table;
 }
 

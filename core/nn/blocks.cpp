@@ -3,26 +3,45 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <map>
+#include <mutex>
+#include <string>
+#include <tuple>
 #include <vector>
 
+#include "dkdm/device.hpp"
 #include "dkdm/nn.hpp"
 #include "dkdm/random.hpp"
 #include "random/portable.hpp"
 
 namespace dkdm::nn {
 
-Sinusoid sinusoid(const torch::Tensor& t, std::int64_t count, double span) {
-  std::vector<float> frequencies;
+namespace {
+
+// f32 [count]. Brought to a device once, not in every forward.
+torch::Tensor frequencies(std::int64_t count, double span, at::Device device) {
+  static std::mutex mutex;
+  static auto* const made = new std::map<std::tuple<std::int64_t, double, std::string>, at::Tensor>;
+  const std::scoped_lock lock(mutex);
+  at::Tensor& kept = (*made)[{count, span, device.str()}];
+  if (kept.defined()) return kept;
+  const c10::InferenceMode off(false);  // what is kept may take part in training
+  std::vector<float> values;
   for (std::int64_t k = 0; k < count; ++k) {
-    frequencies.push_back(
+    values.push_back(
         static_cast<float>(std::exp(-std::log(10000.0) * static_cast<double>(k) / span)));
   }
-  // Not blocking, so that no forward waits for its device; Metal would read f after its end.
-  const bool metal = t.device().is_mps();
-  const auto f = at::tensor(frequencies).to(t.device(), /*non_blocking=*/!metal);
+  kept = sent_to(at::tensor(values), device);
+  return kept;
+}
+
+}  // namespace
+
+Sinusoid sinusoid(const torch::Tensor& t, std::int64_t count, double span) {
+  const auto f = frequencies(count, span, t.device());
   const auto phase = t.to(at::kFloat).unsqueeze(1) * f.unsqueeze(0);
   // Metal has no f64.
-  const auto exact = phase.to(metal ? at::kFloat : at::kDouble);
+  const auto exact = phase.to(t.device().is_mps() ? at::kFloat : at::kDouble);
   return {exact.cos().to(at::kFloat), exact.sin().to(at::kFloat)};
 }
 
@@ -33,6 +52,11 @@ torch::Tensor timestep_embedding(const torch::Tensor& t, std::int64_t dim) {
   }
   const auto [cos, sin] = sinusoid(t, dim / 2, static_cast<double>(dim / 2));
   return at::cat({cos, sin}, 1);
+}
+
+torch::Tensor in_full(const torch::Tensor& x) {
+  const bool reduced = x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kHalf;
+  return reduced ? x.to(at::kFloat) : x;
 }
 
 torch::Tensor self_attention(const torch::Tensor& qkv, std::int64_t heads, QkvOrder order) {

@@ -7,6 +7,7 @@
 
 #include "dkdm/device.hpp"
 #include "dkdm/nearest.hpp"
+#include "dkdm/nn.hpp"
 #include "dkdm/params.hpp"
 
 namespace dkdm {
@@ -40,7 +41,7 @@ Features::~Features() {
 void Features::hear(const std::string& name, const torch::Tensor& activation) {
   if (std::find(offered_.begin(), offered_.end(), name) == offered_.end()) offered_.push_back(name);
   if (names_.empty() || std::find(names_.begin(), names_.end(), name) != names_.end())
-    heard_[name] = activation;
+    heard_[name] = nn::in_full(activation);  // losses compute in float32
 }
 
 TensorMap Features::take() {

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <ATen/autocast_mode.h>
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
@@ -150,6 +151,8 @@ void CallScope::rethrow() const {
     throw;
   } catch (const Error&) {
     throw;
+  } catch (const c10::OutOfMemoryError&) {
+    throw;  // no fault of the plugin's: whoever knows the settings says which to lower
   } catch (...) {
     throw PluginError(plugin_.empty() ? "network" : plugin_, stage_, current_error_text(),
                       ExitCode::run_failed);
@@ -190,8 +193,12 @@ at::Tensor simply_laid_out(const at::Tensor& tensor) {
 
 at::Tensor predict(Denoiser& network, const at::Tensor& x_t, const at::Tensor& t) {
   const std::int64_t version = version_of(x_t);
-  const at::Tensor output =
+  at::Tensor output =
       call(name_of(&network), "forward", Care::numbers, [&] { return network.forward(x_t, t); });
+  // Of a network that computes in fewer bits (device::PrecisionScope).
+  if (output.defined() && at::autocast::is_autocast_enabled(x_t.device().type()) &&
+      output.scalar_type() == at::autocast::get_autocast_dtype(x_t.device().type()))
+    output = output.to(at::kFloat);
   if (version_of(x_t) != version)
     throw PluginError(name_or(&network, "network"), "forward",
                       "changed its input x_t in place, which others still read; work on a copy",

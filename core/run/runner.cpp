@@ -17,6 +17,23 @@ namespace dkdm::run {
 namespace {
 
 using stages::Stage;
+using stages::StageKind;
+
+// Settings that the memory of a stage follows.
+std::string smaller(StageKind kind) {
+  switch (kind) {
+    case StageKind::train:
+      return "a smaller train.batch or method.rho needs less, and the training goes on from its last "
+             "checkpoint";
+    case StageKind::pool:
+      return "a smaller method.teacher_batch needs less, and the preparation goes on where it was";
+    case StageKind::synthetic:
+      return "a smaller synthetic.batch needs less, and the images that are drawn are kept";
+    case StageKind::evaluator: return "a smaller evaluator.batch needs less";
+    default:
+      return "a smaller sample.batch or evaluator.batch needs less, and what is evaluated is kept";
+  }
+}
 
 class Runner {
  public:
@@ -189,7 +206,12 @@ class Runner {
         plugin::settle_workers();
         record::restart_peak_resident();
         device::restart_peak(plan_.device);
-        stage.work(context_, folder, filled);
+        try {
+          stage.work(context_, folder, filled);
+        } catch (const c10::OutOfMemoryError& error) {
+          throw Error("device " + plan_.device.str() + ": " + error_text(error) + "; " +
+                      smaller(stage.kind) + "; so does another device (--device)");
+        }
         if (filled.elapsed_s == 0) filled.elapsed_s = record::unix_time() - started;
         if (filled.peak_bytes == 0) filled.peak_bytes = record::peak_resident_bytes();
         filled.device_peak_bytes = device::peak_bytes(plan_.device);

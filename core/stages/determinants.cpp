@@ -28,6 +28,7 @@ std::string describe(const SamplingSpec& spec) {
   };
   std::string text = config::sampler_settings().describe(spec.sampler, reads);
   if (kind.uses_respacing) text += "respacing = " + to_text(Value(spec.respacing)) + "\n";
+  if (spec.precision != "fp32") text += "precision = " + spec.precision + "\n";
   return text + "count = " + std::to_string(spec.count) + "\nseed = " + std::to_string(spec.seed) +
          "\n";
 }
@@ -38,6 +39,11 @@ std::string describe_training(const Params& train) {
     if (param.determines_result)
       text += param.name + " = " + to_text(train.values().at(param.name)) + "\n";
   return text;
+}
+
+void add_teacher_precision(const Params& train, record::KeyParts& parts) {
+  const std::string precision = config::teacher_precision(train);
+  if (precision != "fp32") parts.emplace_back("teacher precision", precision);
 }
 
 }  // namespace dkdm::stages

@@ -12,8 +12,11 @@ namespace dkdm::stages {
 DKDM_API std::string describe(const plugin::PluginChoice& choice);
 std::string describe(const DiffusionConfig& config);
 // All that changes a sample; not the batch size, on which no sample depends.
-std::string describe(const SamplingSpec& spec);
+DKDM_API std::string describe(const SamplingSpec& spec);
 // [train] without what only says how often to look.
-std::string describe_training(const Params& train);
+DKDM_API std::string describe_training(const Params& train);
+// What the teacher of a training computes in; fp32, which there was always, leaves keys as they
+// were.
+DKDM_API void add_teacher_precision(const Params& train, record::KeyParts& parts);
 
 }  // namespace dkdm::stages

@@ -1,5 +1,6 @@
 #include "stages/method_inputs.hpp"
 
+#include "device/precision.hpp"
 #include "device/stopwatch.hpp"
 #include "dkdm/device.hpp"
 #include "model/flops.hpp"
@@ -9,11 +10,13 @@ namespace dkdm::stages {
 
 class CountedTeacher final : public Denoiser {
  public:
-  explicit CountedTeacher(std::shared_ptr<Denoiser> network)
-      : network_(register_module("network", std::move(network))), watch_(device_of(*network_)) {
+  CountedTeacher(std::shared_ptr<Denoiser> network, device::Precision precision)
+      : network_(register_module("network", std::move(network))), device_(device_of(*network_)),
+        precision_(precision), watch_(device_) {
     train(network_->is_training());
   }
   at::Tensor forward(const at::Tensor& x_t, const at::Tensor& t) override {
+    const device::PrecisionScope scope(precision_, device_);
     watch_.begin();
     const at::Tensor output = plugin::predict(*network_, x_t, t);
     watch_.end();
@@ -25,6 +28,8 @@ class CountedTeacher final : public Denoiser {
 
  private:
   std::shared_ptr<Denoiser> network_;
+  at::Device device_;
+  device::Precision precision_;
   device::Stopwatch watch_;
   std::int64_t evaluations_ = 0;
 };
@@ -35,7 +40,8 @@ MethodInputs::MethodInputs(StageContext& context, const TrainingJob& job,
   const Needs needs = method.needs();
   if (needs.teacher) {
     teacher_ = inputs.teacher.value().load(context);
-    counted_ = std::make_shared<CountedTeacher>(teacher_->network);
+    counted_ = std::make_shared<CountedTeacher>(
+        teacher_->network, device::precision_named(config::teacher_precision(job.training.train)));
     teacher_->network = counted_;
   }
   if (needs.synthetic) synthetic_ = open_samples(inputs.synthetic.folder);

@@ -60,6 +60,7 @@ Stage pool_stage(const TrainingJob& job, const TrainingInputs& inputs, const Met
   stage.parts = first_parts(stage.kind, kRevision);
   stage.parts.emplace_back("method", maker_of(choice, identity));
   stage.parts.emplace_back("teacher", inputs.teacher.value().identity);
+  add_teacher_precision(job.training.train, stage.parts);
   stage.parts.emplace_back("diffusion", describe(job.diffusion));
   stage.parts.emplace_back("image", text_of(job.shape));
   stage.parts.emplace_back("batch", std::to_string(batch));

@@ -8,7 +8,9 @@
 #include <map>
 
 #include "config/settings.hpp"
+#include "device/precision.hpp"
 #include "diffusion/sampler_kind.hpp"
+#include "dkdm/device.hpp"
 #include "dkdm/files.hpp"
 #include "dkdm/image.hpp"
 #include "dkdm/io.hpp"
@@ -180,6 +182,7 @@ SamplingSpec sampling_spec(const Params& section, std::int64_t count, std::uint6
   spec.count = count;
   spec.batch = section.integer("batch");
   spec.seed = seed;
+  spec.precision = section.text("precision");
   return spec;
 }
 
@@ -196,6 +199,8 @@ at::Tensor draw_batch(Host& host, const TrainedModel& model, const GaussianDiffu
     host.progress("images", first + count * steps / sampling_steps(process, spec.sampler),
                   spec.count);
   };
+  const device::PrecisionScope scope(device::precision_named(spec.precision),
+                                     device_of(*model.network));
   return to_uint8(sample(*model.network, process, spec.sampler, model.shape, spec.seed, first,
                          count, progress))
       .contiguous()

@@ -19,6 +19,7 @@ struct SamplingSpec {
   std::string respacing;
   std::int64_t count = 0, batch = 0;
   std::uint64_t seed = 0;
+  std::string precision = "fp32";  // of the network
 };
 DKDM_API SamplingSpec sampling_spec(const Params& section, std::int64_t count, std::uint64_t seed);
 

@@ -119,7 +119,10 @@ Stage train_stage(const std::string& label, const TrainingJob& job, const Traini
   if (job.snapshots.every > 0)
     add("kept", job.snapshots.weights + " every " + std::to_string(job.snapshots.every));
   if (inputs.dataset.images) add("dataset", inputs.dataset.fingerprint);
+  if (const auto& precision = train.text("precision"); precision != "fp32")
+    add("precision", precision);
   if (inputs.teacher) add("teacher", inputs.teacher->identity);
+  if (inputs.teacher) add_teacher_precision(train, stage.parts);
   if (!inputs.synthetic.key.empty()) add("synthetic", inputs.synthetic.key);
   if (!inputs.pool.key.empty()) add("pool", inputs.pool.key);
 

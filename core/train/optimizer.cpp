@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <numbers>
+#include <optional>
 
 #include "model/state_dict.hpp"
 
@@ -61,8 +62,12 @@ Optimizer::Optimizer(torch::nn::Module& network, const Params& settings, const T
   if (part.network) add(*part.network, kPartPrefix, part.ema);
   // One count for all, beside the parameters: the fused kernel reads it and does not advance it.
   if (parameters_.empty()) return;
-  step_count_.assign(parameters_.size(),
-                     at::zeros({}, parameters_.front().options().dtype(at::kFloat)));
+  const auto there = parameters_.front().options();
+  step_count_.assign(parameters_.size(), at::zeros({}, there.dtype(at::kFloat)));
+  if (settings.text("precision") != "fp16") return;
+  constexpr double kFirstLog2 = 20;
+  log2_scale_ = at::full({}, kFirstLog2, there.dtype(at::kDouble));
+  skipped_ = at::zeros({}, there.dtype(at::kFloat));
 }
 
 void Optimizer::add(torch::nn::Module& network, const std::string& prefix, bool averaged) {
@@ -95,22 +100,45 @@ std::vector<at::Tensor> Optimizer::gradients() const {
   return gradients;
 }
 
+at::Tensor Optimizer::scaled(const at::Tensor& loss) const {
+  return log2_scale_.defined() ? loss * log2_scale_.exp2().to(loss.scalar_type()) : loss;
+}
+
 at::Tensor Optimizer::grad_norm() const {
   at::NoGradGuard no_grad;
-  return at::stack(at::_foreach_norm(gradients(), 2)).norm();
+  const at::Tensor norm = at::stack(at::_foreach_norm(gradients(), 2)).norm();
+  return log2_scale_.defined() ? norm * (-log2_scale_).exp2().to(at::kFloat) : norm;
 }
 
 void Optimizer::step(std::int64_t step, const at::Tensor& norm) {
   at::NoGradGuard no_grad;
   auto gradients = this->gradients();
+  const bool scales = log2_scale_.defined();
+  std::optional<at::Tensor> overflow;  // 1 or 0
+  if (scales) {
+    overflow = norm.isfinite().logical_not().to(at::kFloat);
+    at::_foreach_mul_(gradients, (-log2_scale_).exp2().to(at::kFloat));
+  }
   const double clip = settings_.real("grad_clip");
   if (clip > 0) at::_foreach_mul_(gradients, (clip / (norm + 1e-6)).clamp_max(1.0));
   if (!step_count_.empty()) step_count_.front().fill_(double(step + 1));
+  if (scales) step_count_.front().sub_(skipped_);
   at::_fused_adamw_(parameters_, gradients, exp_avg_, exp_avg_sq_, /*max_exp_avg_sqs=*/{},
                     step_count_, learning_rate(settings_, step), settings_.real("beta1"),
                     settings_.real("beta2"), settings_.real("weight_decay"),
-                    settings_.real("adam_eps"), /*amsgrad=*/false, /*maximize=*/false);
-  at::_foreach_lerp_(ema_, averaged_values_, 1.0 - ema_decay(settings_, step));
+                    settings_.real("adam_eps"), /*amsgrad=*/false, /*maximize=*/false,
+                    /*grad_scale=*/std::nullopt, /*found_inf=*/overflow);
+  const double towards = 1.0 - ema_decay(settings_, step);
+  if (scales) {
+    const auto change = at::_foreach_sub(averaged_values_, ema_);
+    at::_foreach_mul_(change, (1 - *overflow) * towards);
+    at::_foreach_add_(ema_, change);
+    constexpr double kGrowth = 0.001;
+    skipped_.add_(*overflow);
+    log2_scale_.copy_(at::where(*overflow > 0, log2_scale_ - 1, log2_scale_ + kGrowth));
+  } else {
+    at::_foreach_lerp_(ema_, averaged_values_, towards);
+  }
   for (std::size_t i : trained_) all_[i].mutable_grad().reset();
 }
 
@@ -126,6 +154,10 @@ std::map<std::string, at::Tensor> Optimizer::state() const {
       return prefix == "param/" ? i : prefix == "ema/" ? averaged_[i] : trained_[i];
     };
     for (std::size_t i = 0; i < tensors.size(); ++i) state[prefix + names_[index(i)]] = tensors[i];
+  }
+  if (log2_scale_.defined()) {
+    state["loss_scale/log2"] = log2_scale_;
+    state["loss_scale/skipped"] = skipped_;
   }
   return state;
 }

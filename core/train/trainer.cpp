@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "device/precision.hpp"
 #include "dkdm/device.hpp"
 #include "dkdm/diffusion.hpp"
 #include "dkdm/features.hpp"
@@ -30,7 +31,7 @@ using record::seconds_since;
 // What a step gave, on the device.
 struct StepResult {
   std::int64_t step = 0;
-  at::Tensor values;  // [4]: loss, mse, vb, grad_norm
+  at::Tensor values;  // [5]: loss, mse, vb, grad_norm, log2 of the loss scale (0: there is none)
   bool logged = false;
   double step_seconds = 0;
 };
@@ -49,10 +50,11 @@ class Loop {
        const std::function<TeacherWork()>& teacher)
       : student_(student), method_(method), host_(host), settings_(settings), seed_(seed),
         folder_(folder), record_(record), kept_(kept), hint_(hint), counted_(teacher),
-        look_every_(device_of(student).is_cpu() ? 1 : kLookEvery),
-        part_(moved(method.trained_part(), device_of(student))),
-        optimizer_(student, settings, part_), steps_(settings.integer("steps")),
-        log_every_(settings.integer("log_every")) {
+        device_(device_of(student)),
+        precision_(device::precision_named(settings.text("precision"))),
+        look_every_(device_.is_cpu() ? 1 : kLookEvery),
+        part_(moved(method.trained_part(), device_)), optimizer_(student, settings, part_),
+        steps_(settings.integer("steps")), log_every_(settings.integer("log_every")) {
     if (const auto names = method.student_features(); !names.empty())
       features_.emplace(student_, names);
   }
@@ -177,8 +179,11 @@ class Loop {
     // Another seed: its layers are numbered from 0 as the student's are.
     if (part_.network) nn::seed_layers(*part_.network, seed_ ^ kPartSeed, step_);
     at::AutoGradMode with_grad(true);
-    const at::Tensor output =
-        plugin::predict(student_, batch.x_t, method_.diffusion().model_timesteps(batch.t));
+    at::Tensor output;
+    {
+      const device::PrecisionScope scope(precision_, device_);
+      output = plugin::predict(student_, batch.x_t, method_.diffusion().model_timesteps(batch.t));
+    }
     if (features_) batch.features = features_->take();
     const LossTerms terms = method_.loss(batch, output);
     if (!terms.loss.defined() || !terms.loss.requires_grad())
@@ -187,7 +192,10 @@ class Loop {
                         "that are trained",
                         ExitCode::run_failed);
     const at::Tensor loss = terms.loss.mean();
-    loss.backward();
+    {
+      const device::PrecisionScope scope(device::backward_of(precision_), device_);
+      optimizer_.scaled(loss).backward();
+    }
     const at::Tensor norm = optimizer_.grad_norm();
     note(loss, terms, norm);
     if ((step_ + 1) % look_every_ == 0) look();
@@ -197,7 +205,10 @@ class Loop {
   void note(const at::Tensor& loss, const LossTerms& terms, const at::Tensor& norm) {
     StepResult result;
     result.step = step_;
-    result.values = at::stack({loss.detach(), terms.mse.mean(), terms.vb.mean(), norm});
+    const at::Tensor& scale = optimizer_.log2_loss_scale();
+    result.values =
+        at::stack({loss.detach(), terms.mse.mean(), terms.vb.mean(), norm,
+                   scale.defined() ? scale.to(norm.scalar_type()) : at::zeros_like(norm)});
     result.logged = (step_ + 1) % log_every_ == 0 || step_ == 0;
     if (result.logged) {
       const auto steps = step_ + 1 - noted_until_;
@@ -218,10 +229,23 @@ class Loop {
     const double* of_step = all.const_data_ptr<double>();
     for (const StepResult& result : std::exchange(unread_, {})) {
       const double loss = of_step[0], mse = of_step[1], vb = of_step[2], norm = of_step[3];
-      if (!std::isfinite(loss) || !std::isfinite(norm)) fail_at(result.step, mse, vb);
-      if (result.logged) add_to_curves(result, loss, mse, vb, norm);
+      const bool finite = std::isfinite(loss) && std::isfinite(norm);
+      if (scales()) refuse_lost_scale(result.step, of_step[4]);
+      else if (!finite) fail_at(result.step, mse, vb);
+      if (result.logged && finite) add_to_curves(result, loss, mse, vb, norm, of_step[4]);
       of_step += all.size(1);
     }
+  }
+
+  bool scales() const { return optimizer_.log2_loss_scale().defined(); }
+
+  // In fp16 an overflow skips a step. With nothing left to lower they do not end.
+  void refuse_lost_scale(std::int64_t step, double log2_scale) {
+    if (log2_scale >= 0) return;
+    flush_curves();
+    throw Error("fp16 overflows at step " + std::to_string(step) +
+                " even without a loss scale: its values reach beyond 65504; precision = \"bf16\" "
+                "has the range of fp32");
   }
 
   [[noreturn]] void fail_at(std::int64_t step, double mse, double vb) {
@@ -231,7 +255,8 @@ class Loop {
                 divergence_advice(settings_, std::filesystem::exists(checkpoint_file()), hint_));
   }
 
-  void add_to_curves(const StepResult& result, double loss, double mse, double vb, double norm) {
+  void add_to_curves(const StepResult& result, double loss, double mse, double vb, double norm,
+                     double log2_scale) {
     const auto add = [&](const char* name, double value) {
       curves_.push_back({name, result.step + 1, value});
     };
@@ -240,6 +265,7 @@ class Loop {
     add("vb", vb);
     add("grad_norm", norm);
     add("lr", learning_rate(settings_, result.step));
+    if (scales()) add("log2_loss_scale", log2_scale);
     add("step_seconds", result.step_seconds);
     // Somebody may be watching, and a process that is killed leaves its curve. A point that is made
     // again after a kill is the same.
@@ -279,6 +305,8 @@ class Loop {
   const SnapshotPolicy& kept_;
   const std::string& hint_;
   const std::function<TeacherWork()>& counted_;
+  const at::Device device_;
+  const device::Precision precision_;
   const std::int64_t look_every_;
   const TrainedPart part_;
   std::optional<Features> features_;

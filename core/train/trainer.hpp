@@ -48,9 +48,9 @@ inline constexpr const char* kPartFile = "method.safetensors";
 // the same bits as a run that was never stopped (same machine, same thread count). A damaged one is
 // set aside, which the log says, and the one before it taken, else step 0. Throws Error naming the
 // step when the loss is not finite; the last checkpoint stays. `record` gets the curves, a batch of
-// points at a time (loss, mse, vb, grad_norm, lr, step_seconds). What is kept changes no bit of the
-// training. `hint`: see divergence_advice. `teacher` says what its network did in this attempt
-// (none: there is no teacher).
+// points at a time (loss, mse, vb, grad_norm, lr, step_seconds; log2_loss_scale in fp16). What is
+// kept changes no bit of the training. `hint`: see divergence_advice. `teacher` says what its
+// network did in this attempt (none: there is no teacher).
 DKDM_API TrainResult
 train(Denoiser& student, Method& method, Host& host, const Params& settings, std::uint64_t seed,
       const std::filesystem::path& folder,

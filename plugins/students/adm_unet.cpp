@@ -263,9 +263,7 @@ class AdmUnet final : public Denoiser {
   }
 
   Tensor forward(const Tensor& x_t, const Tensor& t) override {
-    const Tensor sinusoid = nn::timestep_embedding(t, config_.time_channels).to(x_t.scalar_type());
-    const auto time = time_out->forward(activated(time_in->forward(sinusoid)));
-    const auto emb = activated(time);  // every block's embedding layer begins with it
+    const Tensor emb = embedding(t, x_t.scalar_type());
     Tensor h = x_t.contiguous(at::MemoryFormat::ChannelsLast);
     std::vector<Tensor> skips;
     for (std::size_t i = 0; i < input_.size(); ++i) {
@@ -278,10 +276,18 @@ class AdmUnet final : public Denoiser {
       skips.pop_back();
       feature("up", i, h);
     }
-    return out_conv->forward(activated(out_norm->forward(h)));
+    const nn::FullPrecision full;
+    return out_conv->forward(activated(out_norm->forward(nn::in_full(h))));
   }
 
  private:
+  // Of the time; every block's embedding layer begins with the activation.
+  Tensor embedding(const Tensor& t, at::ScalarType type) {
+    const nn::FullPrecision full;
+    const Tensor sinusoid = nn::timestep_embedding(t, config_.time_channels).to(type);
+    return activated(time_out->forward(activated(time_in->forward(sinusoid))));
+  }
+
   Config config_;
   std::shared_ptr<tnn::LinearImpl> time_in, time_out;
   std::vector<std::shared_ptr<Block>> input_, output_;

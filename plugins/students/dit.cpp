@@ -191,17 +191,23 @@ class Dit final : public Denoiser {
     const std::int64_t n = x_t.size(0);
     const Tensor patches = patches_->forward(x_t).permute({0, 2, 3, 1});
     Tensor x = patches.reshape({n, grid_.tokens(), -1}) + pos_embed_;
-    const Tensor frequencies = nn::timestep_embedding(t, kFrequencies).to(x_t.scalar_type());
-    const Tensor c = at::silu(time_out_->forward(at::silu(time_in_->forward(frequencies))));
+    const Tensor c = embedding(t, x_t.scalar_type());
     for (std::size_t i = 0; i < blocks_->size(); ++i) {
       x = blocks_[i]->as<Block>()->forward(x, c);
       feature("block", i, x);
     }
+    const nn::FullPrecision full;
     const auto m = out_modulation_->forward(c).unsqueeze(1).chunk(2, 2);
-    return grid_.image(out_->forward(modulated(x, m[0], m[1])));
+    return grid_.image(out_->forward(modulated(nn::in_full(x), m[0], m[1])));
   }
 
  private:
+  Tensor embedding(const Tensor& t, at::ScalarType type) {
+    const nn::FullPrecision full;
+    const Tensor frequencies = nn::timestep_embedding(t, kFrequencies).to(type);
+    return at::silu(time_out_->forward(at::silu(time_in_->forward(frequencies))));
+  }
+
   students::PatchGrid grid_;
   std::int64_t out_channels_ = 0;
   Tensor pos_embed_;

@@ -288,8 +288,7 @@ class EdmUnet final : public Denoiser {
 
   // SongUNet: x [N,C,H,W], noise label [N] f32.
   Tensor network(const Tensor& x, const Tensor& label) {
-    const Tensor code = noise_embedding(label, noise_channels_).to(x.scalar_type());
-    const Tensor emb = at::silu(map_layer1_->forward(at::silu(map_layer0_->forward(code))));
+    const Tensor emb = embedding(label, x.scalar_type());
     Tensor h = stem_->forward(channels_last(x));
     std::vector<Tensor> skips{h};
     for (std::size_t i = 0; i < encoder_.size(); ++i) {
@@ -306,7 +305,14 @@ class EdmUnet final : public Denoiser {
       if (i + 1 == kMiddle) feature("middle", h);
       else if (i >= kMiddle) feature("up", i - kMiddle, h);
     }
-    return out_conv_->forward(at::silu(out_norm_->forward(h)));
+    const nn::FullPrecision full;
+    return out_conv_->forward(at::silu(out_norm_->forward(nn::in_full(h))));
+  }
+
+  Tensor embedding(const Tensor& label, at::ScalarType type) {
+    const nn::FullPrecision full;
+    const Tensor code = noise_embedding(label, noise_channels_).to(type);
+    return at::silu(map_layer1_->forward(at::silu(map_layer0_->forward(code))));
   }
 
   // One channel fits both formats and would count as channels-first: a copy says which is meant.

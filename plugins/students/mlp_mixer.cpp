@@ -140,18 +140,24 @@ class MlpMixer final : public Denoiser {
 
   Tensor forward(const Tensor& x_t, const Tensor& t) override {
     const std::int64_t n = x_t.size(0);
-    const Tensor sinusoid = nn::timestep_embedding(t, width_).to(x_t.scalar_type());
-    const Tensor time = at::silu(time_out_->forward(at::silu(time_in_->forward(sinusoid))));
+    const Tensor time = embedding(t, x_t.scalar_type());
     Tensor x = stem_->forward(x_t).permute({0, 2, 3, 1}).reshape({n, grid_.tokens(), width_});
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       x = blocks_[i]->forward(x, modulation_[i]->forward(time).unsqueeze(1));
       feature("block", i, x);
     }
+    const nn::FullPrecision full;
     const auto last = modulation_.back()->forward(time).unsqueeze(1).chunk(2, 2);
-    return grid_.image(head_->forward(modulated(norm_->forward(x), last[0], last[1])));
+    return grid_.image(head_->forward(modulated(norm_->forward(nn::in_full(x)), last[0], last[1])));
   }
 
  private:
+  Tensor embedding(const Tensor& t, at::ScalarType type) {
+    const nn::FullPrecision full;
+    const Tensor sinusoid = nn::timestep_embedding(t, width_).to(type);
+    return at::silu(time_out_->forward(at::silu(time_in_->forward(sinusoid))));
+  }
+
   students::PatchGrid grid_;
   std::int64_t width_, out_channels_;
   tnn::Conv2d stem_{nullptr};

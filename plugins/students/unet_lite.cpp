@@ -200,8 +200,7 @@ class UnetLite final : public Denoiser {
   }
 
   Tensor forward(const Tensor& x_t, const Tensor& t) override {
-    const Tensor sinusoid = nn::timestep_embedding(t, config_.base).to(x_t.scalar_type());
-    const Tensor emb = at::silu(time_out_->forward(at::silu(time_in_->forward(sinusoid))));
+    const Tensor emb = embedding(t, x_t.scalar_type());
     const auto blocks = static_cast<std::size_t>(config_.blocks), levels = config_.mult.size();
     // One channel fits both formats and would count as channels-first: a copy says which is meant.
     const auto last = at::MemoryFormat::ChannelsLast;
@@ -222,10 +221,17 @@ class UnetLite final : public Denoiser {
       if (i % (blocks + 1) == blocks && level + 1 < levels)
         h = double_[level]->forward(at::upsample_nearest2d(h, {2 * h.size(2), 2 * h.size(3)}));
     }
-    return out_->forward(at::silu(norm_->forward(h)));
+    const nn::FullPrecision full;
+    return out_->forward(at::silu(norm_->forward(nn::in_full(h))));
   }
 
  private:
+  Tensor embedding(const Tensor& t, at::ScalarType type) {
+    const nn::FullPrecision full;
+    const Tensor sinusoid = nn::timestep_embedding(t, config_.base).to(type);
+    return at::silu(time_out_->forward(at::silu(time_in_->forward(sinusoid))));
+  }
+
   Config config_;
   tnn::Linear time_in_{nullptr}, time_out_{nullptr};
   tnn::Conv2d stem_{nullptr}, out_{nullptr};

@@ -145,8 +145,7 @@ class Uvit final : public Denoiser {
     const std::int64_t n = x_t.size(0), tokens = grid_.tokens();
     const Tensor patches =
         patches_->forward(x_t).permute({0, 2, 3, 1}).reshape({n, tokens, width_});
-    Tensor time = nn::timestep_embedding(t, width_).to(x_t.scalar_type());
-    if (time_in_) time = time_out_->forward(at::silu(time_in_->forward(time)));
+    const Tensor time = embedding(t, x_t.scalar_type());
     Tensor x = at::cat({time.unsqueeze(1), patches}, 1) + pos_embed_;
     std::vector<Tensor> skips;
     std::size_t number = 0;  // of the block; the features begin with the time's token
@@ -160,11 +159,19 @@ class Uvit final : public Denoiser {
       skips.pop_back();
       feature("block", number++, x);
     }
-    const Tensor image = grid_.image(pred_->forward(norm_->forward(x.narrow(1, 1, tokens))));
+    const nn::FullPrecision full;
+    x = nn::in_full(x.narrow(1, 1, tokens));
+    const Tensor image = grid_.image(pred_->forward(norm_->forward(x)));
     return final_ ? final_->forward(image) : image;
   }
 
  private:
+  Tensor embedding(const Tensor& t, at::ScalarType type) {
+    const nn::FullPrecision full;
+    const Tensor time = nn::timestep_embedding(t, width_).to(type);
+    return time_in_ ? time_out_->forward(at::silu(time_in_->forward(time))) : time;
+  }
+
   students::PatchGrid grid_;
   std::int64_t width_, out_channels_;
   Tensor pos_embed_;

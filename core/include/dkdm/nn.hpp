@@ -1,6 +1,7 @@
 // Blocks that student architectures share.
 #pragma once
 
+#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/nn/module.h>
 
 #include <cstdint>
@@ -95,6 +96,14 @@ class DKDM_API RandomLayer : public SeededLayer {
   std::int64_t next_call();  // its place among the layers' calls of this step
   std::int64_t calls_ = 0;
 };
+
+// Float32 while it lives, whatever the network computes in ([train] precision): for what rounding
+// harms, the time embedding and the output layers. What comes from elsewhere goes through in_full.
+class FullPrecision {
+  c10::impl::ExcludeDispatchKeyGuard no_autocast_{c10::autocast_dispatch_keyset};
+};
+// `x` as f32 where it has fewer bits.
+DKDM_API torch::Tensor in_full(const torch::Tensor& x);
 
 // How q, k and v lie in the channels: q | k | v, each made of the heads' runs of channels; or
 // (guided-diffusion's legacy order) a run of each head's q | k | v.

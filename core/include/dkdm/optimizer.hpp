@@ -40,12 +40,20 @@ class DKDM_API Optimizer {
   // weights.
   Optimizer(torch::nn::Module& network, const Params& settings, const TrainedPart& part = {});
 
-  // Global L2 norm of the gradients, f32 scalar tensor.
+  // What to take the gradient of for `loss` (a scalar): itself, or in fp16 itself times the loss
+  // scale, which is divided out again here. Gradients of fp16 networks would be lost below 6e-8.
+  at::Tensor scaled(const at::Tensor& loss) const;
+  // Global L2 norm of the gradients of `loss`, f32 scalar tensor.
   at::Tensor grad_norm() const;
-  // Clips (settings' grad_clip > 0) by `norm`, steps, updates the EMA and drops the gradients.
+  // Clips (settings' grad_clip > 0) by `norm`, steps, updates the EMA and drops the gradients. In
+  // fp16 a norm that is not finite is an overflow: nothing is updated, and the scale is halved;
+  // otherwise it grows by 2^0.001 (the authors' code). Nobody waits to know.
   void step(std::int64_t step, const at::Tensor& norm);
+  // log2 of the loss scale, a f64 scalar on the device that starts at 20; undefined unless fp16.
+  const at::Tensor& log2_loss_scale() const { return log2_scale_; }
 
-  // "param/NAME", "ema/NAME", "exp_avg/NAME", "exp_avg_sq/NAME".
+  // "param/NAME", "ema/NAME", "exp_avg/NAME", "exp_avg_sq/NAME", and in fp16 "loss_scale/log2" and
+  // "loss_scale/skipped".
   std::map<std::string, at::Tensor> state() const;
   // Throws DataError(`where`) listing missing, extra or misshapen keys.
   void restore(const std::map<std::string, at::Tensor>& state, const std::string& where);
@@ -70,6 +78,9 @@ class DKDM_API Optimizer {
   std::vector<at::Tensor> ema_, averaged_values_;  // parallel to averaged_
   std::size_t network_count_ = 0;                  // the network's own are the first of names_
   std::vector<at::Tensor> parameters_, exp_avg_, exp_avg_sq_, step_count_;
+  // Of fp16, on the device: the loss scale, and how many steps were skipped, of which Adam's bias
+  // correction counts none.
+  at::Tensor log2_scale_, skipped_;
 };
 
 }  // namespace dkdm::train
