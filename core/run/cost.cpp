@@ -4,6 +4,7 @@
 
 #include "dkdm/device.hpp"
 #include "dkdm/nn.hpp"
+#include "error_text.hpp"
 #include "model/flops.hpp"
 #include "model/model_folder.hpp"
 #include "nn/memory_limit.hpp"
@@ -63,7 +64,15 @@ double CostModel::forward_s(Denoiser& network, const SampleShape& shape,
   double all = 0;
   for (int repeat = 0; repeat < 6 && all < kEnough_s; ++repeat) {
     const auto start = record::Clock::now();
-    forward(network, shape, batch).sum().item<float>();  // waits for an accelerator
+    try {
+      forward(network, shape, batch).sum().item<float>();  // waits for an accelerator
+    } catch (const c10::OutOfMemoryError& error) {
+      throw Error("device " + device_.str() + ": " + error_text(error) +
+                      ", measuring what a forward costs of " + std::to_string(batch) +
+                      " images of " + text_of(shape) + "; " + kRemedy +
+                      ", or choose another device (--device)",
+                  ExitCode::run_failed);
+    }
     const double elapsed = record::seconds_since(start);
     all += elapsed;
     best = std::min(best, elapsed);
