@@ -62,6 +62,17 @@ inline record::EnvironmentRecord an_environment() {
   return environment;
 }
 
+// A machine with a GPU, on which its networks compute.
+inline record::EnvironmentRecord a_gpu_environment() {
+  auto environment = an_environment();
+  environment.host = "cluster-3";
+  environment.cpu = "many cores";
+  environment.gpu = "NVIDIA H200";
+  environment.device = "cuda:0";
+  environment.driver = "570.86";
+  return environment;
+}
+
 inline record::MetricRecord a_metric(const std::string& name, double value,
                                      const std::string& protocol = "classifier-1a2b",
                                      std::int64_t sample_count = 512) {

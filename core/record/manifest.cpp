@@ -30,6 +30,8 @@ Json to_json(const Manifest& manifest) {
           {"teacher_s", manifest.teacher_s ? Json(*manifest.teacher_s) : Json()},
           {"held_bytes", manifest.held_bytes ? Json(*manifest.held_bytes) : Json()},
           {"peak_bytes", manifest.peak_bytes},
+          {"device_peak_bytes",
+           manifest.device_peak_bytes ? Json(*manifest.device_peak_bytes) : Json()},
           {"bytes", manifest.bytes},
           {"sha256", manifest.sha256},
           {"files", files}};
@@ -49,6 +51,7 @@ Manifest from_json(const Json& json) {
   io::read_field(json, "flops", manifest.flops);
   io::read_field(json, "teacher_s", manifest.teacher_s);
   io::read_field(json, "held_bytes", manifest.held_bytes);
+  io::read_field(json, "device_peak_bytes", manifest.device_peak_bytes);
   io::read_field(json, "peak_bytes", manifest.peak_bytes);
   io::read_field(json, "bytes", manifest.bytes);
   io::read_field(json, "sha256", manifest.sha256);

@@ -78,10 +78,12 @@ const std::vector<Step>& steps() {
        "INSERT INTO settings (run, key, value, number) SELECT ours, key, value, number "
        "FROM other.settings JOIN taken ON theirs = run WHERE true ON CONFLICT DO NOTHING"},
       {"environments",
-       "INSERT INTO environments (host, os, cpu, cpu_features, gpu, libtorch, compiler, "
-       "dkdm_version, git_revision, git_dirty, cores, threads, threads_reason, memory_bytes) "
-       "SELECT host, os, cpu, cpu_features, gpu, libtorch, compiler, dkdm_version, git_revision, "
-       "git_dirty, cores, threads, threads_reason, memory_bytes FROM other.environments "
+       "INSERT INTO environments (host, os, cpu, cpu_features, gpu, device, driver, libtorch, "
+       "compiler, dkdm_version, git_revision, git_dirty, cores, threads, threads_reason, "
+       "memory_bytes, repeatable) "
+       "SELECT host, os, cpu, cpu_features, gpu, device, driver, libtorch, compiler, dkdm_version, "
+       "git_revision, git_dirty, cores, threads, threads_reason, memory_bytes, repeatable "
+       "FROM other.environments "
        "WHERE id IN (SELECT environment FROM other.attempts JOIN taken ON theirs = run) "
        "ORDER BY id ON CONFLICT DO NOTHING"},
       // An attempt that was under way, or given up for dead, when this file was copied has since
@@ -99,7 +101,8 @@ const std::vector<Step>& steps() {
        "a.started, a.started_iso, a.ended, a.ended_iso, a.status, a.stage, a.message FROM other.attempts a JOIN taken t ON t.theirs = a.run "
        "JOIN other.environments o ON o.id = a.environment "
        "JOIN main.environments e ON e.host = o.host AND e.os = o.os AND e.cpu = o.cpu AND "
-       "e.cpu_features = o.cpu_features AND e.gpu = o.gpu AND e.libtorch = o.libtorch AND "
+       "e.cpu_features = o.cpu_features AND e.gpu = o.gpu AND e.device = o.device AND "
+       "e.driver = o.driver AND e.repeatable = o.repeatable AND e.libtorch = o.libtorch AND "
        "e.compiler = o.compiler AND e.dkdm_version = o.dkdm_version AND "
        "e.git_revision = o.git_revision AND e.git_dirty = o.git_dirty AND e.cores = o.cores AND "
        "e.threads = o.threads AND e.threads_reason = o.threads_reason AND e.memory_bytes = o.memory_bytes "
@@ -121,8 +124,9 @@ const std::vector<Step>& steps() {
       {"stages",
        "INSERT INTO stages (run, name, key, plugin, status, started, started_iso, elapsed_s, "
        "artifact, bytes, steps, teacher_evaluations, flops, teacher_s, held_bytes, peak_bytes, "
-       "error) SELECT t.ours, name, key, plugin, status, started, started_iso, elapsed_s, artifact, "
-       "bytes, steps, teacher_evaluations, flops, teacher_s, held_bytes, peak_bytes, error "
+       "device_peak_bytes, error) SELECT t.ours, name, key, plugin, status, started, started_iso, "
+       "elapsed_s, artifact, bytes, steps, teacher_evaluations, flops, teacher_s, held_bytes, "
+       "peak_bytes, device_peak_bytes, error "
        "FROM other.stages JOIN taken t ON t.theirs = run WHERE true "
        "ON CONFLICT (run, name) DO UPDATE SET key = excluded.key, plugin = excluded.plugin, "
        "status = excluded.status, started = excluded.started, "
@@ -130,7 +134,7 @@ const std::vector<Step>& steps() {
        "artifact = excluded.artifact, bytes = excluded.bytes, steps = excluded.steps, "
        "teacher_evaluations = excluded.teacher_evaluations, flops = excluded.flops, "
        "teacher_s = excluded.teacher_s, held_bytes = excluded.held_bytes, "
-       "peak_bytes = excluded.peak_bytes, "
+       "peak_bytes = excluded.peak_bytes, device_peak_bytes = excluded.device_peak_bytes, "
        "error = excluded.error WHERE stages.status = 'failed' AND excluded.status <> 'failed' OR "
        "stages.status = 'cached' AND excluded.status = 'done'"},
       {"determinants",

@@ -69,6 +69,7 @@ record::StageRecord ArtifactFolder::stage(const std::string& name) const {
   stage.teacher_s = manifest->teacher_s;
   stage.held_bytes = manifest->held_bytes;
   stage.peak_bytes = manifest->peak_bytes;
+  stage.device_peak_bytes = manifest->device_peak_bytes;
   stage.determined_by = manifest->parts;
   return stage;
 }

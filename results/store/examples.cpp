@@ -26,8 +26,8 @@ const std::vector<QueryExample>& query_examples() {
        "SELECT experiment, rho, seed, max(step) AS step, fid FROM figure4b "
        "GROUP BY experiment, rho, variant, seed"},
       {"section10", "What training takes, by method and size of the batch set:",
-       "SELECT experiment, label, rho, peak_bytes / 1e9 AS peak_gb, held_bytes / 1e9 AS held_gb, "
-       "steps_per_second, 100 * teacher_share AS teacher_percent, device FROM section10"},
+       "SELECT experiment, label, rho, peak_bytes / 1e9 AS peak_gb, device_peak_bytes / 1e9 AS "
+       "device_peak_gb, held_bytes / 1e9 AS held_gb, steps_per_second, 100 * teacher_share AS teacher_percent, device FROM section10"},
       {"cells", "What choosing the best step gains over the last, where a rule chose it:",
        "SELECT experiment, label, seed, selection, step, fid, last_fid, last_fid - fid AS gain "
        "FROM cells WHERE selection <> 'last' ORDER BY gain DESC"},
@@ -61,6 +61,12 @@ const std::vector<QueryExample>& query_examples() {
       {"costs", "Hours that each experiment took; shared stages are counted once:",
        "SELECT experiment, sum(elapsed_s / shared_by) / 3600 AS hours, max(peak_bytes) / 1e9 AS "
        "peak_gb FROM costs GROUP BY experiment"},
+      {"costs", "How fast students trained, by device; with the teacher's share of their time:",
+       "SELECT c.experiment, c.row, m.device, m.precision, avg(c.examples_per_s) AS examples_per_s, "
+       "100 * avg(c.teacher_share) AS teacher_percent, max(c.device_peak_bytes) / 1e9 AS "
+       "device_peak_gb FROM costs c JOIN run_machines m ON m.run = c.run "
+       "WHERE c.stage = 'train' AND c.status = 'done' "
+       "GROUP BY c.experiment, c.row, c.variant, m.device, m.precision"},
       {"costs", "Teacher evaluations and student steps of each run:",
        "SELECT run, row, seed, sum(teacher_evaluations) AS teacher_evaluations, "
        "sum(student_steps) AS student_steps FROM costs GROUP BY run"},
@@ -72,6 +78,10 @@ const std::vector<QueryExample>& query_examples() {
        "sum(flops) FILTER (WHERE stage = 'sample') / 1e15 AS sampled FROM costs GROUP BY run"},
       {"run_machines", "On how many threads the runs computed, and why:",
        "SELECT run, host, cpu, cores, threads, threads_reason FROM run_machines"},
+      {"run_machines", "How many runs computed on which device, and where:",
+       "SELECT host, device, CASE device WHEN 'cpu' THEN cpu ELSE gpu END AS name, driver, "
+       "repeatable, precision, count(*) AS runs FROM run_machines "
+       "GROUP BY host, device, name, driver, repeatable, precision"},
       {"settings", "FID by learning rate, whatever experiment it was set in:",
        "SELECT s.number AS lr, c.experiment, c.row, c.seed, c.fid FROM settings s "
        "JOIN cells c ON c.run = s.run WHERE s.key = 'train.lr' ORDER BY c.protocol, lr"},

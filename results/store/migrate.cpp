@@ -60,6 +60,10 @@ const std::map<std::pair<std::string, std::string>, std::string>& new_columns() 
       {{"runs", "teacher_key"},
        "coalesce((SELECT s.key FROM old_stages s WHERE s.run = id AND s.name = 'teacher'), '')"},
       {{"environments", "threads_reason"}, "''"},
+      // Before schema 7 networks computed on the CPU, whatever else was there.
+      {{"environments", "device"}, "'cpu'"},
+      {{"environments", "driver"}, "''"},
+      {{"environments", "repeatable"}, "1"},
       {{"runs", "created_iso"}, iso_of("created")},
       {{"attempts", "started_iso"}, iso_of("started")},
       {{"attempts", "ended_iso"}, "strftime('%Y-%m-%dT%H:%M:%fZ', ended, 'unixepoch')"},

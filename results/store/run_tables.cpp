@@ -14,13 +14,11 @@ using Show = std::function<std::string(double)>;
 using Shows = std::map<std::string, Show>;
 
 const Shows& shows() {
-  static const Shows kShows = {{"started", time_text},
-                               {"ended", time_text},
-                               {"seconds", duration_text},
-                               {"elapsed", duration_text},
-                               {"flops", count_text},
-                               {"memory", [](double bytes) { return count_text(bytes) + "B"; }},
-                               {"peak", [](double bytes) { return count_text(bytes) + "B"; }}};
+  static const Show kBytes = [](double bytes) { return count_text(bytes) + "B"; };
+  static const Shows kShows = {{"started", time_text},     {"ended", time_text},
+                               {"seconds", duration_text}, {"elapsed", duration_text},
+                               {"flops", count_text},      {"memory", kBytes},
+                               {"peak", kBytes},           {"device peak", kBytes}};
   return kShows;
 }
 
@@ -79,8 +77,9 @@ const char* const kRunSql =
     "LEFT JOIN pins p ON p.run = r.id "
     "WHERE r.id = ?";
 const char* const kEnvironmentSql =
-    "SELECT host, os, cpu, cpu_features, gpu, libtorch, compiler, dkdm_version, git_revision, "
-    "git_dirty, cores, threads, threads_reason AS \"threads because\", memory_bytes AS memory FROM environments "
+    "SELECT host, os, cpu, cpu_features, gpu, device, driver, libtorch, compiler, dkdm_version, "
+    "git_revision, git_dirty, cores, threads, threads_reason AS \"threads because\", "
+    "memory_bytes AS memory, repeatable FROM environments "
     "WHERE id = (SELECT environment FROM attempts WHERE run = ? ORDER BY id DESC LIMIT 1)";
 
 }  // namespace dkdm::results

@@ -1,4 +1,4 @@
--- The results database of dkdm, schema version 6. Times are Unix seconds, and the same in
+-- The results database of dkdm, schema version 7. Times are Unix seconds, and the same in
 -- ISO 8601 (UTC) beside, in a column NAME_iso; seconds, bytes and counts are what they say; '' means
 -- "none". Facts are added, never changed: a repeat is a new run, the state of a run is the state of
 -- its last attempt. Views are standard SQL with a type for every column, so that other programs read
@@ -108,7 +108,9 @@ CREATE TABLE environments (
   os           TEXT NOT NULL,
   cpu          TEXT NOT NULL,
   cpu_features TEXT NOT NULL,      -- instruction sets that decide how fast it is: 'avx2 fma'
-  gpu          TEXT NOT NULL,
+  gpu          TEXT NOT NULL,      -- the device's name; computing on the CPU, of the GPU that is there
+  device       TEXT NOT NULL,      -- what networks computed on: 'cpu', 'cuda:0'
+  driver       TEXT NOT NULL,      -- the device's, its version; '' = not known, or the CPU
   libtorch     TEXT NOT NULL,      -- version
   compiler     TEXT NOT NULL,
   dkdm_version TEXT NOT NULL,
@@ -118,8 +120,9 @@ CREATE TABLE environments (
   threads      INTEGER NOT NULL,   -- of one operation: counted, not asked for
   threads_reason TEXT NOT NULL,    -- what made it so many: 'OMP_NUM_THREADS=8; …'; '' = of schema 4 or before
   memory_bytes INTEGER NOT NULL,
-  UNIQUE (host, os, cpu, cpu_features, gpu, libtorch, compiler, dkdm_version, git_revision,
-          git_dirty, cores, threads, threads_reason, memory_bytes)
+  repeatable   INTEGER NOT NULL CHECK (repeatable IN (0, 1)),  -- 0: --fast chose a GPU's fastest kernels
+  UNIQUE (host, os, cpu, cpu_features, gpu, device, driver, libtorch, compiler, dkdm_version,
+          git_revision, git_dirty, cores, threads, threads_reason, memory_bytes, repeatable)
 ) STRICT;
 
 -- One start of a run: the first, and one for each time it was continued.
@@ -179,7 +182,8 @@ CREATE TABLE stages (
   flops               REAL CHECK (flops >= 0),  -- of its networks (see costs); NULL: not counted
   teacher_s           REAL CHECK (teacher_s >= 0),  -- of elapsed_s, in the teacher's network; NULL: not measured
   held_bytes          REAL CHECK (held_bytes >= 0),  -- what a method keeps besides networks and batch: its set
-  peak_bytes          INTEGER NOT NULL CHECK (peak_bytes >= 0),  -- resident memory
+  peak_bytes          INTEGER NOT NULL CHECK (peak_bytes >= 0),  -- resident memory of the process
+  device_peak_bytes   REAL CHECK (device_peak_bytes >= 0),  -- of the device, in tensors; NULL: not counted, as on the CPU
   error               TEXT NOT NULL,
   PRIMARY KEY (run, name)
 ) STRICT, WITHOUT ROWID;
@@ -512,7 +516,8 @@ SELECT f.run, f.experiment, f.row, f.label,
 FROM training_fid f WHERE f.table_shape = 'figure4b' ORDER BY f.experiment, rho, f.seed, f.step;
 
 -- The paper's Section 10, what training by each method takes. peak_bytes: of the process, as long as
--- it trained; held_bytes: of that, what the method keeps (a batch set). The rates are those of the steps
+-- it trained; device_peak_bytes: of the device, in tensors, NULL on the CPU; held_bytes: of the one or
+-- the other, what the method keeps (a batch set). device: the name of what networks computed on. The rates are those of the steps
 -- after the first sixth, to the resolution of train.log_every. teacher_share: of the seconds, those in
 -- the teacher's network.
 CREATE VIEW section10 AS
@@ -522,13 +527,17 @@ SELECT r.id AS run, l.experiment, l.row, r.label, l.seed, l.variant, l.asked, l.
        r.student, r.parameters,
        CAST((SELECT g.number FROM settings g WHERE g.run = r.id AND g.key = 'train.batch') AS BIGINT)
          AS batch,
-       t.steps, t.elapsed_s AS train_seconds, t.peak_bytes, CAST(t.held_bytes AS DOUBLE) AS held_bytes,
+       t.steps, t.elapsed_s AS train_seconds, t.peak_bytes,
+       CAST(t.device_peak_bytes AS DOUBLE) AS device_peak_bytes,
+       CAST(t.held_bytes AS DOUBLE) AS held_bytes,
        CAST(t.steps_per_second AS DOUBLE) AS steps_per_second,
        CAST(t.steps_per_second * (SELECT g.number FROM settings g
                                   WHERE g.run = r.id AND g.key = 'train.batch') AS DOUBLE)
          AS examples_per_second,
        CAST(t.teacher_s / t.elapsed_s AS DOUBLE) AS teacher_share,
-       CAST(CASE m.gpu WHEN '' THEN m.cpu ELSE m.gpu END AS TEXT) AS device, m.threads, r.row_order
+       CAST(CASE WHEN m.device = 'cpu' THEN m.cpu WHEN m.gpu = '' THEN m.device ELSE m.gpu END
+            AS TEXT) AS device,
+       m.threads, r.row_order
 FROM latest_runs l
 JOIN runs r ON r.id = l.run
 JOIN experiments e ON e.id = r.experiment AND e.table_shape = 'section10'
@@ -585,10 +594,17 @@ JOIN attempt_plugins u ON u.attempt = a.id
 JOIN plugins p ON p.id = u.plugin;
 
 -- The machine of each run's last attempt. Runs of one configuration on several processors differ in their
--- last digits: float32 sums are rounded in another order there.
+-- last digits: float32 sums are rounded in another order there. device: what networks computed on, whose
+-- name is cpu or gpu. repeatable: 0 where another run on the same machine may differ as well (--fast).
+-- precision: of the training ('fp32', 'tf32', 'bf16', 'fp16'), in a teacher's row of the teacher's.
 CREATE VIEW run_machines AS
 SELECT r.id AS run, e.name AS experiment, r.row, r.seed, r.variant, m.host, m.cpu, m.cpu_features,
-       m.gpu, m.cores, m.threads, m.threads_reason, m.memory_bytes, m.os, m.libtorch, m.dkdm_version,
+       m.gpu, m.device, m.driver, m.repeatable,
+       CAST(coalesce((SELECT g.value FROM settings g
+                      WHERE g.run = r.id AND g.key = CASE r.method WHEN '' THEN 'teacher.train.precision'
+                                                                   ELSE 'train.precision' END), 'fp32')
+            AS TEXT) AS precision,
+       m.cores, m.threads, m.threads_reason, m.memory_bytes, m.os, m.libtorch, m.dkdm_version,
        m.git_revision
 FROM runs r
 JOIN experiments e ON e.id = r.experiment
@@ -598,13 +614,24 @@ JOIN environments m ON m.id = a.environment;
 -- What each stage of each run cost. A stage shared by several runs was paid for once: add up
 -- elapsed_s / shared_by. flops: a multiply-add is two; of teacher evaluations, of images drawn, and
 -- three forwards for each example a student was trained on. Evaluators' own networks are not counted.
+-- peak_bytes: of the process; device_peak_bytes: of the device, in tensors, NULL on the CPU.
+-- teacher_share: of elapsed_s, in the teacher's network. examples_per_s: of a training that came to its
+-- end, all of elapsed_s included (view section10 has the rate of its steady part).
 CREATE VIEW costs AS
 WITH shared AS MATERIALIZED (
   SELECT key, count(*) AS runs FROM stages GROUP BY key HAVING count(*) > 1)
 SELECT s.run, e.name AS experiment, r.row, r.seed, r.variant, s.name AS stage, s.plugin, s.status,
-       s.elapsed_s, s.teacher_s, s.steps,
+       s.elapsed_s, s.teacher_s, CAST(s.teacher_s / s.elapsed_s AS DOUBLE) AS teacher_share, s.steps,
        CAST(CASE s.name WHEN 'train' THEN s.steps ELSE 0 END AS BIGINT) AS student_steps,
-       s.teacher_evaluations, s.flops, s.peak_bytes, s.bytes,
+       CAST(CASE WHEN s.status = 'failed' THEN NULL
+                 WHEN s.name IN ('teacher', 'train')
+                 THEN s.steps / s.elapsed_s *
+                      (SELECT g.number FROM settings g
+                       WHERE g.run = s.run AND g.key = CASE s.name WHEN 'teacher' THEN 'teacher.train.batch'
+                                                                   ELSE 'train.batch' END)
+            END AS DOUBLE) AS examples_per_s,
+       s.teacher_evaluations, s.flops, s.peak_bytes,
+       CAST(s.device_peak_bytes AS DOUBLE) AS device_peak_bytes, s.bytes,
        CAST(coalesce(h.runs, 1) AS BIGINT) AS shared_by, s.key
 FROM runs r
 JOIN experiments e ON e.id = r.experiment

@@ -132,11 +132,12 @@ std::int64_t Store::begin_run(const record::RunRecord& run,
     const auto& e = environment;
     const auto environment_id =
         intern(db, "environments",
-               {"host", "os", "cpu", "cpu_features", "gpu", "libtorch", "compiler", "dkdm_version",
-                "git_revision", "git_dirty", "cores", "threads", "threads_reason", "memory_bytes"},
-               e.host, e.os, e.cpu, e.cpu_features, e.gpu, e.libtorch, e.compiler, e.dkdm_version,
-               e.git_revision, static_cast<int>(e.git_dirty), e.cores, e.threads, e.threads_reason,
-               e.memory_bytes);
+               {"host", "os", "cpu", "cpu_features", "gpu", "device", "driver", "libtorch",
+                "compiler", "dkdm_version", "git_revision", "git_dirty", "cores", "threads",
+                "threads_reason", "memory_bytes", "repeatable"},
+               e.host, e.os, e.cpu, e.cpu_features, e.gpu, e.device, e.driver, e.libtorch,
+               e.compiler, e.dkdm_version, e.git_revision, static_cast<int>(e.git_dirty), e.cores,
+               e.threads, e.threads_reason, e.memory_bytes, static_cast<int>(e.repeatable));
     const std::int64_t pid = getpid();
     const double now = record::unix_time();
     execute(db,

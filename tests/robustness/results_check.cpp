@@ -88,6 +88,11 @@ TEST_CASE("check: a result that was computed and not recorded is recorded",
   add_artifact(home.root, "train", "t", {{"ema.safetensors", "w"}},
                {{"stage", "train"}, {"pool", "p"}});
   add_artifact(home.root, "pool", "p", {{"pool", "p"}});
+  // Made on a GPU, which its manifest says; those of the others are of before that was written.
+  const auto manifest = home.root / "artifacts/pool/p/manifest.json";
+  auto of_pool = nlohmann::ordered_json::parse(read_file(manifest));
+  of_pool["device_peak_bytes"] = 3e9;
+  write_file(manifest, of_pool.dump());
   add_artifact(home.root, "sample", "s", {{"images", "i"}}, {{"network", "t"}});
   add_artifact(home.root, "evaluate", "e", {{"metrics.json", metrics_json(8.5)}},
                {{"samples", "s"}, {"evaluator", "v"}});
@@ -101,6 +106,9 @@ TEST_CASE("check: a result that was computed and not recorded is recorded",
   CHECK(csv(home.database, "SELECT fid FROM table2") == "fid\r\n8.5\r\n");
   CHECK(csv(home.database, "SELECT name, key, steps FROM stages") ==
         "name,key,steps\r\nevaluate,e,100\r\npool,p,100\r\nsample,s,100\r\ntrain,t,100\r\n");
+  CHECK(csv(home.database,
+            "SELECT name, device_peak_bytes FROM stages WHERE device_peak_bytes > 0") ==
+        "name,device_peak_bytes\r\npool,3e+09\r\n");
   CHECK(csv(home.database, "SELECT status, message FROM attempts") ==
         "status,message\r\nfailed,the disk is full\r\n"
         "done,recorded from its artifacts by dkdm db check\r\n");

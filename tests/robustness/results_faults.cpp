@@ -105,13 +105,14 @@ TEST_CASE("store: a database of a newer version is refused, named and left alone
   {
     Store store(file);
   }
-  execute(file, "PRAGMA user_version = 7");
+  const auto next = std::to_string(kSchemaVersion + 1);
+  execute(file, ("PRAGMA user_version = " + next).c_str());
   const auto before = read_file(file);
   for (const auto& message :
        {failure([&] { Store store(file); }), failure([&] { query(file, "SELECT 1"); })}) {
     INFO(message);
     CHECK(contains(message, file.string()));
-    CHECK(contains(message, "version 7"));
+    CHECK(contains(message, "version " + next));
     CHECK(contains(message, "this dkdm knows version " + std::to_string(kSchemaVersion)));
     CHECK(contains(message, "update dkdm"));
   }

@@ -52,7 +52,7 @@ const char* const kSchemaSql =
 
 TEST_CASE("migration: a database of an earlier version becomes what a new one is, with every fact",
           "[robustness][results]") {
-  const std::string version = GENERATE("1", "2", "3", "4", "5");
+  const std::string version = GENERATE("1", "2", "3", "4", "5", "6");
   TempFolder folder;
   const auto file = fixture(folder, "v" + version + ".sqlite");
   std::vector<std::string> facts = {
@@ -101,7 +101,7 @@ TEST_CASE("migration: a database of an earlier version becomes what a new one is
     Store fresh(folder / "fresh.sqlite");
   }
   CHECK(rows_of(file, kSchemaSql) == rows_of(folder / "fresh.sqlite", kSchemaSql));
-  CHECK(rows_of(file, "PRAGMA user_version")[0] == "6");
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "7");
   CHECK(rows_of(file, "PRAGMA integrity_check")[0] == "ok");
   CHECK(rows_of(file, "PRAGMA foreign_key_check").empty());
 }
@@ -235,6 +235,48 @@ TEST_CASE(
         std::vector<std::string>{"1.5best:fid"});
 }
 
+TEST_CASE("migration: before version 7 networks computed on the CPU, whatever GPU was there",
+          "[robustness][results]") {
+  TempFolder folder;
+  const auto file = fixture(folder, "v6.sqlite");
+  const std::vector<std::string> facts{
+      "SELECT run || name || teacher_s || held_bytes || peak_bytes FROM stages WHERE name <> 'sample' "
+      "ORDER BY run",
+      "SELECT run || rule || step || by_value FROM selections",
+      "SELECT run || name || value || selection FROM latest_metrics ORDER BY id",
+      "SELECT gpu FROM environments"};
+  std::map<std::string, std::vector<std::string>> before;
+  for (const auto& sql : facts) before[sql] = rows_of(file, sql);
+  Store store(file);
+  for (const auto& sql : facts) {
+    CAPTURE(sql);
+    CHECK(!before[sql].empty());
+    CHECK(rows_of(file, sql) == before[sql]);
+  }
+  CHECK(rows_of(file,
+                "SELECT DISTINCT gpu || ': ' || device || driver || repeatable || precision "
+                "FROM run_machines") == std::vector<std::string>{"an idle GPU: cpu1fp32"});
+  CHECK(rows_of(file, "SELECT count(*) FROM stages WHERE device_peak_bytes IS NOT NULL")[0] == "0");
+  // The same machine on its GPU is another environment from now on.
+  auto run = a_run("dynamic", 100);
+  auto machine = an_environment();
+  machine.cpu_features = "avx2 fma";
+  machine.os = "Linux";
+  machine.gpu = "an idle GPU";
+  machine.libtorch = "2.15.0";
+  machine.compiler = "g++ 12";
+  machine.dkdm_version = "0.1.0";
+  machine.git_revision = "abc";
+  machine.threads_reason = "as many as cores";
+  machine.memory_bytes = std::int64_t{8} << 30;
+  store.begin_run(run, machine, {});
+  CHECK(rows_of(file, "SELECT count(*) FROM environments")[0] == "1");
+  run.seed = 101;
+  machine.device = "cuda:0";
+  store.begin_run(run, machine, {});
+  CHECK(rows_of(file, "SELECT count(*) FROM environments")[0] == "2");
+}
+
 TEST_CASE("migration: copies of a file agree on the identity of its runs",
           "[robustness][results]") {
   TempFolder here, there;
@@ -301,7 +343,7 @@ TEST_CASE("migration: a killed one leaves the old file, and the next one succeed
   CHECK(unfinished > 0);
   Store store(file);
   CHECK(rows_of(file, "SELECT count(*) FROM runs")[0] == "5");
-  CHECK(rows_of(file, "PRAGMA user_version")[0] == "6");
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "7");
 }
 
 TEST_CASE("migration: a file that cannot be copied stays as it is", "[robustness][results]") {

@@ -43,6 +43,7 @@ Manifest make_one(ArtifactStore& store, int& calls) {
         ++calls;
         io::write_text(folder / "a.txt", "hello");
         manifest.steps = 7;
+        manifest.device_peak_bytes = 3e9;
         manifest.outputs = {"a.txt"};
       },
       kAlone);
@@ -77,6 +78,8 @@ TEST_CASE("artifact store: made once, found again with its manifest", "[unit][ru
   REQUIRE(found);
   CHECK(found->steps == 7);
   CHECK(found->bytes == 5);
+  CHECK(found->device_peak_bytes == 3e9);
+  CHECK_FALSE(found->held_bytes);
   CHECK(io::read_text(store.path("train", "k1") / "a.txt") == "hello");
 }
 

@@ -33,11 +33,11 @@ std::string facts(const fs::path& file) {
       {"SELECT r.uid, e.name, r.key, r.row, r.seed, r.config FROM runs r JOIN experiments e ON "
        "e.id = r.experiment ORDER BY 1",
        "SELECT r.uid, s.key, s.value FROM settings s JOIN runs r ON r.id = s.run ORDER BY 1, 2",
-       "SELECT r.uid, a.started, a.status, e.cpu FROM attempts a JOIN runs r ON r.id = a.run JOIN "
+       "SELECT r.uid, a.started, a.status, e.cpu, e.gpu, e.device, e.driver, e.repeatable FROM attempts a JOIN runs r ON r.id = a.run JOIN "
        "environments e ON e.id = a.environment ORDER BY 1, 2",
        "SELECT r.uid, p.name FROM attempt_plugins u JOIN attempts a ON a.id = u.attempt JOIN runs r "
        "ON r.id = a.run JOIN plugins p ON p.id = u.plugin ORDER BY 1, 2",
-       "SELECT r.uid, s.name, s.key, s.status FROM stages s JOIN runs r ON r.id = s.run ORDER BY 1, 2",
+       "SELECT r.uid, s.name, s.key, s.status, s.peak_bytes, s.device_peak_bytes FROM stages s JOIN runs r ON r.id = s.run ORDER BY 1, 2",
        "SELECT * FROM determinants", "SELECT * FROM curves",
        "SELECT r.uid, m.name, m.value, m.recorded FROM metrics m JOIN runs r ON r.id = m.run "
        "ORDER BY 1, 2, 3",
@@ -123,6 +123,58 @@ TEST_CASE("merge: twice adds nothing, and the order does not matter", "[unit][re
   }
   CHECK(facts(ab.database) == before);
   CHECK(fs::is_empty(ab.root / "work"));
+}
+
+TEST_CASE("merge: runs stay on the device that they were made on", "[unit][results]") {
+  Home here, there;
+  Store ours(here.database), theirs(there.database);
+  // The same machine but for what its networks computed on.
+  const auto add = [](Store& store, std::int64_t seed, const record::EnvironmentRecord& machine,
+                      std::optional<double> device_bytes) {
+    const auto id = store.begin_run(a_run("dynamic", seed), machine, {});
+    record::StageRecord train;
+    train.name = "train";
+    train.key = "t" + std::to_string(seed);
+    train.device_peak_bytes = device_bytes;
+    store.record_stage(id, train);
+    store.record_metrics(id, {a_metric("fid", 9)});
+    store.end_run(id, "done", "", "");
+  };
+  auto machine = a_gpu_environment();
+  add(theirs, 1, machine, 2e9);
+  machine.repeatable = false;
+  add(theirs, 2, machine, 3e9);
+  machine.driver = "580.1";
+  add(theirs, 3, machine, 4e9);
+  machine = a_gpu_environment();
+  machine.device = "cpu";
+  add(ours, 0, machine, {});
+  for (int time = 0; time < 2; ++time) {
+    merge_database(here.database, here.root, there.root);
+    CHECK(csv(here.database,
+              "SELECT m.seed, m.device, m.driver, m.repeatable, c.device_peak_bytes AS bytes "
+              "FROM run_machines m JOIN costs c ON c.run = m.run ORDER BY m.seed") ==
+          "seed,device,driver,repeatable,bytes\r\n0,cpu,570.86,1,\r\n1,cuda:0,570.86,1,2e+09\r\n"
+          "2,cuda:0,570.86,0,3e+09\r\n3,cuda:0,580.1,0,4e+09\r\n");
+    CHECK(csv(here.database, "SELECT count(*) AS n FROM environments") == "n\r\n4\r\n");
+    CHECK(csv(here.database, "SELECT count(*) AS n FROM attempts") == "n\r\n4\r\n");
+  }
+  // What failed there and was made since, on a GPU, comes with its memory.
+  auto again = a_run("iterative");
+  const auto id = theirs.begin_run(again, a_gpu_environment(), {});
+  record::StageRecord train;
+  train.name = "train";
+  train.key = "again";
+  train.status = record::StageStatus::failed;
+  theirs.record_stage(id, train);
+  merge_database(here.database, here.root, there.root);
+  train.status = record::StageStatus::done;
+  train.device_peak_bytes = 5e9;
+  theirs.record_stage(id, train);
+  merge_database(here.database, here.root, there.root);
+  CHECK(csv(here.database,
+            "SELECT status, device_peak_bytes AS bytes FROM stages WHERE key = 'again'") ==
+        "status,bytes\r\ndone,5e+09\r\n");
 }
 
 TEST_CASE("merge: a run that went on elsewhere is continued here", "[unit][results]") {

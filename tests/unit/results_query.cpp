@@ -1,5 +1,6 @@
 // SQL from a person's hand reads and does nothing else; runs are listed, compared, removed.
 #include <catch2/catch.hpp>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "results/query/query.hpp"
@@ -128,6 +129,36 @@ TEST_CASE("runs: the detail of a run shows all that is recorded", "[unit][result
     CHECK(contains(text, part));
   }
   CHECK_THROWS_WITH(run_detail(file, 99), Catch::Contains("no run 99"));
+}
+
+TEST_CASE("runs: a run's detail says what its networks computed on", "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  auto machine = a_gpu_environment();
+  machine.repeatable = false;
+  const auto id = store.begin_run(a_run("dynamic"), machine, {});
+  record::StageRecord train;
+  train.name = "train";
+  train.key = "t";
+  train.device_peak_bytes = 7'250'000'000;
+  store.record_stage(id, train);
+  store.end_run(id, "done", "", "");
+  const auto detail = run_detail(file, id);
+  const auto json = nlohmann::json::parse(detail.render(Format::json));
+  CHECK(json["stages"][0]["device peak"] == 7.25e9);
+  std::map<std::string, nlohmann::json> environment;
+  for (const auto& field : json["environment"]) environment[field["field"]] = field["value"];
+  CHECK(environment["gpu"] == "NVIDIA H200");
+  CHECK(environment["device"] == "cuda:0");
+  CHECK(environment["driver"] == "570.86");
+  CHECK(environment["repeatable"] == "0");
+  CHECK(contains(detail.render(Format::text), "7.25 GB"));
+
+  // Another device is a difference that changes no key.
+  const auto on_cpu = add_finished(store, a_run("dynamic", 1), {});
+  CHECK(contains(runs_diff(file, id, on_cpu).render(Format::csv),
+                 "environment device,cuda:0,cpu,no\r\n"));
 }
 
 TEST_CASE("runs: the difference of two runs names settings and metrics", "[unit][results]") {

@@ -212,6 +212,89 @@ TEST_CASE("schema: section10 leaves the first sixth of a training out of its rat
       "0.4,128,1200,2000000000,6e+08,20,2560,0.25,two slow cores\r\n");
 }
 
+TEST_CASE("schema: section10 names what computed, and its memory", "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  std::int64_t seed = 0;
+  const auto add = [&](const record::EnvironmentRecord& machine, std::optional<double> bytes) {
+    auto run = a_run("dynamic", seed);
+    run.table = "section10";
+    const auto id = store.begin_run(run, machine, {});
+    auto stage = a_stage("train", "k" + std::to_string(seed++), 100, 0);
+    stage.peak_bytes = 1000;
+    stage.device_peak_bytes = bytes;
+    store.record_stage(id, stage);
+    store.end_run(id, "done", "", "");
+  };
+  auto machine = a_gpu_environment();
+  add(machine, 5e9);
+  machine.device = "cpu";  // its GPU was idle
+  machine.driver = "";
+  add(machine, {});
+  machine.device = "cuda:1";
+  machine.gpu = "";  // a GPU whose name is not known
+  add(machine, 6e9);
+  CHECK(csv(file, "SELECT seed, device, peak_bytes, device_peak_bytes FROM section10") ==
+        "seed,device,peak_bytes,device_peak_bytes\r\n0,NVIDIA H200,1000,5e+09\r\n"
+        "1,many cores,1000,\r\n2,cuda:1,1000,6e+09\r\n");
+}
+
+TEST_CASE("views: run_machines has the device and the precision of the training",
+          "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  const auto add = [&](const std::string& row, const std::string& config, bool repeatable) {
+    auto run = a_run(row);
+    run.config = config;
+    auto machine = a_gpu_environment();
+    machine.repeatable = repeatable;
+    store.begin_run(run, machine, {});
+  };
+  const std::string both = "[train]\nprecision = \"bf16\"\n[teacher.train]\nprecision = \"tf32\"\n";
+  add("dynamic", both, true);
+  add("teacher", both, false);  // what was trained is the teacher
+  add("iterative", "[train]\nsteps = 100\n", true);
+  CHECK(csv(file, "SELECT row, gpu, device, driver, repeatable, precision FROM run_machines") ==
+        "row,gpu,device,driver,repeatable,precision\r\n"
+        "dynamic,NVIDIA H200,cuda:0,570.86,1,bf16\r\n"
+        "teacher,NVIDIA H200,cuda:0,570.86,0,tf32\r\n"
+        "iterative,NVIDIA H200,cuda:0,570.86,1,fp32\r\n");
+}
+
+TEST_CASE("views: costs has the rate of a training and the teacher's share of it",
+          "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  auto run = a_run("dynamic");
+  run.config = "[train]\nbatch = 64\n[teacher.train]\nbatch = 32\n";
+  const auto id = store.begin_run(run, a_gpu_environment(), {});
+  auto teacher = a_stage("teacher", "t", 600, 0), pool = a_stage("pool", "p", 0, 1000),
+       train = a_stage("train", "s", 300, 19200);  // each took 60 s
+  teacher.device_peak_bytes = 1e9;
+  train.device_peak_bytes = 2e9;
+  train.teacher_s = 15;
+  for (const auto& stage : {teacher, pool, train}) store.record_stage(id, stage);
+  CHECK(csv(file,
+            "SELECT stage, examples_per_s, teacher_share, device_peak_bytes FROM costs "
+            "ORDER BY stage") ==
+        "stage,examples_per_s,teacher_share,device_peak_bytes\r\n"
+        "pool,,,\r\nteacher,320,,1e+09\r\ntrain,320,0.25,2e+09\r\n");
+
+  // A training that did not come to its end has none, nor one that took no time.
+  const auto failing = store.begin_run(a_run("iterative"), a_gpu_environment(), {});
+  auto failed = a_stage("train", "f", 0, 0);
+  failed.status = record::StageStatus::failed;
+  store.record_stage(failing, failed);
+  auto untimed = a_stage("teacher", "u", 600, 0);
+  untimed.elapsed_s = 0;
+  store.record_stage(failing, untimed);
+  CHECK(csv(file, "SELECT count(*) AS n, count(examples_per_s) AS rates FROM costs WHERE run = " +
+                      std::to_string(failing)) == "n,rates\r\n2,0\r\n");
+}
+
 TEST_CASE("views: a shared stage's cost is shared", "[unit][results]") {
   TempFolder folder;
   const auto file = folder / "r.sqlite";

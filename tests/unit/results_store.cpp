@@ -26,8 +26,9 @@ TEST_CASE("store: every record comes back as it was given", "[unit][results]") {
   const auto file = folder / "deep/er/results.sqlite";  // folders are made
   Store store(file);
   const auto run = a_run("dynamic", 3);
-  const auto id =
-      store.begin_run(run, an_environment(), {{"student", "dit", "2", "ViT", "dit.so"}});
+  auto machine = a_gpu_environment();
+  machine.repeatable = false;
+  const auto id = store.begin_run(run, machine, {{"student", "dit", "2", "ViT", "dit.so"}});
 
   record::StageRecord stage;
   stage.name = "train";
@@ -41,6 +42,7 @@ TEST_CASE("store: every record comes back as it was given", "[unit][results]") {
   stage.teacher_evaluations = 6400;
   stage.flops = 2.5e15;
   stage.peak_bytes = 5'000'000'000;
+  stage.device_peak_bytes = 7e9;
   store.record_stage(id, stage);
   store.record_artifact({"abc", "weights", "train/abc/model.safetensors", "00ff", 1'400'000});
   store.record_metrics(id, {a_metric("fid", 254.5), a_metric("is", 2.33)});
@@ -49,7 +51,9 @@ TEST_CASE("store: every record comes back as it was given", "[unit][results]") {
 
   CHECK(value(file, "SELECT config FROM runs") == run.config);
   CHECK(value(file, "SELECT seed FROM runs") == "3");
-  CHECK(value(file, "SELECT cpu FROM environments") == "two slow cores");
+  CHECK(value(file,
+              "SELECT cpu || ', ' || gpu || ', ' || device || ', ' || driver || ', ' || repeatable "
+              "FROM environments") == "many cores, NVIDIA H200, cuda:0, 570.86, 0");
   CHECK(value(file, "SELECT threads || ' ' || threads_reason FROM run_machines") ==
         "2 OMP_NUM_THREADS=2");
   CHECK(value(file, "SELECT name || version FROM plugins JOIN attempt_plugins ON plugin = id") ==
@@ -57,9 +61,9 @@ TEST_CASE("store: every record comes back as it was given", "[unit][results]") {
   CHECK(
       query(file, "SELECT * FROM stages").render(Format::csv) ==
       "run,name,key,plugin,status,started,started_iso,elapsed_s,artifact,bytes,steps,"
-      "teacher_evaluations,flops,teacher_s,held_bytes,peak_bytes,error\r\n1,train,abc,dynamic,done,1000.25,"
+      "teacher_evaluations,flops,teacher_s,held_bytes,peak_bytes,device_peak_bytes,error\r\n1,train,abc,dynamic,done,1000.25,"
       "1970-01-01T00:16:40.250Z,12.5,train/abc,1400000,100,6400,"
-      "2.5e+15,,,5000000000,\r\n");
+      "2.5e+15,,,5000000000,7e+09,\r\n");
   CHECK(value(file, "SELECT value FROM metrics WHERE name = 'fid'") == "254.5");
   CHECK(value(file, "SELECT higher_is_better FROM metrics WHERE name = 'is'") == "1");
   CHECK(value(file, "SELECT sum(value) FROM curves WHERE stage_key = 'abc'") == "0.75");
@@ -103,6 +107,33 @@ TEST_CASE("store: an unfinished run is continued with a new attempt, a done one 
         "status\r\nfailed\r\ninterrupted\r\ndone\r\n");
   CHECK(store.begin_run(run, an_environment(), {}) != first);
   CHECK(value(file, "SELECT count(*) FROM environments") == "1");
+}
+
+TEST_CASE("store: the same machine on another device, driver or kernels is another environment",
+          "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  std::int64_t seed = 0, expected = 0;
+  const auto begin = [&](const record::EnvironmentRecord& machine) {
+    store.begin_run(a_run("dynamic", seed++), machine, {});
+    return value(file, "SELECT count(*) FROM environments");
+  };
+  auto machine = a_gpu_environment();
+  const auto is_another = [&] {
+    const auto count = std::to_string(++expected);
+    CHECK(begin(machine) == count);
+    CHECK(begin(machine) == count);  // and the same again
+  };
+  is_another();
+  machine.device = "cuda:1";
+  is_another();
+  machine.device = "cpu";
+  is_another();
+  machine.driver = "580.1";
+  is_another();
+  machine.repeatable = false;
+  is_another();
 }
 
 TEST_CASE("store: force makes a repeat a new row and keeps the old one", "[unit][results]") {
