@@ -41,8 +41,9 @@ std::optional<TrainingCost> training_cost(SQLite::Database& db,
                                           const std::vector<std::int64_t>& runs) {
   SQLite::Statement one(db,
                         "SELECT peak_bytes, held_bytes, steps_per_second, examples_per_second, "
-                        "teacher_share FROM section10 WHERE run = ?");
-  double peak = -1;
+                        "teacher_share, device_peak_bytes FROM section10 WHERE run = ?");
+  double peak = -1, device_peak = 0;
+  bool on_device = true;
   Mean held, steps, examples, share;
   for (const auto run : runs) {
     one.reset();
@@ -53,9 +54,33 @@ std::optional<TrainingCost> training_cost(SQLite::Database& db,
     steps.add(one.getColumn(2));
     examples.add(one.getColumn(3));
     share.add(one.getColumn(4));
+    // Two kinds of memory have no common most.
+    on_device &= !one.isColumnNull(5);
+    if (on_device) device_peak = std::max(device_peak, one.getColumn(5).getDouble());
   }
   if (peak < 0) return std::nullopt;
-  return TrainingCost{peak, held.value(), steps.value(), examples.value(), share.value()};
+  return TrainingCost{peak,
+                      on_device ? std::optional(device_peak) : std::nullopt,
+                      held.value(),
+                      steps.value(),
+                      examples.value(),
+                      share.value()};
+}
+
+std::string memory_note(const ReportTable& table) {
+  std::string of_device, of_process;
+  for (const auto& line : table.lines) {
+    if (!line.cost) continue;
+    auto& list = line.cost->device_peak_bytes ? of_device : of_process;
+    list += (list.empty() ? "" : ", ") + shortened(line.label, kLabelWidth);
+  }
+  const std::string device = "of the device that networks computed on, in tensors";
+  if (of_device.empty() && of_process.empty()) return "";
+  if (of_device.empty()) return "Peak memory is the process's, while it trained.";
+  if (of_process.empty()) return "Peak memory is that " + device + ".";
+  return "Peak memory is that " + device + ": " + of_device +
+         "; that of the process, which trained on the CPU: " + of_process +
+         ". The two do not compare.";
 }
 
 Table cost_table(const TableGroup& group) {
@@ -74,7 +99,7 @@ Table cost_table(const TableGroup& group) {
       row.resize(table.columns.size(), Cell("—"));
       continue;
     }
-    row.push_back(megabytes(line.cost->peak_bytes));
+    row.push_back(megabytes(line.cost->device_peak_bytes.value_or(line.cost->peak_bytes)));
     row.push_back(megabytes(line.cost->held_bytes));
     row.push_back(three_digits(line.cost->steps_per_second));
     row.push_back(three_digits(line.cost->examples_per_second));

@@ -116,6 +116,7 @@ ReportLine line_of(const LineRecord& record, std::size_t place, const Conditions
     if (const auto* trained = run->trained()) {
       seconds.push_back(trained->elapsed_s);
       line.peak_bytes = std::max(line.peak_bytes, trained->peak_bytes);
+      line.device_peak_bytes = std::max(line.device_peak_bytes, trained->device_peak_bytes);
     }
     line.parameters = run->parameters;
     line.pinned = line.pinned || cell.counts->pinned;
@@ -323,6 +324,8 @@ void fill(ReportTable& table, SQLite::Database& db, const std::vector<LineRecord
   }
   mark_best(table);
   add_notes(table);
+  if (table.shape == kCostShape)
+    if (const auto note = memory_note(table); !note.empty()) table.notes.push_back(note);
   const auto processors = processor_notes(db, table);
   table.notes.insert(table.notes.end(), processors.begin(), processors.end());
 }

@@ -45,7 +45,8 @@ struct LineSelection {
 
 // What training took: the view section10, means over seeds.
 struct TrainingCost {
-  double peak_bytes = 0;
+  double peak_bytes = 0;                    // of the process, the most
+  std::optional<double> device_peak_bytes;  // none where a run trained on the CPU
   std::optional<double> held_bytes, steps_per_second, examples_per_second, teacher_share;
 };
 
@@ -64,11 +65,12 @@ struct ReportLine {
   std::map<std::string, Estimate> last;
   std::optional<TrainingCost> cost;  // of an experiment that is about that
   std::map<std::string, double> published;
-  std::int64_t parameters = 0;          // of the shown run; 0 = unknown
-  std::optional<double> train_seconds;  // of the shown runs, mean over seeds
-  std::int64_t peak_bytes = 0;          // of their training, the most; 0 = unknown
-  std::vector<std::int64_t> runs;       // that the values are from
-  std::size_t steps = 0;                // evaluated, of the run that has most
+  std::int64_t parameters = 0;              // of the shown run; 0 = unknown
+  std::optional<double> train_seconds;      // of the shown runs, mean over seeds
+  std::int64_t peak_bytes = 0;              // of their training, the most; 0 = unknown
+  std::optional<double> device_peak_bytes;  // the same of the device; none where all are of the CPU
+  std::vector<std::int64_t> runs;           // that the values are from
+  std::size_t steps = 0;                    // evaluated, of the run that has most
   // Below: only with Depth::figures.
   std::vector<ReportRun> all_runs;      // by seed; the first few with their loss
   std::optional<double> rho;            // of a method that has one
@@ -107,8 +109,10 @@ bool compares_with_paper(const ReportTable& table);
 // The notes of all tables of the group, each once.
 std::vector<std::string> notes_of(const TableGroup& group);
 
-// Sentences on values of several kinds of processor: which they are, and how far apart they put one
-// configuration where that is on record.
+// Sentences on what else than the methods decides digits: kinds of processor, which they are and
+// how far apart they put one configuration where that is on record; kernels that do not repeat
+// their bits
+// (--fast); trainings in another precision than float32.
 std::vector<std::string> processor_notes(SQLite::Database& db, const ReportTable& table);
 
 // Metrics with a published value in the table, in the columns' order.
@@ -133,6 +137,8 @@ Table display_table(const TableGroup& group);
 // Tables of this shape are about what training took.
 inline constexpr const char* kCostShape = "section10";
 Table cost_table(const TableGroup& group);
+// Whose memory it shows, a sentence; "" = nothing is on record.
+std::string memory_note(const ReportTable& table);
 // The part of a line's cost, from the runs that are shown; none: nothing is on record.
 std::optional<TrainingCost> training_cost(SQLite::Database& db,
                                           const std::vector<std::int64_t>& runs);

@@ -83,6 +83,10 @@ std::string render_json(const std::vector<ReportTable>& tables) {
                   {"variant", line.variant},
                   {"setting", line.setting},
                   {"pinned", line.pinned}};
+      const auto number = [](const std::optional<double>& value) {
+        return value ? Json(*value) : Json();
+      };
+      row["device_peak_bytes"] = number(line.device_peak_bytes);
       row["train_seconds"] = line.train_seconds ? Json(*line.train_seconds) : Json();
       row["metrics"] = Json::object();
       for (const auto& [name, value] : line.metrics) {
@@ -104,10 +108,8 @@ std::string render_json(const std::vector<ReportTable>& tables) {
                             {"last", last}};
       }
       if (line.cost) {
-        const auto number = [](const std::optional<double>& value) {
-          return value ? Json(*value) : Json();
-        };
         row["cost"] = {{"peak_bytes", line.cost->peak_bytes},
+                       {"device_peak_bytes", number(line.cost->device_peak_bytes)},
                        {"held_bytes", number(line.cost->held_bytes)},
                        {"steps_per_second", number(line.cost->steps_per_second)},
                        {"examples_per_second", number(line.cost->examples_per_second)},

@@ -15,18 +15,19 @@ constexpr const char* kOfExperiment =
 using RunsById = std::unordered_map<std::int64_t, Run*>;
 
 void load_stages(SQLite::Database& db, const std::string& experiment, const RunsById& runs) {
-  SQLite::Statement rows(db,
-                         std::string("SELECT run, name, key, artifact, elapsed_s, steps, "
-                                     "teacher_evaluations, peak_bytes FROM stages WHERE run IN ") +
-                             kOfExperiment + " ORDER BY run, started");
+  SQLite::Statement rows(db, std::string("SELECT run, name, key, artifact, elapsed_s, steps, "
+                                         "teacher_evaluations, peak_bytes, device_peak_bytes "
+                                         "FROM stages WHERE run IN ") +
+                                 kOfExperiment + " ORDER BY run, started");
   rows.bind(1, experiment);
   while (rows.executeStep()) {
     const auto run = runs.find(rows.getColumn(0).getInt64());
     if (run == runs.end()) continue;  // never begun
-    run->second->stages.push_back({rows.getColumn(1).getString(), rows.getColumn(2).getString(),
-                                   rows.getColumn(3).getString(), rows.getColumn(4).getDouble(),
-                                   rows.getColumn(5).getInt64(), rows.getColumn(6).getInt64(),
-                                   rows.getColumn(7).getInt64()});
+    run->second->stages.push_back(
+        {rows.getColumn(1).getString(), rows.getColumn(2).getString(),
+         rows.getColumn(3).getString(), rows.getColumn(4).getDouble(), rows.getColumn(5).getInt64(),
+         rows.getColumn(6).getInt64(), rows.getColumn(7).getInt64(),
+         rows.isColumnNull(8) ? std::nullopt : std::optional(rows.getColumn(8).getDouble())});
   }
 }
 

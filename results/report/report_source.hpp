@@ -29,6 +29,7 @@ struct StageCost {
   std::string name, key, artifact;  // artifact: folder, relative to the store's root
   double elapsed_s = 0;
   std::int64_t steps = 0, teacher_evaluations = 0, peak_bytes = 0;
+  std::optional<double> device_peak_bytes;  // none: on the CPU
 };
 
 // The training step whose values count, where a rule chose it.

@@ -331,11 +331,61 @@ TEST_CASE("report: Section 10 is a table of what training takes", "[unit][result
   CHECK(contains(text, "Desk table\n"));
   CHECK_FALSE(contains(text, "FID"));
   CHECK(contains(text, "| The dynamic   |              310 |        0.0820 |    2.00 |"));
+  CHECK(contains(text, "\n- Peak memory is the process's, while it trained.\n"));
   CHECK(contains(text, "| The iterative |           failed |             — |"));
   const auto cost = tables(file)[0]["rows"][0]["cost"];
   CHECK(cost["steps_per_second"] == 2);
   CHECK(cost["examples_per_second"] == 128);
   CHECK(cost["teacher_share"] == 0.3);
+  CHECK(cost["device_peak_bytes"].is_null());
+}
+
+TEST_CASE("report: Section 10 has the memory of the device where there is one, and says so",
+          "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  const auto add = [&](const std::string& row, std::int64_t seed,
+                       const record::EnvironmentRecord& machine, std::optional<double> bytes) {
+    auto run = a_run(row, seed);
+    run.table = "section10";
+    const auto id = store.begin_run(run, machine, {});
+    record::StageRecord train;
+    train.name = "train";
+    train.key = row + std::to_string(seed);
+    train.steps = 60;
+    train.elapsed_s = 100;
+    train.peak_bytes = 900'000'000;
+    train.device_peak_bytes = bytes;
+    store.record_stage(id, train);
+    store.record_metrics(id, scores(10));
+    store.end_run(id, "done", "", "");
+  };
+  add("dynamic", 0, a_gpu_environment(), 4e9);
+  add("dynamic", 1, a_gpu_environment(), 5e9);
+  const auto cost = tables(file)[0]["rows"][0]["cost"];
+  CHECK(cost["device_peak_bytes"] == 5e9);
+  CHECK(cost["peak_bytes"] == 9e8);
+  CHECK(tables(file)[0]["rows"][0]["device_peak_bytes"] == 5e9);
+  auto text = rendered(file, ReportFormat::markdown);
+  INFO(text);
+  CHECK(contains(text, "| The dynamic |             5000 |"));
+  CHECK(contains(text,
+                 "\n- Peak memory is that of the device that networks computed on, in tensors.\n"));
+
+  add("iterative", 0, an_environment(), {});
+  text = rendered(file, ReportFormat::markdown);
+  CHECK(contains(text, "| The dynamic   |             5000 |"));
+  CHECK(contains(text, "| The iterative |              900 |"));
+  CHECK(contains(text,
+                 "of the device that networks computed on, in tensors: The dynamic; that of the "
+                 "process, which trained on the CPU: The iterative. The two do not compare."));
+
+  // A line whose seeds were trained on both has no common device.
+  add("dynamic", 2, an_environment(), {});
+  text = rendered(file, ReportFormat::markdown);
+  CHECK(contains(text, "| The dynamic   |              900 |"));
+  CHECK(contains(text, "\n- Peak memory is the process's, while it trained.\n"));
 }
 
 TEST_CASE("report: the difference to the paper stands where the numbers compare, else a warning",
@@ -479,6 +529,92 @@ TEST_CASE("report: values of several kinds of processor say which digits are the
   CHECK(
       contains(text, "The same configuration gave FID 10.20 and 10.00 on two kinds of processor"));
   CHECK(contains(text, "differences up to 0.20"));
+}
+
+TEST_CASE("report: what networks computed on is the kind of processor, not what else is there",
+          "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  store.set_force(true);
+  const auto add = [&](const record::RunRecord& run, const record::EnvironmentRecord& machine,
+                       double fid) {
+    const auto id = store.begin_run(run, machine, {});
+    store.record_metrics(id, scores(fid));
+    store.end_run(id, "done", "", "");
+  };
+  auto idle = a_gpu_environment();
+  idle.device = "cpu";  // as an_environment() but for a GPU that did nothing
+  idle.cpu = an_environment().cpu;
+  add(a_run("teacher"), an_environment(), 5);
+  add(a_run("dynamic", 0), idle, 10);
+  add(a_run("dynamic", 0), an_environment(), 10.2);
+  CHECK_FALSE(contains(rendered(file, ReportFormat::text), "kinds of processor"));
+
+  // Its GPU, by kind and name: the second GPU of another machine is the same.
+  auto second = a_gpu_environment();
+  second.device = "cuda:1";
+  second.cpu = "other cores";
+  second.host = "cluster-4";
+  add(a_run("iterative", 0), a_gpu_environment(), 12);
+  add(a_run("iterative", 0), second, 12.5);
+  auto text = rendered(file, ReportFormat::text);
+  INFO(text);
+  CHECK(
+      contains(text, "2 kinds of processor: NVIDIA H200 (cuda, cluster-4), two slow cores (desk)"));
+  CHECK_FALSE(contains(text, "The same configuration gave"));
+
+  // One machine's CPU and GPU are two kinds.
+  add(a_run("shuffled", 0), a_gpu_environment(), 13);
+  auto cpu = a_gpu_environment();
+  cpu.device = "cpu";
+  add(a_run("shuffled", 0), cpu, 13.5);
+  for (const auto format : {ReportFormat::text, ReportFormat::latex, ReportFormat::html}) {
+    text = rendered(file, format);
+    INFO(text);
+    CHECK(
+        contains(text,
+                 "Values are from 3 kinds of processor: NVIDIA H200 (cuda, cluster-4), many cores "
+                 "(cluster-3), two slow cores (desk)."));
+    CHECK(contains(text,
+                   "The same configuration gave FID 13.50 and 13.00 on two kinds of processor"));
+  }
+}
+
+TEST_CASE("report: kernels that do not repeat and other precisions than fp32 are said",
+          "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  const auto add = [&](const std::string& row, std::int64_t seed, bool repeatable,
+                       const std::string& precision) {
+    auto run = a_run(row, seed);
+    if (!precision.empty()) run.config += "precision = \"" + precision + "\"\n";
+    auto machine = a_gpu_environment();
+    machine.repeatable = repeatable;
+    const auto id = store.begin_run(run, machine, {});
+    store.record_metrics(id, scores(10 + double(seed)));
+    store.end_run(id, "done", "", "");
+  };
+  add("iterative", 0, true, "");
+  add("shuffled", 0, true, "fp32");
+  CHECK_FALSE(contains(rendered(file, ReportFormat::text), "--fast"));
+  CHECK_FALSE(contains(rendered(file, ReportFormat::text), "train.precision"));
+  add("dynamic", 0, false, "bf16");
+  add("dynamic", 1, true, "bf16");
+  add("data_free", 0, false, "tf32");
+  for (const auto format : {ReportFormat::text, ReportFormat::markdown, ReportFormat::html}) {
+    const auto text = rendered(file, format);
+    INFO(text);
+    for (const std::string part :
+         {"Made with --fast: ", "The dynamic (1 of 2 runs)",
+          "Trained in bf16 (train.precision): The dynamic.",
+          "Trained in tf32 (train.precision): The data", "The other rows are in fp32."})
+      CHECK(contains(text, part));
+    CHECK_FALSE(contains(text, "kinds of processor"));
+  }
+  CHECK(contains(rendered(file, ReportFormat::latex),
+                 "Made with -{}-fast: The dynamic (1 of 2 runs)"));
 }
 
 TEST_CASE("report: experiments stand side by side, row by row, with the paper's values in brackets",
