@@ -110,6 +110,12 @@ const ParamTable& train_table() {
           "or fp16; empty = as precision")
           .one_of({"", "fp32", "tf32", "bf16", "fp16"})
           .no_effect_on_result(),  // as precision
+      text(
+          "pool", "auto",
+          "where a method keeps its batch set on a GPU: device, host (pinned copies of the rows that "
+          "a step needs), or auto (host where the set would take more than half of the device)")
+          .one_of({"auto", "device", "host"})
+          .no_effect_on_result(),
       text("select", "last",
            "the step whose values count: last, or best:METRIC (best:fid), the best of those that "
            "[evaluate] evaluates")

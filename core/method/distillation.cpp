@@ -84,18 +84,19 @@ struct Distillation::Options {
 struct Distillation::Walk {
   Walk(const MethodContext& context, const Options& options, const Distillation& method)
       : host(&context.host), shape(context.shape), batch(context.batch), seed(context.seed),
-        teacher(context.teacher->network),
+        teacher(context.teacher->network), on_host(context.pool_on_host),
         chain(chain_of(context, options.respacing, context.diffusion.variance_range)),
         teacher_chain(
             chain_of(context, options.respacing, context.teacher->diffusion.variance_range)),
         set(teacher_chain, shape, seed, method.set_size(chain.num_steps(), batch),
-            options.walk.clip, host->device()) {}
+            options.walk.clip, host->device(), context.pool_on_host) {}
 
   Host* host;
   SampleShape shape;
   std::int64_t batch;
   std::uint64_t seed;
   std::shared_ptr<Denoiser> teacher;
+  bool on_host;
   // The same chain twice: v of the teacher's network may mean another variance than the student's.
   GaussianDiffusion chain, teacher_chain;
   BatchSet set;
@@ -282,7 +283,11 @@ at::Tensor Distillation::first_states() const {
 
 TrainBatch Distillation::next(std::int64_t step) {
   if (walk_->set.rows() == 0) begin();
-  const auto advance = [&] { return walk_->set.advance(*walk_->teacher, draw(step), step); };
+  const auto advance = [&] {
+    TrainBatch batch = walk_->set.advance(*walk_->teacher, draw(step), step);
+    if (walk_->on_host) walk_->set.expect(draw(step + 1));
+    return batch;
+  };
   const std::vector<std::string> names = teacher_features();
   if (names.empty()) return advance();
   Features features(*walk_->teacher, names);

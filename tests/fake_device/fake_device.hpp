@@ -56,6 +56,16 @@ class Composites {
   Composites& operator=(const Composites&) = delete;
 };
 
+// While it lives, work that was handed to the device is not done yet whenever somebody asks without
+// waiting (an event's query), as on one that is behind. One at a time.
+class Behind {
+ public:
+  Behind();
+  ~Behind();
+  Behind(const Behind&) = delete;
+  Behind& operator=(const Behind&) = delete;
+};
+
 // Whether this LibTorch came with native_functions.yaml, which says what CUDA has (wheels do;
 // archives do not). Without it any operator takes CPU tensors of no dimension.
 bool knows_cuda();

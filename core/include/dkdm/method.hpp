@@ -32,6 +32,7 @@ struct MethodContext {
   const Dataset* dataset = nullptr;
   const Dataset* synthetic = nullptr;
   Denoiser* student = nullptr;  // what is about to be trained; null in `prepare`, which is shared
+  bool pool_on_host = false;    // what a method holds stays in host memory ([train] pool)
 };
 
 // One training batch: what the student sees, what it is compared with. t counts the method's own

@@ -1,0 +1,85 @@
+// [train] precision in the real program: in keys and records where it is not fp32; "auto" becomes a
+// word that stays.
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "e2e/program.hpp"
+#include "e2e/query.hpp"
+
+namespace {
+
+using e2e::Program;
+using e2e::query;
+namespace fs = std::filesystem;
+
+// Rows of training on real images alone, in a few steps.
+void made(const Program& program, const std::vector<std::string>& settings) {
+  std::vector<std::string> args{"run",        "desk/quickstart", "--rows",
+                                "data_based", "--device",        "cpu"};
+  for (const char* setting :
+       {"train.steps=3", "train.batch=8", "sample.count=140", "sample.respacing=2"})
+    args.insert(args.end(), {"--set", setting});
+  for (const auto& setting : settings) args.insert(args.end(), {"--set", setting});
+  const auto output = program.run(args);
+  INFO(output.err);
+  REQUIRE(output.exit_code == 0);
+}
+
+// Of the last run: the setting, and whether its training's key says it.
+std::pair<std::string, bool> recorded(const Program& program) {
+  const auto setting = query(program,
+                             "SELECT value FROM settings WHERE key = 'train.precision' AND run = "
+                             "(SELECT max(id) FROM runs)");
+  const auto parts =
+      query(program,
+            "SELECT count(*) AS n FROM determinants WHERE part = 'precision' AND "
+                           "stage_key = (SELECT key FROM stages WHERE name = 'train' AND run = "
+            "(SELECT max(id) FROM runs))");
+  return {setting.at(0).at("value"), e2e::number(parts.at(0).at("n")) == 1};
+}
+
+std::int64_t trainings(const Program& program) {
+  return std::int64_t(
+      e2e::number(query(program, "SELECT count(DISTINCT key) AS n FROM stages WHERE name = 'train'")
+                      .at(0)
+                      .at("n")));
+}
+
+std::string text(const fs::path& file) { return e2e::read_file(file); }
+
+}  // namespace
+
+TEST_CASE("precision: another one than fp32 is another training; auto is fixed where it is planned",
+          "[e2e]") {
+  const Program program;
+  made(program, {});
+  CHECK(recorded(program) == std::pair(std::string("fp32"), false));
+  made(program, {"train.precision=bf16"});
+  CHECK(recorded(program) == std::pair(std::string("bf16"), true));
+  CHECK(trainings(program) == 2);
+  CHECK_FALSE(fs::exists(program.home() / "precision"));
+
+  made(program, {"train.precision=auto"});
+  const auto chosen = recorded(program).first;
+  CHECK((chosen == "fp32" || chosen == "bf16"));
+  CHECK(trainings(program) == 2);  // one of the two above
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(program.home() / "precision"))
+    files.push_back(entry.path());
+  REQUIRE(files.size() == 1);
+  auto about = nlohmann::json::parse(text(files[0]));
+  CHECK(about.at("precision") == chosen);
+  CHECK(about.at("fp32_s").get<double>() > 0);
+  CHECK(about.at("bf16_s").get<double>() > 0);
+
+  // What was chosen is not asked for again, whatever this machine would say now.
+  const std::string other = chosen == "fp32" ? "bf16" : "fp32";
+  about["precision"] = other;
+  std::ofstream(files[0]) << about.dump();
+  made(program, {"train.precision=auto"});
+  CHECK(recorded(program).first == other);
+  CHECK(trainings(program) == 2);
+  std::ofstream(files[0]) << "{";
+  made(program, {"train.precision=auto"});  // damaged: measured again
+  CHECK(nlohmann::json::parse(text(files[0])).at("precision") == recorded(program).first);
+}
