@@ -1,5 +1,6 @@
 // [train] precision in the real program: in keys and records where it is not fp32; "auto" becomes a
 // word that stays.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
@@ -30,11 +31,10 @@ std::pair<std::string, bool> recorded(const Program& program) {
   const auto setting = query(program,
                              "SELECT value FROM settings WHERE key = 'train.precision' AND run = "
                              "(SELECT max(id) FROM runs)");
-  const auto parts =
-      query(program,
-            "SELECT count(*) AS n FROM determinants WHERE part = 'precision' AND "
+  const auto parts = query(program,
+                           "SELECT count(*) AS n FROM determinants WHERE part = 'precision' AND "
                            "stage_key = (SELECT key FROM stages WHERE name = 'train' AND run = "
-            "(SELECT max(id) FROM runs))");
+                           "(SELECT max(id) FROM runs))");
   return {setting.at(0).at("value"), e2e::number(parts.at(0).at("n")) == 1};
 }
 
@@ -63,23 +63,34 @@ TEST_CASE("precision: another one than fp32 is another training; auto is fixed w
   const auto chosen = recorded(program).first;
   CHECK((chosen == "fp32" || chosen == "bf16"));
   CHECK(trainings(program) == 2);  // one of the two above
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(program.home() / "precision"))
-    files.push_back(entry.path());
-  REQUIRE(files.size() == 1);
-  auto about = nlohmann::json::parse(text(files[0]));
-  CHECK(about.at("precision") == chosen);
-  CHECK(about.at("fp32_s").get<double>() > 0);
-  CHECK(about.at("bf16_s").get<double>() > 0);
+  // Of the student's network, and of the teacher's where that is another one.
+  const auto each_choice = [&](const auto& take) {
+    for (const auto& entry : fs::directory_iterator(program.home() / "precision"))
+      take(entry.path());
+  };
+  std::vector<std::string> words;
+  each_choice([&](const fs::path& file) {
+    const auto about = nlohmann::json::parse(text(file));
+    CHECK(about.at("fp32_s").get<double>() > 0);
+    CHECK(about.at("bf16_s").get<double>() > 0);
+    words.push_back(about.at("precision"));
+  });
+  CHECK((words.size() == 1 || words.size() == 2));
+  CHECK(std::count(words.begin(), words.end(), chosen) > 0);
 
   // What was chosen is not asked for again, whatever this machine would say now.
   const std::string other = chosen == "fp32" ? "bf16" : "fp32";
-  about["precision"] = other;
-  std::ofstream(files[0]) << about.dump();
+  each_choice([&](const fs::path& file) {
+    auto about = nlohmann::json::parse(text(file));
+    about["precision"] = other;
+    std::ofstream(file) << about.dump();
+  });
   made(program, {"train.precision=auto"});
   CHECK(recorded(program).first == other);
   CHECK(trainings(program) == 2);
-  std::ofstream(files[0]) << "{";
+  each_choice([](const fs::path& file) { std::ofstream(file) << "{"; });
   made(program, {"train.precision=auto"});  // damaged: measured again
-  CHECK(nlohmann::json::parse(text(files[0])).at("precision") == recorded(program).first);
+  each_choice([](const fs::path& file) {
+    CHECK(nlohmann::json::parse(text(file)).at("precision").is_string());
+  });
 }
