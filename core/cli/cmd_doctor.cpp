@@ -7,6 +7,8 @@
 #include "cli/datasets.hpp"
 #include "cli/options.hpp"
 #include "cli/signals.hpp"
+#include "device/choice.hpp"
+#include "error_text.hpp"
 #include "record/environment.hpp"
 #include "results/admin/info.hpp"
 #include "run/run_host.hpp"
@@ -38,6 +40,38 @@ struct Findings {
   }
 };
 
+// Why LibTorch does not use a GPU that is there, and what to do.
+std::string why_no_cuda() {
+  try {
+    device::chosen({"cuda", ""});
+    return "";
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+}
+
+// What `--device auto` chooses here. Nothing is tried in a child process after this.
+void check_device(Findings& findings, const record::EnvironmentRecord& machine) {
+  try {
+    const at::Device chosen = device::chosen({});
+    if (chosen.is_cpu()) {
+      findings.add(
+          "device", machine.gpu.empty() ? "ok" : "note",
+          "cpu" + (machine.gpu.empty() ? "" : ", although there is a GPU: " + why_no_cuda()));
+      return;
+    }
+    const auto about = device::describe(chosen);
+    std::string what = chosen.str();
+    if (!about.name.empty()) what += ": " + about.name;
+    if (about.memory_bytes > 0) what += ", " + gibibytes(double(about.memory_bytes));
+    if (!about.driver.empty()) what += ", driver " + about.driver;
+    findings.add("device", "ok", what);
+  } catch (const std::exception& error) {  // a GPU in a bad state; the CPU still computes
+    findings.add("device", "note",
+                 "no device can be used but the CPU (--device cpu): " + error_text(error));
+  }
+}
+
 void check_machine(Findings& findings) {
   const record::EnvironmentRecord machine = record::current_environment();
   const bool vectors = machine.cpu_features.find("avx2") != std::string::npos;
@@ -52,6 +86,7 @@ void check_machine(Findings& findings) {
                gibibytes(double(machine.memory_bytes)));
   findings.add("gpu", machine.gpu.empty() ? "note" : "ok",
                machine.gpu.empty() ? "none: desk-scale experiments need none" : machine.gpu);
+  check_device(findings, machine);
   findings.add("libtorch", "ok", machine.libtorch);
   findings.add("compiler", "ok", machine.compiler);
   std::string version = machine.dkdm_version;
@@ -127,8 +162,9 @@ void check_store(Findings& findings, Context& context) {
 int cmd_doctor(const Arguments& args, Context& context) {
   Options options(
       "doctor [--format F]",
-      "Checks this machine: processor, GPU, LibTorch, plugins, datasets, weights, store. Ends\n"
-      "with 3 when something is missing without which nothing runs.");
+      "Checks this machine: processor, GPU, the device that networks compute on, LibTorch,\n"
+      "plugins, datasets, weights, store. Ends with 3 when something is missing without which\n"
+      "nothing runs.");
   options.with_format();
   if (!options.parse(args)) return 0;
 

@@ -35,6 +35,7 @@ void print_help(std::ostream& out) {
          "  test         build and run tests: unit, conformance, robustness, e2e (./dkdm test)\n\n"
          "environment: DKDM_HOME (data, artifacts, database; default ./.dkdm), DKDM_PLUGIN_PATH,\n"
          "             DKDM_INCEPTION_WEIGHTS (file of FID's Inception; else below DKDM_HOME/weights),\n"
+         "             DKDM_DEVICE (what networks compute on: auto, cpu, cuda, cuda:N),\n"
          "             DKDM_EXPERIMENTS, DKDM_LOG (trace, debug, info, warn, error, off),\n"
          "             DKDM_PLUGIN_TIMEOUT (seconds that a plugin may take to load; 30),\n"
          "             COLUMNS (width of text tables; default: the terminal's, no limit in a pipe),\n"

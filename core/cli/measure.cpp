@@ -2,9 +2,9 @@
 
 #include <cmath>
 
+#include "device/environment.hpp"
 #include "io/plain_text.hpp"
 #include "record/clock.hpp"
-#include "record/environment.hpp"
 #include "stages/feed.hpp"
 
 namespace dkdm::cli {
@@ -79,7 +79,8 @@ std::int64_t record_evaluation(const record::RunRecord& run,
   std::erase_if(plugins, [&](const record::PluginRecord& plugin) {
     return plugin.kind != "evaluator" || plugin.name != choice.name;
   });
-  const auto id = session.store().begin_run(run, record::current_environment(), plugins);
+  const auto id =
+      session.store().begin_run(run, device::environment(session.host().device()), plugins);
   session.store().record_metrics(id, metrics);
   session.store().end_run(id, "done", "", "");
   return id;

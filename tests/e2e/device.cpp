@@ -35,7 +35,7 @@ struct WithDevice {
   With loaded{"LD_PRELOAD", DKDM_BUILD_DIR "/tests/libfake-device.so"};
 };
 
-// "stage/key" of every artifact in the store -> what its files hold.
+// "stage/key/file" of every artifact in the store -> what it holds, but for files that tell times.
 std::map<std::string, std::string> artifacts(const Program& program) {
   std::map<std::string, std::string> found;
   for (const auto& entry : fs::recursive_directory_iterator(program.home() / "artifacts")) {
@@ -44,6 +44,7 @@ std::map<std::string, std::string> artifacts(const Program& program) {
     const auto folder = entry.path().parent_path();
     for (const auto& file : manifest.at("files")) {
       const auto name = file.at("name").get<std::string>();
+      if (name == "samples.json") continue;
       found[folder.parent_path().filename().string() + '/' + folder.filename().string() + '/' +
             name] = file.at("sha256").get<std::string>();
     }
@@ -98,6 +99,60 @@ TEST_CASE("device: an experiment of all methods gives the CPU's bits, and goes o
     REQUIRE(same != found.end());
     CHECK(same->second == sha256);
   }
+
+  // What is on record of it: the device, and what it held; the CPU has nothing of that kind.
+  const std::string machines = "SELECT DISTINCT device, repeatable FROM run_machines";
+  CHECK(query(there, machines).dump() == R"([{"device":"fake:0","repeatable":1}])");
+  CHECK(query(here, machines).dump() == R"([{"device":"cpu","repeatable":1}])");
+  const std::string memory =
+      "SELECT count(*) AS n, min(device_peak_bytes) AS least FROM stages WHERE name = 'train'";
+  const auto on_record = query(there, memory)[0];
+  CHECK(e2e::number(on_record["n"]) > 4);
+  CHECK(e2e::number(on_record["least"]) > 1e6);
+  CHECK(query(here, memory)[0]["least"].is_null());
+}
+
+TEST_CASE("device: doctor says what networks compute on, and why not on the GPU that is there",
+          "[e2e][cli]") {
+  const Program dkdm;
+  const auto device = [&] {
+    const auto output = dkdm.run({"doctor", "--format", "json"});
+    INFO(output.err);
+    CHECK(output.exit_code == 0);
+    for (const auto& item : nlohmann::json::parse(output.out))
+      if (item["item"] == "device") return item;
+    return nlohmann::json();
+  };
+  const With none("CUDA_VISIBLE_DEVICES", "");
+  {
+    const WithDevice fake;
+    const auto item = device();
+    CHECK(item["state"] == "ok");
+    CHECK(item["what"].get<std::string>().starts_with("fake:0: fake, 64.0 GiB"));
+  }
+  // A driver that names a GPU, which this LibTorch cannot use.
+  const auto tool = dkdm.write("nvidia-smi", "#!/bin/sh\necho 'NVIDIA T4'\n");
+  fs::permissions(tool, fs::perms::owner_all);
+  const With path("PATH", dkdm.home().string() + ":" + std::getenv("PATH"));
+  const auto item = device();
+  CHECK(item["state"] == "note");
+  const auto what = item["what"].get<std::string>();
+  INFO(what);
+  CHECK(what.starts_with("cpu, although there is a GPU: device cuda:0 cannot be used: LibTorch "));
+}
+
+TEST_CASE("device: what eval recorded of foreign images names the device", "[e2e][eval]") {
+  const Program dkdm;
+  const e2e::WithFixtures fixtures;
+  const WithDevice device;
+  for (const std::string name : {"fake", "cpu"}) {
+    const auto output = dkdm.run(on(name, {"eval", "fixture-images", "fixture-images",
+                                           "--evaluator", "fixture-metric", "--record"}));
+    INFO(output.err);
+    CHECK(output.exit_code == 0);
+  }
+  CHECK(query(dkdm, "SELECT device FROM run_machines ORDER BY run").dump() ==
+        R"([{"device":"fake:0"},{"device":"cpu"}])");
 }
 
 TEST_CASE("device: what is not there is refused in one line, and a full one says what to lower",
