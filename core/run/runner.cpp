@@ -5,6 +5,7 @@
 #include <set>
 
 #include "device/choice.hpp"
+#include "device/environment.hpp"
 #include "dkdm/store_error.hpp"
 #include "error_text.hpp"
 #include "plugin/call.hpp"
@@ -55,7 +56,8 @@ class Runner {
         ++summary.already_done;
         continue;
       }
-      const auto id = context_.recorder->begin_run(planned.record, environment(), used(planned));
+      const auto id = context_.recorder->begin_run(
+          planned.record, device::environment(plan_.device), used(planned));
       std::string stage = "";
       try {
         make_run(id, planned, stage);
@@ -97,18 +99,6 @@ class Runner {
       context_.recorder->end_run(id, "failed", stage, message);
     } catch (const std::exception&) {
     }
-  }
-
-  record::EnvironmentRecord environment() const {
-    static const record::EnvironmentRecord kMachine = record::current_environment();
-    record::EnvironmentRecord here = kMachine;
-    here.device = plan_.device.str();
-    if (plan_.device.is_cpu()) return here;
-    const auto about = device::describe(plan_.device);
-    if (!about.name.empty()) here.gpu = about.name;
-    here.driver = about.driver;
-    here.repeatable = device::is_repeatable();
-    return here;
   }
 
   // Of the loaded plugins those that the run uses.
