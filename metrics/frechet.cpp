@@ -13,7 +13,8 @@
 namespace dkdm::metrics {
 
 FrechetReference::FrechetReference(const Gaussian& reference)
-    : mean_(reference.mean.to(at::kDouble)), factor_(covariance_factor(reference.covariance)) {
+    : mean_(reference.mean.to(at::kCPU, at::kDouble)),
+      factor_(covariance_factor(reference.covariance)) {
   if (!mean_.isfinite().all().item<bool>()) throw std::invalid_argument("a mean is not finite");
 }
 

@@ -3,8 +3,10 @@
 #include "metrics/inception.hpp"
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <c10/util/StringUtil.h>
 
 #include <algorithm>
@@ -101,8 +103,9 @@ class OneDnn {
 class Convolution {
  public:
   // `batch`: images that it will mostly see at once.
-  Convolution(const InceptionLayer& layer, Weights& weights, std::int64_t batch)
-      : stride_{layer.stride, layer.stride}, padding_{layer.pad_h, layer.pad_w} {
+  Convolution(const InceptionLayer& layer, Weights& weights, std::int64_t batch, at::Device device)
+      : one_dnn_(device.is_cpu() ? OneDnn::find() : nullptr), stride_{layer.stride, layer.stride},
+        padding_{layer.pad_h, layer.pad_w} {
     const auto kernel = weights.take(layer.name + ".conv.weight",
                                      {layer.out, layer.in, layer.kernel_h, layer.kernel_w});
     const auto norm = [&](const char* part) {
@@ -114,19 +117,30 @@ class Convolution {
     const auto scale = norm("weight") / (variance + kNormEpsilon).sqrt();
     bias_ = (norm("bias") - norm("running_mean") * scale).to(at::kFloat);
     weight_ = (kernel * scale.view({-1, 1, 1, 1})).to(at::kFloat).contiguous(kChannelsLast);
-    if (const auto* one_dnn = OneDnn::find())
-      weight_ =
-          one_dnn->reordered(weight_, padding_, stride_, {batch, layer.in, layer.side, layer.side});
+    if (one_dnn_) {
+      weight_ = one_dnn_->reordered(weight_, padding_, stride_,
+                                    {batch, layer.in, layer.side, layer.side});
+    } else {
+      weight_ = weight_.to(device);
+      bias_ = bias_.to(device);
+    }
   }
 
   at::Tensor operator()(const at::Tensor& x, bool relu = true) const {
-    if (const auto* one_dnn = OneDnn::find())
-      return one_dnn->convolved(x, weight_, bias_, padding_, stride_, relu);
-    const auto y = at::conv2d(x, weight_, bias_, stride_, padding_);
+    if (one_dnn_) return one_dnn_->convolved(x, weight_, bias_, padding_, stride_, relu);
+    // What conv2d calls, but for the last argument: cuDNN takes TF32 by a setting of the process,
+    // which NoTF32Guard does not see.
+    const auto& context = at::globalContext();
+    const auto y = at::_convolution(
+        x, weight_, bias_, stride_, padding_, /*dilation=*/{1, 1},
+        /*transposed=*/false, /*output_padding=*/{0, 0}, /*groups=*/1, context.benchmarkCuDNN(),
+        context.deterministicCuDNN() || context.deterministicAlgorithms(),
+        context.userEnabledCuDNN(), /*allow_tf32=*/false);
     return relu ? y.relu_() : y;
   }
 
  private:
+  const OneDnn* one_dnn_;  // null where it is not used
   at::Tensor weight_, bias_;
   std::vector<std::int64_t> stride_, padding_;
 };
@@ -142,11 +156,12 @@ struct Inception::Network {
   std::map<std::string, Convolution> layers;
   at::Tensor classes;  // [2048,1008]
 
-  explicit Network(const StateDict& state) {
+  Network(const StateDict& state, at::Device device) {
     Weights weights(state);
     for (const auto& layer : inception_layers())
-      layers.emplace(layer.name, Convolution(layer, weights, batch));
-    classes = weights.take("fc.weight", {kClasses, kPooled}).to(at::kFloat).t().contiguous();
+      layers.emplace(layer.name, Convolution(layer, weights, batch, device));
+    classes =
+        weights.take("fc.weight", {kClasses, kPooled}).to(at::kFloat).t().contiguous().to(device);
     weights.take("fc.bias", {kClasses});
     weights.check_all_taken();
   }
@@ -221,9 +236,9 @@ struct Inception::Network {
   }
 };
 
-Inception::Inception(const StateDict& state_dict) {
+Inception::Inception(const StateDict& state_dict, at::Device device) {
   const at::NoGradGuard no_grad;
-  network_ = std::make_unique<const Network>(state_dict);
+  network_ = std::make_unique<const Network>(state_dict, device);
 }
 
 Inception::~Inception() = default;
@@ -235,7 +250,13 @@ InceptionFeatures Inception::operator()(const at::Tensor& images) const {
       images.size(3) != kImageSize || images.scalar_type() != at::kFloat)
     throw std::invalid_argument(c10::str("images are ", images.scalar_type(), " ", images.sizes(),
                                          ", expected Float [n,3,299,299]"));
+  if (const auto device = network_->classes.device(); images.device() != device)
+    throw std::invalid_argument(
+        c10::str("images are on ", images.device(), ", the network is on ", device));
   const at::NoGradGuard no_grad;
+  const at::NoTF32Guard ieee;
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  if (!images.is_cpu()) return network_->features(images.contiguous(kChannelsLast));
   const auto batch = network_->batch, count = images.size(0);
   InceptionFeatures all{at::empty({count, kPooled}), at::empty({count, kSpatial}),
                         at::empty({count, kClasses})};

@@ -23,7 +23,7 @@ at::Tensor state_tensor(const std::map<std::string, at::Tensor>& state, const st
          << "; expected " << type << ' ' << at::IntArrayRef(shape);
     throw std::invalid_argument(text.str());
   }
-  return tensor;
+  return tensor.to(at::kCPU);
 }
 
 }  // namespace dkdm::metrics

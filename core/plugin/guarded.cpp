@@ -1,6 +1,7 @@
 #include "plugin/guarded.hpp"
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include "dkdm/weights_kind.hpp"
 #include "plugin/call.hpp"
@@ -150,6 +151,15 @@ class GuardedMethod final : public Guarded<Method> {
 };
 
 class GuardedEvaluator final : public Guarded<Evaluator> {
+ private:
+  // Values of two runs are to compare: autocast, which training may have on, is off in what
+  // measures them, sums and distances included.
+  template <class Function>
+  auto exactly(const char* stage, const Function& function) {
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+    return guard_.seldom(stage, function);
+  }
+
  public:
   using Guarded::Guarded;
   std::int64_t min_samples() const override {
@@ -163,15 +173,14 @@ class GuardedEvaluator final : public Guarded<Evaluator> {
   }
   void prepare(const Dataset& reference, std::uint64_t seed,
                const std::filesystem::path& dir) override {
-    guard_.seldom("prepare", [&](Evaluator& e) { e.prepare(reference, seed, dir); });
+    exactly("prepare", [&](Evaluator& e) { e.prepare(reference, seed, dir); });
   }
   void prepare_from_statistics(const Statistics& statistics, const Dataset* images,
                                const std::filesystem::path& dir) override {
-    guard_.seldom("prepare",
-                  [&](Evaluator& e) { e.prepare_from_statistics(statistics, images, dir); });
+    exactly("prepare", [&](Evaluator& e) { e.prepare_from_statistics(statistics, images, dir); });
   }
   void open(const std::filesystem::path& dir) override {
-    guard_.seldom("open", [&](Evaluator& e) { e.open(dir); });
+    exactly("open", [&](Evaluator& e) { e.open(dir); });
   }
   std::string protocol() const override {
     return guard_.seldom("protocol", [](Evaluator& e) { return e.protocol(); });
@@ -188,16 +197,16 @@ class GuardedEvaluator final : public Guarded<Evaluator> {
                          [](Evaluator& e) { return e.reference_statistics(); });
   }
   void add(const at::Tensor& images) override {
-    guard_.seldom("add", [&](Evaluator& e) { e.add(images); });
+    exactly("add", [&](Evaluator& e) { e.add(images); });
   }
   std::vector<Metric> finish() override {
-    return guard_.seldom("finish", [](Evaluator& e) { return e.finish(); });
+    return exactly("finish", [](Evaluator& e) { return e.finish(); });
   }
   io::TensorMap state() override {
-    return guard_.seldom("state", [](Evaluator& e) { return e.state(); });
+    return exactly("state", [](Evaluator& e) { return e.state(); });
   }
   void merge(const io::TensorMap& state) override {
-    guard_.seldom("merge", [&](Evaluator& e) { e.merge(state); });
+    exactly("merge", [&](Evaluator& e) { e.merge(state); });
   }
   void reset(std::int64_t first) override {
     guard_.seldom("reset", [&](Evaluator& e) { e.reset(first); });

@@ -14,6 +14,7 @@
 
 #include "classifier_training.hpp"
 #include "classifier_weights.hpp"
+#include "dkdm/device.hpp"
 #include "dkdm/documents.hpp"
 #include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
@@ -174,7 +175,8 @@ class Classifier final : public Evaluator {
            << spec().width << "], got " << images.scalar_type() << " " << images.sizes();
       throw DataError("samples", text.str());
     }
-    waiting_ = waiting_.defined() ? at::cat({waiting_, images}) : images.clone();
+    const Tensor here = images.to(at::kCPU);
+    waiting_ = waiting_.defined() ? at::cat({waiting_, here}) : here.clone();
     for (; waiting_.size(0) >= kBatch; waiting_ = waiting_.slice(0, kBatch))
       take(waiting_.slice(0, 0, kBatch));
   }
@@ -193,6 +195,7 @@ class Classifier final : public Evaluator {
   }
 
   io::TensorMap state() override {
+    behind_.finish();
     io::TensorMap state = {{"protocol", text_tensor(protocol_)}};
     if (waiting_.defined()) state["waiting"] = waiting_.clone();
     put(state, "pooled", samples_.pooled.state());
@@ -208,11 +211,15 @@ class Classifier final : public Evaluator {
     merge_part(samples_.pooled, state, "pooled");
     merge_part(samples_.spatial, state, "spatial");
     if (!part(state, "score").empty()) merge_part(score_, state, "score");
-    merge_waiting(
-        state, next_, [this](const Tensor& images) { add(images); }, [this] { take_waiting(); });
+    const auto take_in = [this](const Tensor& images) {
+      add(images);
+      behind_.finish();
+    };
+    merge_waiting(state, next_, take_in, [this] { take_waiting(); });
   }
 
   void reset(std::int64_t first) override {
+    behind_.clear();
     samples_ = {};
     score_ = {};
     waiting_ = Tensor();
@@ -279,6 +286,7 @@ class Classifier final : public Evaluator {
     require(reference.size(), least, "reference dataset");
     Network network(spec, about.width, about.features, classes);
     initialise(network, seed);
+    network.to(host_.device());
     const Images images(reference, host_);
     const Split split(reference.size(), seed);
     learn(network, images, split.trained,
@@ -295,6 +303,7 @@ class Classifier final : public Evaluator {
     auto loaded = read_weights(file);
     about_ = loaded.about;
     network_ = std::move(loaded.network);
+    network_->to(host_.device());
     const auto sha256 = io::sha256_file(file);
     const auto name = shipped_name(sha256);
     protocol_ = std::string("classifier-") + kRules + "-" + (name.empty() ? "trained" : name) +
@@ -357,15 +366,20 @@ class Classifier final : public Evaluator {
   std::int64_t spatial_dimension() const { return kSpatialChannels * Network::map_places(spec()); }
 
   void take(const Tensor& images) {
-    const classifier::Features features = network_->features(images);
-    samples_.add(features);
-    score_.add(features.probabilities, metrics::consecutive_splits(next_, images.size(0), kSplit));
-    next_ += images.size(0);
+    const classifier::Features features = network_->features(sent_to(images, host_.device()));
+    behind_.push({features.pooled, features.spatial, features.probabilities},
+                 [this](const std::vector<Tensor>& all) {
+                   const auto count = all[0].size(0);
+                   samples_.add({all[0], all[1], all[2]});
+                   score_.add(all[2], metrics::consecutive_splits(next_, count, kSplit));
+                   next_ += count;
+                 });
   }
 
   void take_waiting() {
     if (waiting_.defined() && waiting_.size(0) > 0) take(waiting_);
     waiting_ = Tensor();
+    behind_.finish();
   }
 
   Params params_;
@@ -377,8 +391,9 @@ class Classifier final : public Evaluator {
   metrics::Gaussian pooled_, spatial_;  // of the reference
   FeatureMoments samples_;
   metrics::InceptionScore score_;
-  std::int64_t next_ = 0;  // number of the next sample
+  std::int64_t next_ = 0;  // number of the next sample whose features are taken
   Tensor waiting_;         // images not yet a batch
+  evaluators::OneBehind behind_;
 };
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "dkdm/image.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/random.hpp"
+#include "exact_floats.hpp"
 
 namespace dkdm::classifier {
 
@@ -57,12 +58,13 @@ class Network final : public tnn::Module {
     return height * width;
   }
 
-  // images uint8 [n,C,H,W] -> logits [n,classes].
+  // images uint8 [n,C,H,W] on the network's device -> logits [n,classes].
   Tensor logits(const Tensor& images) { return head_->forward(pooled(spatial_map(images))); }
 
-  // In evaluation mode.
+  // The same images, in evaluation mode.
   Features features(const Tensor& images) {
     at::NoGradGuard no_grad;
+    const evaluators::ExactFloats exact(images.device());
     const Tensor map = spatial_map(images);
     const Tensor pooled = this->pooled(map);
     return {pooled, map.slice(1, 0, kSpatialChannels).permute({0, 2, 3, 1}).flatten(1),

@@ -10,8 +10,10 @@
 
 #include "classifier_network.hpp"
 #include "dkdm/dataset.hpp"
+#include "dkdm/device.hpp"
 #include "dkdm/host.hpp"
 #include "metrics/moments.hpp"
+#include "one_behind.hpp"
 
 namespace dkdm::classifier {
 
@@ -80,17 +82,21 @@ struct Split {
 // Adam (Kingma & Ba 2015) on the cross-entropy of images `which`.
 inline void learn(Network& network, const Images& data, const Tensor& which, const Recipe& recipe,
                   std::uint64_t seed, Host& host) {
+  const at::Device device = device_of(network);
+  const evaluators::ExactFloats exact(device);
   network.train();
   const Random order(seed, Stream::evaluator);
   const std::int64_t count = which.size(0), batch = std::min(recipe.batch, count);
   const std::int64_t per_epoch = count / batch, steps = recipe.epochs * per_epoch;
   const auto parameters = network.parameters();
-  std::vector<Tensor> values, gradients(parameters.size()), mean, square, step_count;
+  // One count for all, beside the parameters: the fused kernel reads it and does not advance it.
+  const std::vector<Tensor> step_count(
+      parameters.size(), at::zeros({}, at::TensorOptions().dtype(at::kFloat).device(device)));
+  std::vector<Tensor> values, gradients(parameters.size()), mean, square;
   for (const auto& parameter : parameters) {
     values.push_back(parameter.detach());
     mean.push_back(at::zeros_like(values.back()));
     square.push_back(at::zeros_like(values.back()));
-    step_count.push_back(at::zeros({}, at::kFloat));
   }
   Tensor permutation;
   for (std::int64_t step = 0; step < steps; ++step) {
@@ -99,9 +105,11 @@ inline void learn(Network& network, const Images& data, const Tensor& which, con
       permutation = which.index_select(
           0, order.choice(static_cast<std::uint32_t>(step / per_epoch), count, count));
     const Tensor index = data.in_order(permutation.narrow(0, step % per_epoch * batch, batch));
-    at::cross_entropy_loss(network.logits(data.images(index)), data.labels(index)).backward();
+    at::cross_entropy_loss(network.logits(sent_to(data.images(index), device)),
+                           sent_to(data.labels(index), device))
+        .backward();
     for (std::size_t i = 0; i < parameters.size(); ++i) gradients[i] = parameters[i].grad();
-    for (auto& steps_done : step_count) steps_done.fill_(double(step + 1));
+    step_count.front().fill_(double(step + 1));
     const double done = double(step) / double(steps);
     const double lr = recipe.lr * 0.5 * (1 + std::cos(std::numbers::pi * done));
     at::NoGradGuard no_grad;
@@ -115,12 +123,17 @@ inline void learn(Network& network, const Images& data, const Tensor& which, con
 
 // Of all images of `data`, in evaluation mode.
 inline FeatureMoments feature_moments(Network& network, const Dataset& data, Host& host) {
+  const at::Device device = device_of(network);
   FeatureMoments moments;
+  evaluators::OneBehind behind;
   for (std::int64_t first = 0; first < data.size(); first += kBatch) {
     host.progress("reference images", first, data.size());
     const Tensor index = at::arange(first, std::min(first + kBatch, data.size()), at::kLong);
-    moments.add(network.features(data.images(index)));
+    const Features features = network.features(sent_to(data.images(index), device));
+    behind.push({features.pooled, features.spatial},
+                [&](const std::vector<Tensor>& all) { moments.add({all[0], all[1], {}}); });
   }
+  behind.finish();
   host.progress("reference images", data.size(), data.size());
   return moments;
 }
@@ -131,16 +144,16 @@ struct Accuracy {
 };
 
 inline Accuracy accuracy(Network& network, const Images& data, const Tensor& which) {
-  std::int64_t right = 0;
+  const at::Device device = device_of(network);
+  Tensor right = at::zeros({}, at::TensorOptions().dtype(at::kLong).device(device));
   for (const Tensor& index : which.split(kBatch))
-    right += network.features(data.images(index))
+    right += network.features(sent_to(data.images(index), device))
                  .probabilities.argmax(1)
-                 .eq(data.labels(index))
-                 .sum()
-                 .item<std::int64_t>();
+                 .eq(sent_to(data.labels(index), device))
+                 .sum();
   const auto most = at::bincount(data.labels(which)).max().item<std::int64_t>();
   const double count = double(which.size(0));
-  return {double(right) / count, double(most) / count};
+  return {double(right.item<std::int64_t>()) / count, double(most) / count};
 }
 
 }  // namespace dkdm::classifier

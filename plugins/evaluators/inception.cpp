@@ -14,6 +14,7 @@
 
 #include "dkdm/ahead.hpp"
 #include "dkdm/announced.hpp"
+#include "dkdm/device.hpp"
 #include "dkdm/documents.hpp"
 #include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
@@ -21,6 +22,7 @@
 #include "dkdm/plugin.hpp"
 #include "inception_metrics.hpp"
 #include "inception_protocol.hpp"
+#include "one_behind.hpp"
 #include "sample_state.hpp"
 
 namespace {
@@ -170,7 +172,7 @@ class InceptionEvaluator final : public Evaluator {
                                      std::to_string(images.size(3)) +
                                      " pixels where the reference's have " +
                                      std::to_string(height_) + " x " + std::to_string(width_));
-    const Tensor rgb = images.expand({-1, 3, -1, -1});
+    const Tensor rgb = images.to(at::kCPU).expand({-1, 3, -1, -1});
     waiting_ = waiting_.defined() ? at::cat({waiting_, rgb}) : rgb.clone();
     const auto batch = params_.integer("batch");
     for (; waiting_.size(0) >= batch; waiting_ = waiting_.slice(0, batch))
@@ -212,12 +214,16 @@ class InceptionEvaluator final : public Evaluator {
     if (!part(state, "score").empty()) merge_part(passed_.score, state, "score");
     for (const auto& [name, list] : passed_.lists())
       if (const auto found = state.find(name); found != state.end()) list->push_back(found->second);
-    merge_waiting(
-        state, next_, [this](const Tensor& images) { add(images); }, [this] { take_waiting(); });
+    const auto take_in = [this](const Tensor& images) {
+      add(images);
+      take_outstanding(0);
+    };
+    merge_waiting(state, next_, take_in, [this] { take_waiting(); });
   }
 
   void reset(std::int64_t first) override {
     ahead_.clear();
+    behind_.clear();
     passed_ = {};
     waiting_ = Tensor();
     next_ = first;
@@ -244,7 +250,7 @@ class InceptionEvaluator final : public Evaluator {
     auto loaded = std::make_shared<Loaded>();
     loaded->weights = evaluators::load_inception_weights(file);
     try {
-      loaded->network.emplace(loaded->weights.state);
+      loaded->network.emplace(loaded->weights.state, host_.device());
     } catch (const std::invalid_argument& error) {
       throw DataError(file.string(), error.what());
     }
@@ -260,25 +266,46 @@ class InceptionEvaluator final : public Evaluator {
     return at::arange(count, at::kLong) * images / count;
   }
 
+  // What the other thread makes of images for the network: resized, and where an accelerator can
+  // fetch it.
+  Tensor prepared(const Tensor& images) const {
+    const Tensor resized = metrics::preprocess(images, rule_);
+    return host_.device().is_cpu() ? resized : resized.pin_memory();
+  }
+
+  // Sends a batch through the network; `take` gets its features on the CPU when `behind` has them.
+  template <class Take>
+  void look_at(const Tensor& prepared, evaluators::OneBehind& behind, const Take& take) const {
+    const at::NoGradGuard no_grad;
+    const auto features = (*network().network)(sent_to(prepared, host_.device()));
+    behind.push({features.pooled, features.spatial, features.logits},
+                [take](const std::vector<Tensor>& all) {
+                  const at::NoGradGuard no_grad;
+                  take(metrics::InceptionFeatures{all[0], all[1], all[2]});
+                });
+  }
+
   // Reading and resizing go on in the other thread.
   template <class Take>
   void each_batch(const Dataset& images, const Tensor& index, const std::string& unit,
                   const Take& take) {
     const auto parts = index.split(params_.integer("batch"));
     ahead_.clear();
+    evaluators::OneBehind behind;
     // Whatever ends this, nothing reads `images` afterwards.
     const ClearAtEnd cleared{ahead_};
     std::int64_t done = 0;
     for (std::size_t i = 0, taken = 0; taken < parts.size();) {
       for (; i < parts.size() && ahead_.outstanding() <= kBatchesAhead; ++i)
-        ahead_.push([this, &images, part = parts[i]] {
-          return metrics::preprocess(images.images(part), rule_);
-        });
+        ahead_.push([this, &images, part = parts[i]] { return prepared(images.images(part)); });
       host_.progress(unit, done, index.size(0));
-      const at::NoGradGuard no_grad;
-      take((*network().network)(ahead_.take()), parts[taken]);
+      look_at(ahead_.take(), behind,
+              [&take, part = parts[taken]](const metrics::InceptionFeatures& batch) {
+                take(batch, part);
+              });
       done += parts[taken++].size(0);
     }
+    behind.finish();
     host_.progress(unit, done, index.size(0));
   }
 
@@ -305,16 +332,17 @@ class InceptionEvaluator final : public Evaluator {
   }
 
   void push(const Tensor& images) {
-    ahead_.push([this, images] { return metrics::preprocess(images, rule_); });
+    ahead_.push([this, images] { return prepared(images); });
     take_outstanding(kBatchesAhead);
   }
 
-  // Sends what is resized through the network, until no more than `most` are left.
+  // Sends what is resized through the network, until no more than `most` are left; 0 = and takes
+  // all that it gives.
   void take_outstanding(std::size_t most) {
-    while (ahead_.outstanding() > most) {
-      const at::NoGradGuard no_grad;
-      take((*network().network)(ahead_.take()));
-    }
+    while (ahead_.outstanding() > most)
+      look_at(ahead_.take(), behind_,
+              [this](const metrics::InceptionFeatures& features) { take(features); });
+    if (most == 0) behind_.finish();
   }
 
   void take(const metrics::InceptionFeatures& features) {
@@ -349,7 +377,8 @@ class InceptionEvaluator final : public Evaluator {
                width_ = 0;  // images of the reference (0 = unknown), their sides
   evaluators::Passed passed_;
   Tensor waiting_;         // images not yet a batch
-  std::int64_t next_ = 0;  // number of the next sample that the network sees
+  std::int64_t next_ = 0;  // number of the next sample whose features are taken
+  evaluators::OneBehind behind_;
   Ahead ahead_;
 };
 
