@@ -6,8 +6,10 @@
 namespace dkdm {
 
 at::Device device_of(const torch::nn::Module& network) {
-  const auto parameters = network.parameters();
-  return parameters.empty() ? at::Device(at::kCPU) : parameters.front().device();
+  // A frozen TorchScript module has what it learnt in buffers.
+  for (const auto& tensors : {network.parameters(), network.buffers()})
+    if (!tensors.empty()) return tensors.front().device();
+  return at::kCPU;
 }
 
 at::Tensor sent_to(const at::Tensor& tensor, at::Device device) {

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "dkdm/denoiser.hpp"
 #include "dkdm/diffusion.hpp"
@@ -24,8 +25,13 @@ class AsEps final : public Denoiser {
         time_scale_(time_scale) {
     diffusion.respacing.clear();
     const GaussianDiffusion process(diffusion);
-    a_ = at::tensor(process.tables().sqrt_alpha_bar, at::kDouble).to(at::kFloat);
-    b_ = at::tensor(process.tables().sqrt_one_minus_alpha_bar, at::kDouble).to(at::kFloat);
+    // Buffers: they move with the network.
+    const auto table = [](const std::vector<double>& values) {
+      return at::tensor(values, at::kDouble).to(at::kFloat);
+    };
+    a_ = register_buffer("sqrt_alpha_bar", table(process.tables().sqrt_alpha_bar));
+    b_ = register_buffer("sqrt_one_minus_alpha_bar",
+                         table(process.tables().sqrt_one_minus_alpha_bar));
   }
 
   at::Tensor forward(const at::Tensor& x_t, const at::Tensor& t) override {
@@ -35,7 +41,7 @@ class AsEps final : public Denoiser {
     auto parts = out.split(x_t.size(1), 1);
     const at::Tensor step = t.to(at::kLong);
     const auto at_step = [&](const at::Tensor& table) {
-      return table.to(x_t.device()).index_select(0, step).view({-1, 1, 1, 1});
+      return table.index_select(0, step).view({-1, 1, 1, 1});
     };
     const at::Tensor a = at_step(a_), b = at_step(b_);
     parts[0] = prediction_ == Prediction::v ? a * parts[0] + b * x_t : (x_t - a * parts[0]) / b;

@@ -4,7 +4,10 @@
 // what you trust.
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/passes/inliner.h>
 #include <torch/csrc/jit/serialization/import.h>
+
+#include <set>
 
 #include "as_eps.hpp"
 #include "dkdm/announced.hpp"
@@ -41,7 +44,13 @@ class Scripted final : public dkdm::Denoiser {
     for (auto parameter : module_.parameters()) {
       parameter.set_data(parameter.detach().contiguous());
       register_parameter("parameter" + std::to_string(i++), parameter, parameter.requires_grad());
+      held_.insert(parameter.unsafeGetTensorImpl());
     }
+    for (const c10::IValue& attribute : module_.attributes())
+      if (attribute.isTensor()) hold(attribute.toTensor());
+    const auto graph = module_.get_method("forward").graph()->copy();
+    torch::jit::Inline(*graph);
+    look_for_constants(*graph->block());
   }
 
   at::Tensor forward(const at::Tensor& x_t, const at::Tensor& t) override {
@@ -49,8 +58,16 @@ class Scripted final : public dkdm::Denoiser {
     try {
       out = module_.forward({x_t.contiguous(), t});
     } catch (const std::exception& error) {
-      throw DataError(file_, "its forward(x, t) failed for x " + c10::str(x_t.sizes()) + ", t " +
-                                 c10::str(t.sizes()) + ": " + reason(error.what()));
+      const bool elsewhere = names_cpu_ && !x_t.is_cpu();
+      throw DataError(
+          file_, "its forward(x, t) failed for x " + c10::str(x_t.sizes()) + ", t " +
+                     c10::str(t.sizes()) + ": " + reason(error.what()) +
+                     (elsewhere ? "; its program names the device cpu, as torch.jit.trace writes "
+                                  "down where it saw tensors made, and the network is on " +
+                                      x_t.device().str() +
+                                      ": trace it there, script it, or compute on the CPU "
+                                      "(--device cpu)"
+                                : ""));
     }
     if (!out.isTensor()) {
       throw DataError(file_, "its forward returned " + out.tagKind() + ", expected one tensor");
@@ -65,8 +82,34 @@ class Scripted final : public dkdm::Denoiser {
     return first_line(at == std::string::npos ? text : text.substr(at));
   }
 
+  // Makes `tensor` move with the network, as what the module's layers keep (positions, schedules).
+  void hold(const at::Tensor& tensor) {
+    if (tensor.defined() && held_.insert(tensor.unsafeGetTensorImpl()).second)
+      register_buffer("buffer" + std::to_string(buffers(false).size()), tensor);
+  }
+
+  // What is written into the program itself: tensors, which the interpreter shares with this copy
+  // of the graph, and devices.
+  void look_for_constants(const torch::jit::Block& block) {
+    namespace jit = torch::jit;
+    for (const jit::Node* node : block.nodes()) {
+      for (const jit::Block* inner : node->blocks()) look_for_constants(*inner);
+      if (node->kind() != c10::prim::Constant || !node->hasAttribute(c10::attr::value)) continue;
+      const auto kind = node->kindOf(c10::attr::value);
+      if (kind == jit::AttributeKind::t) {
+        // Numbers that shapes are reckoned with: on a device each would be waited for.
+        const at::Tensor& constant = node->t(c10::attr::value);
+        if (constant.dim() > 0 || constant.is_floating_point()) hold(constant);
+      } else if (kind == jit::AttributeKind::s) {
+        names_cpu_ |= node->s(c10::attr::value).starts_with("cpu");
+      }
+    }
+  }
+
   torch::jit::Module module_;
   std::string file_;
+  std::set<const void*> held_;  // tensors that are registered
+  bool names_cpu_ = false;
 };
 
 class TorchScript final : public dkdm::Teacher, public dkdm::StatesWeights {
@@ -124,7 +167,9 @@ class TorchScript final : public dkdm::Teacher, public dkdm::StatesWeights {
         params_.flag("rescale_timesteps") ? 1000.0 / static_cast<double>(diffusion.steps) : 1.0;
     auto model = dkdm::teachers::frozen(
         dkdm::teachers::as_eps(network, prediction, diffusion, time_scale), diffusion, shape);
-    const auto channels = try_out(model, file);
+    // Before its first forward, after which the interpreter keeps what it worked out of constants.
+    model.network->to(host_.device());
+    const auto channels = try_out(model, host_.device(), file);
     host_.log(kName, file.filename().string() + ": returns " + std::to_string(channels) +
                          " channels for images of " + text_of(shape) + ", predicts " + predicted +
                          "; by parameters: " + diffusion.schedule + " schedule, " +
@@ -178,11 +223,14 @@ class TorchScript final : public dkdm::Teacher, public dkdm::StatesWeights {
 
   // Two images of two steps, together and alone: shape, values, and that rows do not mix, as in a
   // module that was traced with one batch size or in training mode. Returns the output's channels.
-  static std::int64_t try_out(const dkdm::TrainedModel& model, const fs::path& file) {
+  static std::int64_t try_out(const dkdm::TrainedModel& model, at::Device device,
+                              const fs::path& file) {
     const at::NoGradGuard no_grad;
     const auto c = model.shape.channels;
-    const at::Tensor x = at::linspace(-1, 1, 2 * model.shape.values()).view(model.shape.batch(2));
-    const at::Tensor t = at::tensor({std::int64_t{0}, model.diffusion.steps - 1}, at::kLong);
+    const at::Tensor x =
+        at::linspace(-1, 1, 2 * model.shape.values()).view(model.shape.batch(2)).to(device);
+    const at::Tensor t =
+        at::tensor({std::int64_t{0}, model.diffusion.steps - 1}, at::kLong).to(device);
     const at::Tensor out = model.network->forward(x, t);
     const bool shaped = out.dim() == 4 && out.size(0) == 2 && out.size(2) == x.size(2) &&
                         out.size(3) == x.size(3) && (out.size(1) == c || out.size(1) == 2 * c);

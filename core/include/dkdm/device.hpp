@@ -11,7 +11,7 @@ class Module;
 
 namespace dkdm {
 
-// That of a network's parameters; the CPU where it has none.
+// That of a network's parameters, else of its buffers; the CPU where it has neither.
 DKDM_API at::Device device_of(const torch::nn::Module& network);
 
 // `tensor` on `device`, the same strides. What goes from the CPU to an accelerator goes through
