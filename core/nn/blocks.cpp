@@ -149,9 +149,12 @@ torch::Tensor RandomLayer::normal(const torch::Tensor& like) {
       .contiguous(like.suggest_memory_format());
 }
 
-torch::Tensor RandomLayer::uniform(std::int64_t rows) {
+torch::Tensor RandomLayer::uniform(const torch::Tensor& like) {
   const std::int64_t first = (next_call() << kSampleBits) + first_sample_;
-  return Random(seed_, Stream::layer).uniform(step_, first, rows);
+  // One number a sample: made on the CPU, and not waited for.
+  return Random(seed_, Stream::layer)
+      .uniform(step_, first, like.size(0))
+      .to(like.device(), /*non_blocking=*/true);
 }
 
 torch::Tensor RandomLayer::mask(const torch::Tensor& like, double p) {

@@ -131,7 +131,7 @@ TEST_CASE(
   CHECK_THROWS_WITH(net.a->normal(like), Contains("draws()"));
   nn::seed_layers(net, 1, 0);
   CHECK(net.a->draws());
-  const at::Tensor share = net.a->uniform(1000), mask = net.b->mask(like, 0.5);
+  const at::Tensor share = net.a->uniform(at::zeros({1000})), mask = net.b->mask(like, 0.5);
   CHECK(share.ge(0).all().item<bool>());
   CHECK(share.lt(1).all().item<bool>());
   // A mean of 1,000 uniform numbers has a standard deviation of 0.0091: five of them.

@@ -85,8 +85,8 @@ class DKDM_API Dropout : public SeededLayer {
 // others. Throws Error where it does not draw.
 class DKDM_API RandomLayer : public SeededLayer {
  public:
-  torch::Tensor normal(const torch::Tensor& like);  // standard normal, f32, of like's shape [N, …]
-  torch::Tensor uniform(std::int64_t rows);         // [rows] f64 in [0,1), one a sample
+  torch::Tensor normal(const torch::Tensor& like);   // standard normal, f32, of like's shape [N, …]
+  torch::Tensor uniform(const torch::Tensor& like);  // f64 [N] in [0,1), one a sample
   torch::Tensor mask(const torch::Tensor& like, double p);  // f32 0 and 1/(1-p), as dropout's
 
   void seed(std::uint64_t seed, std::uint32_t step, std::uint32_t layer,
