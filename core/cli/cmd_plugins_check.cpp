@@ -167,8 +167,8 @@ std::string debugger_command(const Arguments& args) {
 // All checks, each finding handed on as it comes; in a child, unless a debugger is to see them:
 // where a check takes its process with it, another child makes the others. Returns the exit code of
 // a test that could not be carried to its end (the child has said why), else 0.
-int run_checks(const Found& found, const Params& params, bool in_process, const Arguments& args,
-               Report& report) {
+int run_checks(const Found& found, const Params& params, Context& context, bool in_process,
+               const Arguments& args, Report& report) {
   std::string under_way = "loading";
   std::set<std::string> reported,
       deadly;  // checks: whose findings are out, that ended their process
@@ -184,7 +184,10 @@ int run_checks(const Found& found, const Params& params, bool in_process, const 
         },
         deadly);
     conformance::check_description(*found.info, list);
-    conformance::check_behaviour({*found.registry, *found.info, params, host}, list);
+    conformance::Subject subject{*found.registry, *found.info, params, host};
+    // In this process alone: one that has used an accelerator cannot be forked.
+    if (const at::Device device = context.device(); !device.is_cpu()) subject.device = device;
+    conformance::check_behaviour(subject, list);
     return 0;
   };
   const auto heard = [&](const std::string& line) {
@@ -289,7 +292,7 @@ int cmd_plugins_check(const Arguments& args, Context& context) {
   }
   const Params params = params_of(*found.info, options);
   const bool in_process = options.has("in-process");
-  if (const int code = run_checks(found, params, in_process, args, report)) return code;
+  if (const int code = run_checks(found, params, context, in_process, args, report)) return code;
   if (stop_requested) return static_cast<int>(ExitCode::interrupted);
   if (found.info->kind == "student" && !in_process) add_costs(found, params, report);
   return report.end();

@@ -54,6 +54,8 @@ struct Subject {
   Host& host;
   std::vector<ImageSpec> specs =
       {};  // image shapes that a student is tried at; none: the usual ones
+  // Where networks are tried as well: an accelerator, or LibTorch's device without memory.
+  at::Device device = at::kMeta;
 
   plugin::PluginChoice choice() const { return {plugin.kind, plugin.name, plugin.version, params}; }
 };

@@ -73,7 +73,7 @@ class StudentChecks {
     if (!spec_) {
       for (const char* name : {"seed", "evaluation mode", "training mode", "random numbers",
                                "output", "input and output", "initial output", "gradient",
-                               "batch neighbours", "save and load", "size"})
+                               "batch neighbours", "save and load", "device", "size"})
         list_.skip(name, made ? "no size" : "it takes no image size that was tried");
       return;
     }
@@ -91,6 +91,7 @@ class StudentChecks {
     check("gradient", &StudentChecks::gradient);
     check("batch neighbours", &StudentChecks::batch_neighbours);
     check("save and load", &StudentChecks::save_and_load);
+    check("device", &StudentChecks::device);
     check("size", &StudentChecks::size);
   }
 
@@ -322,6 +323,12 @@ class StudentChecks {
         "register everything that is learnt or drawn as a parameter (requires_grad = false where "
         "it is not trained): buffers and plain tensors are not saved");
     return "the same bits after loading";
+  }
+
+  std::string device() {
+    const auto network = make(kSeed);
+    return follow_inputs(subject_, *network, *spec_, 1000,
+                         {[&] { network->eval(); }, [&] { enter_training(*network, 5); }});
   }
 
   std::string size() {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "conformance/check.hpp"
 #include "dkdm/dataset.hpp"
@@ -38,6 +39,12 @@ void require_output(const at::Tensor& out, const at::Tensor& x_t);
 // A row's output is the same with other rows beside it, in the mode that `before_forward` sets.
 void require_independent_rows(Denoiser& network, const SampleShape& shape, std::int64_t steps,
                               const std::function<void()>& before_forward);
+
+// Moves `network` to subject.device and fails unless its forward computes there what it is given
+// there, in the modes that `before_forward` sets one after the other. Says what was seen.
+std::string follow_inputs(const Subject& subject, Denoiser& network, const SampleShape& shape,
+                          std::int64_t steps,
+                          const std::vector<std::function<void()>>& before_forward);
 
 // Tries the image shapes in `usual`, and where a plugin takes none of them those that its refusals
 // name (numbers, and twice them, as sides; 1, 3 and numbers up to 16 as channels). `attempt`

@@ -20,7 +20,7 @@ class TeacherChecks {
     list_.run("loading", [&] { return loading(); });
     if (!model_.network || model_.shape.channels < 1 || model_.shape.height < 1 ||
         model_.shape.width < 1) {
-      for (const char* name : {"loading again", "frozen", "forward", "batch neighbours"})
+      for (const char* name : {"loading again", "frozen", "forward", "batch neighbours", "device"})
         list_.skip(name, "no network was loaded");
       return;
     }
@@ -28,6 +28,7 @@ class TeacherChecks {
     check("frozen", &TeacherChecks::frozen);
     check("forward", &TeacherChecks::forward);
     check("batch neighbours", &TeacherChecks::batch_neighbours);
+    check("device", &TeacherChecks::device);
   }
 
  private:
@@ -102,6 +103,11 @@ class TeacherChecks {
     const at::NoGradGuard no_grad;
     require_independent_rows(*model_.network, model_.shape, model_.diffusion.steps, [] {});
     return "a row depends on itself alone";
+  }
+
+  std::string device() const {
+    const TrainedModel again = open()->load();
+    return follow_inputs(subject_, *again.network, again.shape, again.diffusion.steps, {[] {}});
   }
 
   std::string loading_again() const {

@@ -1,8 +1,6 @@
 #include "run/rehearsal.hpp"
 
 #include <ATen/ATen.h>
-#include <ATen/ExpandUtils.h>
-#include <torch/library.h>
 
 #include <algorithm>
 #include <set>
@@ -10,6 +8,7 @@
 #include "dkdm/random.hpp"
 #include "dkdm/store_error.hpp"
 #include "error_text.hpp"
+#include "model/meta_device.hpp"
 #include "plugin/announce.hpp"
 #include "plugin/call.hpp"
 #include "record/clock.hpp"
@@ -131,51 +130,6 @@ TrainedModel teacher_of(const plugin::Registry& registry, Host& host,
   if (announced.absent.empty()) return spared(registry.teacher(choice, host)->load());
   const auto& [student, values, context] = announced.network.value();
   return spared({host.student(student, values, context), context.diffusion, context.shape});
-}
-
-// Shapes of results that LibTorch has for this device in Python alone.
-at::Tensor convolution_on_meta(const at::Tensor& input, const at::Tensor& weight,
-                               const std::optional<at::Tensor>&, at::IntArrayRef stride,
-                               at::IntArrayRef padding, at::IntArrayRef dilation, bool transposed,
-                               at::IntArrayRef output_padding, std::int64_t groups) {
-  const auto channels = transposed ? weight.size(0) : weight.size(1) * groups;
-  TORCH_CHECK(input.dim() == weight.dim() && input.size(1) == channels, "a convolution of ",
-              channels, " channels is given ", input.sizes());
-  std::vector<std::int64_t> shape{input.size(0),
-                                  transposed ? weight.size(1) * groups : weight.size(0)};
-  for (std::size_t i = 0; i + 2 < static_cast<std::size_t>(input.dim()); ++i) {
-    const auto side = input.size(static_cast<std::int64_t>(i) + 2);
-    const auto reach = dilation[i] * (weight.size(static_cast<std::int64_t>(i) + 2) - 1);
-    shape.push_back(transposed
-                        ? (side - 1) * stride[i] - 2 * padding[i] + reach + output_padding[i] + 1
-                        : (side + 2 * padding[i] - reach - 1) / stride[i] + 1);
-  }
-  return at::empty(shape, input.options());
-}
-
-at::Tensor& where_on_meta(const at::Tensor& condition, const at::Tensor& one,
-                          const at::Tensor& other, at::Tensor& out) {
-  out.resize_(at::infer_size(at::infer_size(condition.sizes(), one.sizes()), other.sizes()));
-  return out;
-}
-
-using Optional = std::optional<at::Tensor>;
-std::tuple<at::Tensor, at::Tensor, at::Tensor> batch_norm_on_meta(const at::Tensor& input,
-                                                                  const Optional&, const Optional&,
-                                                                  const Optional&, const Optional&,
-                                                                  bool, double, double) {
-  const auto of_channels = at::empty({input.size(1)}, input.options());
-  return {at::empty_like(input), of_channels, of_channels};
-}
-
-void teach_meta_device() {
-  [[maybe_unused]] static const torch::Library library = [] {
-    torch::Library made(torch::Library::IMPL, "aten", c10::DispatchKey::Meta, __FILE__, __LINE__);
-    made.impl("convolution_overrideable", &convolution_on_meta);
-    made.impl("native_batch_norm", &batch_norm_on_meta);
-    made.impl("where.self_out", &where_on_meta);
-    return made;
-  }();
 }
 
 class Rehearsal {
@@ -365,7 +319,6 @@ void rehearse(const Plan& plan, stages::StageContext& context, record::ArtifactS
 
 BatchCheck check_batch(const plugin::PluginChoice& student, const StudentContext& context,
                        std::int64_t batch, const plugin::Registry& registry) {
-  teach_meta_device();
   const auto network = registry.student(student, context, /*seed=*/0);
   network->eval();
   const auto attempt = [&](std::int64_t images) -> std::string {
@@ -382,13 +335,7 @@ BatchCheck check_batch(const plugin::PluginChoice& student, const StudentContext
       return "a batch of " + std::to_string(images) + ": " + current_error_text();
     }
   };
-  // Module::to refuses this device: tensors that layers hold are to stay the same objects.
-  const auto without_memory = [](const at::Tensor& tensor) {
-    const auto meta = at::empty(tensor.sizes(), tensor.options().device(at::kMeta));
-    tensor.unsafeGetTensorImpl()->shallow_copy_from(meta.getIntrusivePtr());
-  };
-  for (const auto& parameter : network->parameters()) without_memory(parameter);
-  for (const auto& buffer : network->buffers()) without_memory(buffer);
+  model::to_meta(*network);
   if (const auto refusal = attempt(kBatch); !refusal.empty()) return {false, refusal};
   return {true, attempt(batch)};
 }

@@ -195,3 +195,18 @@ TEST_CASE("device: what is not there is refused in one line, and a full one says
   full("100000000", {"run", "desk/quickstart", "--set", "train.batch=4096"},
        "a smaller train.batch");
 }
+
+TEST_CASE("device: a plugin is checked where it would compute", "[e2e]") {
+  const Program program;
+  const WithDevice device;
+  const fs::path module = DKDM_BUILD_DIR "/tests/fixtures/plugins/faulty-student.so";
+  const auto sound = program.run({"plugins", "check", module.string()});
+  INFO(sound.out << sound.err);
+  CHECK(sound.exit_code == 0);
+  CHECK(sound.out.find("computes on fake:0") != std::string::npos);
+  const auto faulty = program.run({"plugins", "check", module.string(), "--set", "fault=device"});
+  INFO(faulty.out << faulty.err);
+  CHECK(faulty.exit_code == 1);
+  CHECK(faulty.out.find("forward on fake:0: aten::add gets Float [32] on the CPU") !=
+        std::string::npos);
+}

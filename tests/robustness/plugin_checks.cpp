@@ -67,7 +67,7 @@ void check_faults(const std::string& kind, const std::string& plugin, std::size_
 }  // namespace
 
 TEST_CASE("plugin checks: a student's faults are found", "[robustness][plugin]") {
-  check_faults("student", "fixture-faulty-student", 15,
+  check_faults("student", "fixture-faulty-student", 16,
                {{"unclear refusal", "image sizes", "1x28x28: fixture-faulty-student: create: 28?"},
                 {"unclear refusal", "image sizes", "ConfigError"},
                 {"throws", "gradient", "at 3x32x32: it threw: "},
@@ -85,7 +85,14 @@ TEST_CASE("plugin checks: a student's faults are found", "[robustness][plugin]")
                 {"dropout", "training mode", "dkdm/nn.hpp"},
                 {"batch statistics", "batch neighbours", "no batch normalisation"},
                 {"random", "random numbers", "dkdm::nn::RandomLayer"},
-                {"unregistered", "save and load", "register everything"}});
+                {"unregistered", "save and load", "register everything"},
+                {"device", "device",
+                 "student fixture-faulty-student: forward on meta: aten::add gets Float [32] on "
+                 "the CPU"},
+                {"device", "device", "what forward makes must follow x_t.options()"},
+                // LibTorch takes these without a word where tensors have no memory.
+                {"silent device", "device", "aten::index_select gets Long [32] on the CPU"},
+                {"device of training", "device", "must follow x_t.options()"}});
 }
 
 TEST_CASE("plugin checks: sizes that a student refuses clearly are no fault",
@@ -108,13 +115,16 @@ TEST_CASE("plugin checks: a dataset's faults are found", "[robustness][plugin]")
 }
 
 TEST_CASE("plugin checks: a teacher's faults are found", "[robustness][plugin]") {
-  check_faults("teacher", "fixture-faulty-teacher", 9,
+  check_faults("teacher", "fixture-faulty-teacher", 10,
                {{"fingerprint", "fingerprint", "hash the weight file"},
                 {"training mode", "frozen", "call eval()"},
                 {"trainable", "frozen", "set_requires_grad(false)"},
                 {"shape", "forward", "return [N,C,H,W]"},
                 {"neighbours", "batch neighbours", "let nothing mix rows"},
-                {"unloaded weight", "loading again", "load every weight"}});
+                {"unloaded weight", "loading again", "load every weight"},
+                {"device", "device",
+                 "teacher fixture-faulty-teacher: forward on meta: aten::mul gets Float [8] on the "
+                 "CPU"}});
 }
 
 TEST_CASE("plugin checks: a method's faults are found", "[robustness][plugin]") {

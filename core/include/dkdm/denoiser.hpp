@@ -31,7 +31,7 @@ class DKDM_API Denoiser : public torch::nn::Module {
   // x_t [N,C,H,W] f32, t [N] int64 or f32: original step index, 0 (least noise) … steps - 1.
   // Returns [N,2C,H,W]: eps, then the variance fraction v (-1 … 1 spans posterior … beta), or
   // [N,C,H,W]: eps alone. Row n depends on row n of the input only. What is drawn in training comes
-  // from the layers of dkdm/nn.hpp.
+  // from the layers of dkdm/nn.hpp. What is made in it follows x_t.options(), its device above all.
   virtual torch::Tensor forward(const torch::Tensor& x_t, const torch::Tensor& t) = 0;
 
  protected:
