@@ -42,8 +42,7 @@ class DKDM_API Distillation : public Method {
   // Rows of the whole set for a chain of T' steps: one batch, or what rows_of makes of a rho.
   virtual std::int64_t set_size(std::int64_t chain_steps, std::int64_t batch) const;
   static std::int64_t rows_of(double rho, std::int64_t chain_steps, std::int64_t batch);
-  // Fills the empty set when nothing was prepared, before the first batch. And its teacher
-  // forwards.
+  // Fills the empty set when nothing was prepared, before the first batch; its teacher forwards.
   virtual void begin() = 0;
   virtual std::int64_t begin_evaluations(std::int64_t chain_steps, std::int64_t batch) const;
   // Distinct rows for training step `step`, int64 [batch].

@@ -1,5 +1,4 @@
 // Named metrics of samples against a reference. Threads: the host calls an evaluator from one.
-//
 // An evaluator's life: prepare (once a reference, cached by the host) -> open -> add … add ->
 // finish, and add again for the next sample set. What has been added so far is its state, a few
 // tensors: saved, it survives a kill; restored, it goes on; states of shards merge into that of the
@@ -29,15 +28,13 @@ class DKDM_API Evaluator {
   virtual ~Evaluator();
 
   // Fewer samples than this are too biased to compare (twice the largest feature dimension): the
-  // host warns, and refuses them at scale "paper". Known from the parameters, before anything is
-  // trained.
+  // host warns, and refuses them at scale "paper". Known from the parameters, before any training.
   virtual std::int64_t min_samples() const = 0;
   // Names of what `finish` may give, likewise; none = not said.
   virtual std::vector<std::string> metrics() const { return {}; }
 
-  // What decides, besides name and version, what `prepare` makes of a reference: parameters, a
-  // weight file's hash. Input of content keys; "" = all parameters. DataError where a file is
-  // missing says how to get it.
+  // What decides, besides name and version, what `prepare` makes: parameters, a weight file's hash.
+  // Input of content keys; "" = all parameters. DataError for a missing file says how to get it.
   virtual std::string identity() const { return ""; }
 
   // Makes weights and reference statistics for `reference` in `dir`, once (cached by the host).

@@ -26,8 +26,7 @@ class DKDM_API Host {
 
   // One line to the log, component first.
   virtual void log(const std::string& component, const std::string& line) = 0;
-  // Says how far a long piece of work is ("images", 128 of 512). Call it often: it is where Ctrl-C
-  // stops a plugin, by throwing Interrupted.
+  // How far long work is: "images", 128 of 512. Call it often: there Ctrl-C throws Interrupted.
   virtual void progress(const std::string& unit, std::int64_t done, std::int64_t total) = 0;
   // A model folder that this suite trained: weights "ema" or "raw". Throws DataError.
   virtual TrainedModel load_model(const std::filesystem::path& folder,

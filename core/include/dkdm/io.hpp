@@ -24,8 +24,7 @@ DKDM_API at::Tensor read_idx(const std::filesystem::path& file);
 
 // One array of an npz (stored or deflated; zip64), C order: u1, i4, i8, f2, f4, f8.
 DKDM_API at::Tensor read_npz(const std::filesystem::path& file, const std::string& key);
-// The same, where sets are larger than memory: stored bytes (u1) are mapped, and read when they are
-// touched.
+// The same for sets larger than memory: stored bytes (u1) are mapped, and read when touched.
 DKDM_API at::Tensor map_npz(const std::filesystem::path& file, const std::string& key);
 // Array names of an npz; and with their sizes and CRC-32 as text, to identify what it holds.
 DKDM_API std::vector<std::string> npz_keys(const std::filesystem::path& file);

@@ -55,7 +55,6 @@ struct TrainedPart {
 class DKDM_API Method {
  public:
   virtual ~Method();
-
   virtual Needs needs() const = 0;
 
   // Makes the shared preparation in the empty or half-made folder `dir` (called again after a kill;
@@ -78,7 +77,6 @@ class DKDM_API Method {
   // Called once before the first batch. `prepared` is the folder that `prepare` filled, else empty.
   // LibTorch's generator is seeded from the run's seed meanwhile, for a trained part's weights.
   virtual void start(const MethodContext& context, const std::filesystem::path& prepared) = 0;
-
   virtual const GaussianDiffusion& diffusion() const = 0;
   // The batch of training step `step` (0, 1, …), called in order, once each.
   virtual TrainBatch next(std::int64_t step) = 0;
