@@ -14,7 +14,8 @@ at::Device device_of(const torch::nn::Module& network) {
 
 at::Tensor sent_to(const at::Tensor& tensor, at::Device device) {
   if (tensor.device() == device) return tensor;
-  if (!tensor.is_cpu()) return tensor.to(device);
+  // Memory is pinned for accelerators, and LibTorch's device without memory is none.
+  if (!tensor.is_cpu() || device.is_meta()) return tensor.to(device);
   const at::Tensor pinned = tensor.is_pinned() ? tensor : tensor.pin_memory();
   return pinned.to(device, /*non_blocking=*/true);
 }
