@@ -9,7 +9,7 @@
 
 #include "conformance/check_support.hpp"
 #include "error_text.hpp"
-#include "model/meta_device.hpp"
+#include "nn/meta.hpp"
 
 namespace dkdm::conformance {
 namespace {
@@ -79,7 +79,7 @@ std::string follow_inputs(const Subject& subject, Denoiser& network, const Sampl
   const std::string forward =
       subject.plugin.kind + " " + subject.plugin.name + ": forward on " + device.str() + ": ";
   const at::NoGradGuard no_grad;
-  if (device.is_meta()) model::to_meta(network);
+  if (device.is_meta()) nn::to_meta(network);
   else network.to(device);
   const at::Tensor x = noisy_images(shape, 0, 2).to(device);
   const at::Tensor t = spread_steps(0, 2, steps).to(device);

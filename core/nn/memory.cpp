@@ -15,8 +15,10 @@
 #include <mutex>
 #include <set>
 #include <unordered_map>
+#include <utility>
 
 #include "nn/memory_limit.hpp"
+#include "nn/meta.hpp"
 
 namespace dkdm {
 namespace {
@@ -27,6 +29,18 @@ constexpr auto kMode = c10::DispatchKey::TESTING_ONLY_GenericMode;
 
 // Smaller tensors are written as ever: a constructor may look at them.
 constexpr std::size_t kLargeBytes = std::size_t{1} << 16;
+
+// Of tensors that a forward makes, all but its scalars.
+constexpr std::size_t kCountedBytes = std::size_t{1} << 10;
+
+// What a network may take that is only planned, for a machine elsewhere: more than any has.
+constexpr double kAnyMachine = 1e14;
+
+thread_local bool any_machine = false;
+
+double assumed_memory() {
+  return any_machine ? kAnyMachine : static_cast<double>(machine_memory());
+}
 
 std::string size_text(double bytes) {
   constexpr std::array<const char*, 7> kUnits{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
@@ -42,7 +56,8 @@ std::string size_text(double bytes) {
 struct Counting {
   double limit;                                      // bytes
   std::function<std::string(double bytes)> refusal;  // of so many, which are above it
-  double bytes = 0;                                  // of large tensors that are alive
+  std::size_t least = kLargeBytes;                   // smaller ones are not counted
+  double bytes = 0;                                  // of counted tensors that are alive
   double most = 0;                                   // that it was at once
   std::string refused{};  // what was refused, wherever the exception went since
 };
@@ -56,7 +71,7 @@ class CountingAllocator final : public c10::Allocator {
   }
 
   c10::DataPtr allocate(std::size_t bytes) override {
-    if (!counting || bytes < kLargeBytes) return usual_->allocate(bytes);
+    if (!counting || bytes < counting->least) return usual_->allocate(bytes);
     const double all = counting->bytes + static_cast<double>(bytes);
     if (all > counting->limit) {
       counting->refused = counting->refusal(all);
@@ -96,12 +111,12 @@ class CountingAllocator final : public c10::Allocator {
         blocks().erase(found);
       }
     }
-    if (!block.memory) usual_raw_(data);  // a small one
+    if (!block.memory) usual_raw_(data);  // one that was not counted
     else if (counting) counting->bytes -= static_cast<double>(block.bytes);
   }
 
   static inline std::mutex mutex_;
-  // Large ones that are alive; never destroyed, since a tensor may outlive what is.
+  // Counted ones that are alive; never destroyed, since a tensor may outlive what is.
   static std::unordered_map<void*, Block>& blocks() {
     static auto* alive = new std::unordered_map<void*, Block>;
     return *alive;
@@ -219,10 +234,10 @@ NetworkSize measured_network(const std::function<std::shared_ptr<torch::nn::Modu
            (copies > 1 ? ", of which training keeps " + std::to_string(copies) +
                              " copies (weights, gradients, two moments, average),"
                        : "") +
-           " does not fit the " + size_text(static_cast<double>(machine_memory())) +
-           " of memory of this machine; give it fewer or narrower layers";
+           " does not fit the " + size_text(assumed_memory()) + " of memory of " +
+           (any_machine ? "any machine" : "this machine") + "; give it fewer or narrower layers";
   };
-  Counting state{static_cast<double>(machine_memory()) / static_cast<double>(copies), refusal};
+  Counting state{assumed_memory() / static_cast<double>(copies), refusal};
   NetworkSize size;
   run_counted(state, [&] {
     const WithoutWrites mode;
@@ -237,6 +252,11 @@ NetworkSize measured_network(const std::function<std::shared_ptr<torch::nn::Modu
   return size;
 }
 
+void nn::without_writes(const std::function<void()>& work) {
+  const WithoutWrites mode;
+  work();
+}
+
 nn::Allocated nn::within_memory(const std::function<void()>& work, const std::string& what,
                                 const std::string& remedy) {
   const auto memory = static_cast<double>(machine_memory());
@@ -244,13 +264,27 @@ nn::Allocated nn::within_memory(const std::function<void()>& work, const std::st
     return what + " needs more than " + size_text(memory) +
            " of memory, all that this machine has; " + remedy;
   };
-  Counting state{memory, refusal};
+  Counting state{memory, refusal, kCountedBytes};
   run_counted(state, work);
   return {state.most, state.bytes};
 }
 
+std::optional<nn::Allocated> nn::within_bytes(const std::function<void()>& work, double bytes) {
+  Counting state{bytes, [](double) { return std::string("too large"); }, kCountedBytes};
+  try {
+    run_counted(state, work);
+  } catch (const ConfigError&) {
+    if (state.refused.empty()) throw;
+    return std::nullopt;
+  }
+  return Allocated{state.most, state.bytes};
+}
+
+nn::AnyMachine::AnyMachine() : before_(std::exchange(any_machine, true)) {}
+nn::AnyMachine::~AnyMachine() { any_machine = before_; }
+
 void require_memory(double bytes, const std::string& what, const std::string& remedy) {
-  if (bytes <= static_cast<double>(machine_memory())) return;
+  if (any_machine || bytes <= static_cast<double>(machine_memory())) return;
   throw ConfigError(what + " needs " + size_text(bytes) + " of memory, this machine has " +
                     size_text(static_cast<double>(machine_memory())) + "; " + remedy);
 }

@@ -3,11 +3,15 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
+
+#include "dkdm/error.hpp"
 
 namespace dkdm::nn {
 
-// Bytes of large tensors that a thread made: the most at once, and what is still there.
+// Bytes of tensors that a thread made, but of the smallest: the most at once, and what is still
+// there.
 struct Allocated {
   double most = 0, alive = 0;
 };
@@ -17,5 +21,20 @@ struct Allocated {
 // still has, would be more than machine_memory(). Of memory that others have nothing is known.
 Allocated within_memory(const std::function<void()>& work, const std::string& what,
                         const std::string& remedy);
+// The same of so many bytes; nothing where they are not enough.
+std::optional<Allocated> within_bytes(const std::function<void()>& work, double bytes);
+
+// While it lives, measured_network and require_memory of this thread refuse nothing that a machine
+// elsewhere could hold.
+class DKDM_API AnyMachine {
+ public:
+  AnyMachine();
+  ~AnyMachine();
+  AnyMachine(const AnyMachine&) = delete;
+  AnyMachine& operator=(const AnyMachine&) = delete;
+
+ private:
+  bool before_;
+};
 
 }  // namespace dkdm::nn

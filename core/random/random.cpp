@@ -99,6 +99,9 @@ at::Tensor Random::normal(std::uint32_t step, const at::Tensor& index,
     throw Error("random normal: sample indices must be int64 [n]");
   }
   const std::int64_t length = c10::multiply_integers(shape);
+  // A shape alone; what numbers are made of would count as memory of the network's.
+  if (index.is_meta())
+    return at::empty(with_rows(index.size(0), shape), index.options().dtype(at::kFloat));
   if (random::makes_numbers(index.device())) {
     return random::portable_normal({key0_, key1_}, step, index, length)
         .view(with_rows(index.size(0), shape));
@@ -201,6 +204,12 @@ at::Tensor Random::dropout_mask(std::uint32_t step, std::uint32_t layer, std::in
 at::Tensor random::dropout_mask(std::uint64_t seed, Stream stream, std::uint32_t step,
                                 std::uint32_t layer, std::int64_t first, at::IntArrayRef sizes,
                                 double p, at::Device device) {
+  if (device.is_meta()) {
+    const auto format =
+        sizes.size() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+    return at::empty(sizes,
+                     at::TensorOptions().dtype(at::kFloat).device(device).memory_format(format));
+  }
   if (!makes_numbers(device))
     return Random(seed, stream).dropout_mask(step, layer, first, sizes, p).to(device);
   const auto [threshold, scale] = dropping(p);

@@ -8,7 +8,7 @@
 #include "dkdm/random.hpp"
 #include "dkdm/store_error.hpp"
 #include "error_text.hpp"
-#include "model/meta_device.hpp"
+#include "nn/meta.hpp"
 #include "plugin/announce.hpp"
 #include "plugin/call.hpp"
 #include "record/clock.hpp"
@@ -319,7 +319,8 @@ void rehearse(const Plan& plan, stages::StageContext& context, record::ArtifactS
 
 BatchCheck check_batch(const plugin::PluginChoice& student, const StudentContext& context,
                        std::int64_t batch, const plugin::Registry& registry) {
-  const auto network = registry.student(student, context, /*seed=*/0);
+  const auto network =
+      nn::made_on_meta([&] { return registry.student(student, context, /*seed=*/0); });
   network->eval();
   const auto attempt = [&](std::int64_t images) -> std::string {
     try {
@@ -335,7 +336,6 @@ BatchCheck check_batch(const plugin::PluginChoice& student, const StudentContext
       return "a batch of " + std::to_string(images) + ": " + current_error_text();
     }
   };
-  model::to_meta(*network);
   if (const auto refusal = attempt(kBatch); !refusal.empty()) return {false, refusal};
   return {true, attempt(batch)};
 }
