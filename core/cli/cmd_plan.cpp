@@ -3,19 +3,25 @@
 #include <boost/algorithm/string/join.hpp>
 #include <cmath>
 #include <cstdio>
+#include <optional>
 #include <set>
 
 #include "cli/commands.hpp"
 #include "cli/evaluator_splits.hpp"
+#include "cli/memory_table.hpp"
 #include "cli/session.hpp"
 #include "cli/sweep.hpp"
+#include "config/number.hpp"
 #include "results/query/runs.hpp"
+#include "run/device_memory.hpp"
 #include "run/explain.hpp"
 #include "run/footprint.hpp"
 #include "run/progress.hpp"
 
 namespace dkdm::cli {
 namespace {
+
+namespace po = boost::program_options;
 
 // Who needs a stage: rows at seeds, by the name that it has in their runs.
 struct User {
@@ -85,13 +91,13 @@ struct Total {
   void add(const stages::Stage& stage) {
     const auto& footprint = stage.footprint;
     for (const double value :
-         {stage.estimated_s, footprint.disk, footprint.working, footprint.memory})
+         {stage.estimated_s, footprint.disk, footprint.working, footprint.memory()})
       is_least = is_least || std::isnan(value);
     if (!std::isnan(stage.estimated_s)) seconds += stage.estimated_s;
     if (!std::isnan(footprint.disk)) disk += footprint.disk;
     // A comparison with what is unknown is false.
     if (footprint.working > working) working = footprint.working;
-    if (footprint.memory > memory) memory = footprint.memory;
+    if (footprint.memory() > memory) memory = footprint.memory();
   }
 
   // ", about 17:05 h at 100 TFLOP/s; 12.0 GB of disk, 3.10 GB more while a stage runs; 20.1 GB of
@@ -172,7 +178,7 @@ results::Table plan_table(const Session::Planned& planned, const std::string& co
     if (run) {
       total.add(stage);
       row[3] = cell_of(stage.estimated_s, run::duration_text(stage.estimated_s));
-      const auto& [disk, working, memory] = stage.footprint;
+      const double disk = stage.footprint.disk, memory = stage.footprint.memory();
       if (disk != 0) row[4] = cell_of(disk, run::size_text(disk));
       if (memory != 0) row[5] = cell_of(memory, run::size_text(memory));
       row[6] = unknown ? "needs " + boost::algorithm::join(stage.needs, ", ")
@@ -186,6 +192,48 @@ results::Table plan_table(const Session::Planned& planned, const std::string& co
                 counted(missing.size(), "stage") + " to run";
   if (!missing.empty()) table.title += total.text(tflops);
   return table;
+}
+
+// Appends `table` to those of other experiments and configurations, as one for programs.
+void append(const std::string& experiment, const std::string& configuration, results::Table table,
+            results::Table& all) {
+  if (all.columns.empty()) {
+    all.columns = {results::Column{"experiment"}, results::Column{"configuration"}};
+    all.columns.insert(all.columns.end(), table.columns.begin(), table.columns.end());
+  }
+  for (auto& row : table.rows) {
+    row.insert(row.begin(), {experiment, configuration});
+    all.rows.push_back(std::move(row));
+  }
+}
+
+int print_memory(const Options& options, Context& context) {
+  std::optional<double> stated;
+  if (options.has("device-memory"))
+    stated = config::real_number(options.get<std::string>("device-memory"), "--device-memory", 0.1,
+                                 10000);
+  Session session(context);
+  results::Table all;
+  std::vector<std::string> shortfalls;
+  const bool is_text = options.format() == results::Format::text;
+  for (const auto& file : experiment_files(options, context)) {
+    const auto overrides = overrides_of(options);
+    const auto planned =
+        session.plan_all(file, overrides, selection_of(options), Session::Estimate::sizes);
+    const auto titles = titles_of(cli::configurations(file, overrides, context));
+    for (std::size_t i = 0; i < planned.size(); ++i) {
+      const auto memory =
+          stated ? run::stated_memory(*stated) : run::memory_of(planned[i].plan.device);
+      auto table = memory_table(planned[i], titles[i], memory, shortfalls);
+      if (is_text) options.print(table);
+      else append(planned[i].experiment.name, titles[i], std::move(table), all);
+    }
+  }
+  if (!is_text) options.print(all);
+  // stdout of the other formats is for programs.
+  for (const auto& text : shortfalls) std::fprintf(is_text ? stdout : stderr, "%s\n", text.c_str());
+  if (is_text) std::printf("%s\n", run::kMemoryRule);
+  return 0;
 }
 
 // --rows and --seeds as the overrides that they come to.
@@ -236,10 +284,18 @@ int cmd_plan(const Arguments& args, Context& context) {
                    "estimate for a machine that sustains N x 10^12 floating-point operations a "
                    "second in the networks (training a UNet, an A100 sustains about 100 in 16 "
                    "bits); 0 = measure this machine");
+  options.add()("memory",
+                "what each stage takes of the device's memory, by what it is for, and whether it "
+                "fits; nothing is timed, and networks may be larger than this machine")(
+      "device-memory", po::value<std::string>()->value_name("GB"),
+      "with --memory: of a device elsewhere, in units of 10^9 bytes (0.1 to 10000), instead of what "
+      "the device here has");
   options.with_words(-1).with_format();
   if (!options.parse(args)) return 0;
   take_device(options, context);
   if (options.has("resolved")) return print_resolved(options, context);
+  if (options.has("memory")) return print_memory(options, context);
+  if (options.has("device-memory")) options.misuse("--device-memory is of --memory");
   const double tflops = options.real("tflops");
   Session session(context, tflops);
   bool is_estimated = false;
@@ -270,20 +326,14 @@ int cmd_plan(const Arguments& args, Context& context) {
         continue;
       }
       append_needs(needs, table);
-      all.columns = table.columns;
-      for (auto& row : table.rows) {
-        row.insert(row.begin(), {name, titles[i]});
-        all.rows.push_back(std::move(row));
-      }
+      append(name, titles[i], std::move(table), all);
     }
     say_evaluator_splits(context, name);
   }
   if (options.format() == results::Format::text) {
-    if (is_estimated) std::printf("%s\n", run::kFootprintRule);
+    if (is_estimated) std::printf("%s %s\n", run::kMemoryRule, run::kDiskRule);
     return 0;
   }
-  all.columns.insert(all.columns.begin(),
-                     {results::Column{"experiment"}, results::Column{"configuration"}});
   options.print(all);
   return 0;
 }

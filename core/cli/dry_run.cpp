@@ -149,8 +149,8 @@ class Rehearsing {
   void say_memory(const run::Plan& plan) const {
     for (const auto& stage : plan.stages) {
       std::ostringstream line;
-      line << "memory\t" << stage.label << '\t' << stage.footprint.memory;
-      if (stage.footprint.memory > 0) say_(line.str());
+      line << "memory\t" << stage.label << '\t' << stage.footprint.memory();
+      if (stage.footprint.memory() > 0) say_(line.str());
     }
   }
 

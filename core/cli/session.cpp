@@ -23,6 +23,7 @@
 #include "plugin/host_state.hpp"
 #include "results/query/runs.hpp"
 #include "results/report/report.hpp"
+#include "run/device_memory.hpp"
 #include "run/precision_choice.hpp"
 #include "run/progress.hpp"
 #include "stages/sampling.hpp"
@@ -98,6 +99,11 @@ void announce(const PlannedFile& planned, const record::ArtifactStore& artifacts
   for (const auto* stage : in_order)
     std::fprintf(stderr, "  %-32s %s\n", stage->label.c_str(),
                  run::duration_text(stage->estimated_s).c_str());
+  const auto memory = run::memory_of(planned.front().plan.device);
+  std::set<std::string> said;  // seeds have the same needs
+  for (const auto* stage : in_order)
+    if (const auto text = run::shortfall(*stage, memory); !text.empty() && said.insert(text).second)
+      log::warn("memory", text);
 }
 
 RowFiles row_files(const Session::Planned& planned, const record::ArtifactStore& artifacts,
@@ -191,15 +197,19 @@ Session::Planned Session::plan(const fs::path& file, const std::vector<std::stri
   auto context = stage_context();
   run::settle_precision(experiment, device, context, context_.home());
   // Measuring what stages cost is only worth its seconds when some are to be made.
-  const bool listed = estimate == Estimate::listed;
-  auto plan =
-      run::make_plan(experiment, selection, context, artifacts_, cost_, {.list_needs = listed});
-  if (estimate != Estimate::none && !run::missing_stages(plan, artifacts_).empty())
+  const bool sizes = estimate == Estimate::sizes;
+  const bool listed = estimate == Estimate::listed || sizes;
+  const bool first = estimate == Estimate::measured || listed;
+  auto plan = run::make_plan(experiment, selection, context, artifacts_, cost_,
+                             {.list_needs = listed, .any_machine = sizes});
+  const bool is_done = run::missing_stages(plan, artifacts_).empty();
+  if (sizes || (estimate != Estimate::none && !is_done))
     plan = run::make_plan(experiment, selection, context, artifacts_, cost_,
-                          {.estimate = true,
-                           .look = estimate == Estimate::measured || listed,
-                           .footprints = listed,
-                           .list_needs = listed});
+                          {.estimate = !sizes,
+                           .look = first,
+                           .footprints = first,
+                           .list_needs = listed,
+                           .any_machine = sizes});
   plan.device = device;
   return {std::move(experiment), std::move(context), std::move(plan)};
 }

@@ -45,7 +45,8 @@ class Session {
   // made the plan before, and has said what there is to say about it.
   // listed: measured, for somebody who is to see what it takes: memory and disk as well, and what
   // is absent as the plan's needs instead of an error.
-  enum class Estimate { measured, again, none, listed };
+  // sizes: listed without times, and of what this machine could not hold as well.
+  enum class Estimate { measured, again, none, listed, sizes };
   // Reads, checks and plans one experiment file.
   Planned plan(const std::filesystem::path& file, const std::vector<std::string>& overrides,
                const run::Selection& selection, Estimate estimate = Estimate::measured);
@@ -74,7 +75,8 @@ using PlannedFile = std::vector<Session::Planned>;
 // The cells that all of them ask for.
 std::vector<record::RunRecord> asked_cells(const PlannedFile& planned);
 
-// Says before anything starts which stages will run and how long that takes.
+// Says before anything starts which stages will run and how long that takes, and warns of those
+// that need more memory than their device has.
 void announce(const PlannedFile& planned, const record::ArtifactStore& artifacts);
 
 using RowFiles = std::vector<std::pair<std::string, std::filesystem::path>>;  // row, file

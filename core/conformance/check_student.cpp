@@ -349,7 +349,10 @@ class StudentChecks {
 
 }  // namespace
 
-void check_student(const Subject& subject, Checklist& list) { StudentChecks(subject, list).run(); }
+void check_student(const Subject& subject, Checklist& list) {
+  StudentChecks(subject, list).run();
+  check_shapes(subject, list);
+}
 
 ImageSpec usual_spec(const plugin::Registry& registry, const plugin::PluginChoice& student) {
   const Shapes shapes = taken_shapes({std::begin(kSpecs), std::end(kSpecs)},

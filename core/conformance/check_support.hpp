@@ -15,6 +15,8 @@
 namespace dkdm::conformance {
 
 void check_student(const Subject& subject, Checklist& list);
+// Its shapes at a size that would not fit (check_shapes.cpp).
+void check_shapes(const Subject& subject, Checklist& list);
 void check_teacher(const Subject& subject, Checklist& list);
 void check_dataset(const Subject& subject, Checklist& list);
 void check_method(const Subject& subject, Checklist& list);

@@ -1,13 +1,14 @@
 #include "run/cost.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "dkdm/device.hpp"
-#include "dkdm/nn.hpp"
 #include "error_text.hpp"
 #include "model/flops.hpp"
 #include "model/model_folder.hpp"
 #include "nn/memory_limit.hpp"
+#include "nn/meta.hpp"
 #include "plugin/call.hpp"
 #include "record/clock.hpp"
 #include "stages/determinants.hpp"
@@ -27,6 +28,19 @@ at::Tensor forward(Denoiser& network, const SampleShape& shape, std::int64_t bat
   return plugin::predict(network, x_t, at::zeros({batch}, there.dtype(at::kLong)));
 }
 
+// Of the first of the two forwards that are counted.
+std::int64_t counted_images(const SampleShape& shape, std::int64_t parameters) {
+  return std::max<std::int64_t>(1, measured_batch(shape, parameters) / 2);
+}
+
+// What a forward may take to be counted in memory, beside `weights`: of what others have of this
+// machine's nothing is known.
+double spare_bytes(double weights) { return static_cast<double>(machine_memory()) / 2 - weights; }
+
+// Of what fails in a forward: the stage says it, with the plugin's name.
+constexpr Activations kUnknown{std::numeric_limits<double>::quiet_NaN(),
+                               std::numeric_limits<double>::quiet_NaN()};
+
 constexpr const char* kRemedy = "give it smaller images, or fewer or narrower layers";
 
 }  // namespace
@@ -42,7 +56,7 @@ CostModel::Measured& CostModel::entry(const plugin::PluginChoice& student,
                            text_of(context.shape) + '\n' + stages::describe(context.diffusion);
   if (const auto found = measured_.find(name); found != measured_.end()) return found->second;
   const NetworkSize size = registry_.check_size(student, context);
-  return measured_[name] = {size};
+  return measured_[name] = {.size = size};
 }
 
 std::int64_t CostModel::parameters(const plugin::PluginChoice& student,
@@ -80,13 +94,21 @@ double CostModel::forward_s(Denoiser& network, const SampleShape& shape,
   return best / double(batch);
 }
 
-double CostModel::forward_bytes(Denoiser& network, const SampleShape& shape,
-                                std::int64_t parameters) const {
-  at::NoGradGuard no_grad;
-  const auto batch = measured_batch(shape, parameters);
-  const auto allocated = nn::within_memory([&] { forward(network, shape, batch); },
-                                           "a forward of images of " + text_of(shape), kRemedy);
-  return allocated.most / double(batch);
+Activations CostModel::activations(Denoiser& network, const SampleShape& shape,
+                                   std::int64_t parameters, device::Precision precision) const {
+  const auto images = counted_images(shape, parameters);
+  try {
+    if (device_of(network).is_cpu())
+      if (const auto counted = activations_on_cpu(network, shape, images, Pass::evaluation,
+                                                  precision, spare_bytes(0)))
+        return *counted;
+    const nn::OnMeta there(network);
+    return activations_on_meta(network, shape, images, Pass::evaluation, precision);
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Error&) {
+    return kUnknown;
+  }
 }
 
 double CostModel::training_s(const plugin::PluginChoice& student, const StudentContext& context) {
@@ -95,47 +117,56 @@ double CostModel::training_s(const plugin::PluginChoice& student, const StudentC
   return (tflops_ > 0 ? kOperations : kMeasured) * forward_s(student, context);
 }
 
-double CostModel::training_bytes(const plugin::PluginChoice& student,
-                                 const StudentContext& context) {
-  return measured(student, context, /*training=*/true).training_bytes;
-}
-
-double CostModel::forward_bytes(const plugin::PluginChoice& student,
-                                const StudentContext& context) {
-  return measured(student, context, /*training=*/false).forward_bytes;
+Activations CostModel::activations(const plugin::PluginChoice& student,
+                                   const StudentContext& context, Pass pass,
+                                   device::Precision precision) {
+  auto& measured = entry(student, context);
+  const auto found = measured.activations.find({pass, precision});
+  if (found != measured.activations.end()) return found->second;
+  auto& result = measured.activations[{pass, precision}];
+  const auto images = counted_images(context.shape, measured.size.parameters);
+  const double spare = spare_bytes(static_cast<double>(measured.size.bytes));
+  const auto prepare = [&](Denoiser& network) {
+    model::to_channels_last(network);
+    if (pass == Pass::training) return;
+    // As where it is loaded: autocast keeps what it rounds of weights that are trained.
+    for (auto& parameter : network.parameters()) parameter.set_requires_grad(false);
+  };
+  try {
+    if (device_.is_cpu() && spare > 0) {
+      const auto network = registry_.student(student, context, /*seed=*/0);
+      prepare(*network);
+      if (const auto counted =
+              activations_on_cpu(*network, context.shape, images, pass, precision, spare))
+        return result = *counted;
+    }
+    const auto network =
+        nn::made_on_meta([&] { return registry_.student(student, context, /*seed=*/0); });
+    prepare(*network);
+    return result = activations_on_meta(*network, context.shape, images, pass, precision);
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Error&) {
+    return result = kUnknown;
+  }
 }
 
 double CostModel::forward_s(const plugin::PluginChoice& student, const StudentContext& context) {
-  return measured(student, context, /*training=*/false).forward_s;
-}
-
-CostModel::Measured& CostModel::measured(const plugin::PluginChoice& student,
-                                         const StudentContext& context, bool training) {
   auto& measured = entry(student, context);
-  if (measured.forward_s >= 0 && (measured.training_bytes >= 0 || !training)) return measured;
-  const auto batch = measured_batch(context.shape, measured.size.parameters);
-  const std::string what = "student " + student.name + ": a forward of " + std::to_string(batch) +
-                           " images of " + text_of(context.shape);
-  std::shared_ptr<Denoiser> network;
+  if (measured.forward_s >= 0) return measured.forward_s;
   const auto measure = [&] {
-    network = registry_.student(student, context, /*seed=*/0);
+    const auto network = registry_.student(student, context, /*seed=*/0);
     model::to_channels_last(*network);
     network->to(device_);
     network->eval();
     measured.forward_s = forward_s(*network, context.shape, measured.size.parameters);
   };
-  nn::within_memory(measure, what, kRemedy);
-  measured.forward_bytes = forward_bytes(*network, context.shape, measured.size.parameters);
-  if (!training) return measured;
-  network->train();
-  nn::seed_layers(*network, /*seed=*/0, /*step=*/0);
-  at::Tensor output;  // holds what the backward would need
-  const auto learn = [&] {
-    at::AutoGradMode with_grad(true);
-    output = forward(*network, context.shape, batch);
-  };
-  measured.training_bytes = nn::within_memory(learn, what, kRemedy).alive / double(batch);
-  return measured;
+  nn::within_memory(measure,
+                    "student " + student.name + ": a forward of " +
+                        std::to_string(measured_batch(context.shape, measured.size.parameters)) +
+                        " images of " + text_of(context.shape),
+                    kRemedy);
+  return measured.forward_s;
 }
 
 }  // namespace dkdm::run

@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 
 #include "plugin/registry.hpp"
+#include "run/activations.hpp"
 
 namespace dkdm::run {
 
@@ -26,23 +28,24 @@ class DKDM_API CostModel {
   // Forward, backward and update of one training example.
   double training_s(const plugin::PluginChoice& student, const StudentContext& context);
   std::int64_t parameters(const plugin::PluginChoice& student, const StudentContext& context);
-  // Of activations, of one image in float32, as a call on this machine allocates them: the most at
-  // once in a forward, and what a forward in training keeps for the backward.
-  double forward_bytes(const plugin::PluginChoice& student, const StudentContext& context);
-  double forward_bytes(Denoiser& network, const SampleShape& shape, std::int64_t parameters) const;
-  double training_bytes(const plugin::PluginChoice& student, const StudentContext& context);
+  // Of activations: as forwards on this machine allocate them where networks compute on its CPU and
+  // they take at most half of its memory; else as counted on LibTorch's meta device. NaN where the
+  // network does not run there.
+  Activations activations(const plugin::PluginChoice& student, const StudentContext& context,
+                          Pass pass, device::Precision precision);
+  // In evaluation, of a network that is there already.
+  Activations activations(Denoiser& network, const SampleShape& shape, std::int64_t parameters,
+                          device::Precision precision) const;
   // Without its memory; throws ConfigError for a network that cannot fit this machine.
   NetworkSize size(const plugin::PluginChoice& student, const StudentContext& context);
 
  private:
   struct Measured {
     NetworkSize size;
-    double forward_s = -1, forward_bytes = -1, training_bytes = -1;
+    double forward_s = -1;
+    std::map<std::pair<Pass, device::Precision>, Activations> activations{};
   };
   Measured& entry(const plugin::PluginChoice& student, const StudentContext& context);
-  // With a forward measured; `training`: and one in training.
-  Measured& measured(const plugin::PluginChoice& student, const StudentContext& context,
-                     bool training);
 
   const plugin::Registry& registry_;
   const double tflops_;

@@ -53,16 +53,14 @@ double ExternalTeacher::forward_s(CostModel& cost) {
   return forward_s_;
 }
 
-NetworkBytes ExternalTeacher::bytes(CostModel& cost) {
+NetworkBytes ExternalTeacher::bytes(CostModel& cost, device::Precision precision) {
   if (announced_.absent.empty()) {
     const auto count = parameters(cost);
-    return {static_cast<double>(count) * sizeof(float),
-            cost.forward_bytes(*model().network, model().shape, count), kUnknownCost};
+    const double bytes = static_cast<double>(count) * sizeof(float);
+    return {bytes, bytes, cost.activations(*model().network, model().shape, count, precision)};
   }
-  if (!announced_.network) return {kUnknownCost, kUnknownCost, kUnknownCost};
-  const auto& context = announced_.network->context;
-  return {static_cast<double>(cost.size(student(), context).bytes),
-          cost.forward_bytes(student(), context), kUnknownCost};
+  if (!announced_.network) return kUnknownBytes;
+  return bytes_of(student(), announced_.network->context, cost, Pass::evaluation, precision);
 }
 
 }  // namespace dkdm::run

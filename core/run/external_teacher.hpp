@@ -37,7 +37,7 @@ class ExternalTeacher {
   // The same of its network; 0 and NaN where nothing is known.
   std::int64_t parameters(CostModel& cost);
   double forward_s(CostModel& cost);  // of one image
-  NetworkBytes bytes(CostModel& cost);
+  NetworkBytes bytes(CostModel& cost, device::Precision precision);
 
  private:
   const TrainedModel& model();

@@ -4,8 +4,6 @@
 #include <array>
 #include <cstdio>
 
-#include "dkdm/memory.hpp"
-
 namespace dkdm::run {
 
 double values_of(const SampleShape& shape, std::int64_t images) {
@@ -26,20 +24,33 @@ std::string size_text(double bytes) {
   return text.data();
 }
 
+NetworkBytes bytes_of(const plugin::PluginChoice& student, const StudentContext& context,
+                      CostModel& cost, Pass pass, device::Precision precision) {
+  const NetworkSize size = cost.size(student, context);
+  return {static_cast<double>(size.bytes), static_cast<double>(size.parameters) * sizeof(float),
+          cost.activations(student, context, pass, precision)};
+}
+
 stages::Footprint training_footprint(const NetworkBytes& student, const NetworkBytes& teacher,
                                      double held, const SampleShape& shape, std::int64_t batch,
                                      std::int64_t snapshots) {
   constexpr double kWritten = 2;        // raw and averaged weights
   constexpr double kCheckpoints = 2;    // the last and the one before it
   constexpr double kInACheckpoint = 4;  // weights, average, two moments
-  const double images = static_cast<double>(batch);
+  constexpr double kMoments = 2;
   stages::Footprint footprint;
   footprint.disk = student.weights * (kWritten + static_cast<double>(snapshots));
   footprint.working = kCheckpoints * (kInACheckpoint * student.weights + held);
-  // The teacher's forward is over before the student's begins.
-  footprint.memory = static_cast<double>(kTrainingCopies) * student.weights + teacher.weights +
-                     held + kTrainingTensors * sizeof(float) * values_of(shape, batch) +
-                     images * std::max(student.training, teacher.forward);
+  footprint.parts = {
+      .weights = student.weights,
+      .gradients = student.parameters,
+      .moments = kMoments * student.parameters,
+      .ema = student.parameters,
+      .teacher = teacher.weights,
+      .batch_set = held,
+      .batch = kTrainingTensors * sizeof(float) * values_of(shape, batch),
+      // The teacher's forward is over before the student's begins.
+      .activations = std::max(student.activations.of(batch), teacher.activations.of(batch))};
   return footprint;
 }
 
@@ -48,9 +59,10 @@ stages::Footprint preparation_footprint(const NetworkBytes& teacher, double held
   stages::Footprint footprint;
   footprint.disk = held;
   footprint.working = held;  // the rows done so far, until they are put together
-  footprint.memory = teacher.weights + held +
-                     kSamplingTensors * sizeof(float) * values_of(shape, together) +
-                     static_cast<double>(together) * teacher.forward;
+  footprint.parts = {.teacher = teacher.weights,
+                     .batch_set = held,
+                     .batch = kSamplingTensors * sizeof(float) * values_of(shape, together),
+                     .activations = teacher.activations.of(together)};
   return footprint;
 }
 
@@ -59,10 +71,40 @@ stages::Footprint sampling_footprint(const NetworkBytes& network, const SampleSh
   const auto together = std::min(spec.batch, std::max<std::int64_t>(spec.count, 1));
   stages::Footprint footprint;
   if (kept) footprint.disk = footprint.working = values_of(shape, spec.count);
-  footprint.memory = network.weights +
-                     kSamplingTensors * sizeof(float) * values_of(shape, together) +
-                     static_cast<double>(together) * network.forward;
+  footprint.parts = {.weights = network.weights,
+                     .batch = kSamplingTensors * sizeof(float) * values_of(shape, together),
+                     .activations = network.activations.of(together)};
   return footprint;
+}
+
+namespace {
+
+// ", or train.precision = "bf16"" where that would be fewer bits.
+std::string or_precision(const std::string& key, const std::string& now) {
+  const bool is_full = now == "fp32" || now == "tf32";
+  return is_full ? ", or " + key + " = \"bf16\"" : "";
+}
+
+std::string or_rho(const config::Training& training) {
+  return training.method.params.values().contains("rho") ? " or method.rho" : "";
+}
+
+}  // namespace
+
+std::string training_remedy(const config::Training& training) {
+  return "lower train.batch" + or_rho(training) +
+         or_precision("train.precision", training.train.text("precision"));
+}
+
+std::string preparation_remedy(const config::Training& training) {
+  const bool apart = training.method.params.values().contains("teacher_batch");
+  return (apart ? "lower method.teacher_batch" : "lower train.batch") + or_rho(training) +
+         or_precision("train.teacher_precision", config::teacher_precision(training.train));
+}
+
+std::string drawing_remedy(const std::string& section, const Params& settings) {
+  return "lower " + section + ".batch" +
+         or_precision(section + ".precision", settings.text("precision"));
 }
 
 }  // namespace dkdm::run

@@ -1,11 +1,14 @@
-// What stages take of disk and of the device's memory, estimated from sizes. Everything in float32.
+// What stages take of disk and of the device's memory, estimated from sizes. Weights, gradients,
+// the optimiser and tensors of a batch's shape are float32, activations what the allocator counts.
 #pragma once
 
 #include <cstdint>
 #include <limits>
 #include <string>
 
+#include "config/experiment.hpp"
 #include "dkdm/shape.hpp"
+#include "run/cost.hpp"
 #include "stages/sampling.hpp"
 #include "stages/stage.hpp"
 
@@ -21,13 +24,21 @@ DKDM_API double values_of(const SampleShape& shape, std::int64_t images);
 // Of a cost that absent files alone would say.
 inline constexpr double kUnknownCost = std::numeric_limits<double>::quiet_NaN();
 
-// A network, in bytes: its weights; activations of one image, the most at once in a forward and
-// those that a training step keeps for its backward (run/cost.hpp).
+// A network, in bytes: its weights with its buffers, its parameters alone, what one kind of forward
+// holds.
 struct NetworkBytes {
-  double weights = 0, forward = 0, training = 0;
+  double weights = 0, parameters = 0;
+  Activations activations{};
 };
+inline constexpr NetworkBytes kUnknownBytes{
+    kUnknownCost, kUnknownCost, {kUnknownCost, kUnknownCost}};
 
-// `held`: what the method keeps, its batch set. `snapshots`: weights that are kept on the way.
+// Of a student that is made for `context`.
+DKDM_API NetworkBytes bytes_of(const plugin::PluginChoice& student, const StudentContext& context,
+                               CostModel& cost, Pass pass, device::Precision precision);
+
+// `student`: in training. `held`: what the method keeps, its batch set. `snapshots`: weights that
+// are kept on the way.
 DKDM_API stages::Footprint training_footprint(const NetworkBytes& student,
                                               const NetworkBytes& teacher, double held,
                                               const SampleShape& shape, std::int64_t batch,
@@ -39,14 +50,23 @@ DKDM_API stages::Footprint preparation_footprint(const NetworkBytes& teacher, do
 DKDM_API stages::Footprint sampling_footprint(const NetworkBytes& network, const SampleShape& shape,
                                               const stages::SamplingSpec& spec, bool kept);
 
+// What takes less memory: "lower train.batch or method.rho, or train.precision = \"bf16\"". Of a
+// training, of its batch set, and of drawing images by the settings of `section`.
+DKDM_API std::string training_remedy(const config::Training& training);
+DKDM_API std::string preparation_remedy(const config::Training& training);
+DKDM_API std::string drawing_remedy(const std::string& section, const Params& settings);
+
 DKDM_API std::string size_text(double bytes);  // "5.03 GB"
 
-// How all this is counted, for a person: one line.
-inline constexpr const char* kFootprintRule =
-    "Memory is an estimate in float32: weights (in training with gradients, two moments and the "
-    "average), the teacher's weights, the batch set, 12 tensors of a batch (6 in sampling), and the "
-    "batch times the activations that one image's forward was measured to hold; not the "
-    "evaluator's, nor what a device's library takes. Disk: what the outputs keep; while training "
-    "two checkpoints more, each with weights, average, moments and batch set.";
+// How all this is counted, for a person: one line each.
+inline constexpr const char* kMemoryRule =
+    "Memory is an estimate: in float32 weights (in training with gradients, two moments and the "
+    "average), the teacher's weights, the batch set and 12 tensors of a batch (6 in sampling); and "
+    "the activations, which an allocator counted in forwards of two batches at the stage's "
+    "precision, here or on LibTorch's meta device; not the evaluator's, nor what a device's library "
+    "takes.";
+inline constexpr const char* kDiskRule =
+    "Disk: what the outputs keep; while training two checkpoints more, each with weights, average, "
+    "moments and batch set.";
 
 }  // namespace dkdm::run

@@ -9,6 +9,7 @@
 #include "dkdm/optimizer.hpp"
 #include "log/log.hpp"
 #include "method/teacher_fit.hpp"
+#include "nn/memory_limit.hpp"
 #include "run/limits.hpp"
 #include "run/row_costs.hpp"
 #include "run/run_record.hpp"
@@ -110,6 +111,11 @@ class Planner {
     else if (trained_teacher(row)) warn("[teacher]", *trained_teacher(row));
   }
 
+  static void take_memory(const stages::Footprint& from, stages::Footprint& to) {
+    to.parts = from.parts;
+    to.remedy = from.remedy;
+  }
+
   // The stage with these parts; an equal one is shared.
   std::size_t add_stage(Stage stage, std::vector<std::size_t> inputs) {
     stage.key = record::content_key(stage.parts);
@@ -122,8 +128,8 @@ class Planner {
     for (std::size_t i = 0; i < plan_.stages.size(); ++i)
       if (plan_.stages[i].kind == stage.kind && plan_.stages[i].key == stage.key) {
         plan_.stages[i].streamed = plan_.stages[i].streamed && stage.streamed;
-        if (stage.footprint.memory > plan_.stages[i].footprint.memory)
-          plan_.stages[i].footprint.memory = stage.footprint.memory;  // of the largest batch
+        if (stage.footprint.memory() > plan_.stages[i].footprint.memory())
+          take_memory(stage.footprint, plan_.stages[i].footprint);  // of the largest batch
         return i;
       }
     plan_.stages.push_back(std::move(stage));
@@ -209,9 +215,12 @@ class Planner {
     auto stage = stages::synthetic_stage(source, row.diffusion, spec, {0, costs_.teacher_s(row)});
     if (stated == 0) add_unknown(stage, "images", sources_.unknown_count(row));
     if (spec.count == 0) stage.estimated_s = kUnknownCost;
-    if (extras_.footprints)
+    if (extras_.footprints) {
       stage.footprint =
-          sampling_footprint(costs_.teacher_bytes(row), sources_.spec(row), spec, true);
+          sampling_footprint(costs_.teacher_bytes(row, row.synthetic.text("precision")),
+                             sources_.spec(row), spec, true);
+      stage.footprint.remedy = drawing_remedy("synthetic", row.synthetic);
+    }
     return add_stage(std::move(stage), indices(chain));
   }
 
@@ -236,16 +245,20 @@ class Planner {
     }
     const stages::ImageCosts costs{costs_.training_s(row, training.student),
                                    needs.teacher ? costs_.teacher_s(row) : 0};
-    const NetworkBytes taught = needs.teacher ? costs_.teacher_bytes(row) : NetworkBytes{};
+    const NetworkBytes taught =
+        needs.teacher ? costs_.teacher_bytes(row, config::teacher_precision(training.train))
+                      : NetworkBytes{};
     const auto batch = training.train.integer("batch");
     const double held =
         extras_.footprints ? method->held_bytes(row.diffusion, job.shape, batch) : 0;
     if (needs.preparation) {
       auto prepared = stages::pool_stage(job, inputs, *method, costs);
       add_unknown(prepared, "image size", sources_.unknown_spec(row));
-      if (extras_.footprints)
+      if (extras_.footprints) {
         prepared.footprint =
             preparation_footprint(taught, held, job.shape, rows_together(training));
+        prepared.footprint.remedy = preparation_remedy(training);
+      }
       const auto stage = add_stage(std::move(prepared), indices(before));
       add_to(before, "pool", stage);
       inputs.pool = output_of(stage);
@@ -256,8 +269,10 @@ class Planner {
     if (extras_.footprints) {
       const auto every = snapshots.every;
       const auto kept = every > 0 ? (training.train.integer("steps") - 1) / every : 0;
-      trained.footprint = training_footprint(costs_.student_bytes(row, training.student, true),
-                                             taught, held, job.shape, batch, kept);
+      const auto student = costs_.student_bytes(row, training.student, Pass::training,
+                                                training.train.text("precision"));
+      trained.footprint = training_footprint(student, taught, held, job.shape, batch, kept);
+      trained.footprint.remedy = training_remedy(training);
     }
     return add_stage(std::move(trained), indices(before));
   }
@@ -367,9 +382,11 @@ class Planner {
                            const stages::SamplingSpec& spec) {
     Stage stage = stages::sample_stage(row.id, made.network, row.diffusion, spec);
     stage.streamed = !row.sample.flag("save");
-    if (extras_.footprints)
+    if (extras_.footprints) {
       stage.footprint = sampling_footprint(costs_.evaluated_bytes(row), sources_.spec(row), spec,
                                            !stage.streamed);
+      stage.footprint.remedy = drawing_remedy("sample", row.sample);
+    }
     return add_stage(std::move(stage), made.inputs);
   }
 
@@ -401,7 +418,7 @@ class Planner {
     inputs.push_back(evaluator);
     auto stage = stages::snapshots_stage(row.id, made.network, row.diffusion, spec, steps,
                                          key(evaluate), evaluator_input(row, evaluator), other);
-    stage.footprint.memory = plan_.stages[evaluate].footprint.memory;
+    take_memory(plan_.stages[evaluate].footprint, stage.footprint);
     return add_stage(std::move(stage), std::move(inputs));
   }
 
@@ -442,7 +459,7 @@ class Planner {
     inputs.insert(inputs.end(), {evaluator, evaluate, snapshots});
     auto stage = stages::select_stage(row.id, made.network, row.diffusion, selecting,
                                       key(snapshots), key(evaluate));
-    stage.footprint.memory = plan_.stages[evaluate].footprint.memory;
+    take_memory(plan_.stages[evaluate].footprint, stage.footprint);
     return add_stage(std::move(stage), std::move(inputs));
   }
 
@@ -535,6 +552,8 @@ bool is_own_stage(const std::string& name) {
 Plan make_plan(const config::Experiment& experiment, const Selection& selection,
                const stages::StageContext& context, const record::ArtifactStore& store,
                CostModel& cost, const PlanExtras& extras) {
+  std::optional<nn::AnyMachine> any;
+  if (extras.any_machine) any.emplace();
   return Planner(experiment, context, store, cost, extras).plan(selection);
 }
 

@@ -40,9 +40,10 @@ DKDM_API bool is_own_stage(const std::string& name);
 
 // What making a plan does beside: the measurements that fill estimated_s, and those that fill
 // footprints; a look at a teacher from elsewhere and warnings about settings, which one process of
-// a command is to do; a list of what is absent in place of an error.
+// a command is to do; a list of what is absent in place of an error; what this machine could not
+// hold, for somebody who asks what would.
 struct PlanExtras {
-  bool estimate = false, look = false, footprints = false, list_needs = false;
+  bool estimate = false, look = false, footprints = false, list_needs = false, any_machine = false;
 };
 
 // `store` must outlive the plan. Throws ConfigError for what cannot be made, and where files are

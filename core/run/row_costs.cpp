@@ -8,6 +8,11 @@ const std::optional<config::Training>& trained_teacher(const config::Row& row) {
   return row.teacher.value().training;
 }
 
+// Before "auto" is settled (run/precision_choice.hpp) the larger.
+device::Precision precision_of(const std::string& name) {
+  return name == "auto" ? device::Precision::fp32 : device::precision_named(name);
+}
+
 }  // namespace
 
 double RowCosts::student_s(const config::Row& row, const plugin::PluginChoice& student) {
@@ -27,23 +32,23 @@ double RowCosts::teacher_s(const config::Row& row) {
 }
 
 NetworkBytes RowCosts::student_bytes(const config::Row& row, const plugin::PluginChoice& student,
-                                     bool training) {
+                                     Pass pass, const std::string& precision) {
   if (!extras_.footprints) return {};
-  if (!is_sized(row)) return {kUnknownCost, kUnknownCost, kUnknownCost};
-  const auto context = made_for(row);
-  return {static_cast<double>(cost_.size(student, context).bytes),
-          cost_.forward_bytes(student, context),
-          training ? cost_.training_bytes(student, context) : kUnknownCost};
+  if (!is_sized(row)) return kUnknownBytes;
+  return bytes_of(student, made_for(row), cost_, pass, precision_of(precision));
 }
 
-NetworkBytes RowCosts::teacher_bytes(const config::Row& row) {
+NetworkBytes RowCosts::teacher_bytes(const config::Row& row, const std::string& precision) {
   if (!extras_.footprints) return {};
-  return trained_teacher(row) ? student_bytes(row, trained_teacher(row)->student)
-                              : sources_.teacher(row).bytes(cost_);
+  return trained_teacher(row)
+             ? student_bytes(row, trained_teacher(row)->student, Pass::evaluation, precision)
+             : sources_.teacher(row).bytes(cost_, precision_of(precision));
 }
 
 NetworkBytes RowCosts::evaluated_bytes(const config::Row& row) {
-  return row.training ? student_bytes(row, row.training->student) : teacher_bytes(row);
+  const auto& precision = row.sample.text("precision");
+  return row.training ? student_bytes(row, row.training->student, Pass::evaluation, precision)
+                      : teacher_bytes(row, precision);
 }
 
 std::int64_t RowCosts::parameters(const config::Row& row) {

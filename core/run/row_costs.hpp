@@ -23,10 +23,10 @@ class RowCosts {
   double training_s(const config::Row& row, const plugin::PluginChoice& student);
   double teacher_s(const config::Row& row);
 
-  // The same in bytes; zeros where footprints are not asked for.
-  NetworkBytes student_bytes(const config::Row& row, const plugin::PluginChoice& student,
-                             bool training = false);
-  NetworkBytes teacher_bytes(const config::Row& row);
+  // The same in bytes; zeros where footprints are not asked for. `precision`: its name.
+  NetworkBytes student_bytes(const config::Row& row, const plugin::PluginChoice& student, Pass pass,
+                             const std::string& precision);
+  NetworkBytes teacher_bytes(const config::Row& row, const std::string& precision);
   NetworkBytes evaluated_bytes(const config::Row& row);
 
   // Of the network that the row evaluates; 0 where that is a teacher from elsewhere and nothing is

@@ -40,11 +40,31 @@ struct StageContext {
       absent_images{};
 };
 
+// What a stage takes of the device that computes, in bytes, by what it is for: 0 = nothing or not
+// estimated, NaN = unknown.
+struct MemoryParts {
+  double weights = 0;  // of the network that is trained or drawn from
+  double gradients = 0;
+  double moments = 0;  // the optimiser's
+  double ema = 0;
+  double teacher = 0;    // its weights
+  double batch_set = 0;  // what the method keeps
+  double batch = 0;      // tensors of a batch's shape
+  double activations = 0;
+
+  // Of the networks, whatever the batch.
+  double networks() const { return weights + gradients + moments + ema + teacher; }
+  double total() const { return networks() + batch_set + batch + activations; }
+};
+
 // What a stage takes, in bytes, as estimated before it is made (run/footprint.hpp): NaN = unknown.
 struct Footprint {
   double disk = 0;     // that its output keeps
   double working = 0;  // of disk while it runs, beside that: checkpoints, parts of a set
-  double memory = 0;   // of the device that computes, 0 = not estimated
+  MemoryParts parts{};
+  std::string remedy{};  // which settings take less memory, for a person
+
+  double memory() const { return parts.total(); }
 };
 
 struct Stage {

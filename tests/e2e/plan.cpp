@@ -81,3 +81,105 @@ TEST_CASE("plan: a stage is held against its own experiment's earlier one, not a
   // Two experiments are one document.
   CHECK(plan(program, {first, second}).size() > own.size());
 }
+
+TEST_CASE("plan: --memory has every part of every stage, and says what does not fit",
+          "[e2e][plan]") {
+  const WithFixtures fixtures;
+  const Program program;
+  const auto file = program.write("first.toml", experiment("first"));
+  const json rows = plan(program, {file, "--seeds", "0-1", "--memory"});
+  std::int64_t trainings = 0;
+  for (const auto& row : rows) {
+    INFO(row.dump());
+    double sum = 0;
+    for (const char* part : {"weights", "gradients", "moments", "ema", "teacher", "batch set",
+                             "batch", "activations"}) {
+      REQUIRE(row.at(part).is_number_integer());
+      sum += row.at(part).get<double>();
+    }
+    CHECK(row.at("total").get<double>() == Approx(sum).margin(4));  // each rounded
+    CHECK(row.at("fits") == "yes");
+    if (row.at("stage") != "train one") continue;
+    ++trainings;  // of two seeds, which are alike
+    // Of one 1x1 convolution from C to 2C channels.
+    const double weights = row.at("weights").get<double>();
+    CHECK(weights > 0);
+    CHECK(row.at("gradients") == weights);
+    CHECK(row.at("moments") == 2 * weights);
+    CHECK(row.at("ema") == weights);
+    CHECK(row.at("teacher") == 0);
+    CHECK(row.at("activations").get<double>() > 0);
+  }
+  CHECK(trainings == 1);
+
+  const auto text = program.run({"plan", file, "--memory", "--device-memory", "0.1"});
+  INFO(text.out << text.err);
+  CHECK(text.exit_code == 0);
+  CHECK(text.out.find("first: memory, of which the device has 100 MB (--device-memory)") == 0);
+  CHECK(text.out.find("Memory is an estimate") != std::string::npos);
+  // Batches of a million images: tensors of a batch alone are more.
+  const std::vector<std::string> large{"--memory", "--device-memory", "0.1", "--set",
+                                       "train.batch=1000000"};
+  std::vector<std::string> args{"plan", file};
+  args.insert(args.end(), large.begin(), large.end());
+  const auto lacking = program.run(args);
+  INFO(lacking.out);
+  CHECK(lacking.out.find("train one needs ") != std::string::npos);
+  CHECK(lacking.out.find(", the device has 100 MB (--device-memory): lower train.batch, or "
+                         "train.precision = \"bf16\"\n") != std::string::npos);
+  args.insert(args.end(), {"--format", "csv"});
+  const auto csv = program.run(args);
+  CHECK(csv.out.find("experiment,configuration,stage,weights,gradients,moments,ema,teacher,batch "
+                     "set,batch,activations,total,fits\n") == 0);
+  CHECK(csv.out.find(",no\n") != std::string::npos);
+  CHECK(csv.err.find("train one needs ") != std::string::npos);
+
+  // Done or not: it is a question about the device, not about what is to be made.
+  REQUIRE(program.run({"run", file}).exit_code == 0);
+  CHECK(plan(program, {file, "--memory"}).size() == rows.size());
+
+  for (const char* wrong : {"0.05", "10001", "much"}) {
+    const auto refused = program.run({"plan", file, "--memory", "--device-memory", wrong});
+    CHECK(refused.exit_code == 2);
+    CHECK(refused.err.find("--device-memory") != std::string::npos);
+  }
+  CHECK(program.run({"plan", file, "--device-memory", "8"}).exit_code == 2);
+}
+
+TEST_CASE("plan: --memory is of networks that this machine could not hold, too", "[e2e][plan]") {
+  const Program program;
+  // 24 blocks of 18 x 1536^2 weights, a thousand million; in training 20 GB with all copies.
+  const auto file = program.write("large.toml", R"toml([experiment]
+name = "large"
+[dataset]
+plugin = "cifar10"
+root = "nowhere"
+[student]
+plugin = "dit"
+depth = 24
+hidden_size = 1536
+num_heads = 16
+patch_size = 2
+[train]
+steps = 10
+batch = 256
+[sample]
+count = 100
+[evaluator]
+plugin = "classifier"
+[[row]]
+id = "one"
+method = { plugin = "data-based" }
+)toml");
+  const auto output =
+      program.run({"plan", file, "--memory", "--device-memory", "24", "--format", "json"});
+  INFO(output.err);
+  REQUIRE(output.exit_code == 0);
+  CHECK(output.err.find("train one needs ") != std::string::npos);
+  for (const auto& row : json::parse(output.out))
+    if (row.at("stage") == "train one") {
+      CHECK(row.at("weights").get<double>() == Approx(4.1e9).epsilon(0.03));
+      CHECK(row.at("activations").get<double>() > 1e10);
+      CHECK(row.at("fits") == "no");
+    }
+}

@@ -92,7 +92,19 @@ TEST_CASE("plugin checks: a student's faults are found", "[robustness][plugin]")
                 {"device", "device", "what forward makes must follow x_t.options()"},
                 // LibTorch takes these without a word where tensors have no memory.
                 {"silent device", "device", "aten::index_select gets Long [32] on the CPU"},
-                {"device of training", "device", "must follow x_t.options()"}});
+                {"device of training", "device", "must follow x_t.options()"},
+                {"large", "large shapes",
+                 "fixture-faulty-student: forward: at 256 images of 3x256x256 gave "
+                 "f32 [256, 6, 64, 256] for x_t f32 [256, 3, 256, 256]; let every size follow"}});
+}
+
+TEST_CASE("plugin checks: shapes are looked at where no memory would do for them",
+          "[robustness][plugin]") {
+  const auto found = findings("student", "fixture-faulty-student", "none");
+  CHECK(found.at("large shapes").text == "right for 256 images of 3x256x256, by shapes alone");
+  // What its device has no shapes for is no fault of the plugin's.
+  const auto kept = findings("student", "fixture-faulty-student", "unregistered");
+  CHECK(kept.at("large shapes").outcome == Outcome::skipped);
 }
 
 TEST_CASE("plugin checks: sizes that a student refuses clearly are no fault",

@@ -448,12 +448,45 @@ TEST_CASE("plan: the paper's sets take the disk that they are known to take", "[
     CHECK(train.disk == Approx((2 + snapshots) * weights).epsilon(0.05));
     CHECK(train.working == Approx(2 * (4 * weights + pool * 1e9)).epsilon(0.05));
     // At least weights in five copies, the 57M teacher and the batch set; the rest are activations.
-    CHECK(train.memory > 5 * weights + 4 * 57e6 + pool * 1e9);
+    CHECK(train.memory() > 5 * weights + 4 * 57e6 + pool * 1e9);
   }
   CHECK(run::sampling_footprint({}, {3, 64, 64}, {.count = 202599, .batch = 300}, true).disk ==
         Approx(2.5e9).epsilon(0.1));
   CHECK(run::preparation_footprint({}, 102400.0 * 3 * 64 * 64 * 4, {3, 64, 64}, 256).disk ==
         Approx(5.03e9).epsilon(0.1));
+}
+
+// The largest teacher of the paper, 295M, and its batch set, in bytes.
+TEST_CASE("plan: the memory of the paper's largest experiment, by what it is for", "[unit][run]") {
+  Desk desk;
+  const auto plan = planned_without_files(
+      desk, "table2_celeba64", {},
+      {.look = true, .footprints = true, .list_needs = true, .any_machine = true});
+  const auto& train = stage_of(plan, "dynamic", "train").footprint.parts;
+  CHECK(train.teacher == Approx(4 * 295e6).epsilon(0.02));
+  CHECK(train.weights == Approx(4 * 57e6).epsilon(0.05));
+  CHECK(train.gradients == train.ema);
+  CHECK(train.moments == 2 * train.gradients);
+  CHECK(train.batch_set == Approx(5.03e9).epsilon(0.1));
+  CHECK(train.batch == 12.0 * 4 * 256 * 3 * 64 * 64);
+  CHECK(train.activations > 256 * 1e8);
+  CHECK(stage_of(plan, "dynamic", "train").footprint.remedy ==
+        "lower train.batch or method.rho, or train.precision = \"bf16\"");
+  const auto& pool = stage_of(plan, "dynamic", "pool").footprint;
+  CHECK(pool.parts.weights == 0);
+  CHECK(pool.parts.batch_set == train.batch_set);
+  CHECK(pool.remedy ==
+        "lower method.teacher_batch or method.rho, or train.teacher_precision = \"bf16\"");
+  CHECK(stage_of(plan, "teacher", "sample").footprint.remedy ==
+        "lower sample.batch, or sample.precision = \"bf16\"");
+  // 16 bits: less of activations, the same of all else.
+  const auto half = planned_without_files(
+      desk, "table2_celeba64", {"train.precision=bf16", "train.teacher_precision=fp32"},
+      {.look = true, .footprints = true, .list_needs = true, .any_machine = true});
+  const auto& reduced = stage_of(half, "dynamic", "train").footprint;
+  CHECK(reduced.parts.activations < 0.9 * train.activations);
+  CHECK(reduced.parts.networks() == train.networks());
+  CHECK(reduced.remedy == "lower train.batch or method.rho");
 }
 
 TEST_CASE("plan: what is absent is listed with its rows, and no key of what depends on it is shown",
@@ -553,7 +586,7 @@ TEST_CASE("plan: of a teacher of which nothing is known, sizes and costs are unk
   const auto plan = planned_without_files(desk, "table2_cifar10", {"teacher.network="});
   CHECK(std::isnan(stage_of(plan, "dynamic", "pool").estimated_s));
   CHECK(std::isnan(stage_of(plan, "dynamic", "train").estimated_s));
-  CHECK(std::isnan(stage_of(plan, "dynamic", "train").footprint.memory));
+  CHECK(std::isnan(stage_of(plan, "dynamic", "train").footprint.memory()));
   CHECK(macs(stage_of(plan, "data_based", "train")) == Approx(1.84e17).epsilon(0.02));
   CHECK_THROWS_WITH(
       planned_without_files(desk, "table2_cifar10", {"teacher.network=295M-CNN"}, kNoCosts),
