@@ -28,6 +28,22 @@ at::Tensor forward(Denoiser& network, const SampleShape& shape, std::int64_t bat
   return plugin::predict(network, x_t, at::zeros({batch}, there.dtype(at::kLong)));
 }
 
+// Seconds of one image in batches of so many.
+double timed_forward(Denoiser& network, const SampleShape& shape, std::int64_t batch) {
+  const at::NoGradGuard no_grad;
+  constexpr double kEnough_s = 1;
+  double best = 1e9;  // the first calls prepare kernels and read the library's pages
+  double all = 0;
+  for (int repeat = 0; repeat < 6 && all < kEnough_s; ++repeat) {
+    const auto start = record::Clock::now();
+    forward(network, shape, batch).sum().item<float>();  // waits for an accelerator
+    const double elapsed = record::seconds_since(start);
+    all += elapsed;
+    best = std::min(best, elapsed);
+  }
+  return best / double(batch);
+}
+
 // Of the first of the two forwards that are counted.
 std::int64_t counted_images(const SampleShape& shape, std::int64_t parameters) {
   return std::max<std::int64_t>(1, measured_batch(shape, parameters) / 2);
@@ -71,27 +87,18 @@ NetworkSize CostModel::size(const plugin::PluginChoice& student, const StudentCo
 double CostModel::forward_s(Denoiser& network, const SampleShape& shape,
                             std::int64_t parameters) const {
   if (tflops_ > 0) return double(model::forward_flops(network, shape)) / (tflops_ * 1e12);
-  at::NoGradGuard no_grad;
-  const auto batch = measured_batch(shape, parameters);
-  constexpr double kEnough_s = 1;
-  double best = 1e9;  // the first calls prepare kernels and read the library's pages
-  double all = 0;
-  for (int repeat = 0; repeat < 6 && all < kEnough_s; ++repeat) {
-    const auto start = record::Clock::now();
+  for (auto batch = measured_batch(shape, parameters);; batch /= 2) {
     try {
-      forward(network, shape, batch).sum().item<float>();  // waits for an accelerator
+      return timed_forward(network, shape, batch);
     } catch (const c10::OutOfMemoryError& error) {
+      // A device that is too small for a batch is warned of, not the end of a plan.
+      if (batch > 1) continue;
       throw Error("device " + device_.str() + ": " + error_text(error) +
-                      ", measuring what a forward costs of " + std::to_string(batch) +
-                      " images of " + text_of(shape) + "; " + kRemedy +
-                      ", or choose another device (--device)",
+                      ", measuring what a forward of one image of " + text_of(shape) + " costs; " +
+                      kRemedy + ", or choose another device (--device)",
                   ExitCode::run_failed);
     }
-    const double elapsed = record::seconds_since(start);
-    all += elapsed;
-    best = std::min(best, elapsed);
   }
-  return best / double(batch);
 }
 
 Activations CostModel::activations(Denoiser& network, const SampleShape& shape,

@@ -192,7 +192,7 @@ TEST_CASE("device: what is not there is refused in one line, and a full one says
     CHECK(output.err.find(said) != std::string::npos);
     return output.err;
   };
-  full("8000000", {"run", "desk/quickstart"}, "measuring what a forward costs");
+  full("4000000", {"run", "desk/quickstart"}, "measuring what a forward of one image");
   const auto err = full("100000000", {"run", "desk/quickstart", "--set", "train.batch=4096"},
                         "a smaller train.batch");
 
@@ -203,9 +203,9 @@ TEST_CASE("device: what is not there is refused in one line, and a full one says
   CHECK(said.find(", fake:0 has 100.0 MB (") != std::string::npos);
   CHECK(said.find("): lower train.batch, or train.precision = \"bf16\"") != std::string::npos);
   const With small("FAKE_DEVICE_BYTES", "100000000");
-  const auto plan = program.run(
-      on("fake", {"plan", "desk/quickstart", "--rows", "data_based", "--set", "train.steps=3",
-                  "--set", "train.batch=4096", "--memory"}));
+  const auto plan =
+      program.run(on("fake", {"plan", "desk/quickstart", "--rows", "data_based", "--set",
+                              "train.steps=3", "--set", "train.batch=4096", "--memory"}));
   INFO(plan.out);
   CHECK(plan.exit_code == 0);
   CHECK(plan.out.find(said + '\n') != std::string::npos);

@@ -174,7 +174,7 @@ TEST_CASE("plugins check: a checklist, and the exit code says whether all passed
   CHECK(sound.exit_code == 0);
   CHECK(has(sound.out, "✓ gradient"));
   CHECK(has(sound.out, "adm-unet: "));  // its cost beside the yardstick's
-  CHECK(has(sound.out, "All 17 checks passed."));
+  CHECK(has(sound.out, "All 18 checks passed."));
 
   const auto listing = program.run({"plugins", "check", "fixture-images", "--format", "json"});
   CHECK(listing.exit_code == 0);
@@ -202,7 +202,7 @@ TEST_CASE("plugins check: a checklist, and the exit code says whether all passed
   CHECK(debugged.exit_code == 128 + SIGSEGV);
   const auto in_process = program.run({"plugins", "check", "fixture-student", "--in-process"});
   CHECK(in_process.exit_code == 0);
-  CHECK(has(in_process.out, "All 16 checks passed."));  // all but the costs
+  CHECK(has(in_process.out, "All 17 checks passed."));  // all but the costs
 }
 
 TEST_CASE("plugins check: Ctrl-C stops it after the check under way", "[e2e][plugins]") {
