@@ -202,12 +202,14 @@ Session::Planned Session::plan(const fs::path& file, const std::vector<std::stri
   const bool first = estimate == Estimate::measured || listed;
   auto plan = run::make_plan(experiment, selection, context, artifacts_, cost_,
                              {.list_needs = listed, .any_machine = sizes});
+  // An accelerator's memory is looked at before it is filled; of the machine's own nobody runs out
+  // so suddenly, and the forwards that are counted for it are a plugin's code.
   const bool is_done = run::missing_stages(plan, artifacts_).empty();
   if (sizes || (estimate != Estimate::none && !is_done))
     plan = run::make_plan(experiment, selection, context, artifacts_, cost_,
                           {.estimate = !sizes,
                            .look = first,
-                           .footprints = first,
+                           .footprints = listed || (first && !device.is_cpu()),
                            .list_needs = listed,
                            .any_machine = sizes});
   plan.device = device;

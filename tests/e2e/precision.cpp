@@ -26,16 +26,19 @@ void made(const Program& program, const std::vector<std::string>& settings) {
   REQUIRE(output.exit_code == 0);
 }
 
-// Of the last run: the setting, and whether its training's key says it.
+// Of the run that the last command asked for: the setting, and whether its training's key says it.
 std::pair<std::string, bool> recorded(const Program& program) {
-  const auto setting = query(program,
-                             "SELECT value FROM settings WHERE key = 'train.precision' AND run = "
-                             "(SELECT max(id) FROM runs)");
+  const auto asked = query(program,
+                           "SELECT r.id, s.value FROM request_cells c JOIN runs r ON r.key = c.key "
+                           "JOIN settings s ON s.run = r.id AND s.key = 'train.precision' "
+                           "WHERE c.request = (SELECT max(id) FROM requests)");
+  REQUIRE(asked.size() == 1);
+  const auto run = std::to_string(std::int64_t(e2e::number(asked.at(0).at("id"))));
   const auto parts = query(program,
                            "SELECT count(*) AS n FROM determinants WHERE part = 'precision' AND "
-                           "stage_key = (SELECT key FROM stages WHERE name = 'train' AND run = "
-                           "(SELECT max(id) FROM runs))");
-  return {setting.at(0).at("value"), e2e::number(parts.at(0).at("n")) == 1};
+                           "stage_key = (SELECT key FROM stages WHERE name = 'train' AND run = " +
+                               run + ")");
+  return {asked.at(0).at("value"), e2e::number(parts.at(0).at("n")) == 1};
 }
 
 std::int64_t trainings(const Program& program) {
