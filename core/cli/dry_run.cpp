@@ -169,7 +169,8 @@ class Rehearsing {
       say_("begun\t" + label);
       const auto [possible, message] =
           run::check_batch(student, {spec, row.diffusion}, batch, context_.registry());
-      RehearsedStage checked{.label = label};
+      RehearsedStage checked;
+      checked.label = label;
       if (!possible) {
         checked.outcome = RehearsedStage::Outcome::left_out;
         checked.message = student.name + " does not run on LibTorch's meta device: " + message;

@@ -191,14 +191,22 @@ Session::Planned Session::plan(const fs::path& file, const std::vector<std::stri
                                const run::Selection& selection, Estimate estimate) {
   const plugin::StdoutAside only_results_are_printed;
   auto experiment = read_experiment(file, overrides, context_);
-  const at::Device device = context_.device(experiment.device);
+  const bool sizes = estimate == Estimate::sizes;
+  const bool listed = estimate == Estimate::listed || sizes;
+  // Nothing is computed for a report, and a plan may be for another machine.
+  std::optional<at::Device> chosen;
+  try {
+    if (estimate != Estimate::none) chosen = context_.device(experiment.device);
+  } catch (const ConfigError& error) {
+    if (!listed) throw;
+    log::warn("plan", std::string(error.what()) + "; planned on the CPU");
+  }
+  const at::Device device = chosen.value_or(at::kCPU);
   host_.set_device(device);
   cost_.set_device(device);
   auto context = stage_context();
-  run::settle_precision(experiment, device, context, context_.home());
+  run::settle_precision(experiment, chosen, context, context_.home());
   // Measuring what stages cost is only worth its seconds when some are to be made.
-  const bool sizes = estimate == Estimate::sizes;
-  const bool listed = estimate == Estimate::listed || sizes;
   const bool first = estimate == Estimate::measured || listed;
   auto plan = run::make_plan(experiment, selection, context, artifacts_, cost_,
                              {.list_needs = listed, .any_machine = sizes});

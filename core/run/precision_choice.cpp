@@ -34,7 +34,8 @@ Params with(const Params& params, const ParamTable& table, const std::string& wo
 
 class Choice {
  public:
-  Choice(at::Device device, const stages::StageContext& context, const fs::path& home)
+  Choice(std::optional<at::Device> device, const stages::StageContext& context,
+         const fs::path& home)
       : device_(device), context_(context), sources_(context), folder_(home / kPrecision) {}
 
   void settle(config::Training& training, const config::Row& row, const std::string& where) {
@@ -53,8 +54,8 @@ class Choice {
  private:
   void check(const Params& params, const std::string& name, const std::string& where) const {
     const auto& word = params.text(name);
-    if (!word.empty())
-      device::check_precision(device::precision_named(word), device_, where + '.' + name);
+    if (device_ && !word.empty())
+      device::check_precision(device::precision_named(word), *device_, where + '.' + name);
   }
 
   std::string of_training(const plugin::PluginChoice& student, const config::Row& row) {
@@ -73,8 +74,9 @@ class Choice {
       } catch (const std::exception&) {  // damaged: measured again
       }
     }
-    Json about = {{kPrecision, "bf16"}, {"device", device_.str()}};
-    if (!device_.is_cuda()) measure(student, context, about);
+    if (!device_) return "fp32";
+    Json about = {{kPrecision, "bf16"}, {"device", device_->str()}};
+    if (!device_->is_cuda()) measure(student, context, about);
     for (const auto& [name, value] : parts) about[name] = value;
     fs::create_directories(folder_);
     io::write_text(file, about.dump(2) + "\n");
@@ -103,11 +105,11 @@ class Choice {
     context_.registry.check_size(student, context);
     const auto network = context_.registry.student(student, context, /*seed=*/0);
     model::to_channels_last(*network);
-    network->to(device_);
+    network->to(*device_);
     network->eval();  // what is drawn in training is no product
     const auto batch =
         std::clamp<std::int64_t>((std::int64_t{1} << 18) / context.shape.values(), 1, 16);
-    const auto there = at::TensorOptions().device(device_);
+    const auto there = at::TensorOptions().device(*device_);
     const auto x_t =
         at::zeros(context.shape.batch(batch), there).contiguous(at::MemoryFormat::ChannelsLast);
     const auto t = at::zeros({batch}, there.dtype(at::kLong));
@@ -117,7 +119,7 @@ class Choice {
       const auto start = record::Clock::now();
       at::Tensor output;
       {
-        const device::PrecisionScope scope(precision, device_);
+        const device::PrecisionScope scope(precision, *device_);
         output = plugin::predict(*network, x_t, t);
       }
       output.square().mean().backward();
@@ -128,7 +130,7 @@ class Choice {
     return best / double(batch);
   }
 
-  const at::Device device_;
+  const std::optional<at::Device> device_;
   const stages::StageContext& context_;
   Sources sources_;
   const fs::path folder_;
@@ -136,7 +138,7 @@ class Choice {
 
 }  // namespace
 
-void settle_precision(config::Experiment& experiment, at::Device device,
+void settle_precision(config::Experiment& experiment, std::optional<at::Device> device,
                       const stages::StageContext& context, const fs::path& home) {
   Choice choice(device, context, home);
   for (config::Row& row : experiment.rows) {

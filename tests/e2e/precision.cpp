@@ -13,14 +13,20 @@ using e2e::Program;
 using e2e::query;
 namespace fs = std::filesystem;
 
-// Rows of training on real images alone, in a few steps.
-void made(const Program& program, const std::vector<std::string>& settings) {
-  std::vector<std::string> args{"run",        "desk/quickstart", "--rows",
-                                "data_based", "--device",        "cpu"};
+// `command` on rows of training on real images alone, in a few steps.
+std::vector<std::string> command_of(const std::string& command,
+                                    const std::vector<std::string>& settings) {
+  std::vector<std::string> args{command, "desk/quickstart", "--rows", "data_based"};
   for (const char* setting :
        {"train.steps=3", "train.batch=8", "sample.count=140", "sample.respacing=2"})
     args.insert(args.end(), {"--set", setting});
   for (const auto& setting : settings) args.insert(args.end(), {"--set", setting});
+  return args;
+}
+
+void made(const Program& program, const std::vector<std::string>& settings) {
+  auto args = command_of("run", settings);
+  args.insert(args.end(), {"--device", "cpu"});
   const auto output = program.run(args);
   INFO(output.err);
   REQUIRE(output.exit_code == 0);
@@ -96,4 +102,19 @@ TEST_CASE("precision: another one than fp32 is another training; auto is fixed w
   each_choice([](const fs::path& file) {
     CHECK(nlohmann::json::parse(text(file)).at("precision").is_string());
   });
+
+  // A report computes nothing, and a plan may be for another machine: neither asks for the device.
+  ::setenv("DKDM_DEVICE", "cuda", 1);
+  const auto report = program.run(command_of("report", {"train.precision=auto"}));
+  const auto plan = program.run(command_of("plan", {"train.precision=tf32"}));
+  const auto refused = program.run(command_of("run", {"train.precision=tf32"}));
+  ::unsetenv("DKDM_DEVICE");
+  INFO(report.err << plan.err << refused.err);
+  CHECK(report.exit_code == 0);
+  CHECK(report.out.find("Data-based training") != std::string::npos);
+  CHECK(plan.exit_code == 0);
+  CHECK(plan.err.find("device cuda:0 cannot be used: ") != std::string::npos);
+  CHECK(plan.err.find("planned on the CPU") != std::string::npos);
+  CHECK(refused.exit_code == 2);
+  CHECK(refused.err.find("$DKDM_DEVICE: device cuda:0 cannot be used: ") != std::string::npos);
 }
