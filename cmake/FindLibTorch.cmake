@@ -2,7 +2,7 @@
 #
 # Input   LIBTORCH_ROOT   folder with include/ and lib/ (a LibTorch archive), or with torch/ (a wheel)
 # Output  LibTorch::LibTorch, LibTorch_VERSION, LibTorch_LIBRARY_DIR, LibTorch_HAS_CUDA
-set(LIBTORCH_ROOT "$ENV{LIBTORCH_ROOT}" CACHE PATH "LibTorch 2.6 or newer")
+set(LIBTORCH_ROOT "$ENV{LIBTORCH_ROOT}" CACHE PATH "LibTorch 2.10 or newer")
 
 find_path(LibTorch_INCLUDE_DIR ATen/ATen.h
           HINTS "${LIBTORCH_ROOT}/include" "${LIBTORCH_ROOT}/torch/include")
