@@ -152,9 +152,7 @@ torch::Tensor RandomLayer::normal(const torch::Tensor& like) {
 torch::Tensor RandomLayer::uniform(const torch::Tensor& like) {
   const std::int64_t first = (next_call() << kSampleBits) + first_sample_;
   // One number a sample: made on the CPU, and not waited for.
-  return Random(seed_, Stream::layer)
-      .uniform(step_, first, like.size(0))
-      .to(like.device(), /*non_blocking=*/true);
+  return sent_to(Random(seed_, Stream::layer).uniform(step_, first, like.size(0)), like.device());
 }
 
 torch::Tensor RandomLayer::mask(const torch::Tensor& like, double p) {

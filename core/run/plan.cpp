@@ -16,6 +16,7 @@
 #include "run/runner.hpp"
 #include "run/sources.hpp"
 #include "stages/determinants.hpp"
+#include "stages/method_inputs.hpp"
 #include "stages/stages.hpp"
 
 namespace dkdm::run {
@@ -257,6 +258,8 @@ class Planner {
       if (extras_.footprints) {
         prepared.footprint =
             preparation_footprint(taught, held, job.shape, rows_together(training));
+        // It is prepared in the machine's memory, some rows at a time on the device.
+        if (!context_.host.device().is_cpu()) prepared.footprint.parts.batch_set = 0;
         prepared.footprint.remedy = preparation_remedy(training);
       }
       const auto stage = add_stage(std::move(prepared), indices(before));
@@ -272,6 +275,8 @@ class Planner {
       const auto student = costs_.student_bytes(row, training.student, Pass::training,
                                                 training.train.text("precision"));
       trained.footprint = training_footprint(student, taught, held, job.shape, batch, kept);
+      if (stages::keeps_on_host(training.train, held, context_.host.device()))
+        trained.footprint.parts.batch_set = 0;
       trained.footprint.remedy = training_remedy(training);
     }
     return add_stage(std::move(trained), indices(before));

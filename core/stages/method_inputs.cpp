@@ -1,5 +1,6 @@
 #include "stages/method_inputs.hpp"
 
+#include "device/choice.hpp"
 #include "device/precision.hpp"
 #include "device/stopwatch.hpp"
 #include "dkdm/device.hpp"
@@ -33,6 +34,15 @@ class CountedTeacher final : public Denoiser {
   device::Stopwatch watch_;
   std::int64_t evaluations_ = 0;
 };
+
+bool keeps_on_host(const Params& train, double held, at::Device device) {
+  const auto& pool = train.text("pool");
+  if (device.is_cpu() || pool == "device") return false;
+  if (pool == "host") return true;
+  constexpr double kMost = 0.5;
+  const auto memory = static_cast<double>(device::describe(device).memory_bytes);
+  return memory > 0 && held > kMost * memory;
+}
 
 MethodInputs::MethodInputs(StageContext& context, const TrainingJob& job,
                            const TrainingInputs& inputs, const Method& method)

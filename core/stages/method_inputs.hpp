@@ -13,6 +13,10 @@ namespace dkdm::stages {
 // The teacher as a method sees it: what it costs is counted here, not taken from the method's word.
 class CountedTeacher;
 
+// Whether what a method holds (`held` bytes) stays in the host's memory while networks compute on
+// `device`: [train] pool.
+DKDM_API bool keeps_on_host(const Params& train, double held, at::Device device);
+
 class MethodInputs {
  public:
   // Loads what `method` needs. Throws DataError for a damaged set.

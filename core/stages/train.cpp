@@ -1,5 +1,4 @@
 // Training of a student, or of the teacher.
-#include "device/choice.hpp"
 #include "dkdm/io.hpp"
 #include "dkdm/memory.hpp"
 #include "model/flops.hpp"
@@ -29,17 +28,6 @@ std::string stability_hint(const Params& method) {
   return clip != method.values().end() && clip->second == Value(false) ? "student_clip = true" : "";
 }
 
-// Whether the batch set stays in the host's memory.
-bool keeps_on_host(const TrainingJob& job, const Method& method, at::Device device) {
-  const auto& pool = job.training.train.text("pool");
-  if (pool != "auto") return pool == "host";
-  constexpr double kMost = 0.5;
-  const auto memory = static_cast<double>(device::describe(device).memory_bytes);
-  const auto held =
-      method.held_bytes(job.diffusion, job.shape, job.training.train.integer("batch"));
-  return memory > 0 && held > kMost * memory;
-}
-
 // `key`: curves are recorded under it.
 void train_student(StageContext& context, const TrainingJob& job, const TrainingInputs& inputs,
                    const std::string& key, const fs::path& folder, record::Manifest& manifest) {
@@ -53,7 +41,10 @@ void train_student(StageContext& context, const TrainingJob& job, const Training
   const MethodInputs loaded(context, job, inputs, *method);
   MethodContext method_context = loaded.context();
   method_context.student = student.get();
-  method_context.pool_on_host = keeps_on_host(job, *method, context.host.device());
+  method_context.pool_on_host = keeps_on_host(
+      job.training.train,
+      method->held_bytes(job.diffusion, job.shape, job.training.train.integer("batch")),
+      context.host.device());
   {
     const plugin::SeededGenerator generator(record::derive_seed(job.seed, "method"));
     if (!inputs.pool.folder.empty()) record::check_contents(inputs.pool.folder);

@@ -13,22 +13,9 @@ namespace {
 using e2e::Output;
 using e2e::Program;
 using e2e::query;
+using e2e::With;
 namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
-
-// A variable of the environment for every program that is started meanwhile.
-class With {
- public:
-  With(const char* name, const std::string& value) : name_(name) {
-    ::setenv(name, value.c_str(), 1);
-  }
-  ~With() { ::unsetenv(name_); }
-  With(const With&) = delete;
-  With& operator=(const With&) = delete;
-
- private:
-  const char* name_;
-};
 
 // The fake accelerator is there meanwhile.
 struct WithDevice {
@@ -98,6 +85,16 @@ TEST_CASE("device: an experiment of all methods gives the CPU's bits, and goes o
     const auto same = found.find(name);
     REQUIRE(same != found.end());
     CHECK(same->second == sha256);
+  }
+
+  // Where the batch set lies changes nothing.
+  const Program apart;
+  auto words = kQuickstart;
+  words.insert(words.end(), {"--rows", "dynamic", "--set", "train.pool=host"});
+  done(apart.run(on("fake", words)));
+  for (const auto& [name, sha256] : artifacts(apart)) {
+    INFO(name);
+    CHECK(expected.at(name) == sha256);
   }
 
   // What is on record of it: the device, and what it held; the CPU has nothing of that kind.

@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "config/experiment.hpp"
@@ -13,6 +14,7 @@
 #include "fake_device/fake_device.hpp"
 #include "fixtures/analytic.hpp"
 #include "fixtures/students.hpp"
+#include "stages/method_inputs.hpp"
 #include "train/trainer.hpp"
 
 using namespace dkdm;
@@ -26,19 +28,15 @@ constexpr SampleShape kImages{3, 8, 8};
 constexpr std::int64_t kBatch = 4, kSteps = 35, kFirst = 17, kLast = 33;  // counted: [17, 33)
 
 // Counts what the device is asked for during sixteen steps in the middle.
-class Watching final : public fixtures::CountingHost {
+class Watching final : public fixtures::HostOn {
  public:
-  explicit Watching(at::Device device) : device_(device) {}
-  at::Device device() const override { return device_; }
+  using HostOn::HostOn;
   void progress(const std::string& unit, std::int64_t done, std::int64_t) override {
     if (unit != "steps") return;
     if (done == kFirst) fake_device::reset_counters();
     if (done == kLast) counters = fake_device::counters();
   }
   Counters counters;
-
- private:
-  at::Device device_;
 };
 
 std::shared_ptr<Denoiser> network(std::uint64_t seed, at::Device device) {
@@ -165,6 +163,20 @@ TEST_CASE("training on a device: every method gives the CPU's bits; of sixteen s
   }
 }
 
+TEST_CASE("training on a device: a batch set of more than half of it stays on the host",
+          "[unit][on_device]") {
+  const auto on_host = [](const std::string& pool, double gibibytes, at::Device device) {
+    const Params train(config::train_table(), {{"steps", std::int64_t{1}}, {"pool", pool}});
+    return stages::keeps_on_host(train, gibibytes * (1 << 30), device);
+  };
+  const auto device = fake_device::device();  // of 64 GiB
+  CHECK_FALSE(on_host("auto", 31, device));
+  CHECK(on_host("auto", 33, device));
+  CHECK(on_host("host", 1, device));
+  CHECK_FALSE(on_host("device", 63, device));
+  for (const char* pool : {"auto", "host", "device"}) CHECK_FALSE(on_host(pool, 33, at::kCPU));
+}
+
 namespace {
 
 // A method with a fault of one kind. (Host code that reads device memory ends the process: unit
@@ -236,9 +248,11 @@ TEST_CASE("training on a device: fewer bits make nobody wait either, nor does an
   CHECK(there.counters.waits == std::map<std::string, std::int64_t>{});
   CHECK(there.counters.to_host.calls == 1);
   for (const auto& [name, tensor] : there.raw) CHECK(tensor.isfinite().all().item<bool>());
-  for (const auto& point : there.curves)
-    if (point.name == "log2_loss_scale" && point.step == kSteps)
-      CHECK(point.value == Approx(19.033).epsilon(1e-5));
+  const auto last = std::find_if(there.curves.begin(), there.curves.end(), [](const auto& point) {
+    return point.name == "log2_loss_scale" && point.step == kSteps;
+  });
+  REQUIRE(last != there.curves.end());
+  CHECK(last->value == Approx(19.033).epsilon(1e-5));
   for (const auto device : {at::Device(at::kCPU), fake_device::device()})
     CHECK_THROWS_WITH(planted(Planted::Fault::infinite, device),
                       Contains("loss or gradient is not finite at step 20 (mse"));
