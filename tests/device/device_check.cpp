@@ -106,22 +106,20 @@ Json network(const Setting& setting) {
           {"ok", forward < 1e-5 && gradient < 1e-4}};
 }
 
-class DeviceHost final : public fixtures::CountingHost {
+class TimingHost final : public fixtures::HostOn {
  public:
-  DeviceHost(at::Device device, std::int64_t steps) : device_(device), steps_(steps) {}
-  at::Device device() const override { return device_; }
+  TimingHost(at::Device device, std::int64_t steps) : HostOn(device), steps_(steps) {}
   void progress(const std::string& unit, std::int64_t done, std::int64_t) override {
     if (unit != "steps") return;
     const std::int64_t first = steps_ / 10;
     if (done != first && done != steps_) return;
-    at::zeros({1}, at::TensorOptions().device(device_)).item<float>();  // waits
+    at::zeros({1}, at::TensorOptions().device(device())).item<float>();  // waits
     if (done == first) start_ = record::Clock::now();
     else seconds_per_step = record::seconds_since(start_) / double(steps_ - first);
   }
   double seconds_per_step = 0;
 
  private:
-  at::Device device_;
   std::int64_t steps_;
   record::Clock::time_point start_{};
 };
@@ -152,7 +150,7 @@ struct Trained {
 // same in one of 1000, whose batch set would take longer to prepare.
 Trained train(const Setting& setting, at::Device device, const std::string& precision,
               std::int64_t steps) {
-  DeviceHost host(device, steps);
+  TimingHost host(device, steps);
   TrainedModel teacher{setting.network("57M-CNN", 3), {"cosine", 1000, ""}, setting.shape()};
   teacher.network->to(device);
   const auto student = setting.network("14M-CNN", 4);

@@ -1,9 +1,10 @@
 // An experiment that takes a moment: networks, images and metrics are fixtures of a few numbers.
 #pragma once
 
-#include <cstdlib>
 #include <filesystem>
 #include <string>
+
+#include "e2e/program.hpp"
 
 namespace e2e {
 
@@ -11,12 +12,8 @@ inline const std::filesystem::path kFixtures =
     std::filesystem::path(DKDM_BUILD_DIR) / "tests/fixtures/plugins";
 
 // Fixture plugins for every program that is started meanwhile.
-class WithFixtures {
- public:
-  WithFixtures() { ::setenv("DKDM_PLUGIN_PATH", kFixtures.c_str(), 1); }
-  ~WithFixtures() { ::unsetenv("DKDM_PLUGIN_PATH"); }
-  WithFixtures(const WithFixtures&) = delete;
-  WithFixtures& operator=(const WithFixtures&) = delete;
+struct WithFixtures {
+  With loaded{"DKDM_PLUGIN_PATH", kFixtures};
 };
 
 // `experiment` are the lines of its first section, `rows` its rows.

@@ -14,23 +14,10 @@ namespace {
 using e2e::kFixtures;
 using e2e::Output;
 using e2e::Program;
+using e2e::With;
 using e2e::WithFixtures;
 using nlohmann::json;
 namespace fs = std::filesystem;
-
-// A variable for every program that is started meanwhile.
-class With {
- public:
-  With(const char* name, const std::string& value) : name_(name) {
-    ::setenv(name, value.c_str(), 1);
-  }
-  ~With() { ::unsetenv(name_); }
-  With(const With&) = delete;
-  With& operator=(const With&) = delete;
-
- private:
-  const char* name_;
-};
 
 bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;

@@ -104,11 +104,10 @@ TEST_CASE("precision: another one than fp32 is another training; auto is fixed w
   });
 
   // A report computes nothing, and a plan may be for another machine: neither asks for the device.
-  ::setenv("DKDM_DEVICE", "cuda", 1);
+  const e2e::With device("DKDM_DEVICE", "cuda");
   const auto report = program.run(command_of("report", {"train.precision=auto"}));
   const auto plan = program.run(command_of("plan", {"train.precision=tf32"}));
   const auto refused = program.run(command_of("run", {"train.precision=tf32"}));
-  ::unsetenv("DKDM_DEVICE");
   INFO(report.err << plan.err << refused.err);
   CHECK(report.exit_code == 0);
   CHECK(report.out.find("Data-based training") != std::string::npos);

@@ -31,6 +31,20 @@ inline std::string read_file(const fs::path& file) {
   return text.str();
 }
 
+// A variable of the environment for every program that is started meanwhile.
+class With {
+ public:
+  With(const char* name, const std::string& value) : name_(name) {
+    ::setenv(name, value.c_str(), 1);
+  }
+  ~With() { ::unsetenv(name_); }
+  With(const With&) = delete;
+  With& operator=(const With&) = delete;
+
+ private:
+  const char* name_;
+};
+
 // A temporary DKDM_HOME, removed at the end of the test.
 class Program {
  public:

@@ -48,6 +48,18 @@ std::vector<std::string> rows_of(const fs::path& file, const std::string& sql,
 const char* const kSchemaSql =
     "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name";
 
+// Migrates `file`: what `facts` ask for is there before, and the same afterwards.
+void check_kept(const fs::path& file, const std::vector<std::string>& facts) {
+  std::map<std::string, std::vector<std::string>> before;
+  for (const auto& sql : facts) before[sql] = rows_of(file, sql);
+  const Store migrating(file);
+  for (const auto& sql : facts) {
+    CAPTURE(sql);
+    CHECK(!before[sql].empty());
+    CHECK(rows_of(file, sql) == before[sql]);
+  }
+}
+
 }  // namespace
 
 TEST_CASE("migration: a database of an earlier version becomes what a new one is, with every fact",
@@ -173,14 +185,8 @@ TEST_CASE(
       "SELECT run || name || value || weights || recorded_iso FROM latest_metrics "
       "JOIN (SELECT id AS metric, recorded_iso FROM metrics) ON metric = id ORDER BY id",
       "SELECT run || key || value || coalesce(number, '-') FROM settings ORDER BY run, key"};
-  std::map<std::string, std::vector<std::string>> before;
-  for (const auto& sql : facts) before[sql] = rows_of(file, sql);
+  check_kept(file, facts);
   Store store(file);
-  for (const auto& sql : facts) {
-    CAPTURE(sql);
-    CHECK(!before[sql].empty());
-    CHECK(rows_of(file, sql) == before[sql]);
-  }
   auto run = a_run("teacher", 7);
   run.experiment = "old";
   auto metric = a_metric("fid", 3.25);
@@ -245,14 +251,8 @@ TEST_CASE("migration: before version 7 networks computed on the CPU, whatever GP
       "SELECT run || rule || step || by_value FROM selections",
       "SELECT run || name || value || selection FROM latest_metrics ORDER BY id",
       "SELECT gpu FROM environments"};
-  std::map<std::string, std::vector<std::string>> before;
-  for (const auto& sql : facts) before[sql] = rows_of(file, sql);
+  check_kept(file, facts);
   Store store(file);
-  for (const auto& sql : facts) {
-    CAPTURE(sql);
-    CHECK(!before[sql].empty());
-    CHECK(rows_of(file, sql) == before[sql]);
-  }
   CHECK(rows_of(file,
                 "SELECT DISTINCT gpu || ': ' || device || driver || repeatable || precision "
                 "FROM run_machines") == std::vector<std::string>{"an idle GPU: cpu1fp32"});

@@ -19,15 +19,6 @@ using fixtures::ScratchFolder;
 
 namespace {
 
-class HostOn final : public fixtures::CountingHost {
- public:
-  explicit HostOn(at::Device device) : device_(device) {}
-  at::Device device() const override { return device_; }
-
- private:
-  at::Device device_;
-};
-
 // Bright rows at a place that says the class, on noise. [1,8,8].
 class Bars final : public Dataset {
  public:
@@ -146,7 +137,7 @@ TEST_CASE("evaluators on a device: the classifier is trained and measures as on 
   const Bars data;
   constexpr std::int64_t kCount = 700;  // three batches of 256
   Done there, here;
-  HostOn accelerator(device()), cpu(at::kCPU);
+  fixtures::HostOn accelerator(device()), cpu(at::kCPU);
   evaluate(*classifier(accelerator), data, kCount, there);
   evaluate(*classifier(cpu), data, kCount, here);
   // The same kernels in the same order, so the same bits: of the weights as well.
@@ -178,7 +169,7 @@ TEST_CASE("evaluators on a device: the classifier is trained and measures as on 
 TEST_CASE("evaluators on a device: inception's values are the CPU's", "[unit][on_device]") {
   const Waves data;
   Done there, here;
-  HostOn accelerator(device()), cpu(at::kCPU);
+  fixtures::HostOn accelerator(device()), cpu(at::kCPU);
   evaluate(*inception(accelerator), data, Waves::kSize, there);
   evaluate(*inception(cpu), data, Waves::kSize, here);
   CHECK(there.protocol == here.protocol);
@@ -206,7 +197,7 @@ TEST_CASE("evaluators on a device: images given there are looked at, the network
           "[unit][on_device]") {
   const Bars data;
   Done here;
-  HostOn cpu(at::kCPU);
+  fixtures::HostOn cpu(at::kCPU);
   const auto made = classifier(cpu);
   evaluate(*made, data, 300, here);
   made->add(data.more(0, 300).to(device()));
@@ -221,7 +212,7 @@ TEST_CASE("evaluators on a device: autocast of the process changes no value", "[
   const Bars bars;
   const Waves waves;
   Done plain[2], cast[2];
-  HostOn cpu(at::kCPU);
+  fixtures::HostOn cpu(at::kCPU);
   evaluate(*classifier(cpu), bars, 300, plain[0]);
   evaluate(*inception(cpu), waves, Waves::kSize, plain[1]);
   at::autocast::set_autocast_enabled(at::kCPU, true);
@@ -241,7 +232,7 @@ TEST_CASE("evaluators on a device: CUDA has every operator", "[unit][on_device]"
     return;
   }
   const Composites composites;
-  HostOn accelerator(device());
+  fixtures::HostOn accelerator(device());
   Done trained, measured;
   evaluate(*classifier(accelerator), Bars(), 300, trained);
   evaluate(*inception(accelerator), Waves(), Waves::kSize, measured);

@@ -27,50 +27,10 @@ namespace {
 
 constexpr auto kLast = at::MemoryFormat::ChannelsLast;
 
-using Given = std::map<std::string, Value>;
-
-// Each student at desk size.
-std::vector<std::pair<std::string, Given>> students() {
-  using List = std::vector<std::int64_t>;
-  const std::int64_t one = 1, two = 2, three = 3, four = 4;
-  const Given unet{{"model_channels", std::int64_t{32}},
-                   {"num_res_blocks", one},
-                   {"channel_mult", List{1, 2}},
-                   {"num_head_channels", std::int64_t{16}},
-                   {"dropout", 0.1}};
-  Given adm = unet;
-  adm["attention_resolutions"] = List{8};
-  return {{"adm-unet", adm},
-          {"unet-lite", unet},
-          {"dit",
-           {{"depth", two},
-            {"hidden_size", std::int64_t{48}},
-            {"num_heads", three},
-            {"patch_size", four}}},
-          {"uvit",
-           {{"depth", two},
-            {"embed_dim", std::int64_t{48}},
-            {"num_heads", three},
-            {"patch_size", four}}},
-          {"edm-unet",
-           {{"model_channels", std::int64_t{16}},
-            {"num_blocks", one},
-            {"channel_mult", List{1, 2}},
-            {"attn_resolutions", List{8}},
-            {"precondition", true}}},
-          {"mlp-mixer",
-           {{"num_blocks", two},
-            {"hidden_dim", std::int64_t{48}},
-            {"tokens_mlp_dim", std::int64_t{24}},
-            {"channels_mlp_dim", std::int64_t{96}},
-            {"dropout", 0.1},
-            {"patch_size", four}}}};
-}
-
 constexpr SampleShape kImages{3, 16, 16};
 
 std::shared_ptr<Denoiser> student(const std::string& name, at::Device device) {
-  const auto all = students();
+  const auto all = fixtures::desk_students();
   const auto found =
       std::find_if(all.begin(), all.end(), [&](const auto& each) { return each.first == name; });
   const auto network = fixtures::student(name, found->second, kImages);
@@ -112,7 +72,7 @@ Step step(const std::string& name, at::Device device, Counters* counters = nullp
 }  // namespace
 
 TEST_CASE("on a device: networks of the suite train as on the CPU", "[unit][on_device]") {
-  for (const auto& [name, given] : students()) {
+  for (const auto& [name, given] : fixtures::desk_students()) {
     INFO(name);
     Counters counters;
     step(name, fake_device::device());  // brings the frequencies of the time embedding
@@ -244,7 +204,7 @@ TEST_CASE("on a device: CUDA has every operator of training and sampling", "[uni
                          "aten::_fused_adamw_", "aten::no_such_operator"}) ==
         std::vector<std::string>{"aten::mkldnn_linear", "aten::no_such_operator"});
   const Composites composites;
-  for (const auto& [name, given] : students()) {
+  for (const auto& [name, given] : fixtures::desk_students()) {
     INFO(name);
     Counters counters;
     step(name, fake_device::device(), &counters);

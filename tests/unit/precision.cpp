@@ -22,40 +22,8 @@ using Precision = device::Precision;
 namespace {
 
 using Given = std::map<std::string, Value>;
-using List = std::vector<std::int64_t>;
 
 constexpr SampleShape kImages{3, 16, 16};
-
-std::vector<std::pair<std::string, Given>> students() {
-  const Value one = std::int64_t{1}, two = std::int64_t{2}, three = std::int64_t{3},
-              four = std::int64_t{4}, wide = std::int64_t{48}, channels = std::int64_t{32};
-  return {
-      {"adm-unet",
-       {{"model_channels", channels},
-        {"num_res_blocks", one},
-        {"channel_mult", List{1, 2}},
-        {"num_head_channels", std::int64_t{16}},
-        {"attention_resolutions", List{8}}}},
-      {"unet-lite",
-       {{"model_channels", channels},
-        {"num_res_blocks", one},
-        {"channel_mult", List{1, 2}},
-        {"num_head_channels", std::int64_t{16}}}},
-      {"dit", {{"depth", two}, {"hidden_size", wide}, {"num_heads", three}, {"patch_size", four}}},
-      {"uvit", {{"depth", two}, {"embed_dim", wide}, {"num_heads", three}, {"patch_size", four}}},
-      {"edm-unet",
-       {{"model_channels", std::int64_t{16}},
-        {"num_blocks", one},
-        {"channel_mult", List{1, 2}},
-        {"attn_resolutions", List{8}},
-        {"precondition", true}}},
-      {"mlp-mixer",
-       {{"num_blocks", two},
-        {"hidden_dim", wide},
-        {"tokens_mlp_dim", std::int64_t{24}},
-        {"channels_mlp_dim", std::int64_t{96}},
-        {"patch_size", four}}}};
-}
 
 // Types of the factors of a forward's matrix products and convolutions, in order.
 thread_local std::vector<at::ScalarType> products;
@@ -86,7 +54,7 @@ TEST_CASE(
     "precision: a network in bf16 rounds its products, and neither its time embedding nor its "
     "output layer",
     "[unit][precision]") {
-  for (const auto& [name, given] : students()) {
+  for (const auto& [name, given] : fixtures::desk_students()) {
     INFO(name);
     const auto network = fixtures::student(name, given, kImages);
     fixtures::fill_parameters(*network);

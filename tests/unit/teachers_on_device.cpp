@@ -19,21 +19,12 @@ namespace {
 
 constexpr ImageSpec kSpec{3, 8, 8};
 
-class HostOn final : public fixtures::CountingHost {
- public:
-  explicit HostOn(at::Device device) : device_(device) {}
-  at::Device device() const override { return device_; }
-
- private:
-  at::Device device_;
-};
-
 using Given = std::map<std::string, Value>;
 
 // What teacher `name` answers on `where`, loaded as the program loads it.
 Tensor answer(const std::string& name, const Given& given, at::Device where,
               Counters* counters = nullptr) {
-  HostOn host(where);
+  fixtures::HostOn host(where);
   const TrainedModel model = fixtures::teacher(name, given, host)->load();
   model.network->to(where);
   const at::NoGradGuard no_grad;
