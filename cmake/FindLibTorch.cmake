@@ -1,8 +1,9 @@
 # Finds LibTorch without TorchConfig.cmake, whose CUDA build asks for a CUDA toolkit.
 #
 # Input   LIBTORCH_ROOT   folder with include/ and lib/ (a LibTorch archive), or with torch/ (a wheel)
-# Output  LibTorch::LibTorch, LibTorch_VERSION, LibTorch_LIBRARY_DIR, LibTorch_HAS_CUDA
-set(LIBTORCH_ROOT "$ENV{LIBTORCH_ROOT}" CACHE PATH "LibTorch 2.10 or newer")
+# Output  LibTorch::LibTorch, LibTorch_VERSION, LibTorch_LIBRARY_DIR, LibTorch_HAS_CUDA;
+#         LibTorch::Cuda where it is built for CUDA and CUDA's headers are there, GPU or not
+set(LIBTORCH_ROOT "$ENV{LIBTORCH_ROOT}" CACHE PATH "LibTorch 2.11 or newer")
 
 find_path(LibTorch_INCLUDE_DIR ATen/ATen.h
           HINTS "${LIBTORCH_ROOT}/include" "${LIBTORCH_ROOT}/torch/include")
@@ -44,5 +45,19 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   if(LibTorch_HAS_CUDA)
     target_link_libraries(LibTorch::LibTorch INTERFACE
       "-Wl,--no-as-needed,${LibTorch_CUDA_LIBRARY},--as-needed")
+  endif()
+endif()
+
+# What sees CUDA's headers: those of the wheels beside LibTorch, else of a toolkit.
+if(LibTorch_FOUND AND LibTorch_CUDA_LIBRARY AND NOT TARGET LibTorch::Cuda)
+  file(GLOB _wheels "${LIBTORCH_ROOT}/nvidia/*/include" "${LIBTORCH_ROOT}/../nvidia/*/include")
+  find_path(LibTorch_CUDA_INCLUDE_DIR cuda_runtime_api.h
+            HINTS ${_wheels} ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES include)
+  find_library(LibTorch_C10_CUDA_LIBRARY c10_cuda HINTS "${LibTorch_LIBRARY_DIR}" NO_DEFAULT_PATH)
+  if(LibTorch_CUDA_INCLUDE_DIR AND LibTorch_C10_CUDA_LIBRARY)
+    add_library(LibTorch::Cuda INTERFACE IMPORTED)
+    target_include_directories(LibTorch::Cuda SYSTEM INTERFACE "${LibTorch_CUDA_INCLUDE_DIR}")
+    target_link_libraries(LibTorch::Cuda INTERFACE
+      LibTorch::LibTorch "${LibTorch_CUDA_LIBRARY}" "${LibTorch_C10_CUDA_LIBRARY}")
   endif()
 endif()

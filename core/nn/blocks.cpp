@@ -89,8 +89,8 @@ Dropout::Dropout(double p) : p_(p) {
 
 torch::Tensor Dropout::forward(const torch::Tensor& x) {
   if (!draws() || p_ == 0) return x;
-  const at::Tensor mask = random::dropout_mask(seed_, Stream::dropout, step_, layer_, first_sample_,
-                                               x.sizes(), p_, x.device());
+  const at::Tensor mask = random::dropout_mask(seed_, Stream::dropout, random::step_of_layer(step_),
+                                               layer_, first_sample_, x.sizes(), p_, x.device());
   return x * mask.to(x.options());
 }
 
@@ -144,8 +144,8 @@ constexpr int kSampleBits = 40;
 torch::Tensor RandomLayer::normal(const torch::Tensor& like) {
   const std::int64_t first = (next_call() << kSampleBits) + first_sample_;
   const auto index = at::arange(first, first + like.size(0), like.options().dtype(at::kLong));
-  return Random(seed_, Stream::layer)
-      .normal(step_, index, like.sizes().slice(1))
+  return random::normal(random::key_of(seed_, Stream::layer), random::step_of_layer(step_), index,
+                        like.sizes().slice(1))
       .contiguous(like.suggest_memory_format());
 }
 
@@ -159,8 +159,8 @@ torch::Tensor RandomLayer::mask(const torch::Tensor& like, double p) {
   if (!(p >= 0 && p < 1))
     throw ConfigError("mask: p = " + std::to_string(p) + ", expected a probability in [0, 1)");
   const auto layer = static_cast<std::uint32_t>(next_call());
-  return random::dropout_mask(seed_, Stream::layer, step_, layer, first_sample_, like.sizes(), p,
-                              like.device());
+  return random::dropout_mask(seed_, Stream::layer, random::step_of_layer(step_), layer,
+                              first_sample_, like.sizes(), p, like.device());
 }
 
 }  // namespace dkdm::nn

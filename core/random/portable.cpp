@@ -34,11 +34,14 @@ Product product(std::uint32_t factor, const Tensor& word) {
 
 // Philox's four words of blocks 0 … count - 1, each int64 [n, count], of the counters (block, step,
 // c2, c3) with c2 and c3 int64 [n,1].
-std::array<Tensor, 4> words(const Key& key, std::uint32_t step, const Tensor& c2, const Tensor& c3,
+std::array<Tensor, 4> words(const Key& key, const Step& step, const Tensor& c2, const Tensor& c3,
                             std::int64_t count) {
   const auto there = c2.options();
   std::array<Tensor, 4> c{at::arange(count, there).unsqueeze(0),
-                          at::full({1, 1}, static_cast<std::int64_t>(step), there), c2, c3};
+                          step.on_device.defined()
+                              ? step.on_device.view({1, 1})
+                              : at::full({1, 1}, static_cast<std::int64_t>(step.number), there),
+                          c2, c3};
   Key round_key = key;
   for (int round = 0; round < 10; ++round) {
     const Product p0 = product(0xD2511F53U, c[0]), p1 = product(0xCD9E8D57U, c[2]);
@@ -103,7 +106,7 @@ Direction direction(const Tensor& word) {
 // What `fill` makes of int64 words [n, groups, 4, kLanes], of `group_size` elements a group, as
 // [n, length]. c2 and c3 [n,1] are the counters' last words; some rows at a time.
 template <class Fill>
-Tensor filled(const Key& key, std::uint32_t step, const Tensor& c2, const Tensor& c3,
+Tensor filled(const Key& key, const Step& step, const Tensor& c2, const Tensor& c3,
               std::int64_t length, std::int64_t group_size, const Fill& fill) {
   const std::int64_t rows = c2.size(0), groups = (length + group_size - 1) / group_size;
   Tensor result = at::empty({rows, length}, c2.options().dtype(at::kFloat));
@@ -123,7 +126,7 @@ Tensor filled(const Key& key, std::uint32_t step, const Tensor& c2, const Tensor
 
 }  // namespace
 
-Tensor portable_normal(const Key& key, std::uint32_t step, const Tensor& samples,
+Tensor portable_normal(const Key& key, const Step& step, const Tensor& samples,
                        std::int64_t length) {
   const Tensor column = samples.unsqueeze(1);
   const Tensor high = column.bitwise_right_shift(32).bitwise_and(kWord);
@@ -136,7 +139,7 @@ Tensor portable_normal(const Key& key, std::uint32_t step, const Tensor& samples
                 });
 }
 
-Tensor portable_mask(const Key& key, std::uint32_t step, std::uint32_t layer, std::int64_t first,
+Tensor portable_mask(const Key& key, const Step& step, std::uint32_t layer, std::int64_t first,
                      std::int64_t rows, std::int64_t length, std::uint32_t threshold, float scale,
                      at::Device device) {
   const auto there = at::TensorOptions().dtype(at::kLong).device(device);

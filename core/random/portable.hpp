@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "dkdm/random.hpp"
+#include "random/step.hpp"
 
 namespace dkdm::random {
 
@@ -24,18 +25,22 @@ DKDM_API Key key_of(std::uint64_t seed, Stream stream);
 
 // Standard normals f32 [n, length] on the device of `samples` (int64 [n]): row r is fill_normal's
 // of sample samples[r] at `step`.
-DKDM_API at::Tensor portable_normal(const Key& key, std::uint32_t step, const at::Tensor& samples,
+DKDM_API at::Tensor portable_normal(const Key& key, const Step& step, const at::Tensor& samples,
                                     std::int64_t length);
 
 // Dropout factors f32 [rows, length] on `device`: row r is fill_mask's of sample first + r of
 // `layer` at `step`.
-DKDM_API at::Tensor portable_mask(const Key& key, std::uint32_t step, std::uint32_t layer,
+DKDM_API at::Tensor portable_mask(const Key& key, const Step& step, std::uint32_t layer,
                                   std::int64_t first, std::int64_t rows, std::int64_t length,
                                   std::uint32_t threshold, float scale, at::Device device);
 
+// Standard normals f32 [n, shape…], those of samples `index` (int64 [n]), where `index` is.
+DKDM_API at::Tensor normal(const Key& key, const Step& step, const at::Tensor& index,
+                           at::IntArrayRef shape);
+
 // Random(seed, stream).dropout_mask(step, layer, first, sizes, p), its bits and memory order, on
 // `device`. Throws as that does.
-DKDM_API at::Tensor dropout_mask(std::uint64_t seed, Stream stream, std::uint32_t step,
+DKDM_API at::Tensor dropout_mask(std::uint64_t seed, Stream stream, const Step& step,
                                  std::uint32_t layer, std::int64_t first, at::IntArrayRef sizes,
                                  double p, at::Device device);
 

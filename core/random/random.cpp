@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "random/fill.hpp"
+#include "random/kernel.hpp"
 #include "random/philox.hpp"
 #include "random/portable.hpp"
 
@@ -93,8 +94,8 @@ std::array<std::uint32_t, 4> Random::words(std::uint32_t step, std::uint64_t sam
       {key0_, key1_});
 }
 
-at::Tensor Random::normal(std::uint32_t step, const at::Tensor& index,
-                          at::IntArrayRef shape) const {
+at::Tensor random::normal(const Key& key, const Step& step, const at::Tensor& index,
+                          at::IntArrayRef shape) {
   if (index.dim() != 1 || index.scalar_type() != at::kLong) {
     throw Error("random normal: sample indices must be int64 [n]");
   }
@@ -102,21 +103,28 @@ at::Tensor Random::normal(std::uint32_t step, const at::Tensor& index,
   // A shape alone; what numbers are made of would count as memory of the network's.
   if (index.is_meta())
     return at::empty(with_rows(index.size(0), shape), index.options().dtype(at::kFloat));
-  if (random::makes_numbers(index.device())) {
-    return random::portable_normal({key0_, key1_}, step, index, length)
+  if (makes_numbers(index.device())) {
+    const auto* kernels = NumberKernels::of(index.device());
+    return (kernels ? kernels->normal(key, step, index, length)
+                    : portable_normal(key, step, index, length))
         .view(with_rows(index.size(0), shape));
   }
   const at::Tensor samples = index.to(at::kCPU).contiguous();
   const std::int64_t* sample = samples.const_data_ptr<std::int64_t>();
   at::Tensor result = at::empty(with_rows(index.size(0), shape), at::kFloat);
-  for_rows(index.size(0), length, random::kNormalGroup, result.mutable_data_ptr<float>(),
+  for_rows(index.size(0), length, kNormalGroup, result.mutable_data_ptr<float>(),
            [&](std::int64_t row, std::uint32_t group, std::int64_t count, float* out) {
              const auto id = static_cast<std::uint64_t>(sample[row]);
-             random::fill_normal({key0_, key1_, step, static_cast<std::uint32_t>(id),
-                                  static_cast<std::uint32_t>(id >> 32)},
-                                 group, count, out);
+             fill_normal({key.word0, key.word1, step.number, static_cast<std::uint32_t>(id),
+                          static_cast<std::uint32_t>(id >> 32)},
+                         group, count, out);
            });
   return result.to(index.device());
+}
+
+at::Tensor Random::normal(std::uint32_t step, const at::Tensor& index,
+                          at::IntArrayRef shape) const {
+  return random::normal({key0_, key1_}, {step, {}}, index, shape);
 }
 
 at::Tensor Random::normal(std::uint32_t step, std::int64_t first, std::int64_t count,
@@ -201,7 +209,7 @@ at::Tensor Random::dropout_mask(std::uint32_t step, std::uint32_t layer, std::in
   return mask;
 }
 
-at::Tensor random::dropout_mask(std::uint64_t seed, Stream stream, std::uint32_t step,
+at::Tensor random::dropout_mask(std::uint64_t seed, Stream stream, const Step& step,
                                 std::uint32_t layer, std::int64_t first, at::IntArrayRef sizes,
                                 double p, at::Device device) {
   if (device.is_meta()) {
@@ -211,12 +219,15 @@ at::Tensor random::dropout_mask(std::uint64_t seed, Stream stream, std::uint32_t
                      at::TensorOptions().dtype(at::kFloat).device(device).memory_format(format));
   }
   if (!makes_numbers(device))
-    return Random(seed, stream).dropout_mask(step, layer, first, sizes, p).to(device);
+    return Random(seed, stream).dropout_mask(step.number, layer, first, sizes, p).to(device);
   const auto [threshold, scale] = dropping(p);
   const std::int64_t rows = sizes.empty() ? 1 : sizes[0];
   const std::int64_t length = rows == 0 ? 0 : c10::multiply_integers(sizes) / rows;
-  const at::Tensor mask = portable_mask(key_of(seed, stream), step, layer, first, rows, length,
-                                        threshold, scale, device);
+  const auto* kernels = NumberKernels::of(device);
+  const Key key = key_of(seed, stream);
+  const at::Tensor mask =
+      kernels ? kernels->mask(key, step, layer, first, rows, length, threshold, scale)
+              : portable_mask(key, step, layer, first, rows, length, threshold, scale, device);
   if (sizes.size() != 4) return mask.view(sizes);
   return mask.view({sizes[0], sizes[2], sizes[3], sizes[1]}).permute({0, 3, 1, 2});
 }

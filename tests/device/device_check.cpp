@@ -24,7 +24,7 @@
 #include "fixtures/analytic.hpp"
 #include "fixtures/students.hpp"
 #include "plugin/call.hpp"
-#include "random/portable.hpp"
+#include "random/kernel.hpp"
 #include "record/clock.hpp"
 #include "train/trainer.hpp"
 
@@ -77,9 +77,12 @@ Json random_numbers(const Setting& setting) {
                                  random.normal(5, index, {length}));
   const std::vector<std::int64_t> sizes{rows, 8, 12, 12};
   const bool masks = at::equal(
-      random::dropout_mask(7, Stream::dropout, 5, 3, 9, sizes, 0.3, setting.device).to(at::kCPU),
+      random::dropout_mask(7, Stream::dropout, {5, {}}, 3, 9, sizes, 0.3, setting.device).to(at::kCPU),
       Random(7, Stream::dropout).dropout_mask(5, 3, 9, sizes, 0.3));
-  return {{"normals_equal", normals}, {"masks_equal", masks}, {"ok", normals && masks}};
+  return {{"normals_equal", normals},
+          {"masks_equal", masks},
+          {"by_kernels", random::NumberKernels::of(setting.device) != nullptr},
+          {"ok", normals && masks}};
 }
 
 // A forward and backward in evaluation mode, in float32.

@@ -48,6 +48,7 @@ class Guard final : public c10::impl::DeviceGuardImplInterface {
   c10::Stream getStreamFromGlobalPool(c10::Device, bool) const override { return stream(); }
   c10::Stream getNewStream(c10::Device, int) const override { return stream(); }
   c10::Stream exchangeStream(c10::Stream) const override { return stream(); }
+  void* getStreamNativeHandle(const c10::Stream) const override { return nullptr; }
   c10::DeviceIndex deviceCount() const noexcept override { return 1; }
   // An event is the time at which it was recorded, in nanoseconds.
   void record(void** event, const c10::Stream&, c10::DeviceIndex, c10::EventFlag) const override {

@@ -136,7 +136,7 @@ TEST_CASE("on a device: random numbers are made there, with the CPU's bits", "[u
   CHECK(at::equal(
       here[1],
       Random(5, Stream::layer).normal(6, (std::int64_t{7 * 2048} << 40) + 8, 3, {8, 6, 6})));
-  CHECK_THROWS_WITH(random::dropout_mask(1, Stream::dropout, 0, 0, 0, {2, 3}, 1, device),
+  CHECK_THROWS_WITH(random::dropout_mask(1, Stream::dropout, {}, 0, 0, {2, 3}, 1, device),
                     Contains("0 <= p < 1"));
 }
 

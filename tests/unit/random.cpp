@@ -185,7 +185,7 @@ TEST_CASE("random: normals by operators have the bits of the loops", "[unit][ran
                         const at::Tensor& index, std::int64_t length) {
     INFO("seed " << seed << ", step " << step << ", length " << length);
     const auto key = dkdm::random::key_of(seed, stream);
-    const at::Tensor by_operators = dkdm::random::portable_normal(key, step, index, length);
+    const at::Tensor by_operators = dkdm::random::portable_normal(key, {step, {}}, index, length);
     CHECK(same_bits(by_operators, Random(seed, stream).normal(step, index, {length})));
   };
   const std::int64_t large = std::int64_t{1} << 40;
@@ -210,7 +210,7 @@ TEST_CASE("random: dropout by operators has the masks of the loops", "[unit][ran
     const std::int64_t rows = sizes.empty() ? 1 : sizes[0];
     const double threshold = std::min(65535.0, std::round(p * 65536));
     const at::Tensor by_operators = dkdm::random::portable_mask(
-        dkdm::random::key_of(3, Stream::dropout), 9, layer, first, rows,
+        dkdm::random::key_of(3, Stream::dropout), {9, {}}, layer, first, rows,
         rows == 0 ? 0 : expected.numel() / rows, static_cast<std::uint32_t>(threshold),
         static_cast<float>(65536.0 / (65536.0 - threshold)), at::kCPU);
     // In memory order.
