@@ -116,6 +116,11 @@ const ParamTable& train_table() {
           "a step needs), or auto (host where the set would take more than half of the device)")
           .one_of({"auto", "device", "host"})
           .no_effect_on_result(),
+      flag(
+          "graphs", false,
+          "on a GPU, record the passes of student and teacher once and launch each as a whole (CUDA "
+          "graphs): faster where a network is small; takes memory for their activations throughout")
+          .no_effect_on_result(),
       text("select", "last",
            "the step whose values count: last, or best:METRIC (best:fid), the best of those that "
            "[evaluate] evaluates")

@@ -33,7 +33,7 @@ NetworkBytes bytes_of(const plugin::PluginChoice& student, const StudentContext&
 
 stages::Footprint training_footprint(const NetworkBytes& student, const NetworkBytes& teacher,
                                      double held, const SampleShape& shape, std::int64_t batch,
-                                     std::int64_t snapshots) {
+                                     std::int64_t snapshots, bool graphs) {
   constexpr double kWritten = 2;        // raw and averaged weights
   constexpr double kCheckpoints = 2;    // the last and the one before it
   constexpr double kInACheckpoint = 4;  // weights, average, two moments
@@ -41,16 +41,17 @@ stages::Footprint training_footprint(const NetworkBytes& student, const NetworkB
   stages::Footprint footprint;
   footprint.disk = student.weights * (kWritten + static_cast<double>(snapshots));
   footprint.working = kCheckpoints * (kInACheckpoint * student.weights + held);
-  footprint.parts = {
-      .weights = student.weights,
-      .gradients = student.parameters,
-      .moments = kMoments * student.parameters,
-      .ema = student.parameters,
-      .teacher = teacher.weights,
-      .batch_set = held,
-      .batch = kTrainingTensors * sizeof(float) * values_of(shape, batch),
-      // The teacher's forward is over before the student's begins.
-      .activations = std::max(student.activations.of(batch), teacher.activations.of(batch))};
+  footprint.parts = {.weights = student.weights,
+                     .gradients = student.parameters,
+                     .moments = kMoments * student.parameters,
+                     .ema = student.parameters,
+                     .teacher = teacher.weights,
+                     .batch_set = held,
+                     .batch = kTrainingTensors * sizeof(float) * values_of(shape, batch)};
+  const double of_student = student.activations.of(batch),
+               of_teacher = teacher.activations.of(batch);
+  // The teacher's forward is over before the student's begins; a recording keeps its memory.
+  footprint.parts.activations = graphs ? of_student + of_teacher : std::max(of_student, of_teacher);
   return footprint;
 }
 

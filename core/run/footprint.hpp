@@ -38,11 +38,11 @@ DKDM_API NetworkBytes bytes_of(const plugin::PluginChoice& student, const Studen
                                CostModel& cost, Pass pass, device::Precision precision);
 
 // `student`: in training. `held`: what the method keeps, its batch set. `snapshots`: weights that
-// are kept on the way.
+// are kept on the way. `graphs`: passes are recorded ([train] graphs).
 DKDM_API stages::Footprint training_footprint(const NetworkBytes& student,
                                               const NetworkBytes& teacher, double held,
                                               const SampleShape& shape, std::int64_t batch,
-                                              std::int64_t snapshots);
+                                              std::int64_t snapshots, bool graphs = false);
 // Of a batch set: the set itself, `together` rows at a time through the teacher.
 DKDM_API stages::Footprint preparation_footprint(const NetworkBytes& teacher, double held,
                                                  const SampleShape& shape, std::int64_t together);

@@ -274,7 +274,8 @@ class Planner {
       const auto kept = every > 0 ? (training.train.integer("steps") - 1) / every : 0;
       const auto student = costs_.student_bytes(row, training.student, Pass::training,
                                                 training.train.text("precision"));
-      trained.footprint = training_footprint(student, taught, held, job.shape, batch, kept);
+      trained.footprint = training_footprint(student, taught, held, job.shape, batch, kept,
+                                             job.training.train.flag("graphs"));
       if (stages::keeps_on_host(training.train, held, context_.host.device()))
         trained.footprint.parts.batch_set = 0;
       trained.footprint.remedy = training_remedy(training);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "stages/stages.hpp"
 
@@ -19,9 +20,10 @@ DKDM_API bool keeps_on_host(const Params& train, double held, at::Device device)
 
 class MethodInputs {
  public:
-  // Loads what `method` needs. Throws DataError for a damaged set.
+  // Loads what `method` needs; `graphs` = the teacher's passes are recorded ([train] graphs).
+  // Throws DataError for a damaged set.
   MethodInputs(StageContext& context, const TrainingJob& job, const TrainingInputs& inputs,
-               const Method& method);
+               const Method& method, bool graphs = false);
 
   // Its pointers are into this object.
   MethodContext context() const;
@@ -29,6 +31,7 @@ class MethodInputs {
   // What the teacher did so far, and the floating-point operations of `evaluations`.
   train::TeacherWork work() const;
   double teacher_flops(std::int64_t evaluations) const;
+  std::string teacher_graphs() const;  // see train::Outcome; "" = not asked for
 
  private:
   StageContext& context_;

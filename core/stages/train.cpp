@@ -38,7 +38,7 @@ void train_student(StageContext& context, const TrainingJob& job, const Training
                                                 record::derive_seed(job.seed, "initialise"));
   model::to_channels_last(*student);
   student->to(context.host.device());
-  const MethodInputs loaded(context, job, inputs, *method);
+  const MethodInputs loaded(context, job, inputs, *method, job.training.train.flag("graphs"));
   MethodContext method_context = loaded.context();
   method_context.student = student.get();
   method_context.pool_on_host = keeps_on_host(

@@ -15,6 +15,7 @@
 #include "io/checkpoint/work_file.hpp"
 #include "plugin/call.hpp"
 #include "record/clock.hpp"
+#include "train/recorded_network.hpp"
 
 namespace dkdm::train {
 namespace {
@@ -55,8 +56,13 @@ class Loop {
         look_every_(device_.is_cpu() ? 1 : kLookEvery),
         part_(moved(method.trained_part(), device_)), optimizer_(student, settings, part_),
         steps_(settings.integer("steps")), log_every_(settings.integer("log_every")) {
-    if (const auto names = method.student_features(); !names.empty())
+    if (settings.flag("graphs")) {
+      recorded_.emplace(
+          student_, precision_, method.student_features(), seed_,
+          [&](const std::string& text) { host_.log("train", "the student " + text); });
+    } else if (const auto names = method.student_features(); !names.empty()) {
       features_.emplace(student_, names);
+    }
   }
 
   TrainResult run() {
@@ -179,12 +185,7 @@ class Loop {
     // Another seed: its layers are numbered from 0 as the student's are.
     if (part_.network) nn::seed_layers(*part_.network, seed_ ^ kPartSeed, step_);
     at::AutoGradMode with_grad(true);
-    at::Tensor output;
-    {
-      const device::PrecisionScope scope(precision_, device_);
-      output = plugin::predict(student_, batch.x_t, method_.diffusion().model_timesteps(batch.t));
-    }
-    if (features_) batch.features = features_->take();
+    const at::Tensor output = forward(batch);
     const LossTerms terms = method_.loss(batch, output);
     if (!terms.loss.defined() || !terms.loss.requires_grad())
       throw PluginError(plugin::name_of(&method_), "loss",
@@ -196,16 +197,32 @@ class Loop {
       const device::PrecisionScope scope(device::backward_of(precision_), device_);
       optimizer_.scaled(loss).backward();
     }
+    if (recorded_) recorded_->backward();
     const at::Tensor norm = optimizer_.grad_norm();
     note(loss, terms, norm);
     if ((step_ + 1) % look_every_ == 0) look();
     optimizer_.step(step_, norm);
   }
 
+  // The student's output, and the features that the method asked for.
+  at::Tensor forward(TrainBatch& batch) {
+    const at::Tensor t = method_.diffusion().model_timesteps(batch.t);
+    if (recorded_) {
+      Forward made = recorded_->forward(batch.x_t, t, step_);
+      batch.features = std::move(made.features);
+      return made.output;
+    }
+    const device::PrecisionScope scope(precision_, device_);
+    const at::Tensor output = plugin::predict(student_, batch.x_t, t);
+    if (features_) batch.features = features_->take();
+    return output;
+  }
+
   void note(const at::Tensor& loss, const LossTerms& terms, const at::Tensor& norm) {
     StepResult result;
     result.step = step_;
     const at::Tensor& scale = optimizer_.log2_loss_scale();
+    const at::NoGradGuard no_grad;  // kept for some steps, it would keep the network's graph
     result.values =
         at::stack({loss.detach(), terms.mse.mean(), terms.vb.mean(), norm,
                    scale.defined() ? scale.to(norm.scalar_type()) : at::zeros_like(norm)});
@@ -284,7 +301,7 @@ class Loop {
     io::save_tensors(folder_ / "ema.safetensors", optimizer_.weights(true));
     if (part_.network) io::save_tensors(folder_ / kPartFile, optimizer_.part_weights());
     for (const auto& file : {checkpoint_file(), earlier_file()}) std::filesystem::remove(file);
-    return {steps_, elapsed_s(), teacher()};
+    return {steps_, elapsed_s(), teacher(), recorded_ ? recorded_->outcome() : ""};
   }
 
   double elapsed_s() const { return elapsed_before_ + seconds_since(start_); }
@@ -309,7 +326,8 @@ class Loop {
   const device::Precision precision_;
   const std::int64_t look_every_;
   const TrainedPart part_;
-  std::optional<Features> features_;
+  std::optional<Features> features_;         // unless recorded_ has them
+  std::optional<RecordedStudent> recorded_;  // [train] graphs
   Optimizer optimizer_;
   const std::int64_t steps_, log_every_;
 

@@ -24,6 +24,9 @@ struct TrainResult {
   std::int64_t steps = 0;
   double elapsed_s = 0;  // of all attempts, up to their checkpoints
   TeacherWork teacher;   // likewise
+  // Of [train] graphs, in this attempt: "recorded", or why not (train/recorded_network.hpp); "" =
+  // not asked for.
+  std::string graphs;
 };
 
 // Weights to keep on the way, besides the last ones.
@@ -49,7 +52,8 @@ inline constexpr const char* kPartFile = "method.safetensors";
 // set aside, which the log says, and the one before it taken, else step 0. Throws Error naming the
 // step when the loss is not finite; the last checkpoint stays. `record` gets the curves, a batch of
 // points at a time (loss, mse, vb, grad_norm, lr, step_seconds; log2_loss_scale in fp16). What is
-// kept changes no bit of the training. `hint`: see divergence_advice. `teacher` says what its
+// kept changes no bit of the training; nor does `graphs`, which repeats the student's passes as an
+// accelerator has recorded them. `hint`: see divergence_advice. `teacher` says what its
 // network did in this attempt (none: there is no teacher).
 DKDM_API TrainResult
 train(Denoiser& student, Method& method, Host& host, const Params& settings, std::uint64_t seed,

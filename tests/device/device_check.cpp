@@ -12,6 +12,7 @@
 
 #include "config/experiment.hpp"
 #include "device/choice.hpp"
+#include "device/graph.hpp"
 #include "device/precision.hpp"
 #include "dkdm/device.hpp"
 #include "dkdm/diffusion.hpp"
@@ -26,6 +27,7 @@
 #include "plugin/call.hpp"
 #include "random/kernel.hpp"
 #include "record/clock.hpp"
+#include "train/recorded_network.hpp"
 #include "train/trainer.hpp"
 
 namespace {
@@ -76,9 +78,10 @@ Json random_numbers(const Setting& setting) {
   const bool normals = at::equal(random.normal(5, index.to(setting.device), {length}).to(at::kCPU),
                                  random.normal(5, index, {length}));
   const std::vector<std::int64_t> sizes{rows, 8, 12, 12};
-  const bool masks = at::equal(
-      random::dropout_mask(7, Stream::dropout, {5, {}}, 3, 9, sizes, 0.3, setting.device).to(at::kCPU),
-      Random(7, Stream::dropout).dropout_mask(5, 3, 9, sizes, 0.3));
+  const bool masks =
+      at::equal(random::dropout_mask(7, Stream::dropout, {5, {}}, 3, 9, sizes, 0.3, setting.device)
+                    .to(at::kCPU),
+                Random(7, Stream::dropout).dropout_mask(5, 3, 9, sizes, 0.3));
   return {{"normals_equal", normals},
           {"masks_equal", masks},
           {"by_kernels", random::NumberKernels::of(setting.device) != nullptr},
@@ -130,10 +133,14 @@ class TimingHost final : public fixtures::HostOn {
 // A teacher as the program gives it to methods.
 class InPrecision final : public Denoiser {
  public:
-  InPrecision(std::shared_ptr<Denoiser> network, const std::string& precision)
+  InPrecision(std::shared_ptr<Denoiser> network, const std::string& precision, bool graphs)
       : network_(register_module("network", std::move(network))),
-        precision_(device::precision_named(precision)) {}
+        precision_(device::precision_named(precision)) {
+    if (graphs) recorded_.emplace(*network_, precision_, [](const std::string&) {});
+  }
+  std::string graphs() const { return recorded_ ? recorded_->outcome() : ""; }
   at::Tensor forward(const at::Tensor& x_t, const at::Tensor& t) override {
+    if (recorded_) return recorded_->forward(x_t, t, {}).output;
     const device::PrecisionScope scope(precision_, x_t.device());
     return plugin::predict(*network_, x_t, t);
   }
@@ -141,18 +148,20 @@ class InPrecision final : public Denoiser {
  private:
   std::shared_ptr<Denoiser> network_;
   device::Precision precision_;
+  std::optional<train::RecordedTeacher> recorded_;
 };
 
 struct Trained {
   double seconds_per_step = 0, last_loss = 0;
   std::optional<double> first_loss;  // none where fp16 began with an overflow
   std::optional<double> peak_bytes;
+  std::string graphs;  // of student and teacher; "" = not asked for
 };
 
 // Dynamic distillation of a 14M network from a 57M one, in a chain of 50 steps: a step costs the
 // same in one of 1000, whose batch set would take longer to prepare.
 Trained train(const Setting& setting, at::Device device, const std::string& precision,
-              std::int64_t steps) {
+              std::int64_t steps, bool graphs = false) {
   TimingHost host(device, steps);
   TrainedModel teacher{setting.network("57M-CNN", 3), {"cosine", 1000, ""}, setting.shape()};
   teacher.network->to(device);
@@ -163,10 +172,12 @@ Trained train(const Setting& setting, at::Device device, const std::string& prec
                          {"batch", setting.batch()},
                          {"lr", 1e-4},
                          {"precision", precision},
+                         {"graphs", graphs},
                          {"log_every", std::int64_t{1}},
                          {"checkpoint_every", std::int64_t{1'000'000}}},
                         "device-check");
-  teacher.network = std::make_shared<InPrecision>(teacher.network, precision);
+  const auto given = std::make_shared<InPrecision>(teacher.network, precision, graphs);
+  teacher.network = given;
   teacher.network->eval();
   MethodContext context{host, {"cosine", 1000, ""}, setting.shape(), setting.batch(), 1};
   context.teacher = &teacher;
@@ -183,14 +194,15 @@ Trained train(const Setting& setting, at::Device device, const std::string& prec
   device::restart_peak(device);
   method->start(context, "");
   Trained result;
-  train::train(*student, *method, host, settings, 5, folder.path,
-               [&](const std::vector<record::CurvePoint>& points) {
-                 for (const auto& point : points) {
-                   if (point.name != "loss") continue;
-                   if (point.step == 1) result.first_loss = point.value;
-                   result.last_loss = point.value;
-                 }
-               });
+  const auto done = train::train(*student, *method, host, settings, 5, folder.path,
+                                 [&](const std::vector<record::CurvePoint>& points) {
+                                   for (const auto& point : points) {
+                                     if (point.name != "loss") continue;
+                                     if (point.step == 1) result.first_loss = point.value;
+                                     result.last_loss = point.value;
+                                   }
+                                 });
+  if (graphs) result.graphs = "student " + done.graphs + ", teacher " + given->graphs();
   result.seconds_per_step = host.seconds_per_step;
   result.peak_bytes = device::peak_bytes(device);
   return result;
@@ -206,18 +218,28 @@ Json training(const Setting& setting) {
   bool ok = difference < 1e-3;
   constexpr double kApart = 0.25;  // of the last losses: of one batch, after many roundings
   double fp32 = 0;
-  for (const auto& precision : device::precision_names()) {
-    if (precision == "tf32" && !setting.device.is_cuda()) continue;
-    const auto trained = train(setting, setting.device, precision, setting.steps());
-    if (precision == "fp32") fp32 = trained.last_loss;
-    Json& row = all[precision];
+  const auto add = [&](const std::string& precision, bool graphs) {
+    const auto trained = train(setting, setting.device, precision, setting.steps(), graphs);
+    if (precision == "fp32" && !graphs) fp32 = trained.last_loss;
+    Json& row = all[precision + (graphs ? " graphs" : "")];
     row = {{"seconds_per_step", trained.seconds_per_step},
            {"examples_per_s", double(setting.batch()) / trained.seconds_per_step},
            {"last_loss", trained.last_loss}};
     if (trained.first_loss) row["first_loss"] = *trained.first_loss;
     if (trained.peak_bytes) row["peak_bytes"] = *trained.peak_bytes;
+    if (graphs) row["graphs"] = trained.graphs;
     ok = ok && std::isfinite(trained.last_loss) &&
-         std::abs(trained.last_loss - fp32) < kApart * std::abs(fp32);
+         std::abs(trained.last_loss - fp32) < kApart * std::abs(fp32) &&
+         (!graphs || trained.graphs == "student recorded, teacher recorded");
+  };
+  for (const auto& precision : device::precision_names())
+    if (precision != "tf32" || setting.device.is_cuda()) add(precision, false);
+  // What a recording saves is launches; where it cannot be had, a training goes on without.
+  if (const auto reason = device::Graph::why_not(setting.device); reason.empty()) {
+    add("fp32", true);
+    add("bf16", true);
+  } else {
+    all["graphs"] = reason;
   }
   all["ok"] = ok;
   return all;

@@ -22,6 +22,7 @@
 
 #include "fake_device/fake_device.hpp"
 #include "fake_device/fallback.hpp"
+#include "fake_device/graph.hpp"
 #include "fake_device/memory.hpp"
 #include "fake_device/record.hpp"
 
@@ -134,6 +135,12 @@ Tensor copy_from(const Tensor& self, const Tensor& destination, bool non_blockin
                   !non_blocking || !is_pinned(destination.storage().data_ptr().get()));
   }
   to.copy_(from);
+  if (!self.is_cpu() && !destination.is_cpu()) {
+    add_to_recording({}, [self, destination] {
+      fake_device::copy_from(self, destination, true);
+      return std::vector<Tensor>();
+    });
+  }
   return destination;
 }
 
@@ -162,8 +169,15 @@ Tensor convolution(const Tensor& input, const Tensor& weight, const std::optiona
   const Tensor offset = bias.value_or(Tensor());
   for (const Tensor* tensor : {&input, &weight, &offset}) same_device("aten::convolution", *tensor);
   Aliases aliases;
-  return moved(at::convolution(aliases.of(input), aliases.of(weight), aliases.of(offset), stride,
-                               padding, dilation, transposed, output_padding, groups));
+  const Tensor result =
+      moved(at::convolution(aliases.of(input), aliases.of(weight), aliases.of(offset), stride,
+                            padding, dilation, transposed, output_padding, groups));
+  add_to_recording({result}, [=, stride = stride.vec(), padding = padding.vec(),
+                              dilation = dilation.vec(), output_padding = output_padding.vec()] {
+    return std::vector<Tensor>{fake_device::convolution(
+        input, weight, bias, stride, padding, dilation, transposed, output_padding, groups)};
+  });
+  return result;
 }
 
 std::tuple<Tensor, Tensor, Tensor> convolution_backward(
@@ -179,7 +193,15 @@ std::tuple<Tensor, Tensor, Tensor> convolution_backward(
       aliases.of(gradient), aliases.of(input), aliases.of(weight), channels, stride, padding,
       dilation, transposed, output_padding, groups, wanted);
   const auto given = [](const Tensor& tensor) { return tensor.defined() ? moved(tensor) : tensor; };
-  return {given(dx), given(dweight), given(dbias)};
+  const std::vector<Tensor> results{given(dx), given(dweight), given(dbias)};
+  add_to_recording(results, [=, stride = stride.vec(), padding = padding.vec(),
+                             dilation = dilation.vec(), output_padding = output_padding.vec()] {
+    const auto [x, w, b] =
+        fake_device::convolution_backward(gradient, input, weight, stride, padding, dilation,
+                                          transposed, output_padding, groups, wanted);
+    return std::vector<Tensor>{x, w, b};
+  });
+  return {results[0], results[1], results[2]};
 }
 
 std::atomic<bool> by_composite = false;

@@ -38,6 +38,7 @@ struct Counters {
   // "synchronize" of a device, stream or event.
   std::map<std::string, std::int64_t> waits;
   std::set<std::string> operators;  // that were called, "aten::add.Tensor"
+  std::int64_t launches = 0;        // of operators, and of recorded work that was done again
 
   std::int64_t synchronisations() const;  // the sum of waits
 };

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fake_device/fake_device.hpp"
+#include "fake_device/graph.hpp"
 #include "fake_device/memory.hpp"
 #include "fake_device/native_functions.hpp"
 #include "fake_device/record.hpp"
@@ -208,7 +209,26 @@ at::Tensor moved(const at::Tensor& result) {
   return tensor;
 }
 
-void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) { Call(op, stack).run(); }
+void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  if (!recording()) return Call(op, stack).run();
+  const auto arguments = static_cast<std::ptrdiff_t>(op.schema().arguments().size());
+  const torch::jit::Stack given(stack->end() - arguments, stack->end());
+  Call(op, stack).run();
+  const auto tensors = [count = op.schema().returns().size()](const torch::jit::Stack& after) {
+    std::vector<at::Tensor> all;
+    for (std::size_t i = after.size() - count; i < after.size(); ++i) {
+      if (after[i].isTensor()) all.push_back(after[i].toTensor());
+      if (after[i].isTensorList())
+        for (const at::Tensor& tensor : after[i].toTensorVector()) all.push_back(tensor);
+    }
+    return all;
+  };
+  add_to_recording(tensors(*stack), [op, given, tensors] {
+    torch::jit::Stack again = given;
+    Call(op, &again).run();
+    return tensors(again);
+  });
+}
 
 std::string full_name(const c10::OperatorHandle& op) {
   const c10::OperatorName& name = op.operator_name();

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "fake_device/fake_device.hpp"
+#include "fake_device/graph.hpp"
 
 namespace fake_device {
 namespace {
@@ -24,6 +25,7 @@ Record& record() {
 // Plain memory, which the handler of a signal may read.
 thread_local char last_operator[128] = "";
 thread_local bool inside = false;
+thread_local bool replaying = false;
 
 void add(Transfers& transfers, std::size_t bytes, bool blocking) {
   ++transfers.calls;
@@ -38,16 +40,19 @@ void write_text(const char* text) {
 }  // namespace
 
 void count_to_device(std::size_t bytes, bool blocking) {
+  refuse_in_recording("a copy from the host");
   const std::scoped_lock lock(record().mutex);
   add(record().counters.to_device, bytes, blocking);
 }
 
 void count_to_host(std::size_t bytes, bool blocking) {
+  refuse_in_recording("a copy to the host");
   const std::scoped_lock lock(record().mutex);
   add(record().counters.to_host, bytes, blocking);
 }
 
 void count_wait(const std::string& cause) {
+  refuse_in_recording("waiting for the device (" + cause + ")");
   const std::scoped_lock lock(record().mutex);
   ++record().counters.waits[cause];
 }
@@ -60,11 +65,19 @@ Running::Running(const std::string& name) : outermost_(!inside) {
   last_operator[length] = '\0';
   const std::scoped_lock lock(record().mutex);
   record().counters.operators.insert(name);
+  if (!replaying) ++record().counters.launches;
 }
 
 Running::~Running() {
   if (outermost_) inside = false;
 }
+
+Replaying::Replaying() {
+  replaying = true;
+  const std::scoped_lock lock(record().mutex);
+  ++record().counters.launches;
+}
+Replaying::~Replaying() { replaying = false; }
 
 void write_fault_report() {
   write_text("fake device: host code touched device memory, ");

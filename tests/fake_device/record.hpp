@@ -22,6 +22,15 @@ class Running {
   bool outermost_;
 };
 
+// This thread does recorded work again while it lives: one launch, whatever operators there are.
+class Replaying {
+ public:
+  Replaying();
+  ~Replaying();
+  Replaying(const Replaying&) = delete;
+  Replaying& operator=(const Replaying&) = delete;
+};
+
 // To stderr: that host code touched device memory, and after or in which operator. Safe in the
 // handler of a signal.
 void write_fault_report();

@@ -234,6 +234,9 @@ TEST_CASE("footprint: a stage's memory is the sum of its parts", "[unit][run]") 
   CHECK(parts.batch == 12 * 4 * 4 * 10);
   CHECK(parts.activations == 300);  // the teacher's, which are more than 7 + 20
   CHECK(training.memory() == 110 + 100 + 200 + 100 + 1000 + 500 + 1920 + 300);
+  // What is recorded keeps what it needs.
+  CHECK(run::training_footprint(student, teacher, 500, {1, 2, 2}, 10, 0, /*graphs=*/true)
+            .parts.activations == 327);
   const auto drawing =
       run::sampling_footprint(student, {1, 2, 2}, {.count = 100, .batch = 10}, true);
   CHECK(drawing.parts.networks() == 110);

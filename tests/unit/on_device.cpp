@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 
 #include "config/experiment.hpp"
+#include "device/graph.hpp"
 #include "dkdm/denoising.hpp"
 #include "dkdm/diffusion.hpp"
 #include "dkdm/features.hpp"
@@ -220,4 +221,31 @@ TEST_CASE("on a device: CUDA has every operator of training and sampling", "[uni
     sample(*network, GaussianDiffusion({"cosine", 20, ""}), config, kImages, 3, 0, 2);
     CHECK(missing_on_cuda(counters().operators) == std::vector<std::string>{});
   }
+}
+
+TEST_CASE("on a device: recording is had where it can be, and what is missing is said",
+          "[unit][on_device]") {
+  CHECK(device::Graph::why_not(fake_device::device()).empty());
+  CHECK(device::Graph::why_not(at::kCPU) == "cpu records no work");
+  // Without CUDA's own libraries the module for it cannot be loaded: the first that is absent is
+  // named. Where they all are, it can.
+  const auto reason = device::Graph::why_not(at::Device(at::kCUDA, 0));
+  INFO(reason);
+  CHECK((reason.empty() || reason.find("cannot open shared object file") != std::string::npos));
+  CHECK(reason.find("libdkdm_cuda.so") == std::string::npos);  // that one lies where it should
+
+  device::Graph graph(fake_device::device());
+  const auto x = at::ones({3}, at::TensorOptions().device(fake_device::device()));
+  at::Tensor twice;
+  graph.record([&] { twice = x * 2; });
+  x.fill_(5);
+  CHECK(twice.to(at::kCPU)[0].item<float>() == 2);
+  graph.replay();
+  CHECK(twice.to(at::kCPU)[0].item<float>() == 10);
+  CHECK_THROWS_WITH(
+      graph.record([&] { x.sum().item<float>(); }),
+      Contains("waiting for the device (aten::_local_scalar_dense) while work is recorded"));
+  graph.record([&] { twice = x * 3; });  // a recording that failed does not stand in the way
+  graph.replay();
+  CHECK(twice.to(at::kCPU)[0].item<float>() == 15);
 }

@@ -39,14 +39,14 @@ class Watching final : public fixtures::HostOn {
   Counters counters;
 };
 
-std::shared_ptr<Denoiser> network(std::uint64_t seed, at::Device device) {
+std::shared_ptr<Denoiser> network(std::uint64_t seed, at::Device device, double dropout = 0.1) {
   auto made = fixtures::student("adm-unet",
                                 {{"model_channels", std::int64_t{32}},
                                  {"num_res_blocks", std::int64_t{1}},
                                  {"channel_mult", std::vector<std::int64_t>{1, 2}},
                                  {"attention_resolutions", std::vector<std::int64_t>{4}},
                                  {"num_heads", std::int64_t{2}},
-                                 {"dropout", 0.1}},
+                                 {"dropout", dropout}},
                                 kImages, seed, {"cosine", 20, ""});
   made->to(device);
   return made;
@@ -56,21 +56,30 @@ struct Trained {
   TensorMap raw, ema;
   std::vector<record::CurvePoint> curves;
   Counters counters;
+  std::string graphs;  // what came of them
+};
+
+// How a training computes on the device.
+struct How {
+  std::string precision = "fp32";
+  bool on_host = false;  // the batch set
+  bool graphs = false;
+  double dropout = 0.1;
+  std::shared_ptr<Denoiser> student{};  // instead of the usual one
 };
 
 using Change = std::function<std::shared_ptr<Method>(std::shared_ptr<Method>)>;
 
 Trained trained(const std::string& name, const Values& given, at::Device device,
-                const Change& change = {}, const std::string& precision = "fp32",
-                bool on_host = false) {
+                const Change& change = {}, const How& how = {}) {
   Watching host(device);
   const fixtures::NumberedImages images(40, 1, {3, 8, 8}), synthetic(60, 100, {3, 8, 8});
   TrainedModel teacher{network(3, device), {"cosine", 20, ""}, kImages};
   teacher.network->eval();
-  const auto student = network(4, device);
+  const auto student = how.student ? how.student : network(4, device, how.dropout);
   MethodContext context{host,    {"cosine", 20, ""}, kImages,      kBatch, /*seed=*/1, &teacher,
                         &images, &synthetic,         student.get()};
-  context.pool_on_host = on_host;
+  context.pool_on_host = how.on_host;
   const auto& info = fixtures::registry().find("method", name);
   auto method = fixtures::registry().method(
       {info.kind, info.name, info.version, Params(info.params, given, name)}, host);
@@ -83,14 +92,17 @@ Trained trained(const std::string& name, const Values& given, at::Device device,
                          {"lr", 1e-3},
                          {"grad_clip", 1.0},
                          {"log_every", std::int64_t{5}},
-                         {"precision", precision},
+                         {"precision", how.precision},
+                         {"graphs", how.graphs},
                          {"checkpoint_every", std::int64_t{1000}}},
                         "test");
   Trained result;
-  train::train(*student, *method, host, settings, 5, folder.path,
-               [&](const std::vector<record::CurvePoint>& points) {
-                 result.curves.insert(result.curves.end(), points.begin(), points.end());
-               });
+  const auto done =
+      train::train(*student, *method, host, settings, 5, folder.path,
+                   [&](const std::vector<record::CurvePoint>& points) {
+                     result.curves.insert(result.curves.end(), points.begin(), points.end());
+                   });
+  result.graphs = done.graphs;
   result.raw = io::load_tensors(folder.path / "raw.safetensors");
   result.ema = io::load_tensors(folder.path / "ema.safetensors");
   result.counters = host.counters;
@@ -134,10 +146,10 @@ TEST_CASE("training on a device: every method gives the CPU's bits; of sixteen s
   for (const auto& [name, given, on_host] : cases()) {
     INFO(name);
     const Trained here = trained(name, given, at::kCPU);
-    const Trained there = trained(name, given, fake_device::device(), {}, "fp32", on_host);
+    const Trained there = trained(name, given, fake_device::device(), {}, {.on_host = on_host});
     if (on_host) {
       const fake_device::Behind rows_return_late;
-      check_equal(trained(name, given, fake_device::device(), {}, "fp32", true).raw, here.raw);
+      check_equal(trained(name, given, fake_device::device(), {}, {.on_host = true}).raw, here.raw);
     }
     check_equal(there.raw, here.raw);
     check_equal(there.ema, here.ema);
@@ -212,11 +224,11 @@ class Planted final : public Method {
   std::int64_t step_ = 0;
 };
 
-Trained planted(Planted::Fault fault, at::Device device, const std::string& precision = "fp32") {
+Trained planted(Planted::Fault fault, at::Device device, const How& how = {}) {
   const auto change = [&](std::shared_ptr<Method> method) {
     return std::make_shared<Planted>(std::move(method), fault);
   };
-  return trained("dynamic", {}, device, change, precision);
+  return trained("dynamic", {}, device, change, how);
 }
 
 }  // namespace
@@ -231,7 +243,8 @@ TEST_CASE("training on a device: fewer bits make nobody wait either, nor does an
   const double fp32 = loss(trained("dynamic", {}, fake_device::device()));
   for (const std::string precision : {"bf16", "fp16"}) {
     INFO(precision);
-    const Trained there = trained("dynamic", {}, fake_device::device(), {}, precision);
+    const Trained there =
+        trained("dynamic", {}, fake_device::device(), {}, {.precision = precision});
     CHECK(there.counters.waits == std::map<std::string, std::int64_t>{});
     CHECK(there.counters.to_host.calls == 1);
     CHECK(there.counters.to_device.blocking == 0);
@@ -244,7 +257,8 @@ TEST_CASE("training on a device: fewer bits make nobody wait either, nor does an
   }
 
   // An overflow in step 20 skips it. In fp32 it ends the training, and is seen 11 steps later.
-  const Trained there = planted(Planted::Fault::infinite, fake_device::device(), "fp16");
+  const Trained there =
+      planted(Planted::Fault::infinite, fake_device::device(), {.precision = "fp16"});
   CHECK(there.counters.waits == std::map<std::string, std::int64_t>{});
   CHECK(there.counters.to_host.calls == 1);
   for (const auto& [name, tensor] : there.raw) CHECK(tensor.isfinite().all().item<bool>());
@@ -266,4 +280,98 @@ TEST_CASE("training on a device: each kind of mistake is found that a CPU does n
   CHECK(counters.waits.at("aten::_local_scalar_dense") == 16);
   CHECK_THROWS_WITH(planted(Planted::Fault::on_cpu, fake_device::device()),
                     Contains("aten::mul.Tensor") && Contains("is on cpu, expected fake:0"));
+}
+
+namespace {
+
+// A student in whose forward something happens that a recording cannot have.
+class Unrecordable final : public Denoiser {
+ public:
+  enum class Fault { none, waits, from_host, of_the_step, statistics };
+  explicit Unrecordable(Fault fault) : fault_(fault) {
+    scale_ = register_parameter("scale", at::full({1}, 0.5));
+    mean_ = register_buffer("mean", at::zeros({6}));
+  }
+  at::Tensor forward(const at::Tensor& x_t, const at::Tensor&) override {
+    ++calls_;
+    at::Tensor h = at::cat({x_t, x_t}, 1) * scale_;
+    if (fault_ == Fault::waits && x_t.abs().max().item<float>() > 100) h = h * 2;
+    if (fault_ == Fault::from_host) h = h + at::ones({1}).to(x_t.device());
+    if (fault_ == Fault::of_the_step) h = h * (1 + 0.1 * calls_);
+    if (fault_ == Fault::statistics) {
+      const at::NoGradGuard no_grad;
+      mean_.lerp_(h.mean({0, 2, 3}), 0.1);
+    }
+    return h;
+  }
+
+ private:
+  Fault fault_;
+  at::Tensor scale_, mean_;
+  int calls_ = 0;
+};
+
+Trained unrecordable(Unrecordable::Fault fault, bool graphs, at::Device device) {
+  How how{.graphs = graphs};
+  how.student = std::make_shared<Unrecordable>(fault);
+  how.student->to(device);
+  Trained result = trained("dynamic", {}, device, {}, how);
+  for (const auto& buffer : how.student->named_buffers())
+    result.raw["buffer " + buffer.key()] = buffer.value().to(at::kCPU);
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("training on a device: recorded passes give the same bits by far fewer launches",
+          "[unit][on_device]") {
+  const auto device = fake_device::device();
+  const Value streaming = std::string("streaming");
+  for (const auto& [name, given, on_host] :
+       {Case{"data-based", {}}, Case{"shuffled", {}},
+        Case{"dynamic", {{"prepare", streaming}, {"t0_term", std::string("decoder")}}, true}}) {
+    INFO(name);
+    const Trained always = trained(name, given, device, {}, {.on_host = on_host});
+    const Trained there = trained(name, given, device, {}, {.on_host = on_host, .graphs = true});
+    CHECK(always.graphs.empty());
+    CHECK(there.graphs == "recorded");
+    check_equal(there.raw, always.raw);
+    check_equal(there.ema, always.ema);
+    CHECK(there.counters.waits == std::map<std::string, std::int64_t>{});
+    CHECK(there.counters.to_host.blocking == 1);
+    CHECK(there.counters.to_device.calls == always.counters.to_device.calls);
+    // The teacher is none of train's concern here, so its operators are launched one by one.
+    CHECK(there.counters.launches < 0.6 * double(always.counters.launches));
+  }
+  const Trained always = trained("dynamic", {}, device, {}, {.precision = "fp16"});
+  const Trained there = trained("dynamic", {}, device, {}, {.precision = "fp16", .graphs = true});
+  CHECK(there.graphs == "recorded");
+  check_equal(there.raw, always.raw);
+  check_equal(there.ema, always.ema);
+  // An overflow where the recording would be compared: the next step decides.
+  const Trained overflow =
+      planted(Planted::Fault::infinite, device, {.precision = "fp16", .graphs = true});
+  CHECK(overflow.graphs == "recorded");
+  check_equal(overflow.raw, planted(Planted::Fault::infinite, device, {.precision = "fp16"}).raw);
+}
+
+TEST_CASE("training on a device: what cannot be recorded goes on as always, and says why",
+          "[unit][on_device]") {
+  using Fault = Unrecordable::Fault;
+  const auto device = fake_device::device();
+  const auto check = [&](Fault fault, const std::string& outcome) {
+    const Trained there = unrecordable(fault, true, device);
+    CHECK_THAT(there.graphs, Contains(outcome));
+    if (fault != Fault::of_the_step) check_equal(there.raw, unrecordable(fault, false, device).raw);
+  };
+  check(Fault::none, "recorded");
+  check(Fault::statistics, "recorded");
+  check(Fault::waits,
+        "not recorded: network: forward: fake device: waiting for the device "
+        "(aten::_local_scalar_dense) while work is recorded");
+  check(Fault::from_host,
+        "not recorded: network: forward: fake device: a copy from the host while work is recorded");
+  check(Fault::of_the_step, "not recorded: its recording gives other numbers than it does");
+  CHECK(trained("dynamic", {}, at::kCPU, {}, {.graphs = true}).graphs ==
+        "not recorded: cpu records no work");
 }
