@@ -32,6 +32,7 @@ Json to_json(const Manifest& manifest) {
           {"peak_bytes", manifest.peak_bytes},
           {"device_peak_bytes",
            manifest.device_peak_bytes ? Json(*manifest.device_peak_bytes) : Json()},
+          {"graphs", manifest.graphs},
           {"bytes", manifest.bytes},
           {"sha256", manifest.sha256},
           {"files", files}};
@@ -52,6 +53,7 @@ Manifest from_json(const Json& json) {
   io::read_field(json, "teacher_s", manifest.teacher_s);
   io::read_field(json, "held_bytes", manifest.held_bytes);
   io::read_field(json, "device_peak_bytes", manifest.device_peak_bytes);
+  if (json.contains("graphs")) io::read_field(json, "graphs", manifest.graphs);
   io::read_field(json, "peak_bytes", manifest.peak_bytes);
   io::read_field(json, "bytes", manifest.bytes);
   io::read_field(json, "sha256", manifest.sha256);

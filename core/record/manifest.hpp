@@ -31,6 +31,7 @@ struct Manifest {
   std::int64_t steps = 0;  // training steps or images
   std::int64_t teacher_evaluations = 0;
   std::optional<double> flops, teacher_s, held_bytes, device_peak_bytes;  // see StageRecord
+  std::string graphs;                                                     // likewise
   std::int64_t peak_bytes = 0;
   std::int64_t bytes = 0;  // of its files
   std::string sha256;      // over its files' names and hashes

@@ -62,6 +62,9 @@ struct StageRecord {
   std::int64_t peak_bytes = 0;       // resident memory
   // Of the accelerator, in tensors at once; none where networks computed on the CPU.
   std::optional<double> device_peak_bytes;
+  // What came of [train] graphs: "student recorded, teacher recorded", or why not; "" = not asked
+  // for.
+  std::string graphs;
   std::string error;
   std::vector<std::pair<std::string, std::string>> determined_by;  // what the key is the hash of
 };

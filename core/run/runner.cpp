@@ -261,6 +261,7 @@ class Runner {
     record.held_bytes = manifest.held_bytes;
     record.peak_bytes = manifest.peak_bytes;
     record.device_peak_bytes = manifest.device_peak_bytes;
+    record.graphs = manifest.graphs;
     record.determined_by = stage.parts;
     return record;
   }

@@ -75,6 +75,9 @@ void train_student(StageContext& context, const TrainingJob& job, const Training
   manifest.steps = result.steps;
   manifest.elapsed_s = result.elapsed_s;
   manifest.teacher_evaluations = result.teacher.evaluations;
+  if (!result.graphs.empty()) manifest.graphs = "student " + result.graphs;
+  if (const auto teacher = loaded.teacher_graphs(); !teacher.empty())
+    manifest.graphs += ", teacher " + teacher;
   if (inputs.teacher) manifest.teacher_s = result.teacher.seconds;
   const auto examples = result.steps * job.training.train.integer("batch");
   manifest.flops =

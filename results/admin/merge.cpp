@@ -124,9 +124,9 @@ const std::vector<Step>& steps() {
       {"stages",
        "INSERT INTO stages (run, name, key, plugin, status, started, started_iso, elapsed_s, "
        "artifact, bytes, steps, teacher_evaluations, flops, teacher_s, held_bytes, peak_bytes, "
-       "device_peak_bytes, error) SELECT t.ours, name, key, plugin, status, started, started_iso, "
+       "device_peak_bytes, graphs, error) SELECT t.ours, name, key, plugin, status, started, started_iso, "
        "elapsed_s, artifact, bytes, steps, teacher_evaluations, flops, teacher_s, held_bytes, "
-       "peak_bytes, device_peak_bytes, error "
+       "peak_bytes, device_peak_bytes, graphs, error "
        "FROM other.stages JOIN taken t ON t.theirs = run WHERE true "
        "ON CONFLICT (run, name) DO UPDATE SET key = excluded.key, plugin = excluded.plugin, "
        "status = excluded.status, started = excluded.started, "
@@ -135,7 +135,7 @@ const std::vector<Step>& steps() {
        "teacher_evaluations = excluded.teacher_evaluations, flops = excluded.flops, "
        "teacher_s = excluded.teacher_s, held_bytes = excluded.held_bytes, "
        "peak_bytes = excluded.peak_bytes, device_peak_bytes = excluded.device_peak_bytes, "
-       "error = excluded.error WHERE stages.status = 'failed' AND excluded.status <> 'failed' OR "
+       "graphs = excluded.graphs, error = excluded.error WHERE stages.status = 'failed' AND excluded.status <> 'failed' OR "
        "stages.status = 'cached' AND excluded.status = 'done'"},
       {"determinants",
        "INSERT INTO determinants (stage_key, part, position, value) SELECT stage_key, part, "

@@ -31,7 +31,7 @@ std::vector<Table> detail_tables(SQLite::Database& db, std::int64_t run) {
       select(
           db, "Stages",
           "SELECT name, plugin, status, elapsed_s AS elapsed, steps, teacher_evaluations, "
-          "flops, teacher_s, held_bytes, peak_bytes AS peak, device_peak_bytes AS \"device peak\", bytes, artifact, error, key FROM stages WHERE run = ? "
+          "flops, teacher_s, held_bytes, peak_bytes AS peak, device_peak_bytes AS \"device peak\", graphs, bytes, artifact, error, key FROM stages WHERE run = ? "
           "ORDER BY started",
           run),
       select(db, "Metrics",

@@ -70,6 +70,7 @@ record::StageRecord ArtifactFolder::stage(const std::string& name) const {
   stage.held_bytes = manifest->held_bytes;
   stage.peak_bytes = manifest->peak_bytes;
   stage.device_peak_bytes = manifest->device_peak_bytes;
+  stage.graphs = manifest->graphs;
   stage.determined_by = manifest->parts;
   return stage;
 }

@@ -24,7 +24,7 @@ namespace dkdm::results {
 
 // In the file's header: what makes it ours, and the schema it has.
 constexpr std::int64_t kApplicationId = 0x646b646d;  // "dkdm"
-constexpr std::int64_t kSchemaVersion = 7;
+constexpr std::int64_t kSchemaVersion = 8;
 
 enum class OpenMode { read, write };
 

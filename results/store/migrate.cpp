@@ -64,6 +64,7 @@ const std::map<std::pair<std::string, std::string>, std::string>& new_columns() 
       {{"environments", "device"}, "'cpu'"},
       {{"environments", "driver"}, "''"},
       {{"environments", "repeatable"}, "1"},
+      {{"stages", "graphs"}, "''"},  // since schema 8
       {{"runs", "created_iso"}, iso_of("created")},
       {{"attempts", "started_iso"}, iso_of("started")},
       {{"attempts", "ended_iso"}, "strftime('%Y-%m-%dT%H:%M:%fZ', ended, 'unixepoch')"},

@@ -184,6 +184,7 @@ CREATE TABLE stages (
   held_bytes          REAL CHECK (held_bytes >= 0),  -- what a method keeps besides networks and batch: its set
   peak_bytes          INTEGER NOT NULL CHECK (peak_bytes >= 0),  -- resident memory of the process
   device_peak_bytes   REAL CHECK (device_peak_bytes >= 0),  -- of the device, in tensors; NULL: not counted, as on the CPU
+  graphs              TEXT NOT NULL,           -- train.graphs: 'student recorded, teacher recorded', or why not; '' = not asked for
   error               TEXT NOT NULL,
   PRIMARY KEY (run, name)
 ) STRICT, WITHOUT ROWID;

@@ -73,7 +73,8 @@ void upsert_stage(SQLite::Database& db, std::int64_t run, const record::StageRec
       db,
       "INSERT INTO stages (run, name, key, plugin, status, started, started_iso, elapsed_s, "
       "artifact, bytes, steps, teacher_evaluations, flops, teacher_s, held_bytes, peak_bytes, "
-      "device_peak_bytes, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+      "device_peak_bytes, graphs, error) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
       "ON CONFLICT (run, name) DO UPDATE SET key = excluded.key, plugin = excluded.plugin, "
       "status = excluded.status, started = excluded.started, "
       "started_iso = excluded.started_iso, elapsed_s = excluded.elapsed_s, artifact = excluded.artifact, "
@@ -81,12 +82,12 @@ void upsert_stage(SQLite::Database& db, std::int64_t run, const record::StageRec
       "teacher_evaluations = excluded.teacher_evaluations, flops = excluded.flops, "
       "teacher_s = excluded.teacher_s, held_bytes = excluded.held_bytes, "
       "peak_bytes = excluded.peak_bytes, device_peak_bytes = excluded.device_peak_bytes, "
-      "error = excluded.error "
+      "graphs = excluded.graphs, error = excluded.error "
       "WHERE stages.status <> 'done' OR excluded.status = 'done'",
       run, stage.name, stage.key, stage.plugin, status_name(stage.status), stage.started,
       iso_time(stage.started), stage.elapsed_s, stage.artifact, stage.bytes, stage.steps,
       stage.teacher_evaluations, stage.flops, stage.teacher_s, stage.held_bytes, stage.peak_bytes,
-      stage.device_peak_bytes, stage.error);
+      stage.device_peak_bytes, stage.graphs, stage.error);
   int position = 0;
   for (const auto& [part, value] : stage.determined_by) {
     execute(db,

@@ -97,6 +97,26 @@ TEST_CASE("device: an experiment of all methods gives the CPU's bits, and goes o
     CHECK(expected.at(name) == sha256);
   }
 
+  // Nor does it that passes are recorded and launched as a whole.
+  const Program graphs;
+  words = kQuickstart;
+  words.insert(words.end(), {"--set", "train.graphs=true", "--set", "teacher.train.graphs=true"});
+  done(graphs.run(on("fake", words)));
+  for (const auto& [name, sha256] : artifacts(graphs)) {
+    INFO(name);
+    if (!name.ends_with("/samples.json")) CHECK(expected.at(name) == sha256);
+  }
+  CHECK(query(graphs,
+              "SELECT r.row, s.graphs FROM stages s JOIN runs r ON r.id = s.run "
+              "WHERE s.name = 'train' AND s.status = 'done' ORDER BY r.row")
+            .dump() == R"([{"graphs":"student recorded","row":"data_based"},)"
+                       R"({"graphs":"student recorded","row":"data_free"},)"
+                       R"({"graphs":"student recorded","row":"data_limited_20"},)"
+                       R"({"graphs":"student recorded, teacher recorded","row":"dynamic"},)"
+                       R"({"graphs":"student recorded, teacher recorded","row":"iterative"},)"
+                       R"({"graphs":"student recorded, teacher recorded","row":"shuffled"}])");
+  CHECK(query(there, "SELECT DISTINCT graphs FROM stages").dump() == R"([{"graphs":""}])");
+
   // What is on record of it: the device, and what it held; the CPU has nothing of that kind.
   const std::string machines = "SELECT DISTINCT device, repeatable FROM run_machines";
   CHECK(query(there, machines).dump() == R"([{"device":"fake:0","repeatable":1}])");

@@ -113,7 +113,7 @@ TEST_CASE("migration: a database of an earlier version becomes what a new one is
     Store fresh(folder / "fresh.sqlite");
   }
   CHECK(rows_of(file, kSchemaSql) == rows_of(folder / "fresh.sqlite", kSchemaSql));
-  CHECK(rows_of(file, "PRAGMA user_version")[0] == "7");
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "8");
   CHECK(rows_of(file, "PRAGMA integrity_check")[0] == "ok");
   CHECK(rows_of(file, "PRAGMA foreign_key_check").empty());
 }
@@ -343,7 +343,7 @@ TEST_CASE("migration: a killed one leaves the old file, and the next one succeed
   CHECK(unfinished > 0);
   Store store(file);
   CHECK(rows_of(file, "SELECT count(*) FROM runs")[0] == "5");
-  CHECK(rows_of(file, "PRAGMA user_version")[0] == "7");
+  CHECK(rows_of(file, "PRAGMA user_version")[0] == "8");
 }
 
 TEST_CASE("migration: a file that cannot be copied stays as it is", "[robustness][results]") {
@@ -355,4 +355,19 @@ TEST_CASE("migration: a file that cannot be copied stays as it is", "[robustness
   CHECK(rows_of(file, "PRAGMA user_version")[0] == "1");
   fs::remove_all(file.string() + ".v1-backup.part");
   CHECK(Store(file).migration()->from == 1);
+}
+
+TEST_CASE("migration: before version 8 nobody asked for graphs", "[robustness][results]") {
+  TempFolder folder;
+  const auto file = fixture(folder, "v7.sqlite");
+  const std::vector<std::string> facts{
+      "SELECT run || name || teacher_s || device_peak_bytes FROM stages WHERE name <> 'sample' "
+      "ORDER BY run",
+      "SELECT device || driver || repeatable FROM environments",
+      "SELECT run || name || value || selection FROM latest_metrics ORDER BY id"};
+  check_kept(file, facts);
+  Store store(file);
+  CHECK(rows_of(file, "SELECT device || driver FROM environments") ==
+        std::vector<std::string>{"cuda:0580.65"});
+  CHECK(rows_of(file, "SELECT DISTINCT graphs FROM stages") == std::vector<std::string>{""});
 }

@@ -44,6 +44,7 @@ Manifest make_one(ArtifactStore& store, int& calls) {
         io::write_text(folder / "a.txt", "hello");
         manifest.steps = 7;
         manifest.device_peak_bytes = 3e9;
+        manifest.graphs = "student recorded";
         manifest.outputs = {"a.txt"};
       },
       kAlone);
@@ -79,6 +80,7 @@ TEST_CASE("artifact store: made once, found again with its manifest", "[unit][ru
   CHECK(found->steps == 7);
   CHECK(found->bytes == 5);
   CHECK(found->device_peak_bytes == 3e9);
+  CHECK(found->graphs == "student recorded");
   CHECK_FALSE(found->held_bytes);
   CHECK(io::read_text(store.path("train", "k1") / "a.txt") == "hello");
 }

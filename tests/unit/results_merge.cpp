@@ -170,11 +170,12 @@ TEST_CASE("merge: runs stay on the device that they were made on", "[unit][resul
   merge_database(here.database, here.root, there.root);
   train.status = record::StageStatus::done;
   train.device_peak_bytes = 5e9;
+  train.graphs = "student recorded";
   theirs.record_stage(id, train);
   merge_database(here.database, here.root, there.root);
   CHECK(csv(here.database,
-            "SELECT status, device_peak_bytes AS bytes FROM stages WHERE key = 'again'") ==
-        "status,bytes\r\ndone,5e+09\r\n");
+            "SELECT status, device_peak_bytes AS bytes, graphs FROM stages WHERE key = 'again'") ==
+        "status,bytes,graphs\r\ndone,5e+09,student recorded\r\n");
 }
 
 TEST_CASE("merge: a run that went on elsewhere is continued here", "[unit][results]") {

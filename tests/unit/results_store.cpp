@@ -43,6 +43,7 @@ TEST_CASE("store: every record comes back as it was given", "[unit][results]") {
   stage.flops = 2.5e15;
   stage.peak_bytes = 5'000'000'000;
   stage.device_peak_bytes = 7e9;
+  stage.graphs = "student recorded";
   store.record_stage(id, stage);
   store.record_artifact({"abc", "weights", "train/abc/model.safetensors", "00ff", 1'400'000});
   store.record_metrics(id, {a_metric("fid", 254.5), a_metric("is", 2.33)});
@@ -61,9 +62,9 @@ TEST_CASE("store: every record comes back as it was given", "[unit][results]") {
   CHECK(
       query(file, "SELECT * FROM stages").render(Format::csv) ==
       "run,name,key,plugin,status,started,started_iso,elapsed_s,artifact,bytes,steps,"
-      "teacher_evaluations,flops,teacher_s,held_bytes,peak_bytes,device_peak_bytes,error\r\n1,train,abc,dynamic,done,1000.25,"
+      "teacher_evaluations,flops,teacher_s,held_bytes,peak_bytes,device_peak_bytes,graphs,error\r\n1,train,abc,dynamic,done,1000.25,"
       "1970-01-01T00:16:40.250Z,12.5,train/abc,1400000,100,6400,"
-      "2.5e+15,,,5000000000,7e+09,\r\n");
+      "2.5e+15,,,5000000000,7e+09,student recorded,\r\n");
   CHECK(value(file, "SELECT value FROM metrics WHERE name = 'fid'") == "254.5");
   CHECK(value(file, "SELECT higher_is_better FROM metrics WHERE name = 'is'") == "1");
   CHECK(value(file, "SELECT sum(value) FROM curves WHERE stage_key = 'abc'") == "0.75");

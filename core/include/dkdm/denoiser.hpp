@@ -39,7 +39,9 @@ class DKDM_API Denoiser : public torch::nn::Module {
   // feature("middle", h), feature("down", i, h) for "down.0", … Free where nobody listens.
   void feature(const char* name, const torch::Tensor& activation);
   void feature(const char* part, std::size_t index, const torch::Tensor& activation);
-  std::vector<std::string> features_asked() const;  // for a network that has no names of its own
+  // For a network that has no names of its own: those that are listened for, empty = all or none.
+  std::vector<std::string> features_asked() const;
+  bool is_listened_to() const { return listener_ != nullptr; }
 
  private:
   friend class Features;
