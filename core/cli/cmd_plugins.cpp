@@ -23,7 +23,7 @@ void list(const Options& options, const plugin::Registry& registry) {
   table.columns = {{"kind"}, {"name"},   {"version"}, {"parameters", results::Align::right, true},
                    {"from"}, {"summary"}};
   for (const char* kind :
-       {"student", "teacher", "dataset", "baseline", "distillation", "evaluator"}) {
+       {"student", "teacher", "dataset", "baseline", "distillation", "evaluator", "autoencoder"}) {
     for (const plugin::PluginInfo& info : registry.plugins()) {
       if (info.kind != kind) continue;
       const std::string from =
@@ -55,7 +55,7 @@ int cmd_plugins(const Arguments& args, Context& context) {
       "describe  one plugin: its parameters, its network's size, lines for an experiment file\n"
       "check     one plugin against the promises of its kind (dkdm plugins check --help)\n"
       "new       writes a folder with a plugin to start from, which builds and runs at once; KIND is\n"
-      "          student, teacher, dataset, baseline, distillation or evaluator");
+      "          student, teacher, dataset, baseline, distillation, evaluator or autoencoder");
   options.add()("output,o", po::value<std::string>()->value_name("DIR"),
                 "new: the folder to write, instead of ./NAME");
   options.with_format().with_words(-1);

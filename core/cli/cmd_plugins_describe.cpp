@@ -74,7 +74,8 @@ void describe_plugin(const Options& options, Context& context, const std::string
   } else {
     options.print(table);
   }
-  std::cout << "\nIn an experiment file:\n\n" << config::experiment_snippet(info);
+  if (info.kind != "autoencoder")  // no section of an experiment names one
+    std::cout << "\nIn an experiment file:\n\n" << config::experiment_snippet(info);
 }
 
 }  // namespace dkdm::cli

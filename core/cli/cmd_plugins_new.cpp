@@ -16,13 +16,22 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::vector<std::string> kKinds{"student",  "teacher",      "dataset",
-                                      "baseline", "distillation", "evaluator"};
+const std::vector<std::string> kKinds{"student",      "teacher",   "dataset",    "baseline",
+                                      "distillation", "evaluator", "autoencoder"};
 
-std::string template_text(const std::string& file) {
+const Template* find_template(const std::string& file) {
   const auto* found = std::find_if(std::begin(kTemplates), std::end(kTemplates),
                                    [&](const Template& t) { return t.file == file; });
-  if (found == std::end(kTemplates)) throw std::logic_error("no template " + file);
+  return found == std::end(kTemplates) ? nullptr : found;
+}
+
+// Of README.md, where there is an experiment.
+constexpr const char* kRunLine =
+    "    dkdm run experiment.toml                 # a table, in about two minutes on two cores\n";
+
+std::string template_text(const std::string& file) {
+  const Template* found = find_template(file);
+  if (!found) throw std::logic_error("no template " + file);
   return found->text;
 }
 
@@ -101,8 +110,8 @@ void new_plugin(const Options& options, Context& context, const std::string& kin
   if (std::find(kKinds.begin(), kKinds.end(), kind) == kKinds.end()) {
     const std::string near = nearest_name(kind, kKinds);
     options.misuse("plugins new: no kind '" + kind + "'" +
-                   (near.empty() ? "; there are student, teacher, dataset, baseline, distillation "
-                                   "and evaluator"
+                   (near.empty() ? "; there are student, teacher, dataset, baseline, distillation, "
+                                   "evaluator and autoencoder"
                                  : "; did you mean " + near + "?"));
   }
   check_name(context.registry(), name);
@@ -127,18 +136,22 @@ void new_plugin(const Options& options, Context& context, const std::string& kin
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) throw StoreError(folder.string() + ": cannot be made: " + error.message());
-  const std::vector<std::pair<std::string, std::string>> files{
+  std::vector<std::pair<std::string, std::string>> files{
       {file_name + ".cpp", template_text(kind + ".cpp")},
-      {"CMakeLists.txt", template_text("CMakeLists.txt")},
-      {"experiment.toml", experiment(kind)},
-      {"README.md", template_text("README.md")}};
+      {"CMakeLists.txt", template_text("CMakeLists.txt")}};
+  // Experiments have no place for an autoencoder.
+  const bool runs = find_template(kind + ".toml") != nullptr;
+  if (runs) files.emplace_back("experiment.toml", experiment(kind));
+  std::string readme = template_text("README.md");
+  replace_all(readme, "@RUN@\n", runs ? kRunLine : "");
+  files.emplace_back("README.md", readme);
   for (const auto& [file, text] : files) {
     io::write_text(folder / file, filled(text));
     std::cout << (folder / file).string() << '\n';
   }
   std::cerr << "Next:\n  cd " << folder.string()
             << "\n  cmake -S . -B build && cmake --build build\n  " << program
-            << " run experiment.toml\n";
+            << (runs ? " run experiment.toml\n" : " plugins check build/" + name + ".so\n");
 }
 
 }  // namespace dkdm::cli

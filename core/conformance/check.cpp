@@ -98,6 +98,7 @@ void check_behaviour(const Subject& subject, Checklist& list) {
   else if (kind == "teacher") check_teacher(subject, list);
   else if (kind == "dataset") check_dataset(subject, list);
   else if (kind == "evaluator") check_evaluator(subject, list);
+  else if (kind == "autoencoder") check_autoencoder(subject, list);
   else check_method(subject, list);
 }
 

@@ -14,10 +14,6 @@
 namespace dkdm::conformance {
 namespace {
 
-constexpr const char* kRemedy =
-    "what forward makes must follow x_t.options(): at::arange(n, x_t.options()), not at::arange(n); "
-    "what it keeps it registers as a parameter or buffer";
-
 // LibTorch's callbacks are plain functions, on the thread that is watched.
 thread_local at::DeviceType watched = at::kCPU;
 thread_local std::string mixture;  // the first call that had tensors of both; "" = none
@@ -72,43 +68,58 @@ class Watch {
 
 }  // namespace
 
+void bring_to_device(const Subject& subject, torch::nn::Module& network) {
+  if (subject.device.is_meta()) nn::to_meta(network);
+  else network.to(subject.device);
+}
+
+std::string follow_input(const Subject& subject, const std::string& name,
+                         const std::function<at::Tensor()>& compute) {
+  const at::Device device = subject.device;
+  const std::string where =
+      subject.plugin.kind + " " + subject.plugin.name + ": " + name + " on " + device.str() + ": ";
+  const std::string remedy =
+      "what " + name +
+      " makes must follow its input's options(): at::arange(n, x.options()), not "
+      "at::arange(n); what it keeps it registers as a parameter or buffer";
+  const at::NoGradGuard no_grad;
+  at::Tensor out;
+  std::string thrown;
+  {
+    const Watch watch(device.type());
+    try {
+      out = compute();
+    } catch (...) {
+      thrown = current_error_text();
+    }
+  }
+  require(mixture.empty(), where + mixture + " beside tensors of the device it was given", remedy);
+  // Not every operator is known there, and none has a value to look at.
+  if (device.is_meta() && !thrown.empty())
+    return "not known: without memory it cannot be computed (" + thrown + ")";
+  require(thrown.empty(), where + "it threw: " + thrown, remedy);
+  require(out.defined() && out.device().type() == device.type(),
+          where + "it gave " + text_of(out) + " on " +
+              (out.defined() ? out.device().str() : "no device"),
+          remedy);
+  return device.is_meta() ? "makes nothing on the CPU (tried without memory)"
+                          : "computes on " + device.str();
+}
+
 std::string follow_inputs(const Subject& subject, Denoiser& network, const SampleShape& shape,
                           std::int64_t steps,
                           const std::vector<std::function<void()>>& before_forward) {
-  const at::Device device = subject.device;
-  const std::string forward =
-      subject.plugin.kind + " " + subject.plugin.name + ": forward on " + device.str() + ": ";
-  const at::NoGradGuard no_grad;
-  if (device.is_meta()) nn::to_meta(network);
-  else network.to(device);
-  const at::Tensor x = noisy_images(shape, 0, 2).to(device);
-  const at::Tensor t = spread_steps(0, 2, steps).to(device);
+  bring_to_device(subject, network);
+  const at::Tensor x = noisy_images(shape, 0, 2).to(subject.device);
+  const at::Tensor t = spread_steps(0, 2, steps).to(subject.device);
+  std::string seen;
   for (const auto& enter_mode : before_forward) {
     enter_mode();
     at::Tensor out;
-    std::string thrown;
-    {
-      const Watch watch(device.type());
-      try {
-        out = network.forward(x, t);
-      } catch (...) {
-        thrown = current_error_text();
-      }
-    }
-    require(mixture.empty(), forward + mixture + " beside tensors of the device it was given",
-            kRemedy);
-    // Not every operator is known there, and none has a value to look at.
-    if (device.is_meta() && !thrown.empty())
-      return "not known: without memory it cannot be computed (" + thrown + ")";
-    require(thrown.empty(), forward + "it threw: " + thrown, kRemedy);
-    require(out.defined() && out.device() == x.device(),
-            forward + "it gave " + text_of(out) + " on " +
-                (out.defined() ? out.device().str() : "no device"),
-            kRemedy);
-    if (!device.is_meta()) require_output(out, x);
+    seen = follow_input(subject, "forward", [&] { return out = network.forward(x, t); });
+    if (!subject.device.is_meta()) require_output(out, x);
   }
-  return device.is_meta() ? "makes nothing on the CPU (tried without memory)"
-                          : "computes on " + device.str();
+  return seen;
 }
 
 }  // namespace dkdm::conformance

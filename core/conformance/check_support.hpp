@@ -21,6 +21,7 @@ void check_teacher(const Subject& subject, Checklist& list);
 void check_dataset(const Subject& subject, Checklist& list);
 void check_method(const Subject& subject, Checklist& list);
 void check_evaluator(const Subject& subject, Checklist& list);
+void check_autoencoder(const Subject& subject, Checklist& list);
 
 // Throws what a failed check reports.
 [[noreturn]] void fail(const std::string& what, const std::string& remedy);
@@ -42,6 +43,11 @@ void require_output(const at::Tensor& out, const at::Tensor& x_t);
 void require_independent_rows(Denoiser& network, const SampleShape& shape, std::int64_t steps,
                               const std::function<void()>& before_forward);
 
+// A network on subject.device; and whether `compute`, its call `name` ("forward") with input that
+// is there, computes there what it is given there: fails unless, and says what was seen.
+void bring_to_device(const Subject& subject, torch::nn::Module& network);
+std::string follow_input(const Subject& subject, const std::string& name,
+                         const std::function<at::Tensor()>& compute);
 // Moves `network` to subject.device and fails unless its forward computes there what it is given
 // there, in the modes that `before_forward` sets one after the other. Says what was seen.
 std::string follow_inputs(const Subject& subject, Denoiser& network, const SampleShape& shape,

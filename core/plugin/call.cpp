@@ -189,24 +189,39 @@ at::Tensor simply_laid_out(const at::Tensor& tensor) {
   throw PluginError(name_or(object, otherwise), stage, text.str(), ExitCode::run_failed);
 }
 
+// compute(), called in the name of the object's plugin: `input` as it was, and what a network
+// gives in fewer bits (device::PrecisionScope) as float32.
+template <class Compute>
+at::Tensor computed(const void* object, const char* otherwise, const char* stage,
+                    const at::Tensor& input, const char* input_name, const Compute& compute) {
+  const std::int64_t version = version_of(input);
+  at::Tensor output = call(name_of(object), stage, Care::numbers, compute);
+  const at::DeviceType device = input.device().type();
+  if (output.defined() && at::autocast::is_autocast_available(device) &&
+      at::autocast::is_autocast_enabled(device) &&
+      output.scalar_type() == at::autocast::get_autocast_dtype(device))
+    output = output.to(at::kFloat);
+  if (version_of(input) != version)
+    throw PluginError(name_or(object, otherwise), stage,
+                      std::string("changed its input") + input_name +
+                          " in place, which others still read; work on a copy",
+                      ExitCode::run_failed);
+  return output;
+}
+
+bool is_plain_float(const at::Tensor& output, const at::Tensor& input) {
+  return output.defined() && output.layout() == at::kStrided &&
+         output.scalar_type() == at::kFloat && output.device() == input.device() &&
+         output.dim() == 4;
+}
+
 }  // namespace
 
 at::Tensor predict(Denoiser& network, const at::Tensor& x_t, const at::Tensor& t) {
-  const std::int64_t version = version_of(x_t);
-  at::Tensor output =
-      call(name_of(&network), "forward", Care::numbers, [&] { return network.forward(x_t, t); });
-  // Of a network that computes in fewer bits (device::PrecisionScope).
-  if (output.defined() && at::autocast::is_autocast_enabled(x_t.device().type()) &&
-      output.scalar_type() == at::autocast::get_autocast_dtype(x_t.device().type()))
-    output = output.to(at::kFloat);
-  if (version_of(x_t) != version)
-    throw PluginError(name_or(&network, "network"), "forward",
-                      "changed its input x_t in place, which others still read; work on a copy",
-                      ExitCode::run_failed);
+  const at::Tensor output = computed(&network, "network", "forward", x_t, " x_t",
+                                     [&] { return network.forward(x_t, t); });
   const auto fits = [&] {
-    if (!output.defined() || output.layout() != at::kStrided ||
-        output.scalar_type() != at::kFloat || output.device() != x_t.device() || output.dim() != 4)
-      return false;
+    if (!is_plain_float(output, x_t)) return false;
     const bool channels = output.size(1) == x_t.size(1) || output.size(1) == 2 * x_t.size(1);
     return channels && output.size(0) == x_t.size(0) && output.size(2) == x_t.size(2) &&
            output.size(3) == x_t.size(3);
@@ -216,6 +231,17 @@ at::Tensor predict(Denoiser& network, const at::Tensor& x_t, const at::Tensor& t
   expected << "float32 [" << x_t.size(0) << ", " << x_t.size(1) << " or " << 2 * x_t.size(1) << ", "
            << x_t.size(2) << ", " << x_t.size(3) << "] on " << x_t.device();
   refuse(&network, "network", "forward", output, expected.str());
+}
+
+at::Tensor transformed(const void* object, const char* stage, const at::Tensor& input,
+                       const SampleShape& shape, const std::function<at::Tensor()>& compute) {
+  const at::Tensor output = computed(object, "autoencoder", stage, input, "", compute);
+  const auto sizes = shape.batch(input.size(0));
+  if (is_plain_float(output, input) && output.sizes() == at::IntArrayRef(sizes))
+    return simply_laid_out(output);
+  std::ostringstream expected;
+  expected << "float32 " << at::IntArrayRef(sizes) << " on " << input.device();
+  refuse(object, "autoencoder", stage, output, expected.str());
 }
 
 at::Tensor images_of(const Dataset& dataset, const at::Tensor& index) {

@@ -5,6 +5,7 @@
 //   stage.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -92,6 +93,12 @@ decltype(auto) call(const std::string& plugin, const char* stage, Care care,
 // else PluginError with what it is instead. Of any memory layout; without holes or shared elements
 // afterwards. Whatever calls a network for its result calls it by this.
 DKDM_API at::Tensor predict(Denoiser& network, const at::Tensor& x_t, const at::Tensor& t);
+
+// compute() for the object of a plugin (an autoencoder), checked: float32 [N, shape] where `input`
+// [N,…] is, `input` as it was, else PluginError with what it is instead.
+DKDM_API at::Tensor transformed(const void* object, const char* stage, const at::Tensor& input,
+                                const SampleShape& shape,
+                                const std::function<at::Tensor()>& compute);
 
 // dataset.images(index), checked: uint8 [n,C,H,W] of its own spec; contiguous afterwards.
 DKDM_API at::Tensor images_of(const Dataset& dataset, const at::Tensor& index);

@@ -48,6 +48,42 @@ class Guarded : public Interface {
   const Guard<Interface> guard_;
 };
 
+class GuardedAutoencoder final : public Guarded<Autoencoder> {
+ public:
+  GuardedAutoencoder(const std::shared_ptr<Autoencoder>& made, const std::string& plugin)
+      : Guarded(made, plugin) {
+    made_ = register_module("autoencoder", made);  // to be moved, and counted
+  }
+  SampleShape latent_shape(const ImageSpec& image) const override {
+    return guard_.seldom("latent_shape", [&](Autoencoder& a) { return a.latent_shape(image); });
+  }
+  ImageSpec image_shape(const SampleShape& latent) const override {
+    return guard_.seldom("image_shape", [&](Autoencoder& a) { return a.image_shape(latent); });
+  }
+  std::string fingerprint() const override {
+    return guard_.seldom("fingerprint", [](Autoencoder& a) { return a.fingerprint(); });
+  }
+  void load_weights() override {
+    guard_.seldom("load_weights", [](Autoencoder& a) { a.load_weights(); });
+    eval();
+    for (auto& parameter : parameters()) parameter.set_requires_grad(false);
+  }
+  at::Tensor encode(const at::Tensor& images) override {
+    const SampleShape shape = latent_shape({images.size(1), images.size(2), images.size(3)});
+    return transformed(self(), "encode", images, shape, [&] { return made_->encode(images); });
+  }
+  at::Tensor decode(const at::Tensor& latents, bool quantise) override {
+    const SampleShape shape = image_shape({latents.size(1), latents.size(2), latents.size(3)});
+    return transformed(self(), "decode", latents, shape,
+                       [&] { return made_->decode(latents, quantise); });
+  }
+
+ private:
+  const Autoencoder* self() const { return this; }  // under which its name is known
+
+  std::shared_ptr<Autoencoder> made_;
+};
+
 class GuardedDataset final : public Guarded<Dataset> {
  public:
   using Guarded::Guarded;
@@ -214,6 +250,10 @@ class GuardedEvaluator final : public Guarded<Evaluator> {
 };
 
 }  // namespace
+
+std::shared_ptr<Autoencoder> guarded(std::shared_ptr<Autoencoder> made, const std::string& plugin) {
+  return std::make_shared<GuardedAutoencoder>(made, plugin);
+}
 
 std::shared_ptr<Dataset> guarded(std::shared_ptr<Dataset> made, const std::string& plugin) {
   return std::make_shared<GuardedDataset>(std::move(made), plugin);

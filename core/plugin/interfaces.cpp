@@ -1,4 +1,9 @@
 // Out-of-line members of the plugin interfaces: one vtable and typeinfo each, in dkdm_core.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "dkdm/autoencoder.hpp"
 #include "dkdm/dataset.hpp"
 #include "dkdm/denoiser.hpp"
 #include "dkdm/evaluator.hpp"
@@ -9,6 +14,8 @@
 
 namespace dkdm {
 
+Autoencoder::Autoencoder() = default;
+Autoencoder::~Autoencoder() = default;
 Denoiser::Denoiser() = default;
 Denoiser::~Denoiser() = default;
 Dataset::~Dataset() = default;
@@ -17,6 +24,30 @@ Host::~Host() = default;
 Method::~Method() = default;
 Teacher::~Teacher() = default;
 StatesWeights::~StatesWeights() = default;
+
+at::Tensor Autoencoder::in_chunks(const at::Tensor& input, std::int64_t count,
+                                  const std::function<at::Tensor(const at::Tensor& rows)>& work) {
+  const std::int64_t all = input.size(0);
+  auto chunk = input.sizes().vec();
+  chunk[0] = count;
+  at::Tensor joined;
+  for (std::int64_t first = 0; first < std::max<std::int64_t>(all, 1); first += count) {
+    const std::int64_t rows = std::min(count, all - first);
+    at::Tensor given = input.narrow(0, first, rows);
+    if (rows < count) {
+      given = at::zeros(chunk, input.options());
+      given.narrow(0, 0, rows).copy_(input.narrow(0, first, rows));
+    }
+    const at::Tensor made = work(given);
+    if (!joined.defined()) {
+      auto sizes = made.sizes().vec();
+      sizes[0] = all;
+      joined = at::empty(sizes, made.options());
+    }
+    joined.narrow(0, first, rows).copy_(made.narrow(0, 0, rows));
+  }
+  return joined;
+}
 
 at::Tensor Dataset::labels(const at::Tensor&) const { return {}; }
 

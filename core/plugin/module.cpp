@@ -24,8 +24,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array<const char*, 6> kKinds{"student",  "teacher",      "dataset",
-                                            "baseline", "distillation", "evaluator"};
+constexpr std::array<const char*, 7> kKinds{"student",      "teacher",   "dataset",    "baseline",
+                                            "distillation", "evaluator", "autoencoder"};
 
 constexpr const char* kRebuild = "; rebuild the plugin with this dkdm's headers and compiler";
 

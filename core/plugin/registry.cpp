@@ -218,4 +218,15 @@ std::shared_ptr<Evaluator> Registry::evaluator(const PluginChoice& choice, Host&
   return guarded(make<Evaluator>(choice, &host), choice.name);
 }
 
+std::shared_ptr<Autoencoder> Registry::autoencoder(const PluginChoice& choice, Host& host) const {
+  const SeededGenerator generator(0);  // what it draws, load_weights replaces
+  const auto construct = [&] { return make<Autoencoder>(choice, &host); };
+  try {
+    measured_network(construct, /*copies=*/1, "autoencoder " + choice.name);
+  } catch (const PluginError&) {
+    // As in check_size: its construction says it, or only unwritten weights bring it.
+  }
+  return guarded(construct(), choice.name);
+}
+
 }  // namespace dkdm::plugin

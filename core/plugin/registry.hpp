@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "dkdm/autoencoder.hpp"
 #include "dkdm/dataset.hpp"
 #include "dkdm/denoiser.hpp"
 #include "dkdm/evaluator.hpp"
@@ -88,6 +89,8 @@ class DKDM_API Registry {
   std::shared_ptr<Dataset> dataset(const PluginChoice& choice, Host& host) const;
   std::shared_ptr<Method> method(const PluginChoice& choice, Host& host) const;
   std::shared_ptr<Evaluator> evaluator(const PluginChoice& choice, Host& host) const;
+  // Without its weights. Throws as `check_size` does for one that does not fit this machine.
+  std::shared_ptr<Autoencoder> autoencoder(const PluginChoice& choice, Host& host) const;
 
  private:
   void load(const std::filesystem::path& file, const std::string& origin);

@@ -19,8 +19,8 @@ namespace fs = std::filesystem;
 
 // One place for all cases, so that a second run finds its objects in ccache.
 const fs::path kRoot = fs::path(DKDM_BUILD_DIR) / "tests/plugins_new.d";
-const char* const kKinds[] = {"student",  "teacher",      "dataset",
-                              "baseline", "distillation", "evaluator"};
+const char* const kKinds[] = {"student",      "teacher",   "dataset",    "baseline",
+                              "distillation", "evaluator", "autoencoder"};
 const std::string kLight =
     " --set train.steps=3 --set train.batch=8 --set sample.respacing=3 --set synthetic.respacing=3";
 
@@ -132,6 +132,12 @@ TEST_CASE("plugins new: every kind builds against the package, passes its check 
     CHECK_THAT(described, Contains("\n  " + kind + ", version 1, command line, "));
     CHECK_THAT(done(folder + dkdm() + " plugins check build/" + name + ".so").out,
                Contains("checks passed"));
+    // Experiments have no place for an autoencoder.
+    const bool runs = fs::exists(kRoot / "kinds" / name / "experiment.toml");
+    CHECK(runs == (kind != "autoencoder"));
+    CHECK((read_file(kRoot / "kinds" / name / "README.md").find("run experiment.toml") !=
+           std::string::npos) == runs);
+    if (!runs) continue;
     // All share the home, and so the teacher and the evaluator.
     done(folder + "export DKDM_HOME=" + (kRoot / "home").string() + "\n" + dkdm() +
          " run experiment.toml" + kLight);

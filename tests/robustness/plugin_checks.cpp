@@ -90,10 +90,10 @@ TEST_CASE("plugin checks: a student's faults are found", "[robustness][plugin]")
        {"device", "device",
         "student fixture-faulty-student: forward on meta: aten::add gets Float [32] on "
         "the CPU"},
-       {"device", "device", "what forward makes must follow x_t.options()"},
+       {"device", "device", "what forward makes must follow its input's options()"},
        // LibTorch takes these without a word where tensors have no memory.
        {"silent device", "device", "aten::index_select gets Long [32] on the CPU"},
-       {"device of training", "device", "must follow x_t.options()"},
+       {"device of training", "device", "must follow its input's options()"},
        {"large", "large shapes",
         "fixture-faulty-student: forward: at 256 images of 3x256x256 gave "
         "Float [256, 6, 64, 256] for x_t Float [256, 3, 256, 256]; let every size follow"}});
@@ -165,6 +165,31 @@ TEST_CASE("plugin checks: an evaluator's faults are found", "[robustness][plugin
                 {"no merging", "shards", "add sums and counts"},
                 {"any number", "too few samples", "throw a dkdm::DataError"},
                 {"any array", "wrong images", "throw a dkdm::DataError"}});
+}
+
+TEST_CASE("plugin checks: an autoencoder's faults are found", "[robustness][plugin]") {
+  check_faults(
+      "autoencoder", "fixture-faulty-autoencoder", 13,
+      {{"unclear refusal", "shapes", "ConfigError"},
+       {"no reverse", "shapes", "the image of its latent 1x16x16 is 1x32x16"},
+       {"no reverse", "shapes", "the reverse of latent_shape()"},
+       {"fingerprint", "fingerprint", "hash the weights' bytes"},
+       {"loading", "fingerprint after loading", "the files and parameters alone"},
+       {"unloaded weight", "loading again", "load every weight"},
+       {"shape", "encode", "expected float32 [1, 1, 16, 16] on cpu"},
+       {"in place", "encode", "encode: changed its input in place"},
+       {"memory", "encode", "from call to call"},
+       {"not finite", "decode", "decode gave NaN or infinities"},
+       {"neighbours", "batch neighbours", "let nothing mix rows"},
+       {"chunks", "chunks",
+        "the latent's bits of an image changed when 5 were given 1 at a time; take the same number"},
+       {"device", "device",
+        "autoencoder fixture-faulty-autoencoder: encode on meta: aten::mul gets Float [16] on the "
+        "CPU"}});
+  const auto found = findings("autoencoder", "fixture-faulty-autoencoder", "none");
+  CHECK(found.at("shapes").text ==
+        "1x32x32 -> 1x16x16, 1x28x28 -> 1x14x14, known without weights; refused clearly: 3x32x32 "
+        "3x32x16");
 }
 
 TEST_CASE("plugin checks: undocumented parameters are found", "[robustness][plugin]") {

@@ -38,7 +38,7 @@ struct Reading {
 
 TEST_CASE("plugin headers: under 600 lines for a plugin of any kind", "[unit][plugin]") {
   for (const char* kind :
-       {"student", "teacher", "dataset", "baseline", "distillation", "evaluator"}) {
+       {"student", "teacher", "dataset", "baseline", "distillation", "evaluator", "autoencoder"}) {
     INFO(kind);
     Reading reading;
     reading.follow(kSources / "core/cli/templates" / (std::string(kind) + ".cpp"));

@@ -5,8 +5,8 @@
 //
 //   DKDM_STUDENT("my-net", "1", "one line", T)  // T(const Params&, const SampleShape&), or
 //                                               // T(const Params&, const StudentContext&)
-//   DKDM_TEACHER / DKDM_DATASET / DKDM_BASELINE / DKDM_DISTILLATION / DKDM_EVALUATOR
-//                                               // T(const Params&, Host&)
+//   DKDM_TEACHER / DKDM_DATASET / DKDM_BASELINE / DKDM_DISTILLATION / DKDM_EVALUATOR /
+//   DKDM_AUTOENCODER                            // T(const Params&, Host&)
 #pragma once
 
 #include <torch/version.h>
@@ -17,7 +17,7 @@
 #include "dkdm/error.hpp"
 #include "dkdm/params.hpp"
 
-#define DKDM_ABI 9
+#define DKDM_ABI 10
 #define DKDM_STR_(x) #x
 #define DKDM_STR(x) DKDM_STR_(x)
 #define DKDM_BUILD_ID                                                                        \
@@ -35,7 +35,7 @@ struct DkdmPluginTable {
   std::uint32_t abi;
   const char* build_id;
   // Behind the handshake.
-  const char* kind;  // "student", "teacher", "dataset", "baseline", "distillation", "evaluator"
+  const char* kind;  // "student", "teacher", …: those of the macros below
   const char* name;
   const char* version;  // changes whenever the same parameters would give another result
   const char* summary;
@@ -101,15 +101,13 @@ constexpr DkdmPluginTable table(const char* kind, const char* name, const char* 
     return &table;                                                           \
   }
 
-#define DKDM_STUDENT(NAME, VERSION, SUMMARY, T) \
-  DKDM_PLUGIN_("student", dkdm::Denoiser, const dkdm::StudentContext, NAME, VERSION, SUMMARY, T)
-#define DKDM_TEACHER(NAME, VERSION, SUMMARY, T) \
-  DKDM_PLUGIN_("teacher", dkdm::Teacher, dkdm::Host, NAME, VERSION, SUMMARY, T)
-#define DKDM_DATASET(NAME, VERSION, SUMMARY, T) \
-  DKDM_PLUGIN_("dataset", dkdm::Dataset, dkdm::Host, NAME, VERSION, SUMMARY, T)
-#define DKDM_BASELINE(NAME, VERSION, SUMMARY, T) \
-  DKDM_PLUGIN_("baseline", dkdm::Method, dkdm::Host, NAME, VERSION, SUMMARY, T)
-#define DKDM_DISTILLATION(NAME, VERSION, SUMMARY, T) \
-  DKDM_PLUGIN_("distillation", dkdm::Method, dkdm::Host, NAME, VERSION, SUMMARY, T)
-#define DKDM_EVALUATOR(NAME, VERSION, SUMMARY, T) \
-  DKDM_PLUGIN_("evaluator", dkdm::Evaluator, dkdm::Host, NAME, VERSION, SUMMARY, T)
+// Of (NAME, VERSION, SUMMARY, T).
+#define DKDM_STUDENT(...) \
+  DKDM_PLUGIN_("student", dkdm::Denoiser, const dkdm::StudentContext, __VA_ARGS__)
+#define DKDM_TEACHER(...) DKDM_PLUGIN_("teacher", dkdm::Teacher, dkdm::Host, __VA_ARGS__)
+#define DKDM_DATASET(...) DKDM_PLUGIN_("dataset", dkdm::Dataset, dkdm::Host, __VA_ARGS__)
+#define DKDM_BASELINE(...) DKDM_PLUGIN_("baseline", dkdm::Method, dkdm::Host, __VA_ARGS__)
+#define DKDM_DISTILLATION(...) DKDM_PLUGIN_("distillation", dkdm::Method, dkdm::Host, __VA_ARGS__)
+#define DKDM_EVALUATOR(...) DKDM_PLUGIN_("evaluator", dkdm::Evaluator, dkdm::Host, __VA_ARGS__)
+#define DKDM_AUTOENCODER(...) \
+  DKDM_PLUGIN_("autoencoder", dkdm::Autoencoder, dkdm::Host, __VA_ARGS__)

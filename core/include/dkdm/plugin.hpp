@@ -3,6 +3,7 @@
 #pragma once
 
 #include "dkdm/architecture.hpp"
+#include "dkdm/autoencoder.hpp"
 #include "dkdm/batch_set.hpp"
 #include "dkdm/boundary.hpp"
 #include "dkdm/checkpoint.hpp"
