@@ -236,7 +236,7 @@ TEST_CASE("cli: plugins lists what the experiments name, in four formats", "[e2e
       {"baseline", "data-free"},    {"baseline", "data-limited"},
       {"distillation", "dynamic"},  {"distillation", "iterative"},
       {"distillation", "shuffled"}, {"evaluator", "classifier"},
-      {"evaluator", "inception"}};
+      {"evaluator", "inception"},   {"autoencoder", "vq-f4"}};
   for (const auto& [kind, name] : shipped) {
     INFO(kind << " " << name);
     CHECK(entry(listing.out, "name", name).value("kind", "") == kind);
