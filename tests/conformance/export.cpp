@@ -9,6 +9,7 @@
 
 #include "dkdm/files.hpp"
 #include "fixtures/golden_file.hpp"
+#include "fixtures/latent_unet.hpp"
 #include "fixtures/teachers.hpp"
 
 using namespace dkdm;
@@ -70,4 +71,33 @@ TEST_CASE("export: names, order and numbers of a trained student survive the way
                                        host)
                          ->load();
   CHECK(at::equal(model.network->forward(x, t), out));
+}
+
+TEST_CASE("export: a latent student has the names of latent diffusion's class, in its order",
+          "[conformance][latent]") {
+  fixtures::ScratchFolder scratch;
+  const char* wanted = std::getenv("DKDM_EXPORT");
+  const std::filesystem::path folder =
+      wanted ? std::filesystem::path(wanted) / "latent" : scratch.path;
+  std::filesystem::create_directories(folder);
+  const SampleShape shape{3, 16, 16};
+  const auto network =
+      fixtures::student("adm-unet", fixtures::latent_unet(32, 16), shape, /*seed=*/3);
+  fixtures::fill_parameters(*network);
+  network->eval();
+  const at::Tensor x = fixtures::probe(shape), t = fixtures::probe_time();
+  train(*network, x, t);
+
+  const at::NoGradGuard no_grad;
+  const at::Tensor out = network->forward(x, t);
+  io::write_torch(folder / "exported.pt", io::state_of(*network));
+  io::write_torch(folder / "probe.pt", {{"x", x}, {"t", t}, {"out", out.contiguous()}});
+  io::write_text(folder / "network.json",
+                 R"({"image_size": 16, "in_channels": 3, "model_channels": 32, "out_channels": 3,
+                     "num_res_blocks": 2, "attention_resolutions": [8, 4, 2],
+                     "channel_mult": [1, 2, 3, 4], "num_head_channels": 32})");
+  const auto file = io::read_checkpoint(folder / "exported.pt");
+  const auto& state = io::select_state(file, "", "exported.pt");
+  CHECK(io::sha256(fixtures::layout(state.tensors)) ==
+        fixtures::golden_json("latent.json").at("unet").at("layout").get<std::string>());
 }
