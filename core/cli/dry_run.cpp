@@ -20,6 +20,7 @@
 #include "run/progress.hpp"
 #include "run/rehearsal.hpp"
 #include "run/sources.hpp"
+#include "run/teacher_files.hpp"
 
 namespace dkdm::cli {
 namespace {
@@ -111,6 +112,10 @@ class Rehearsing {
     const plugin::StdoutAside only_the_parent_prints;
     inner_.set_device(context_.device(experiment.device));
     cost_.set_device(inner_.device());
+    // Earlier runs are not looked at: a rehearsal may be on another machine than they.
+    run::settle_teachers(
+        experiment, selection, real_,
+        [](const std::string&) { return std::vector<run::EarlierUse>(); }, /*say=*/false);
     run::settle_precision(experiment, inner_.device(), real_, store_.root());
     if (selection.seeds.empty()) selection.seeds = {experiment.seeds.front()};
     selection.seeds.resize(1);

@@ -205,9 +205,14 @@ Session::Planned Session::plan(const fs::path& file, const std::vector<std::stri
   host_.set_device(device);
   cost_.set_device(device);
   auto context = stage_context();
+  const bool first = estimate == Estimate::measured || listed;
+  // Nothing is made for a report, and what it shows is there whatever its teacher's file is now.
+  if (estimate != Estimate::none)
+    run::settle_teachers(
+        experiment, selection, context,
+        [&](const std::string& sha256) { return earlier_uses(sha256, listed); }, first);
   run::settle_precision(experiment, chosen, context, context_.home());
   // Measuring what stages cost is only worth its seconds when some are to be made.
-  const bool first = estimate == Estimate::measured || listed;
   auto plan = run::make_plan(experiment, selection, context, artifacts_, cost_,
                              {.list_needs = listed, .any_machine = sizes});
   // An accelerator's memory is looked at before it is filled; of the machine's own nobody runs out
@@ -222,6 +227,16 @@ Session::Planned Session::plan(const fs::path& file, const std::vector<std::stri
                            .any_machine = sizes});
   plan.device = device;
   return {std::move(experiment), std::move(context), std::move(plan)};
+}
+
+std::vector<run::EarlierUse> Session::earlier_uses(const std::string& sha256, bool read_only) {
+  std::error_code error;
+  if (!fs::exists(context_.database(), error)) return {};
+  if (!read_only) store();  // brings an older file up to date
+  std::vector<run::EarlierUse> uses;
+  for (const auto& use : results::teacher_uses(context_.database(), sha256))
+    uses.push_back({use.run, use.experiment, use.images});
+  return uses;
 }
 
 std::vector<Session::Planned> Session::plan_all(const fs::path& file,

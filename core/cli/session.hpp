@@ -14,6 +14,7 @@
 #include "run/plan.hpp"
 #include "run/run_host.hpp"
 #include "run/runner.hpp"
+#include "run/teacher_files.hpp"
 
 namespace dkdm::cli {
 
@@ -58,6 +59,10 @@ class Session {
                                 Estimate estimate = Estimate::measured);
 
  private:
+  // What is on record of teachers with these weights. read_only: for a command that records
+  // nothing.
+  std::vector<run::EarlierUse> earlier_uses(const std::string& sha256, bool read_only);
+
   Context& context_;
   record::ArtifactStore artifacts_;
   run::RunHost host_;

@@ -66,16 +66,17 @@ void write_model_description(const std::filesystem::path& folder,
   Json diffusion = Json::object();
   for (const auto& [name, value] : config::diffusion_settings().values(description.diffusion))
     diffusion[name] = to_json(value);
-  const Json json = {{"student",
-                      {{"plugin", description.student.name},
-                       {"version", description.student.version},
-                       {"params", params}}},
-                     {"image",
-                      {{"channels", description.shape.channels},
-                       {"height", description.shape.height},
-                       {"width", description.shape.width}}},
-                     {"diffusion", diffusion},
-                     {"trained_steps", description.steps}};
+  Json json = {{"student",
+                {{"plugin", description.student.name},
+                 {"version", description.student.version},
+                 {"params", params}}},
+               {"image",
+                {{"channels", description.shape.channels},
+                 {"height", description.shape.height},
+                 {"width", description.shape.width}}},
+               {"diffusion", diffusion},
+               {"trained_steps", description.steps}};
+  if (!description.images.empty()) json["trained_on"] = description.images;
   io::write_text(folder / kModelFile, json.dump(2) + "\n");
 }
 
@@ -119,6 +120,8 @@ ModelDescription read_model_description(const std::filesystem::path& folder,
         process[param.name] = stated(json.at("diffusion"), param, "diffusion.");
     description.diffusion = settings.read(Params(settings.table(), process, file.string()));
     description.steps = whole(json, integer("trained_steps", 0, "").at_least(0), "");
+    if (json.contains("trained_on"))
+      description.images = std::get<std::string>(stated(json, text("trained_on", "", ""), ""));
     return description;
   } catch (const Json::exception& error) {
     throw DataError(file.string(), "not a model description: " + error_text(error));

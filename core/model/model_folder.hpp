@@ -19,6 +19,7 @@ struct ModelDescription {
   SampleShape shape;
   DiffusionConfig diffusion;
   std::int64_t steps = 0;  // training steps that made the weights
+  std::string images{};    // the dataset that it learned to draw, "" = not known
 };
 
 DKDM_API void write_model_description(const std::filesystem::path& folder,

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
+#include "dkdm/weights_files.hpp"
 #include "dkdm/weights_kind.hpp"
 #include "plugin/call.hpp"
 
@@ -107,7 +108,8 @@ class GuardedDataset final : public Guarded<Dataset> {
   }
 };
 
-class GuardedTeacher : public Guarded<Teacher> {
+// States nothing where the teacher does not.
+class GuardedTeacher final : public Guarded<Teacher>, public StatesWeights, public StatesFiles {
  public:
   using Guarded::Guarded;
   TrainedModel load() override {
@@ -118,14 +120,17 @@ class GuardedTeacher : public Guarded<Teacher> {
   std::string fingerprint() const override {
     return guard_.seldom("fingerprint", [](Teacher& t) { return t.fingerprint(); });
   }
-};
-
-class GuardedStatingTeacher final : public GuardedTeacher, public StatesWeights {
- public:
-  using GuardedTeacher::GuardedTeacher;
   std::string weights() const override {
-    return guard_.seldom(
-        "weights", [](Teacher& t) { return dynamic_cast<const StatesWeights&>(t).weights(); });
+    return guard_.seldom("weights", [](Teacher& t) {
+      const auto* states = dynamic_cast<const StatesWeights*>(&t);
+      return states ? states->weights() : std::string();
+    });
+  }
+  std::vector<std::filesystem::path> weight_files() const override {
+    return guard_.seldom("weight_files", [](Teacher& t) {
+      const auto* states = dynamic_cast<const StatesFiles*>(&t);
+      return states ? states->weight_files() : std::vector<std::filesystem::path>();
+    });
   }
 };
 
@@ -268,8 +273,6 @@ std::shared_ptr<Method> guarded(std::shared_ptr<Method> made, const std::string&
 }
 
 std::shared_ptr<Teacher> guarded(std::shared_ptr<Teacher> made, const std::string& plugin) {
-  if (dynamic_cast<const StatesWeights*>(made.get()))
-    return std::make_shared<GuardedStatingTeacher>(std::move(made), plugin);
   return std::make_shared<GuardedTeacher>(std::move(made), plugin);
 }
 

@@ -10,6 +10,7 @@
 #include "dkdm/host.hpp"
 #include "dkdm/method.hpp"
 #include "dkdm/teacher.hpp"
+#include "dkdm/weights_files.hpp"
 #include "dkdm/weights_kind.hpp"
 
 namespace dkdm {
@@ -23,6 +24,7 @@ Evaluator::~Evaluator() = default;
 Host::~Host() = default;
 Method::~Method() = default;
 Teacher::~Teacher() = default;
+StatesFiles::~StatesFiles() = default;
 StatesWeights::~StatesWeights() = default;
 
 at::Tensor Autoencoder::in_chunks(const at::Tensor& input, std::int64_t count,

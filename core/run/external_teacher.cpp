@@ -1,5 +1,9 @@
 #include "run/external_teacher.hpp"
 
+#include <algorithm>
+
+#include "dkdm/files.hpp"
+#include "dkdm/weights_files.hpp"
 #include "dkdm/weights_kind.hpp"
 #include "model/model_folder.hpp"
 
@@ -16,6 +20,39 @@ std::string ExternalTeacher::weights() const {
   const auto* states = dynamic_cast<const StatesWeights*>(teacher.get());
   const std::string own = states ? states->weights() : "";
   return own.empty() ? record::kUnlabelled : own;
+}
+
+const std::vector<std::filesystem::path>& ExternalTeacher::files() {
+  if (!files_) {
+    files_.emplace();
+    if (announced_.absent.empty()) {
+      const auto teacher = context_.registry.teacher(choice_, context_.host);
+      if (const auto* states = dynamic_cast<const StatesFiles*>(teacher.get()))
+        files_ = states->weight_files();
+      std::sort(files_->begin(), files_->end());
+    }
+  }
+  return *files_;
+}
+
+const std::string& ExternalTeacher::sha256() {
+  if (!sha256_.empty() || files().empty()) return sha256_;
+  if (files().size() == 1) return sha256_ = io::sha256_file(files().front());
+  std::string lines;
+  for (const auto& file : files())
+    lines += io::sha256_file(file) + "  " + file.filename().string() + "\n";
+  return sha256_ = io::sha256(lines);
+}
+
+std::string ExternalTeacher::file() {
+  return files().empty() ? choice_.name : files().front().string();
+}
+
+std::string ExternalTeacher::images() {
+  if (files().empty()) return "";
+  const auto folder = files().front().parent_path();
+  if (!std::filesystem::exists(folder / model::kModelFile)) return "";
+  return model::read_model_description(folder, context_.registry).images;
 }
 
 const TrainedModel& ExternalTeacher::model() {

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "dkdm/announced.hpp"
 #include "run/cost.hpp"
@@ -31,6 +33,15 @@ class ExternalTeacher {
   const std::string& fingerprint();
   std::string weights() const;
 
+  // The SHA-256 of its weights; of shards that of the lines "HASH  NAME" that sha256sum prints of
+  // them, sorted by name. "" where files are absent or its plugin does not say which they are.
+  const std::string& sha256();
+  // For a person: its file, of shards the first.
+  std::string file();
+  // The dataset whose images its network draws, as the model folder around its weights has it, ""
+  // where there is none or it does not say.
+  std::string images();
+
   // What it was trained for. Loads it; of absent files what is announced, nothing where nothing is.
   // Throws what its plugin throws.
   std::optional<StudentContext> made_for();
@@ -41,13 +52,15 @@ class ExternalTeacher {
 
  private:
   const TrainedModel& model();
+  const std::vector<std::filesystem::path>& files();
   // Of the announced network.
   plugin::PluginChoice student() const;
 
   const plugin::PluginChoice& choice_;
   const stages::StageContext& context_;
   const Announced announced_;
-  std::string fingerprint_;
+  std::string fingerprint_, sha256_;
+  std::optional<std::vector<std::filesystem::path>> files_;
   std::optional<TrainedModel> model_;
   double forward_s_ = -1;
 };

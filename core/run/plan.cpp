@@ -15,6 +15,7 @@
 #include "run/run_record.hpp"
 #include "run/runner.hpp"
 #include "run/sources.hpp"
+#include "run/teacher_files.hpp"
 #include "stages/determinants.hpp"
 #include "stages/method_inputs.hpp"
 #include "stages/stages.hpp"
@@ -92,12 +93,7 @@ class Planner {
       for (const std::string& misfit :
            {spec.values() > 0 ? image_misfit(model, spec) : std::string(),
             teaches ? process_misfit(model, row->diffusion) : std::string()})
-        if (!misfit.empty()) {
-          const auto& [name, plugin, _] = teacher_of(*row);
-          throw ConfigError(experiment_.file.string() + ": [teacher" +
-                                (name.empty() ? "" : "." + name) + "] (" + plugin.name + ")",
-                            misfit);
-        }
+        if (!misfit.empty()) throw ConfigError(place_of_teacher(experiment_, *row), misfit);
     }
   }
 
@@ -225,12 +221,22 @@ class Planner {
     return add_stage(std::move(stage), indices(chain));
   }
 
+  // The dataset that a training of the row learns to draw, "" where a file's network says none.
+  std::string learned_images(const config::Row& row, const Needs& needs) {
+    const bool learns_from_teacher = row.teacher && (needs.teacher || needs.synthetic);
+    if (needs.dataset || (learns_from_teacher && trained_teacher(row)))
+      return row.dataset ? row.dataset->name : "";
+    if (!learns_from_teacher) return "";
+    return images_of(external_teacher(row), teacher_of(row).plugin);
+  }
+
   std::size_t train_stage(const config::Row& row, const config::Training& training,
                           std::int64_t seed, const std::string& label, Chain& chain,
                           const train::SnapshotPolicy& snapshots = {}) {
     const auto method = context_.registry.method(training.method, context_.host);
     const Needs needs = method->needs();
-    const stages::TrainingJob job{training, row.diffusion, sources_.spec(row), seed, snapshots};
+    const stages::TrainingJob job{training, row.diffusion, sources_.spec(row),
+                                  seed,     snapshots,     learned_images(row, needs)};
     stages::TrainingInputs inputs;
     Chain before;
     if (needs.dataset) {

@@ -53,6 +53,7 @@ struct TrainingJob {
   SampleShape shape;
   std::int64_t seed = 0;
   train::SnapshotPolicy snapshots;
+  std::string images;  // the dataset that the network learns to draw, "" = not known; in no key
 };
 
 // Seconds of one image: a training example of the student, a forward of the teacher; 0 = not

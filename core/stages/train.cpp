@@ -50,12 +50,16 @@ void train_student(StageContext& context, const TrainingJob& job, const Training
     if (!inputs.pool.folder.empty()) record::check_contents(inputs.pool.folder);
     method->start(method_context, inputs.pool.folder);
   }
+  const auto write_description = [&](const fs::path& to, std::int64_t steps) {
+    model::write_model_description(
+        to, {job.training.student, job.shape, job.diffusion, steps, job.images});
+  };
   auto snapshots = job.snapshots;
   snapshots.keep = [&](std::int64_t step, const TensorMap& weights) {
     const auto at_step = model::kept_folder(folder, step);
     fs::create_directories(at_step);
     io::save_tensors(at_step / (snapshots.weights + ".safetensors"), weights);
-    model::write_model_description(at_step, {job.training.student, job.shape, job.diffusion, step});
+    write_description(at_step, step);
   };
   const auto result = train::train(
       *student, *method, context.host, job.training.train, record::derive_seed(job.seed, "dropout"),
@@ -64,8 +68,7 @@ void train_student(StageContext& context, const TrainingJob& job, const Training
         context.recorder->record_curves(key, points);
       },
       snapshots, stability_hint(job.training.method.params), [&] { return loaded.work(); });
-  model::write_model_description(folder,
-                                 {job.training.student, job.shape, job.diffusion, result.steps});
+  write_description(folder, result.steps);
   manifest.outputs = {model::kModelFile, "raw.safetensors", "ema.safetensors"};
   if (fs::exists(folder / train::kPartFile)) manifest.outputs.push_back(train::kPartFile);
   for (auto step = snapshots.every; snapshots.every > 0 && step < result.steps;

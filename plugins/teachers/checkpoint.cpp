@@ -4,6 +4,7 @@
 
 #include "dkdm/files.hpp"
 #include "dkdm/plugin.hpp"
+#include "dkdm/weights_files.hpp"
 #include "dkdm/weights_kind.hpp"
 #include "weights_file.hpp"
 
@@ -11,7 +12,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class Checkpoint final : public dkdm::Teacher, public dkdm::StatesWeights {
+class Checkpoint final : public dkdm::Teacher,
+                         public dkdm::StatesWeights,
+                         public dkdm::StatesFiles {
  public:
   Checkpoint(const dkdm::Params& params, dkdm::Host& host)
       : host_(host), path_(params.text("path")), weights_(params.text("weights")) {}
@@ -22,10 +25,11 @@ class Checkpoint final : public dkdm::Teacher, public dkdm::StatesWeights {
   }
 
   static dkdm::ParamTable params() {
-    return {dkdm::text("path", "",
-                       "folder of the trained model (empty = the experiment trains its "
-                       "own teacher)"),
-            dkdm::text("weights", "ema", "which of its weights").one_of({"ema", "raw"})};
+    return dkdm::teachers::with_origin(
+        {dkdm::text("path", "",
+                    "folder of the trained model (empty = the experiment trains its "
+                    "own teacher)"),
+         dkdm::text("weights", "ema", "which of its weights").one_of({"ema", "raw"})});
   }
 
   dkdm::TrainedModel load() override {
@@ -35,14 +39,21 @@ class Checkpoint final : public dkdm::Teacher, public dkdm::StatesWeights {
 
   std::string weights() const override { return weights_; }
 
+  std::vector<fs::path> weight_files() const override {
+    check();
+    return {file()};
+  }
+
   // The weights' bytes and the description beside them; nothing of where the folder lies.
   std::string fingerprint() const override {
     check();
-    return dkdm::io::sha256(dkdm::io::sha256_file(path_ / (weights_ + ".safetensors")) +
+    return dkdm::io::sha256(dkdm::io::sha256_file(file()) +
                             dkdm::io::sha256_file(path_ / "model.json"));
   }
 
  private:
+  fs::path file() const { return path_ / (weights_ + ".safetensors"); }
+
   void check() const {
     if (path_.empty()) {
       throw dkdm::ConfigError(

@@ -8,6 +8,7 @@
 #include "dkdm/checkpoint.hpp"
 #include "dkdm/memory.hpp"
 #include "dkdm/plugin.hpp"
+#include "dkdm/weights_files.hpp"
 #include "dkdm/weights_kind.hpp"
 #include "weights_file.hpp"
 
@@ -42,7 +43,7 @@ std::string current_name(const std::string& name) {
   return name;
 }
 
-class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
+class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights, public dkdm::StatesFiles {
  public:
   Diffusers(const Params& params, dkdm::Host& host) : params_(params), host_(host) {}
 
@@ -52,18 +53,19 @@ class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
 
   static dkdm::ParamTable params() {
     using namespace dkdm;
-    return {text("path", "",
-                 "folder of a UNet2DModel with its scheduler_config.json, or of a "
-                 "pipeline with unet/ and scheduler/"),
-            text("variant", "",
-                 "of the weights' files, as fp16 in *.fp16.safetensors (empty = the "
-                 "plain ones, else the only variant)"),
-            text("weights", "",
-                 "raw takes unet/ where there is a unet_ema/, and the variant non_ema; "
-                 "else it says what the weights are (empty = the EMA weights where "
-                 "there are some; recorded as unlabelled where nothing says)")
-                .one_of({"", "ema", "raw"}),
-            integer("image_size", 0, "pixels (0 = the model's sample_size)").between(0, 4096)};
+    return dkdm::teachers::with_origin(
+        {text("path", "",
+              "folder of a UNet2DModel with its scheduler_config.json, or of a "
+              "pipeline with unet/ and scheduler/"),
+         text("variant", "",
+              "of the weights' files, as fp16 in *.fp16.safetensors (empty = the "
+              "plain ones, else the only variant)"),
+         text("weights", "",
+              "raw takes unet/ where there is a unet_ema/, and the variant non_ema; "
+              "else it says what the weights are (empty = the EMA weights where "
+              "there are some; recorded as unlabelled where nothing says)")
+             .one_of({"", "ema", "raw"}),
+         integer("image_size", 0, "pixels (0 = the model's sample_size)").between(0, 4096)});
   }
 
   dkdm::TrainedModel load() override {
@@ -100,6 +102,8 @@ class Diffusers final : public dkdm::Teacher, public dkdm::StatesWeights {
     for (const auto& file : files.weights.all()) all.push_back(file);
     return dkdm::teachers::fingerprint(params_, all);
   }
+
+  std::vector<fs::path> weight_files() const override { return find_files().weights.files; }
 
   // By the names that the package and its training scripts give; a single file may hold both as
   // well.

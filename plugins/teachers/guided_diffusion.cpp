@@ -9,6 +9,7 @@
 #include "dkdm/architecture.hpp"
 #include "dkdm/checkpoint.hpp"
 #include "dkdm/plugin.hpp"
+#include "dkdm/weights_files.hpp"
 #include "dkdm/weights_kind.hpp"
 #include "weights_file.hpp"
 
@@ -44,7 +45,9 @@ struct Plan {
   std::vector<std::string> assumed, set;  // what no tensor shows
 };
 
-class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
+class GuidedDiffusion final : public dkdm::Teacher,
+                              public dkdm::StatesWeights,
+                              public dkdm::StatesFiles {
  public:
   GuidedDiffusion(const Params& params, dkdm::Host& host) : params_(params), host_(&host) {}
 
@@ -61,7 +64,7 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
     using namespace dkdm;
     std::vector<std::string> networks = arch::paper_networks();
     networks.insert(networks.begin(), "");
-    return {
+    return dkdm::teachers::with_origin({
         text("path", "",
              "the checkpoint, .pt or .safetensors; ema_0.9999_*.pt are files like others"),
         text("state", "",
@@ -111,7 +114,7 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
              "no file, and a file with another one is refused (empty = any)")
             .one_of(networks)
             .no_effect_on_result(),
-    };
+    });
   }
 
   dkdm::TrainedModel load() override {
@@ -150,6 +153,8 @@ class GuidedDiffusion final : public dkdm::Teacher, public dkdm::StatesWeights {
   std::string fingerprint() const override {
     return dkdm::teachers::fingerprint(params_, {path()});
   }
+
+  std::vector<fs::path> weight_files() const override { return {path()}; }
 
   std::string weights() const override {
     const fs::path file = path();

@@ -13,6 +13,7 @@
 #include "dkdm/announced.hpp"
 #include "dkdm/checkpoint.hpp"
 #include "dkdm/plugin.hpp"
+#include "dkdm/weights_files.hpp"
 #include "dkdm/weights_kind.hpp"
 #include "weights_file.hpp"
 
@@ -112,7 +113,9 @@ class Scripted final : public dkdm::Denoiser {
   bool names_cpu_ = false;
 };
 
-class TorchScript final : public dkdm::Teacher, public dkdm::StatesWeights {
+class TorchScript final : public dkdm::Teacher,
+                          public dkdm::StatesWeights,
+                          public dkdm::StatesFiles {
  public:
   TorchScript(const Params& params, dkdm::Host& host) : params_(params), host_(host) {}
 
@@ -122,7 +125,7 @@ class TorchScript final : public dkdm::Teacher, public dkdm::StatesWeights {
 
   static dkdm::ParamTable params() {
     using namespace dkdm;
-    return {
+    return dkdm::teachers::with_origin({
         text("path", "",
              "the module, as torch.jit.save writes it; it is a program: load only what "
              "you trust"),
@@ -144,7 +147,7 @@ class TorchScript final : public dkdm::Teacher, public dkdm::StatesWeights {
         text("weights", "",
              "what its weights are, which no module says (empty = recorded as unlabelled)")
             .one_of({"", "ema", "raw"}),
-    };
+    });
   }
 
   dkdm::TrainedModel load() override {
@@ -181,6 +184,8 @@ class TorchScript final : public dkdm::Teacher, public dkdm::StatesWeights {
   std::string fingerprint() const override {
     return dkdm::teachers::fingerprint(params_, {path()});
   }
+
+  std::vector<fs::path> weight_files() const override { return {path()}; }
 
   std::string weights() const override { return params_.text("weights"); }
 

@@ -37,6 +37,21 @@ inline bool announce_absence(const Params& params, const std::string& name, cons
   return true;
 }
 
+// `table` with what a teacher from elsewhere may say of its files; the host holds it against them
+// (dkdm/weights_files.hpp).
+inline ParamTable with_origin(ParamTable table) {
+  table.push_back(
+      text("sha256", "",
+           "SHA-256 of its weights, as sha256sum prints it (of shards: of what it prints "
+           "of them); other weights are refused (empty = any, and recorded)")
+          .no_effect_on_result());
+  table.push_back(text("trained_on", "",
+                       "dataset that the network was trained on, by its plugin's name: allows one "
+                       "that is not the experiment's (empty = the experiment's)")
+                      .no_effect_on_result());
+  return table;
+}
+
 // The files' bytes and all parameters that determine results, but where the files lie.
 inline std::string fingerprint(const Params& params,
                                const std::vector<std::filesystem::path>& files) {

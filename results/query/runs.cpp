@@ -121,6 +121,24 @@ std::vector<RecordedStage> recorded_stages(const std::filesystem::path& file,
   });
 }
 
+std::vector<TeacherUse> teacher_uses(const std::filesystem::path& file, const std::string& sha256) {
+  return Database(file, OpenMode::read).read([&](SQLite::Database& db) {
+    std::vector<TeacherUse> uses;
+    SQLite::Statement find(
+        db,
+        "SELECT s.run, s.experiment, coalesce(nullif(word.value, ''), r.dataset) AS images "
+        "FROM settings hash JOIN run_status s ON s.run = hash.run JOIN runs r ON r.id = hash.run "
+        "LEFT JOIN settings word ON word.run = hash.run AND word.key = 'teacher.trained_on' "
+        "WHERE hash.key = 'teacher.sha256' AND hash.value = ? AND s.status = 'done' "
+        "AND r.teacher <> '' AND images <> '' ORDER BY s.run DESC");
+    bind_all(find, sha256);
+    while (find.executeStep())
+      uses.push_back({find.getColumn(0).getInt64(), find.getColumn(1).getString(),
+                      find.getColumn(2).getString()});
+    return uses;
+  });
+}
+
 Table runs_list(const std::filesystem::path& file, const std::string& experiment) {
   Database database(file, OpenMode::read);
   return database.read([&](SQLite::Database& db) {

@@ -24,6 +24,14 @@ struct RecordedStage {
 std::vector<RecordedStage> recorded_stages(const std::filesystem::path& file,
                                            const std::string& experiment);
 
+// A finished run whose teacher had the weights with this SHA-256, the latest first.
+struct TeacherUse {
+  std::int64_t run = 0;
+  std::string experiment;
+  std::string images;  // the dataset that it took them to be trained on
+};
+std::vector<TeacherUse> teacher_uses(const std::filesystem::path& file, const std::string& sha256);
+
 // id, experiment, row, seed, status, started, seconds, key (first 12 characters); oldest first.
 // experiment "" = all. Throws ConfigError that names the nearest for one that has no runs.
 Table runs_list(const std::filesystem::path& file, const std::string& experiment = "");

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "dkdm/checkpoint.hpp"
+#include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
 #include "e2e/fixture_experiment.hpp"
 #include "e2e/program.hpp"
@@ -191,6 +192,86 @@ TEST_CASE("teachers: weights that nothing names are recorded, reported and expor
   CHECK_THAT(asked.out, Contains("unlabelled weights"));
   const Output named = program.run({"run", file.string(), "--set", "teacher.weights=ema"});
   CHECK_THAT(named.out, Contains("ema weights") && !Contains("unlabelled weights"));
+}
+
+TEST_CASE("teachers: a file that an earlier run had for another dataset is refused before anything",
+          "[e2e][teachers]") {
+  const e2e::WithFixtures fixtures;
+  const Program program;
+  io::write_torch(program.home() / "dit.pt",
+                  dkdm::fixtures::filled_weights(kDit, {1, 8, 8}, "dit"));
+  const std::string hash = io::sha256_file(program.home() / "dit.pt");
+  std::string text = experiment("dit.pt");
+  text.replace(text.find("\"npz\"\nfile = \"images.npz\""), 25, "\"fixture-images\"\nsize = 8");
+  const std::string file = program.write("t.toml", text).string();
+  const auto with = [&](const char* command, const std::string& setting) {
+    return program.run({command, file, "--set", setting});
+  };
+
+  // Nothing is known of the file yet, and a hash that is not its own is found.
+  const Output planned = program.run({"plan", file});
+  CHECK(planned.exit_code == 0);
+  CHECK_THAT(planned.err, Contains(hash + "; nothing says what it was trained on, taken to be "
+                                          "fixture-images"));
+  for (const char* command : {"plan", "run"}) {
+    const Output other = with(command, "teacher.sha256=" + std::string(64, 'a'));
+    CAPTURE(command, other.err);
+    CHECK(other.exit_code == 2);
+    CHECK_THAT(other.err, Contains("[teacher] (guided-diffusion): sha256 is aaaa") &&
+                              Contains("dit.pt has " + hash));
+  }
+  const Output run = with("run", "teacher.trained_on=celeba64");
+  INFO(run.err);
+  REQUIRE(run.exit_code == 0);
+  CHECK_THAT(program.run({"runs", "show", "1", "--config"}).out,
+             Contains("sha256 = \"" + hash + '"'));
+
+  for (const char* command : {"plan", "run"}) {
+    const Output said = program.run({command, file});
+    CAPTURE(command, said.err);
+    CHECK(said.exit_code == 2);
+    CHECK_THAT(said.err, Contains("was trained on celeba64, as run 1 of from-a-file had it") &&
+                             Contains("is of fixture-images"));
+    CHECK(with(command, "teacher.trained_on=celeba64").exit_code == 0);
+  }
+}
+
+TEST_CASE("teachers: a model that was trained here says of which dataset it is",
+          "[e2e][teachers]") {
+  const e2e::WithFixtures fixtures;
+  const Program program;
+  const auto trained = program.write(
+      "trained.toml", e2e::fixture_experiment("name = \"trained\"",
+                                              "[[row]]\nid = \"teacher\"\nteacher = true\n"
+                                              "[[row]]\nid = \"dynamic\"\n"
+                                              "method = { plugin = \"dynamic\" }\n"));
+  const Output run = program.run({"run", trained.string()});
+  INFO(run.err);
+  REQUIRE(run.exit_code == 0);
+  int models = 0;
+  for (const auto& entry : fs::directory_iterator(program.home() / "artifacts/train")) {
+    // The student's too, which saw no image.
+    const auto json = nlohmann::json::parse(io::read_text(entry.path() / "model.json"));
+    CHECK(json.at("trained_on") == "fixture-images");
+    const std::string path = "teacher.path=" + entry.path().string();
+    const std::string text = experiment("model");
+    auto given = text;
+    given.replace(given.find("\"guided-diffusion\""), 18, "\"checkpoint\"");
+    given.replace(given.find("schedule = \"linear\""), 19, "");
+    const std::string file = program.write("t.toml", given).string();
+    io::write_npz(program.home() / "images.npz", {{"arr_0", at::zeros({4, 16, 16, 1}, at::kByte)}});
+    const Output planned = program.run({"plan", file, "--set", path});
+    CAPTURE(planned.err);
+    CHECK(planned.exit_code == 0);
+    CHECK_THAT(planned.err, Contains("was trained on fixture-images, as its model.json says") &&
+                                Contains("is of npz: are these the same images?"));
+    const Output refused =
+        program.run({"plan", file, "--set", path, "--set", "teacher.trained_on=cifar10"});
+    CHECK(refused.exit_code == 2);
+    CHECK_THAT(refused.err, Contains("trained_on = \"cifar10\", but"));
+    ++models;
+  }
+  CHECK(models == 2);
 }
 
 TEST_CASE("teachers: one whose images are not the run's is found by plan and named",

@@ -110,6 +110,37 @@ TEST_CASE("runs: the list has every run with its state", "[unit][results]") {
   CHECK_THROWS_WITH(runs_list(file, "dsek"), Catch::Contains("did you mean desk?"));
 }
 
+TEST_CASE("runs: the runs that were finished with a teacher's weights, and whose images they took",
+          "[unit][results]") {
+  TempFolder folder;
+  const auto file = folder / "r.sqlite";
+  Store store(file);
+  const auto run_with = [](const std::string& row, const std::string& settings) {
+    auto run = a_run(row);
+    run.teacher = "checkpoint";
+    run.dataset = "cifar10";
+    run.config = "[teacher]\nsha256 = \"00ff\"\n" + settings;
+    return run;
+  };
+  const auto first = add_finished(store, run_with("dynamic", ""), {});
+  const auto stated = add_finished(store, run_with("free", "trained_on = \"celeba64\"\n"), {});
+  const auto failed = store.begin_run(run_with("shuffled", ""), an_environment(), {});
+  store.end_run(failed, "failed", "train", "loss is not finite");
+  auto unused = run_with("data_based", "");  // has the teacher in common with the others
+  unused.teacher = "";
+  add_finished(store, unused, {});
+  add_finished(store, a_run("iterative"), {});
+
+  const auto uses = teacher_uses(file, "00ff");
+  REQUIRE(uses.size() == 2);
+  CHECK(uses[0].run == stated);
+  CHECK(uses[0].images == "celeba64");
+  CHECK(uses[1].run == first);
+  CHECK(uses[1].images == "cifar10");
+  CHECK(uses[1].experiment == "desk");
+  CHECK(teacher_uses(file, "00fe").empty());
+}
+
 TEST_CASE("runs: the detail of a run shows all that is recorded", "[unit][results]") {
   TempFolder folder;
   const auto file = folder / "r.sqlite";

@@ -311,6 +311,11 @@ TEST_CASE("students: a model's description keeps how its v is read; older ones s
   const auto read = [&] { return model::read_model_description(folder, fixtures::registry()); };
   CHECK(read().diffusion == unit);
   CHECK(read().shape == wide);
+  CHECK(read().images.empty());
+  model::write_model_description(
+      folder,
+      {{info.kind, of.name, info.version, Params(info.params, of.given)}, wide, unit, 7, "faces"});
+  CHECK(read().images == "faces");
 
   std::string text = io::read_text(folder / "model.json");
   const auto at = text.find(",\n    \"variance_range\": \"unit\"");
