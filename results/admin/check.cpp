@@ -164,7 +164,7 @@ void inspect_unrecorded(SQLite::Database& db, const fs::path& root, Inspection& 
                                        : ""));
 }
 
-// The stages of a run, from what its last one was determined by (core/run/plan.cpp names the
+// The stages of a run, from what its last one was determined by (core/stages names the
 // parts).
 void collect_stages(const fs::path& root, const ArtifactFolder& artifact, const std::string& name,
                     bool teacher_row, std::map<std::string, ArtifactFolder>& stages) {

@@ -10,7 +10,7 @@
 namespace dkdm::results {
 namespace {
 
-// Stage -> part of its key -> value (see core/run/plan.cpp, which hashes them).
+// Stage -> part of its key -> value (core/stages names them, core/run/stage_list.cpp hashes them).
 using Determinants = std::map<std::string, std::map<std::string, std::string>>;
 
 struct Side {
