@@ -7,10 +7,10 @@
 #include "cli/signals.hpp"
 #include "cli/sweep.hpp"
 #include "cli/worker_report.hpp"
+#include "device/environment.hpp"
 #include "error_text.hpp"
 #include "plugin/host_state.hpp"
 #include "record/content_key.hpp"
-#include "record/environment.hpp"
 #include "results/report/report.hpp"
 #include "run/run_record.hpp"
 
@@ -232,6 +232,16 @@ class Supervisor {
     if (!heard.stage.name.empty()) run_options_.failed_stages[heard.stage.key] = message;
   }
 
+  // Where the run was to be made. Without the device that was asked for, which may be what it
+  // failed of, this machine.
+  record::EnvironmentRecord environment_of(const config::Experiment& experiment) const {
+    try {
+      return device::environment(context_.device(experiment.device));
+    } catch (const ConfigError&) {
+      return device::environment(at::kCPU);
+    }
+  }
+
   // A run that died while it was planned (a network's constructor, as a rule) has no content key:
   // its configuration stands for it. Returns the exit code of recording it.
   int record_unplanned(const config::Experiment& experiment, const std::string& id,
@@ -248,7 +258,7 @@ class Supervisor {
     const auto record_it = [&](const SendLine&) {
       results::Store store(context_.database());
       store.add_to_request(ahead_.request, {record});
-      const auto run = store.begin_run(record, record::current_environment(), {});
+      const auto run = store.begin_run(record, environment_of(experiment), {});
       store.end_run(run, "failed", "plan", message);
       return 0;
     };

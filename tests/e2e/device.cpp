@@ -228,6 +228,29 @@ TEST_CASE("device: what is not there is refused in one line, and a full one says
   CHECK(plan.out.find(said + '\n') != std::string::npos);
 }
 
+TEST_CASE("device: a run that dies while it is planned is recorded on the device that it was for",
+          "[e2e]") {
+  const e2e::WithFixtures fixtures;
+  const Program program;
+  const auto file = program.write("crash.toml", e2e::fixture_experiment("name = \"crash\"", R"toml(
+[[row]]
+id = "constructor"
+method = { plugin = "data-based" }
+student = { plugin = "fixture-crashing-student", where = "constructor" }
+)toml"));
+  const auto recorded = [&] {
+    return query(program,
+                 "SELECT e.device, a.status, a.stage FROM attempts a JOIN environments e "
+                 "ON e.id = a.environment ORDER BY a.id DESC LIMIT 1")
+        .dump();
+  };
+  CHECK(program.run({"run", file, "--isolate", "--device", "cpu"}).exit_code == 1);
+  CHECK(recorded() == R"([{"device":"cpu","stage":"plan","status":"failed"}])");
+  const WithDevice device;
+  CHECK(program.run({"run", file, "--isolate", "--device", "fake"}).exit_code == 1);
+  CHECK(recorded() == R"([{"device":"fake:0","stage":"plan","status":"failed"}])");
+}
+
 TEST_CASE("device: a plugin is checked where it would compute", "[e2e]") {
   const Program program;
   const WithDevice device;
