@@ -22,10 +22,7 @@ struct Setting {
   // The field: its type is that of the parameter.
   std::variant<bool Config::*, std::int64_t Config::*, double Config::*, std::string Config::*>
       member;
-  Param param;
-  // Came when there were keys and model folders already: one that is at its default is in no key,
-  // and a model folder may lack it. A default of such a field never changes.
-  bool added = false;
+  Param param;  // of one that is added, a model folder may lack the value
 };
 
 template <class Config>
@@ -71,9 +68,10 @@ class Settings {
     std::string text;
     for (const auto& setting : settings_) {
       const Value value = value_of(config, setting);
-      const bool as_before = setting.added && value == setting.param.default_value;
-      if (!setting.param.determines_result || as_before || !reads(setting.param.name)) continue;
-      text += setting.param.name + " = " + to_text(value) + "\n";
+      const Param& param = setting.param;
+      const bool as_before = param.is_added && value == param.default_value;
+      if (!param.determines_result || as_before || !reads(param.name)) continue;
+      text += param.name + " = " + to_text(value) + "\n";
     }
     return text;
   }

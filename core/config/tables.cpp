@@ -198,24 +198,22 @@ const Settings<DiffusionConfig>& diffusion_settings() {
                          .one_of({"cosine", "linear", "scaled_linear"})},
       {&C::steps,
        integer("steps", C().steps, "diffusion steps T before respacing").between(2, 100000)},
-      {&C::beta_start,
-       real("beta_start", 0, "first beta of a linear schedule, 0 = 0.1 / steps").between(0, 1),
-       /*added=*/true},
+      {&C::beta_start, real("beta_start", 0, "first beta of a linear schedule, 0 = 0.1 / steps")
+                           .between(0, 1)
+                           .added()},
       {&C::beta_end,
-       real("beta_end", 0, "last beta of a linear schedule, 0 = 20 / steps").between(0, 1),
-       /*added=*/true},
-      {&C::variance,
-       text("variance", C().variance,
-            "variance of networks that predict none: beta "
-            "(fixed_large) or the posterior's (fixed_small)")
-           .one_of({"fixed_large", "fixed_small"}),
-       /*added=*/true},
+       real("beta_end", 0, "last beta of a linear schedule, 0 = 20 / steps").between(0, 1).added()},
+      {&C::variance, text("variance", C().variance,
+                          "variance of networks that predict none: beta "
+                          "(fixed_large) or the posterior's (fixed_small)")
+                         .one_of({"fixed_large", "fixed_small"})
+                         .added()},
       {&C::variance_range,
        text("variance_range", C().variance_range,
             "v that spans posterior variance to beta: -1 … 1 (centred, the authors' "
             "code) or 0 … 1 (unit, the paper's Eq. 12)")
-           .one_of({"centred", "unit"}),
-       /*added=*/true},
+           .one_of({"centred", "unit"})
+           .added()},
   });
   return kSettings;
 }

@@ -42,8 +42,11 @@ Value value_of(const Json& json, const Param& param, const std::string& file,
                const std::string& section) {
   Value value;
   try {
-    value =
-        std::visit([&](const auto& held) { return converted(json, held); }, param.default_value);
+    const bool word = json.is_string() && std::holds_alternative<bool>(param.default_value) &&
+                      !param.choices.empty();
+    value = word ? Value(json.get<std::string>())
+                 : std::visit([&](const auto& held) { return converted(json, held); },
+                              param.default_value);
   } catch (const Json::exception&) {
     const std::string range = range_text(param);
     throw DataError(file, section + param.name + " is " + json.dump() + ", expected " +
@@ -115,8 +118,8 @@ ModelDescription read_model_description(const std::filesystem::path& folder,
         side("height"), side("width")};
     const auto& settings = config::diffusion_settings();
     std::map<std::string, Value> process;
-    for (const auto& [member, param, added] : settings.all())
-      if (!added || json.at("diffusion").contains(param.name))
+    for (const auto& [member, param] : settings.all())
+      if (!param.is_added || json.at("diffusion").contains(param.name))
         process[param.name] = stated(json.at("diffusion"), param, "diffusion.");
     description.diffusion = settings.read(Params(settings.table(), process, file.string()));
     description.steps = whole(json, integer("trained_steps", 0, "").at_least(0), "");

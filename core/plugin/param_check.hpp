@@ -16,7 +16,7 @@ DKDM_API std::string type_name(const Value& value);
 DKDM_API std::string range_text(const Param& param);
 
 // Throws ConfigError when `value` is not of `param`'s type (an integer passes for a real and is
-// converted), out of range or not a choice. `where` prefixes the message.
+// converted; a flag may have words as well), out of range or not a choice. `where` prefixes the message.
 DKDM_API Value checked(const Param& param, const Value& value, const std::string& where);
 
 }  // namespace dkdm

@@ -71,6 +71,11 @@ bool is_number(const Value& value) {
          std::holds_alternative<std::vector<double>>(value);
 }
 
+// A flag that has words besides true and false.
+bool has_words(const Param& param) {
+  return std::holds_alternative<bool>(param.default_value) && !param.choices.empty();
+}
+
 // A bound as a person writes it: 1, 100000, 0.5, 1e-06.
 std::string bound_text(double value) {
   constexpr double kWritten = 1e15;
@@ -191,6 +196,11 @@ Param& Param::no_effect_on_result() {
   return *this;
 }
 
+Param& Param::added() {
+  is_added = true;
+  return *this;
+}
+
 Param& Param::at_most_elements(std::size_t count) {
   longest = count;
   return *this;
@@ -247,8 +257,8 @@ Param texts(std::string name, std::vector<std::string> default_value, std::strin
 
 std::string range_text(const Param& param) {
   if (!param.choices.empty()) {
-    std::string text = "one of";
-    const char* separator = " ";
+    std::string text = has_words(param) ? "one of true, false" : "one of";
+    const char* separator = has_words(param) ? ", " : " ";
     for (const std::string& choice : param.choices) {
       text += separator + (choice.empty() ? "\"\"" : choice);
       separator = ", ";
@@ -264,7 +274,8 @@ std::string range_text(const Param& param) {
 
 Value checked(const Param& param, const Value& value, const std::string& where) {
   Value result = converted(value, param.default_value);
-  if (result.index() != param.default_value.index()) {
+  const bool word = has_words(param) && std::holds_alternative<std::string>(value);
+  if (result.index() != param.default_value.index() && !word) {
     throw ConfigError(where, param.name + ": expected " + type_name(param.default_value) +
                                  ", got " + type_name(value) + " " + shown(value));
   }
@@ -295,7 +306,8 @@ Params::Params(const ParamTable& table, const std::map<std::string, Value>& give
     } else {
       values_[param.name] = param.default_value;
     }
-    if (!param.determines_result) without_effect_.push_back(param.name);
+    if (!param.determines_result || (param.is_added && values_[param.name] == param.default_value))
+      not_in_keys_.push_back(param.name);
   }
 }
 
@@ -319,7 +331,7 @@ const std::vector<std::string>& Params::texts(const std::string& name) const {
 
 std::map<std::string, Value> Params::determining() const {
   auto determining = values_;
-  for (const std::string& name : without_effect_) determining.erase(name);
+  for (const std::string& name : not_in_keys_) determining.erase(name);
   return determining;
 }
 

@@ -34,10 +34,12 @@ std::string describe(const SamplingSpec& spec) {
 }
 
 std::string describe_training(const Params& train) {
+  // In the table's order, which keys have had from the first.
+  const auto determining = train.determining();
   std::string text;
   for (const Param& param : config::train_table())
-    if (param.determines_result)
-      text += param.name + " = " + to_text(train.values().at(param.name)) + "\n";
+    if (const auto found = determining.find(param.name); found != determining.end())
+      text += param.name + " = " + to_text(found->second) + "\n";
   return text;
 }
 

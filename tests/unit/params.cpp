@@ -86,6 +86,32 @@ TEST_CASE("params: a number without a declared bound has one of its type", "[uni
   CHECK_THROWS_AS(checked(exact, std::int64_t{9007199254740992}, ""), ConfigError);
 }
 
+TEST_CASE("params: a flag may have words besides true and false", "[unit][config]") {
+  const ParamTable table{flag("warmup", false, "…").one_of({"ldm"}), flag("plain", false, "…")};
+  const auto of = [&](const Value& value) {
+    return Params(table, {{"warmup", value}}, "here").values().at("warmup");
+  };
+  CHECK(of(true) == Value(true));
+  CHECK(of(std::string("ldm")) == Value(std::string("ldm")));
+  CHECK(range_text(table[0]) == "one of true, false, ldm");
+  CHECK_THROWS_WITH(of(std::string("lmd")),
+                    "here: warmup: expected one of true, false, ldm, got \"lmd\"");
+  CHECK_THROWS_WITH(of(std::int64_t{1}), "here: warmup: expected boolean, got integer 1");
+  CHECK_THROWS_WITH(Params(table, {{"plain", std::string("ldm")}}, "here"),
+                    "here: plain: expected boolean, got text \"ldm\"");
+}
+
+TEST_CASE("params: one that was added is in no key while it is at its default", "[unit][config]") {
+  const ParamTable table{integer("width", 8, "…"), text("draw", "numpy", "…").added()};
+  const auto determining = [&](const std::map<std::string, Value>& given) {
+    return Params(table, given).determining();
+  };
+  CHECK(determining({}) == std::map<std::string, Value>{{"width", std::int64_t{8}}});
+  CHECK(determining({{"draw", std::string("numpy")}}) == determining({}));
+  CHECK(determining({{"draw", std::string("python")}}).at("draw") == Value(std::string("python")));
+  CHECK(Params(table, {}).text("draw") == "numpy");
+}
+
 TEST_CASE("params: an unknown name comes with the nearest known one", "[unit][config]") {
   CHECK_THROWS_WITH(given({{"widht", std::int64_t{1}}}),
                     "here: unknown parameter \"widht\", did you mean \"width\"?");

@@ -35,9 +35,8 @@ TEST_CASE(
     "[unit][config]") {
   const Settings<Kettle> before(first_fields());
   auto fields = first_fields();
-  fields.push_back({&Kettle::colour,
-                    text("colour", "red", "of its outside").one_of({"red", "blue"}),
-                    /*added=*/true});
+  fields.push_back(
+      {&Kettle::colour, text("colour", "red", "of its outside").one_of({"red", "blue"}).added()});
   const Settings<Kettle> after(fields);
 
   CHECK(after.describe(Kettle()) == before.describe(Kettle()));

@@ -26,9 +26,10 @@ struct DKDM_API Param {
   std::string help;                  // one line
   std::optional<double> min, max;    // inclusive; for numbers and for each element of a list
   std::size_t longest = 1000;        // elements of a list
-  std::vector<std::string> choices;  // for text; empty = any
+  std::vector<std::string> choices;  // for text; empty = any. Of a flag: words besides true, false
   bool is_required = false;
   bool determines_result = true;  // false: says how to work or what to show, and enters no key
+  bool is_added = false;  // came when there were keys: at its default, which stays, it is in none
 
   Param& at_least(double low);
   Param& at_most(double high);
@@ -36,6 +37,7 @@ struct DKDM_API Param {
   Param& one_of(std::vector<std::string> allowed);
   Param& required();
   Param& no_effect_on_result();
+  Param& added();
   Param& at_most_elements(std::size_t count);
 
   // The bounds that hold: where none is declared, integers lie within ±1e9 and reals within ±1e12.
@@ -47,15 +49,13 @@ DKDM_API Param flag(std::string name, bool default_value, std::string help);
 DKDM_API Param integer(std::string name, std::int64_t default_value, std::string help);
 DKDM_API Param real(std::string name, double default_value, std::string help);
 DKDM_API Param text(std::string name, std::string default_value, std::string help);
-DKDM_API Param integers(std::string name, std::vector<std::int64_t> default_value,
-                        std::string help);
+DKDM_API Param integers(std::string name, std::vector<std::int64_t> defaults, std::string help);
 DKDM_API Param reals(std::string name, std::vector<double> default_value, std::string help);
 DKDM_API Param texts(std::string name, std::vector<std::string> default_value, std::string help);
 
 using ParamTable = std::vector<Param>;
 
-// Values for a table: every parameter present, checked. Asking for a name or type that the table
-// does not have is a bug of the caller and throws std::logic_error.
+// Values for a table, all present and checked. Asking for another name or type: std::logic_error.
 class DKDM_API Params {
  public:
   Params() = default;
@@ -75,12 +75,12 @@ class DKDM_API Params {
   const std::map<std::string, Value>& values() const { return values_; }
   // Sorted `name = value` lines: equal exactly when two configurations are.
   std::string canonical() const;
-  // Those of values() that determine results (Param::determines_result). Input of content keys.
+  // Those of values() that are input of content keys (Param::determines_result, is_added).
   std::map<std::string, Value> determining() const;
 
  private:
   std::map<std::string, Value> values_;
-  std::vector<std::string> without_effect_;
+  std::vector<std::string> not_in_keys_;
 };
 
 }  // namespace dkdm
