@@ -82,10 +82,14 @@ int cmd_sample(const Arguments& args, Context& context) {
       "sampler", po::value<std::string>()->default_value("ancestral"), samplers.c_str());
   options.add_integer("solver-steps", "N", 20, 2, 1000, "steps of dpm-solver")
       .add_real("eta", "X", 0, 0, 1, "DDIM's stochasticity, 0 = deterministic")
+      .add_integer("steps-offset", "N", 0, 0, 1,
+                   "added to DDIM's steps, 1 as latent diffusion has it, with respacing ddimN")
       .add_integer("seed", "N", 0, 0, config::kLargestId, "image i depends on (seed, i) alone")
       .add_integer("batch", "N", 64, 1, kMostAtOnce, "images at a time");
-  options.add()("weights", po::value<std::string>()->value_name("KIND"),
-                "ema or raw, of a run, folder or file that has both (default: ema)")(
+  options.add()("no-alpha-to-one",
+                "DDIM's last step ends at the chain's first alpha_bar, as latent diffusion's")(
+      "weights", po::value<std::string>()->value_name("KIND"),
+      "ema or raw, of a run, folder or file that has both (default: ema)")(
       "teacher", po::value<std::string>()->value_name("NAME"),
       "the teacher plugin that reads the model (dkdm plugins)")(
       "set", po::value<std::vector<std::string>>()->composing()->value_name("NAME=VALUE"),
@@ -107,6 +111,8 @@ int cmd_sample(const Arguments& args, Context& context) {
                   {"sampler", options.get<std::string>("sampler")},
                   {"solver_steps", options.integer("solver-steps")},
                   {"eta", options.real("eta")},
+                  {"steps_offset", options.integer("steps-offset")},
+                  {"set_alpha_to_one", !options.has("no-alpha-to-one")},
                   {"batch", options.integer("batch")},
                   {"weights", weights}},
                  "sample");

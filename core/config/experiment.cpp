@@ -9,6 +9,7 @@
 #include "config/resolved.hpp"
 #include "config/section_reader.hpp"
 #include "config/settings.hpp"
+#include "diffusion/sampler_kind.hpp"
 #include "dkdm/diffusion.hpp"
 
 namespace dkdm::config {
@@ -104,6 +105,8 @@ class Reader {
     const Params params = sections_.params(table, section, place);
     try {
       respaced_steps(steps, params.text("respacing"));
+      if (diffusion::sampler_kind(params.text("sampler")).uses_offset)
+        diffusion::check_offset(steps, params.text("respacing"), params.integer("steps_offset"));
     } catch (const ConfigError& e) {
       const Entry* entry = section.find("respacing");
       throw ConfigError(entry ? entry->where : section.where, place.title + ": " + e.what());

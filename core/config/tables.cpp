@@ -233,6 +233,18 @@ const Settings<SamplerConfig>& sampler_settings() {
        flag("clip_denoised", C().clip_denoised,
             "clamp the predicted image to [-1, 1] at every step; dpm-solver thresholds it "
             "dynamically")},
+      {&C::steps_offset,
+       integer(
+           "steps_offset", C().steps_offset,
+           "added to DDIM's steps (diffusers' name; 1 = latent diffusion's), whose respacing is "
+           "then \"ddimN\" with N a divisor of the chain; the others ignore it")
+           .between(0, 1)
+           .added()},
+      {&C::set_alpha_to_one,
+       flag("set_alpha_to_one", C().set_alpha_to_one,
+            "DDIM's last step ends without noise (diffusers' name); false: at the chain's first "
+            "alpha_bar, as latent diffusion's; the others ignore it")
+           .added()},
   });
   return kSettings;
 }

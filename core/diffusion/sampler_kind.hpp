@@ -38,6 +38,7 @@ struct SamplerKind {
   std::string paper;  // where it is from, for a person
   // Those of [sample] that its images depend on, besides clip_denoised.
   bool uses_eta = false, uses_solver_steps = false;
+  bool uses_offset = false;  // steps_offset and set_alpha_to_one
   // Whether it walks the steps of a respaced process; else it chooses its own times out of the
   // whole chain.
   bool uses_respacing = true;
@@ -54,6 +55,10 @@ template <class Run>
 std::unique_ptr<SamplerRun> begin(const GaussianDiffusion& process, const SamplerConfig& config) {
   return std::make_unique<Run>(process, config);
 }
+
+// Throws ConfigError unless `offset` is 0, or 1 and `respacing` keeps 0, c, 2c, … of a chain of
+// `steps`, c a divisor of it above 1.
+void check_offset(std::int64_t steps, const std::string& respacing, std::int64_t offset);
 
 SamplerKind ancestral_sampler();
 SamplerKind ddim_sampler();

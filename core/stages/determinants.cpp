@@ -24,6 +24,7 @@ std::string describe(const SamplingSpec& spec) {
   const auto reads = [&](const std::string& setting) {
     if (setting == "eta") return kind.uses_eta;
     if (setting == "solver_steps") return kind.uses_solver_steps;
+    if (setting == "steps_offset" || setting == "set_alpha_to_one") return kind.uses_offset;
     return true;
   };
   std::string text = config::sampler_settings().describe(spec.sampler, reads);

@@ -308,7 +308,8 @@ inline std::vector<std::string> sampling_differences(Keys& keys, const std::stri
   }
   if (spacing == "leading" && offset != 0) {
     differences.push_back("steps_offset " + std::to_string(offset) +
-                          ": its steps are so many later, here they begin at 0");
+                          (offset == 1 ? ": [sample] steps_offset is 0 unless it is set to 1"
+                                       : ": its steps are so many later, here at most 1"));
   }
   if (!keys.get("clip_sample", plain)) {
     differences.push_back(
@@ -321,8 +322,7 @@ inline std::vector<std::string> sampling_differences(Keys& keys, const std::stri
     differences.push_back("thresholding: here only the sampler dpm-solver thresholds");
   if (!keys.get("set_alpha_to_one", scheduler != "PNDMScheduler")) {
     differences.push_back(
-        "set_alpha_to_one off: its last step ends at the first step's noise, here at "
-        "none");
+        "set_alpha_to_one off: [sample] set_alpha_to_one is on unless it is set to false");
   }
   if (!plain) differences.push_back("drawn by " + scheduler + ": here [sample] sampler decides");
   return differences;

@@ -6,6 +6,9 @@
 
 #include <catch2/catch.hpp>
 
+#include "diffusion/sampler_kind.hpp"
+#include "fixtures/students.hpp"
+#include "golden/ldm_fill.hpp"
 #include "golden/packed.hpp"
 
 namespace {
@@ -73,4 +76,51 @@ TEST_CASE("samplers: each state of a chain is the authors'", "[conformance][samp
   check("dpm_solver_5", solver(5), 4e-5);
   check("dpm_solver_10_linear", solver(10), 4e-5, "linear");
   check("dpm_solver_10_unthresholded", solver(10, false), 4e-5);
+}
+
+TEST_CASE("samplers: latent diffusion's DDIM with its network, ten steps",
+          "[conformance][sampler]") {
+  // DDIMSampler of CompVis/latent-diffusion with UNetModel of base width 32, in PyTorch 1.13 on the
+  // CPU: filled as ldm_fill.hpp says, eta 0, steps 901, 801, … 1.
+  using List = std::vector<std::int64_t>;
+  const auto network = fixtures::student("adm-unet",
+                                         {{"model_channels", std::int64_t{32}},
+                                          {"num_res_blocks", std::int64_t{2}},
+                                          {"channel_mult", List{1, 2, 3, 4}},
+                                          {"attention_resolutions", List{8, 4, 2}},
+                                          {"num_head_channels", std::int64_t{32}},
+                                          {"dropout", 0.0},
+                                          {"learn_sigma", false},
+                                          {"use_new_attention_order", false},
+                                          {"use_scale_shift_norm", false},
+                                          {"resblock_updown", false}},
+                                         {3, 16, 16});
+  REQUIRE(model::count_parameters(*network) == 5616931);
+  golden::ldm_fill_parameters(*network);
+  network->eval();
+  const at::NoGradGuard no_grad;
+  const GaussianDiffusion process({"scaled_linear", 1000, "ddim10", 0.0015, 0.0195});
+  SamplerConfig config{"ddim", 0, /*clip_denoised=*/false};
+  config.steps_offset = 1;
+  config.set_alpha_to_one = false;
+  const auto run = diffusion::sampler_kind("ddim").begin(process, config);
+
+  at::Tensor x = golden::ldm_fill(999, {2, 3, 16, 16}, std::sqrt(12.0));
+  const auto element = [&](std::int64_t i) { return x.contiguous().flatten()[i].item<double>(); };
+  const auto about = [](double value) { return Approx(value).epsilon(1e-3); };
+  const auto no_noise = [](std::uint32_t) { return at::Tensor(); };
+  x = run->step(*network, x, 0, no_noise);
+  CHECK(x.mean().item<double>() == about(-0.109851));
+  CHECK(x.std(/*unbiased=*/false).item<double>() == about(2.31395));
+  CHECK(element(0) == about(-1.68702));
+  CHECK(element(1) == about(1.20633));
+  CHECK(element(2) == about(-0.801596));
+  CHECK(element(512) == about(1.98516));
+  for (std::int64_t index = 1; index < 10; ++index) x = run->step(*network, x, index, no_noise);
+  CHECK(x.mean().item<double>() == about(-3.30857));
+  CHECK(x.std(/*unbiased=*/false).item<double>() == about(39.0048));
+  CHECK(element(0) == about(-34.376));
+  CHECK(element(1) == about(13.8454));
+  CHECK(element(2) == about(-16.9442));
+  CHECK(element(1535) == about(-19.5341));
 }

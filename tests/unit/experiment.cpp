@@ -229,6 +229,9 @@ TEST_CASE("experiment: errors in the file have line, column and the nearest name
   CHECK_THAT(error(edited("steps = 5\n", "")), Contains("steps must be given"));
   CHECK_THAT(error(edited("count = 10", "respacing = \"2000\"\ncount = 10")),
              Contains(place(21, 13)) && Contains("2000"));
+  CHECK_THAT(error(edited("count = 10",
+                          "sampler = \"ddim\"\nsteps_offset = 1\nrespacing = \"50\"\ncount = 10")),
+             Contains(place(23, 13)) && Contains("steps_offset is 1 with respacing \"50\""));
   CHECK_THAT(error(edited("\"small\"", "\"Small!\"")), Contains("Small!"));
   CHECK_THAT(error(edited("\"small\"", "1979-05-27")), Contains(place(2, 8)) && Contains("date"));
   CHECK_THAT(error(edited("[evaluator]\nplugin = \"fixture-metric\"\n", "")),

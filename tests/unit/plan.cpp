@@ -155,6 +155,14 @@ TEST_CASE("plan: what a sampler does not read is in no key of its samples", "[un
   CHECK(samples({"sample.sampler=dpm-solver", "sample.solver_steps=9"}) !=
         samples({"sample.sampler=dpm-solver"}));
   CHECK(samples({"sample.clip_denoised=false"}) != samples({}));
+  CHECK(samples({"sample.set_alpha_to_one=false", "sample.steps_offset=1"}) == samples({}));
+  const auto ddim = [&](std::vector<std::string> more) {
+    more.insert(more.end(), {"sample.sampler=ddim", "sample.respacing=ddim10"});
+    return samples(more);
+  };
+  CHECK(ddim({"sample.set_alpha_to_one=true", "sample.steps_offset=0"}) == ddim({}));
+  CHECK(ddim({"sample.steps_offset=1"}) != ddim({}));
+  CHECK(ddim({"sample.set_alpha_to_one=false"}) != ddim({}));
 }
 
 TEST_CASE("plan: shards share out the runs and know all the cells", "[unit][run]") {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "diffusion/sampler_kind.hpp"
 #include "dkdm/random.hpp"
 
 namespace {
@@ -74,6 +75,31 @@ class GaussianFlow : public dkdm::Denoiser {
   GaussianDiffusion::Tables tables_;
 };
 
+// Says eps(x_t) and remembers when it was asked.
+class Saying : public dkdm::Denoiser {
+ public:
+  explicit Saying(std::function<at::Tensor(const at::Tensor&)> eps) : eps_(std::move(eps)) {}
+  torch::Tensor forward(const torch::Tensor& x_t, const torch::Tensor& t) override {
+    called_with.push_back(t[0].item<std::int64_t>());
+    return eps_(x_t);
+  }
+  std::vector<std::int64_t> called_with;
+
+ private:
+  std::function<at::Tensor(const at::Tensor&)> eps_;
+};
+
+// Latent diffusion's process (1000 steps, linear in the root of beta) and its way through "ddimN".
+GaussianDiffusion latent_process(const std::string& respacing) {
+  return GaussianDiffusion({"scaled_linear", 1000, respacing, 0.0015, 0.0195, "fixed_small"});
+}
+dkdm::SamplerConfig latent_ddim(double eta) {
+  dkdm::SamplerConfig config{"ddim", eta, /*clip_denoised=*/false};
+  config.steps_offset = 1;
+  config.set_alpha_to_one = false;
+  return config;
+}
+
 const dkdm::SamplerConfig kAncestral{"ancestral", 0, false}, kDdim{"ddim", 0, false};
 
 }  // namespace
@@ -110,6 +136,86 @@ TEST_CASE("sampler: DDIM follows the closed-form map of its noise", "[unit][samp
   }
   const at::Tensor noise = dkdm::Random(9, dkdm::Stream::sample_start).normal(0, 2, 5, {3, 4, 4});
   CHECK(at::allclose(x, noise * scale + shift, 1e-3, 1e-3));
+}
+
+TEST_CASE("sampler: latent diffusion's DDIM begins a step later and ends at alpha_bar of the first",
+          "[unit][sampler]") {
+  // x' = A x0 + B x of ldm/models/diffusion/ddim.py, in float64: at x = 1 with the eps that makes
+  // x0 0 it is B, at x = 0 with the one that makes it 1 A.
+  struct Move {
+    std::int64_t n, k;
+    double a, b;
+  };
+  const auto tables = latent_process("").tables();
+  CHECK(tables.alpha_bar[500] == Approx(0.1149220009).epsilon(1e-9));
+  CHECK(tables.alpha_bar[999] == Approx(1.42303975e-4).epsilon(1e-8));
+  for (const Move& move :
+       {Move{200, 0, 0.2938612436, 0.7064509187}, Move{200, 100, 0.0076861050, 0.9973786468},
+        Move{200, 199, 6.1547060e-4, 0.9999922488}, Move{100, 0, 0.2938612436, 0.7064509187},
+        Move{100, 50, 0.0154574994, 0.9946749851}, Move{100, 99, 0.0013097539, 0.9999822445},
+        Move{10, 5, 0.1685151322, 0.9304414520}, Move{10, 9, 0.0349466975, 0.9983661483}}) {
+    INFO("step " << move.k << " of " << move.n);
+    const auto process = latent_process("ddim" + std::to_string(move.n));
+    const std::int64_t t = move.k * (1000 / move.n) + 1;
+    const double alpha_bar = tables.alpha_bar[static_cast<std::size_t>(t)];
+    const auto moved = [&](double x, double eps) {
+      Saying network([eps](const at::Tensor& x_t) { return at::full_like(x_t, eps); });
+      const auto config = latent_ddim(0);
+      const auto run = dkdm::diffusion::sampler_kind("ddim").begin(process, config);
+      const at::Tensor next = run->step(network, at::full({1, 1, 1, 1}, x), move.n - 1 - move.k,
+                                        [](std::uint32_t) { return at::Tensor(); });
+      CHECK(network.called_with == std::vector<std::int64_t>{t});
+      return next.item<double>();
+    };
+    // Coefficients and results are float32.
+    CHECK(moved(1, 1 / std::sqrt(1 - alpha_bar)) == Approx(move.b).epsilon(1e-6));
+    CHECK(moved(0, -std::sqrt(alpha_bar / (1 - alpha_bar))) == Approx(move.a).epsilon(1e-6));
+  }
+}
+
+TEST_CASE("sampler: latent diffusion's DDIM adds noise in every step, the last included",
+          "[unit][sampler]") {
+  const auto process = latent_process("ddim200");
+  const auto added = [&](dkdm::SamplerConfig config, std::int64_t index) {
+    Saying network([](const at::Tensor& x_t) { return at::zeros_like(x_t); });
+    const auto run = dkdm::diffusion::sampler_kind("ddim").begin(process, config);
+    return run
+        ->step(network, at::zeros({1, 1, 1, 1}), index,
+               [&](std::uint32_t step) { return at::full({1, 1, 1, 1}, 200.0F - float(step)); })
+        .item<double>();
+  };
+  // sigma of ldm's make_ddim_sampling_parameters at eta 1, times the number that the noise shows.
+  CHECK(added(latent_ddim(1), 0) == Approx(0.3051535849).epsilon(1e-6));
+  CHECK(added(latent_ddim(1), 199) == Approx(200 * 0.0274320876).epsilon(1e-6));
+  auto to_one = latent_ddim(1);
+  to_one.set_alpha_to_one = true;
+  CHECK(added(to_one, 199) == 0);
+
+  Saying network([](const at::Tensor& x_t) { return 0.1 * x_t; });
+  dkdm::sample(network, process, latent_ddim(1), SampleShape{1, 2, 2}, 0, 0, 1);
+  CHECK(network.called_with.size() == 200);
+  CHECK(network.called_with.front() == 996);
+  CHECK(network.called_with[198] == 6);
+  CHECK(network.called_with.back() == 1);
+}
+
+TEST_CASE("sampler: steps_offset is refused where the steps are not evenly spaced",
+          "[unit][sampler]") {
+  Saying network([](const at::Tensor& x_t) { return x_t; });
+  const auto drawn = [&](const std::string& respacing, const dkdm::SamplerConfig& config) {
+    return dkdm::sample(network, latent_process(respacing), config, SampleShape{1, 2, 2}, 0, 0, 1);
+  };
+  // "ddim67" is a stride of 15, whose last step would be 991 of what latent diffusion calls 66.
+  for (const char* respacing : {"", "50", "ddim67"})
+    CHECK_THROWS_WITH(drawn(respacing, latent_ddim(0)),
+                      Catch::Contains(std::string("respacing \"") + respacing + "\"") &&
+                          Catch::Contains("\"ddimN\", N a divisor of the chain's 1000 steps"));
+  auto two = latent_ddim(0);
+  two.steps_offset = 2;
+  CHECK_THROWS_WITH(drawn("ddim50", two), Catch::Contains("steps_offset is 2, expected 0 or 1"));
+  auto no_offset = latent_ddim(0);
+  no_offset.steps_offset = 0;
+  CHECK_NOTHROW(drawn("50", no_offset));
 }
 
 TEST_CASE(

@@ -91,4 +91,6 @@ TEST_CASE(
   CHECK(usual.eta == SamplerConfig().eta);
   CHECK(usual.clip_denoised == SamplerConfig().clip_denoised);
   CHECK(usual.solver_steps == SamplerConfig().solver_steps);
+  CHECK(usual.steps_offset == SamplerConfig().steps_offset);
+  CHECK(usual.set_alpha_to_one == SamplerConfig().set_alpha_to_one);
 }
