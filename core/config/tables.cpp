@@ -101,7 +101,10 @@ const ParamTable& train_table() {
       real("beta2", 0.999, "AdamW's decay of the second moment").between(0, 1),
       real("adam_eps", 1e-8, "AdamW's epsilon").between(0, 1),
       real("ema", 0.9999, "decay of the weights' moving average, a step").between(0, 1),
-      flag("ema_warmup", false, "EMA decay min(ema, (1 + step) / (10 + step)), for short runs"),
+      flag("ema_warmup", false,
+           "EMA decay min(ema, (1 + n) / (10 + n)), for short runs: true = n from 0, "
+           "\"ldm\" = n from 1, as latent diffusion's")
+          .one_of({"ldm"}),
       real("grad_clip", 0, "largest global L2 norm of the gradients, 0 = off").between(0, 1e9),
       precision("precision", "fp32", "what the student's network computes in"),
       text(

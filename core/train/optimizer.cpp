@@ -27,8 +27,10 @@ double learning_rate(const Params& settings, std::int64_t step) {
 
 double ema_decay(const Params& settings, std::int64_t step) {
   const double decay = settings.real("ema");
-  return settings.flag("ema_warmup") ? std::min(decay, double(1 + step) / double(10 + step))
-                                     : decay;
+  const Value& warmup = settings.values().at("ema_warmup");
+  if (warmup == Value(false)) return decay;
+  const auto n = double(warmup == Value(std::string("ldm")) ? step + 1 : step);
+  return std::min(decay, (1 + n) / (10 + n));
 }
 
 double ema_remainder(const Params& settings) {

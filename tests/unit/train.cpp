@@ -46,6 +46,18 @@ TEST_CASE("train: EMA decay follows (1 + step) / (10 + step) until it reaches it
   CHECK(train::ema_decay(settings({{"ema", 0.99}}), 0) == 0.99);
 }
 
+TEST_CASE("train: latent diffusion's EMA counts its updates from 1", "[unit][train]") {
+  // LitEma: num_updates += 1, then min(decay, (1 + num_updates) / (10 + num_updates)).
+  const auto ldm = settings({{"ema_warmup", std::string("ldm")}});
+  CHECK(train::ema_decay(ldm, 0) == Approx(2.0 / 11));
+  CHECK(train::ema_decay(ldm, 1) == Approx(3.0 / 12));
+  // (1 + n) / (10 + n) reaches 0.9999 at n = 89,990.
+  CHECK(train::ema_decay(ldm, 89988) < 0.9999);
+  CHECK(train::ema_decay(ldm, 89990) == 0.9999);
+  CHECK_THROWS_WITH(settings({{"ema_warmup", std::string("LDM")}}),
+                    Catch::Contains("expected one of true, false, ldm, got \"LDM\""));
+}
+
 TEST_CASE("train: an average that remembers its initial weights is warned of, with what would fit",
           "[unit][train]") {
   const auto of = [](double ema, std::int64_t steps, bool warmup = false) {
@@ -83,6 +95,22 @@ TEST_CASE("train: two AdamW steps follow the paper's equations", "[unit][train]"
   CHECK(at::allclose(line.weight.detach().to(at::kDouble), w, 1e-5, 1e-7));
   CHECK(at::allclose(optimizer.weights(true).at("weight").to(at::kDouble), ema, 1e-5, 1e-7));
   CHECK(at::equal(line.frozen, at::ones({2})));
+}
+
+TEST_CASE("train: weight decay reaches every trained tensor, biases and normalisation too",
+          "[unit][train]") {
+  // Without a gradient the decay is all that moves a tensor: w (1 - lr weight_decay).
+  torch::nn::Sequential network(torch::nn::Conv2d(torch::nn::Conv2dOptions(2, 4, 1)),
+                                torch::nn::GroupNorm(torch::nn::GroupNormOptions(2, 4)));
+  for (const at::Tensor& tensor : network->parameters()) tensor.detach().fill_(1);
+  train::Optimizer optimizer(*network, settings({{"lr", 0.5}, {"weight_decay", 0.01}}));
+  optimizer.step(0, optimizer.grad_norm());
+  REQUIRE(network->parameters().size() == 4);
+  for (const auto& entry : network->named_parameters()) {
+    INFO(entry.key());
+    CHECK(entry.value().min().item<double>() == Approx(0.995));
+    CHECK(entry.value().max().item<double>() == Approx(0.995));
+  }
 }
 
 TEST_CASE("train: the gradient is clipped to its largest norm", "[unit][train]") {

@@ -18,8 +18,9 @@ namespace dkdm::train {
 // zero at `steps` by a cosine or a line ([train] lr, warmup_steps, lr_decay, steps).
 DKDM_API double learning_rate(const Params& settings, std::int64_t step);
 
-// EMA decay of step `step`: [train] ema, or min(ema, (1 + step) / (10 + step)) with ema_warmup, so
-// that a short run's average does not remember its initial weights.
+// EMA decay of step `step`: [train] ema, or with ema_warmup min(ema, (1 + n) / (10 + n)), n = step,
+// or step + 1 with "ldm" (LitEma of latent diffusion): a short run's average then forgets its
+// initial weights.
 DKDM_API double ema_decay(const Params& settings, std::int64_t step);
 
 // What is left of the initial weights in the average after all [train] steps: the product of the
