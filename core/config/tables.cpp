@@ -106,6 +106,10 @@ const ParamTable& train_table() {
            "\"ldm\" = n from 1, as latent diffusion's")
           .one_of({"ldm"}),
       real("grad_clip", 0, "largest global L2 norm of the gradients, 0 = off").between(0, 1e9),
+      text("last_batch", "drop",
+           "an epoch's last, smaller batch, of methods that train on images: drop or keep")
+          .one_of({"drop", "keep"})
+          .added(),
       precision("precision", "fp32", "what the student's network computes in"),
       text(
           "teacher_precision", "",

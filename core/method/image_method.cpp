@@ -42,7 +42,7 @@ void ImageMethod::start(const MethodContext& context, const std::filesystem::pat
   training_.reset(new Training{
       .process = GaussianDiffusion(context.diffusion),
       .images = TrainingImages(sources(context), context.shape, context.batch, context.seed, flip_,
-                               context.host.device()),
+                               context.host.device(), context.keep_last_batch),
       .timestep = Random(context.seed, Stream::timestep),
       .noise = Random(context.seed, Stream::train_noise),
       .shape = context.shape,
@@ -54,9 +54,10 @@ const GaussianDiffusion& ImageMethod::diffusion() const { return training_->proc
 
 TrainBatch ImageMethod::next(std::int64_t step) {
   const auto key = static_cast<std::uint32_t>(step);
-  auto& [process, images, timestep, noise, shape, places] = *training_;
+  auto& [process, images, timestep, noise, shape, all_places] = *training_;
   TrainBatch batch;
   batch.x0 = images.batch(step);
+  const at::Tensor places = all_places.slice(0, 0, batch.x0.size(0));
   batch.t =
       sent_to(timestep.integers(key, 0, places.size(0), process.num_steps()), places.device());
   batch.eps = noise.normal(key, places, shape.sizes()).contiguous(at::MemoryFormat::ChannelsLast);

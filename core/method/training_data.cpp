@@ -26,9 +26,10 @@ at::Tensor to_tensor(const std::vector<std::int64_t>& values) {
 }  // namespace
 
 TrainingImages::TrainingImages(std::vector<ImageSource> sources, const SampleShape& shape,
-                               std::int64_t batch, std::uint64_t seed, bool flip, at::Device device)
-    : sources_(std::move(sources)), batch_(batch), flip_(flip), order_(seed, Stream::minibatch),
-      augment_(seed, Stream::augment), device_(device),
+                               std::int64_t batch, std::uint64_t seed, bool flip, at::Device device,
+                               bool keep_last)
+    : sources_(std::move(sources)), batch_(batch), flip_(flip), keep_last_(keep_last),
+      order_(seed, Stream::minibatch), augment_(seed, Stream::augment), device_(device),
       ahead_(device.is_cpu() ? nullptr : std::make_unique<Ahead>()) {
   for (const ImageSource& source : sources_) {
     if (source.dataset->spec() != shape) {
@@ -47,13 +48,14 @@ TrainingImages::TrainingImages(std::vector<ImageSource> sources, const SampleSha
 TrainingImages::~TrainingImages() { ahead_.reset(); }
 
 at::Tensor TrainingImages::places(std::int64_t step) {
-  const std::int64_t steps_per_epoch = size_ / batch_;
+  const std::int64_t steps_per_epoch = (size_ + (keep_last_ ? batch_ - 1 : 0)) / batch_;
   const std::int64_t epoch = step / steps_per_epoch;
   if (epoch != epoch_) {
     permutation_ = order_.choice(static_cast<std::uint32_t>(epoch), size_, size_);
     epoch_ = epoch;
   }
-  return permutation_.narrow(0, step % steps_per_epoch * batch_, batch_);
+  const std::int64_t first = step % steps_per_epoch * batch_;
+  return permutation_.slice(0, first, std::min(first + batch_, size_));
 }
 
 at::Tensor TrainingImages::batch(std::int64_t step) {
@@ -77,6 +79,7 @@ at::Tensor TrainingImages::batch(std::int64_t step) {
 
 at::Tensor TrainingImages::pixels(std::int64_t step) {
   const at::Tensor wanted = places(step);
+  const std::int64_t examples = wanted.size(0);
   at::Tensor images;
   std::int64_t first = 0;  // place of this source's first image in the list
   for (const ImageSource& source : sources_) {
@@ -87,7 +90,7 @@ at::Tensor TrainingImages::pixels(std::int64_t step) {
       const at::Tensor pixels = plugin::images_of(*source.dataset, own);
       if (!images.defined()) {
         std::vector<std::int64_t> sizes = pixels.sizes().vec();
-        sizes[0] = batch_;
+        sizes[0] = examples;
         images = at::empty(sizes, pixels.options());
       }
       images.index_copy_(0, slots, pixels);
@@ -95,8 +98,9 @@ at::Tensor TrainingImages::pixels(std::int64_t step) {
     first += count;
   }
   if (flip_) {
-    const at::Tensor mirrored = augment_.uniform(static_cast<std::uint32_t>(step), 0, batch_) < 0.5;
-    images = at::where(mirrored.view({batch_, 1, 1, 1}), images.flip(3), images);
+    const at::Tensor mirrored =
+        augment_.uniform(static_cast<std::uint32_t>(step), 0, examples) < 0.5;
+    images = at::where(mirrored.view({examples, 1, 1, 1}), images.flip(3), images);
   }
   return images;
 }

@@ -45,6 +45,7 @@ void train_student(StageContext& context, const TrainingJob& job, const Training
       job.training.train,
       method->held_bytes(job.diffusion, job.shape, job.training.train.integer("batch")),
       context.host.device());
+  method_context.keep_last_batch = job.training.train.text("last_batch") == "keep";
   {
     const plugin::SeededGenerator generator(record::derive_seed(job.seed, "method"));
     if (!inputs.pool.folder.empty()) record::check_contents(inputs.pool.folder);
@@ -82,10 +83,9 @@ void train_student(StageContext& context, const TrainingJob& job, const Training
   if (const auto teacher = loaded.teacher_graphs(); !teacher.empty())
     manifest.graphs += ", teacher " + teacher;
   if (inputs.teacher) manifest.teacher_s = result.teacher.seconds;
-  const auto examples = result.steps * job.training.train.integer("batch");
-  manifest.flops =
-      kForwardsPerExample * double(examples) * double(model::forward_flops(*student, job.shape)) +
-      loaded.teacher_flops(result.teacher.evaluations);
+  manifest.flops = kForwardsPerExample * double(result.examples) *
+                       double(model::forward_flops(*student, job.shape)) +
+                   loaded.teacher_flops(result.teacher.evaluations);
   manifest.held_bytes = 0;
   for (const auto& [name, tensor] : method->state())
     *manifest.held_bytes += double(tensor.nbytes());

@@ -119,6 +119,9 @@ class Loop {
       throw DataError(work.file.string(), "is of step " + std::to_string(step) +
                                               ", expected 0 to " + std::to_string(steps_));
     const auto elapsed = work.real("elapsed_s");
+    // Checkpoints of before every step need not have as many lack it.
+    const auto examples = work.facts.contains("examples") ? work.integer("examples")
+                                                          : step * settings_.integer("batch");
     TeacherWork teacher{work.integer("teacher_evaluations")};
     // Checkpoints of before it was measured lack it.
     if (work.facts.contains("teacher_s")) teacher.seconds = work.real("teacher_s");
@@ -130,6 +133,7 @@ class Loop {
                   "; remove the file, and the training starts from step 0");
     }
     step_ = step;
+    examples_ = examples;
     noted_until_ = step;
     elapsed_before_ = elapsed;
     teacher_before_ = teacher;
@@ -152,6 +156,7 @@ class Loop {
     const TeacherWork teacher = this->teacher();
     io::save_work(checkpoint_file(), all,
                   {{"step", std::to_string(next_step)},
+                   {"examples", std::to_string(examples_)},
                    {"elapsed_s", std::to_string(elapsed_s())},
                    {"teacher_evaluations", std::to_string(teacher.evaluations)},
                    {"teacher_s", std::to_string(teacher.seconds)}});
@@ -202,6 +207,7 @@ class Loop {
     note(loss, terms, norm);
     if ((step_ + 1) % look_every_ == 0) look();
     optimizer_.step(step_, norm);
+    examples_ += batch.x_t.size(0);
   }
 
   // The student's output, and the features that the method asked for.
@@ -301,7 +307,7 @@ class Loop {
     io::save_tensors(folder_ / "ema.safetensors", optimizer_.weights(true));
     if (part_.network) io::save_tensors(folder_ / kPartFile, optimizer_.part_weights());
     for (const auto& file : {checkpoint_file(), earlier_file()}) std::filesystem::remove(file);
-    return {steps_, elapsed_s(), teacher(), recorded_ ? recorded_->outcome() : ""};
+    return {steps_, examples_, elapsed_s(), teacher(), recorded_ ? recorded_->outcome() : ""};
   }
 
   double elapsed_s() const { return elapsed_before_ + seconds_since(start_); }
@@ -331,7 +337,7 @@ class Loop {
   Optimizer optimizer_;
   const std::int64_t steps_, log_every_;
 
-  std::int64_t step_ = 0, noted_until_ = 0;
+  std::int64_t step_ = 0, examples_ = 0, noted_until_ = 0;
   double elapsed_before_ = 0;
   TeacherWork teacher_before_;
   Clock::time_point start_ = Clock::now(), mark_ = start_, saved_ = start_, flushed_{};

@@ -22,8 +22,9 @@ struct TeacherWork {
 
 struct TrainResult {
   std::int64_t steps = 0;
-  double elapsed_s = 0;  // of all attempts, up to their checkpoints
-  TeacherWork teacher;   // likewise
+  std::int64_t examples = 0;  // of all steps
+  double elapsed_s = 0;       // of all attempts, up to their checkpoints
+  TeacherWork teacher;        // likewise
   // Of [train] graphs, in this attempt: "recorded", or why not (train/recorded_network.hpp); "" =
   // not asked for.
   std::string graphs;

@@ -335,3 +335,19 @@ TEST_CASE("variants: a run records the teacher and the plugins that it used, and
   CHECK(names == std::set<std::string>{"data-based", "fixture-faulty-evaluator", "fixture-images",
                                        "fixture-student"});
 }
+
+TEST_CASE("variants: an epoch's last batch is learned from where it is kept, and counted as it is",
+          "[e2e]") {
+  const e2e::WithFixtures fixtures;
+  Lab lab;
+  const Words settings{"--set", "train.batch=3", "--set", "train.steps=4"};
+  lab.run(settings);
+  Words keeping = settings;
+  keeping.insert(keeping.end(), {"--set", "train.last_batch=keep"});
+  lab.run(keeping);
+  // Of four images four batches of 3, or of 3, 1, 3 and 1.
+  const auto flops = lab.query("SELECT flops FROM stages WHERE name = 'train' ORDER BY run");
+  REQUIRE(flops.size() == 2);
+  REQUIRE(flops[0]["flops"].get<double>() > 0);
+  CHECK(flops[1]["flops"].get<double>() == Approx(flops[0]["flops"].get<double>() * 8 / 12));
+}

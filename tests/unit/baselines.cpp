@@ -56,6 +56,40 @@ TEST_CASE("data-based: the last partial batch of an epoch is dropped", "[unit][m
   CHECK(seen.size() == 8);
 }
 
+TEST_CASE("data-based: the last partial batch of an epoch is a batch where it is kept",
+          "[unit][methods]") {
+  fixtures::Bench bench(10, 4);
+  const fixtures::NumberedImages images(11, 1, kSpec);
+  bench.context.dataset = &images;
+  bench.context.keep_last_batch = true;
+  auto method = bench.started("data-based", {}, "");
+  for (int epoch = 0; epoch < 2; ++epoch) {
+    std::vector<std::int64_t> sizes, seen;
+    for (int step = 0; step < 3; ++step) {
+      const TrainBatch batch = method->next(3 * epoch + step);
+      sizes.push_back(batch.x_t.size(0));
+      CHECK(batch.t.sizes() == at::IntArrayRef{sizes.back()});
+      CHECK(batch.eps.sizes() == batch.x0.sizes());
+      for (std::int64_t number : numbers(batch)) seen.push_back(number);
+    }
+    CHECK(sizes == std::vector<std::int64_t>{4, 4, 3});
+    std::sort(seen.begin(), seen.end());
+    CHECK(seen == std::vector<std::int64_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11});
+  }
+}
+
+TEST_CASE("data-based: keeping the last batch changes nothing where epochs are whole",
+          "[unit][methods]") {
+  fixtures::Bench bench(10, 4);
+  const fixtures::NumberedImages images(12, 1, kSpec);
+  bench.context.dataset = &images;
+  auto dropped = bench.started("data-based", {}, "");
+  bench.context.keep_last_batch = true;
+  auto kept = bench.started("data-based", {}, "");
+  for (int step = 0; step < 5; ++step)
+    CHECK(at::equal(dropped->next(step).x_t, kept->next(step).x_t));
+}
+
 TEST_CASE("data-based: a batch is a function of seed and step, whatever was drawn and the threads",
           "[unit][methods]") {
   const fixtures::NumberedImages images(40, 1, kSpec);

@@ -194,11 +194,11 @@ TEST_CASE("custom methods: a run with a trained part continues to the same bits"
   const bool average = GENERATE(false, true);
   const std::map<std::string, Value> given{{"average", average}};
   const ScratchFolder whole, stopped;
-  FeatureRun(given).train(whole.path);
+  CHECK(FeatureRun(given).train(whole.path).examples == 6 * 4);
   FeatureRun first(given);
   CHECK_THROWS_AS(first.train(stopped.path, 3), Interrupted);
   REQUIRE(fs::exists(stopped.path / "checkpoint.safetensors"));
-  FeatureRun(given).train(stopped.path);
+  CHECK(FeatureRun(given).train(stopped.path).examples == 6 * 4);
   for (const char* file : {"raw.safetensors", "ema.safetensors", "method.safetensors"})
     check_equal(whole.path / file, stopped.path / file);
 }

@@ -141,6 +141,23 @@ TEST_CASE("plan: what only says how often to look is in no key", "[unit][run]") 
         stage_of(plain, "dynamic", "train").key);
 }
 
+TEST_CASE("plan: settings that came later are in no key while they are at their defaults",
+          "[unit][run]") {
+  Desk desk;
+  const auto train = [&](const std::vector<std::string>& settings) {
+    return part(stage_of(desk.plan(settings), "dynamic", "train"), "train");
+  };
+  // The lines of a key from before there was any of them, in their order.
+  CHECK(train({}) ==
+        "batch = 8\nsteps = 30\nlr = 1e-04\nwarmup_steps = 0\nlr_decay = \"none\"\n"
+        "weight_decay = 0.0\nbeta1 = 0.9\nbeta2 = 0.999\nadam_eps = 1e-08\nema = 0.9999\n"
+        "ema_warmup = false\ngrad_clip = 0.0\n");
+  CHECK(train({"train.last_batch=drop"}) == train({}));
+  CHECK_THAT(train({"train.last_batch=keep"}), Contains("last_batch = \"keep\"\n"));
+  CHECK_THAT(train({"train.ema_warmup=true"}), Contains("ema_warmup = true\n"));
+  CHECK_THAT(train({"train.ema_warmup=ldm"}), Contains("ema_warmup = \"ldm\"\n"));
+}
+
 TEST_CASE("plan: what a sampler does not read is in no key of its samples", "[unit][run]") {
   Desk desk;
   const auto samples = [&](const std::vector<std::string>& settings) {

@@ -31,8 +31,9 @@ struct MethodContext {
   const TrainedModel* teacher = nullptr;
   const Dataset* dataset = nullptr;
   const Dataset* synthetic = nullptr;
-  Denoiser* student = nullptr;  // what is about to be trained; null in `prepare`, which is shared
-  bool pool_on_host = false;    // what a method holds stays in host memory ([train] pool)
+  Denoiser* student = nullptr;   // what is about to be trained; null in `prepare`, which is shared
+  bool pool_on_host = false;     // what a method holds stays in host memory ([train] pool)
+  bool keep_last_batch = false;  // an epoch's last, smaller batch is one too ([train] last_batch)
 };
 
 // One training batch: what the student sees, what it is compared with. t counts the method's own
@@ -66,9 +67,8 @@ class DKDM_API Method {
   virtual std::string preparation_identity(const DiffusionConfig&, std::int64_t batch) const;
 
   // What it costs, on average and before anything is made: single-image teacher forwards of
-  // `prepare` and of `steps` training steps (by default one for each example if needs().teacher),
-  // and bytes held besides the networks. `dkdm plan` shows them, refuses what does not fit this
-  // machine, and `dkdm plugins check` compares them with what is counted; the record has the count.
+  // `prepare` and of `steps` training steps (by default one an example if needs().teacher), and
+  // bytes held besides the networks. Shown and limited by `plan`, held against counts by `check`.
   virtual std::int64_t preparation_evaluations(const DiffusionConfig&, std::int64_t batch) const;
   virtual std::int64_t training_evaluations(const DiffusionConfig&, std::int64_t batch,
                                             std::int64_t steps) const;

@@ -14,20 +14,22 @@ namespace dkdm {
 class Ahead;  // dkdm/ahead.hpp
 
 // The sources' images as one list, in endless minibatches: every epoch is a permutation keyed by
-// (seed, epoch), its last partial batch is dropped. With `flip`, each example is mirrored left to
-// right with probability 1/2. Throws ConfigError when the list is shorter than a batch, DataError
-// when a dataset's images are not of `shape`.
+// (seed, epoch). Its last partial batch is dropped, or with `keep_last` a smaller batch. With
+// `flip`, each example is mirrored left to right with probability 1/2. Throws ConfigError when the
+// list is shorter than a batch, DataError when a dataset's images are not of `shape`.
 class DKDM_API TrainingImages {
  public:
   // For an accelerator as `device` images of the next step are read while it is at the last ones.
   TrainingImages(std::vector<ImageSource> sources, const SampleShape& shape, std::int64_t batch,
-                 std::uint64_t seed, bool flip, at::Device device = at::kCPU);
+                 std::uint64_t seed, bool flip, at::Device device = at::kCPU,
+                 bool keep_last = false);
   ~TrainingImages();
 
   std::int64_t size() const { return size_; }  // images in the list
-  // Places in the list of the images of `step`: int64 [batch], on the CPU.
+  // Places in the list of the images of `step`: int64 [n] on the CPU; n = batch, or fewer in a last
+  // one that is kept.
   at::Tensor places(std::int64_t step);
-  // Images of `step`: f32 [batch,C,H,W] in [-1,1], channels-last, on the device. Not both.
+  // Images of `step`: f32 [n,C,H,W] in [-1,1], channels-last, on the device. Not both.
   at::Tensor batch(std::int64_t step);
 
  private:
@@ -35,7 +37,7 @@ class DKDM_API TrainingImages {
 
   std::vector<ImageSource> sources_;
   std::int64_t size_ = 0, batch_;
-  bool flip_;
+  bool flip_, keep_last_;
   Random order_, augment_;
   std::int64_t epoch_ = -1;  // of permutation_
   at::Tensor permutation_;
