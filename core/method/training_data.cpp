@@ -12,6 +12,7 @@
 #include "dkdm/image.hpp"
 #include "dkdm/numpy_choice.hpp"
 #include "dkdm/params.hpp"
+#include "dkdm/python_sample.hpp"
 #include "dkdm/training_data.hpp"
 #include "plugin/call.hpp"
 
@@ -105,7 +106,21 @@ at::Tensor TrainingImages::pixels(std::int64_t step) {
   return images;
 }
 
-Mixture reference_mixture(std::int64_t real_images, std::int64_t total, double fraction) {
+namespace {
+
+// `choose(n, count)` draws without replacement; its stream goes on from the first to the second.
+template <class Choose>
+Mixture drawn(std::int64_t real_images, std::int64_t total, std::int64_t real, Choose choose) {
+  Mixture mixture;
+  mixture.real = to_tensor(choose(real_images, real));
+  mixture.synthetic = to_tensor(choose(total, total - real));
+  return mixture;
+}
+
+}  // namespace
+
+Mixture reference_mixture(std::int64_t real_images, std::int64_t total, double fraction,
+                          Draw draw) {
   const auto real_count =
       static_cast<std::int64_t>(std::nearbyint(static_cast<double>(total) * fraction));
   if (real_count > real_images) {
@@ -113,11 +128,14 @@ Mixture reference_mixture(std::int64_t real_images, std::int64_t total, double f
                       " training images asks for " + std::to_string(real_count) +
                       " real ones, but the dataset has " + std::to_string(real_images));
   }
+  if (draw == Draw::python) {
+    PythonSample generator(0);
+    return drawn(real_images, total, real_count,
+                 [&](std::int64_t n, std::int64_t count) { return generator.sample(n, count); });
+  }
   NumpyChoice generator(0);
-  Mixture mixture;
-  mixture.real = to_tensor(generator.choice(real_images, real_count));
-  mixture.synthetic = to_tensor(generator.choice(total, total - real_count));
-  return mixture;
+  return drawn(real_images, total, real_count,
+               [&](std::int64_t n, std::int64_t count) { return generator.choice(n, count); });
 }
 
 }  // namespace dkdm

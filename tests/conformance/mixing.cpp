@@ -1,11 +1,26 @@
-// The counts of real images in the paper's data-limited sets, and the first images chosen for them.
+// The counts of real images in the paper's data-limited sets, and the images chosen for them.
 #include <catch2/catch.hpp>
 
 #include <ATen/ATen.h>
 
+#include "dkdm/files.hpp"
+#include "dkdm/python_sample.hpp"
 #include "dkdm/training_data.hpp"
+#include "golden/packed.hpp"
 
 namespace {
+
+// As make_python_sample.py hashes values.
+std::string digest(const std::vector<std::int64_t>& values) {
+  std::string text;
+  for (const std::int64_t value : values) text += (text.empty() ? "" : ",") + std::to_string(value);
+  return dkdm::io::sha256(text);
+}
+
+std::vector<std::int64_t> values_of(const at::Tensor& places) {
+  const auto* data = places.const_data_ptr<std::int64_t>();
+  return {data, data + places.numel()};
+}
 
 struct Case {
   const char* dataset;
@@ -54,4 +69,36 @@ TEST_CASE("mixing: the two ends are pure", "[conformance][train]") {
   CHECK(at::equal(std::get<0>(at::sort(none.synthetic)), at::arange(6, at::kLong)));
   CHECK(all.real.numel() == 6);
   CHECK(all.synthetic.numel() == 0);
+}
+
+TEST_CASE("python_sample: every draw is CPython's, by its pool and by its set",
+          "[conformance][train]") {
+  // golden/python_sample.json: all draws of a seed from one stream, in the order of the file.
+  const auto golden = dkdm::golden::read_json("python_sample.json");
+  std::map<std::uint32_t, dkdm::PythonSample> streams;
+  for (const auto& draw : golden.at("draws")) {
+    const auto seed = draw.at("seed").get<std::uint32_t>();
+    INFO("seed " << seed << ", " << draw.at("count") << " of " << draw.at("n"));
+    auto& stream = streams.try_emplace(seed, seed).first->second;
+    const auto values =
+        stream.sample(draw.at("n").get<std::int64_t>(), draw.at("count").get<std::int64_t>());
+    CHECK(digest(values) == draw.at("sha256").get<std::string>());
+  }
+  CHECK(streams.size() == 4);
+}
+
+TEST_CASE("mixing: the ten lists of the authors' latent experiments", "[conformance][train]") {
+  // Places in the sorted lists of names; make_python_sample.py compares the names with the files
+  // that the authors ship.
+  const auto golden = dkdm::golden::read_json("python_sample.json");
+  REQUIRE(golden.at("mixtures").size() == 10);
+  for (const auto& list : golden.at("mixtures")) {
+    const auto total = list.at("total").get<std::int64_t>();
+    const auto fraction = list.at("fraction").get<double>();
+    INFO(list.at("set") << " " << fraction);
+    const auto mixture = dkdm::reference_mixture(total, total, fraction, dkdm::Draw::python);
+    CHECK(mixture.real.size(0) == list.at("real").get<std::int64_t>());
+    CHECK(digest(values_of(at::cat({mixture.real, mixture.synthetic}))) ==
+          list.at("sha256").get<std::string>());
+  }
 }

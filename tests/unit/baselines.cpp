@@ -186,6 +186,22 @@ TEST_CASE("data-limited: real images replace a fraction of the synthetic ones", 
   CHECK(seen_synthetic.size() == 16);
 }
 
+TEST_CASE("data-limited: Python's generator chooses the images where it is asked for",
+          "[unit][methods]") {
+  fixtures::Bench bench(10, 20);
+  const fixtures::NumberedImages real(30, 1, kSpec), synthetic(20, 100, kSpec);
+  bench.context.dataset = &real;
+  bench.context.synthetic = &synthetic;
+  auto method =
+      bench.started("data-limited", {{"fraction", 0.2}, {"draw", std::string("python")}}, "");
+  std::set<std::int64_t> seen_real;
+  for (std::int64_t number : numbers(method->next(0)))
+    if (number < 100) seen_real.insert(number);
+  // CPython 3.11.7: random.Random(0).sample(range(30), 4) -> 27 12 24 28; images are numbered
+  // from 1.
+  CHECK(seen_real == std::set<std::int64_t>{13, 25, 28, 29});
+}
+
 TEST_CASE("baselines: a batch larger than the dataset is an error that names both",
           "[unit][methods]") {
   fixtures::Bench bench(10, 16);

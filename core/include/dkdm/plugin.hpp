@@ -26,6 +26,7 @@
 #include "dkdm/nn.hpp"
 #include "dkdm/numpy_choice.hpp"
 #include "dkdm/params.hpp"
+#include "dkdm/python_sample.hpp"
 #include "dkdm/random.hpp"
 #include "dkdm/sampler.hpp"
 #include "dkdm/statistics_file.hpp"

@@ -46,13 +46,16 @@ class DKDM_API TrainingImages {
   std::int64_t ahead_step_ = -1;  // what it is at, -1 = nothing
 };
 
-// Which real images replace synthetic ones, as the authors' datasets/mix.py chooses them: numpy's
-// legacy generator with seed 0, first round(total * fraction) of `real_images` (halves to even),
-// then, from the same stream, the rest of `total` synthetic images. int64 indices. Throws
-// ConfigError when there are too few real images.
+// Which real images replace synthetic ones, as the authors' scripts choose them: a generator with
+// seed 0 draws first round(total * fraction) of `real_images` (halves to even), then, from the same
+// stream, the rest of `total` synthetic images. The generator is numpy's legacy one
+// (datasets/mix.py of the pixel experiments) or Python's own (data/*_mix.py of the latent ones).
+// int64 indices. Throws ConfigError when there are too few real images.
 struct Mixture {
   at::Tensor real, synthetic;
 };
-DKDM_API Mixture reference_mixture(std::int64_t real_images, std::int64_t total, double fraction);
+enum class Draw { numpy, python };
+DKDM_API Mixture reference_mixture(std::int64_t real_images, std::int64_t total, double fraction,
+                                   Draw draw = Draw::numpy);
 
 }  // namespace dkdm
