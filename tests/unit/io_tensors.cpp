@@ -5,6 +5,7 @@
 
 #include "dkdm/files.hpp"
 #include "dkdm/io.hpp"
+#include "dkdm/npy_file.hpp"
 #include "dkdm/store_error.hpp"
 #include "fixtures/analytic.hpp"
 #include "golden/files.hpp"
@@ -255,7 +256,7 @@ TEST_CASE("npz: an absent array, a type without a name and damaged data are name
 
 namespace {
 
-// An npz of one array with this header's text and these bytes.
+// An npz of one array with this header's text and these bytes; as a file of its own it is the same.
 at::Tensor read_array(const std::string& text, const std::string& bytes, int version = 1) {
   ScratchFolder scratch;
   const auto file = scratch.path / "made.npz";
@@ -267,7 +268,10 @@ at::Tensor read_array(const std::string& text, const std::string& bytes, int ver
   io::ZipWriter zip(file);
   zip.add("x.npy", header + padded, bytes);
   zip.commit();
-  return io::read_npz(file, "x");
+  at::Tensor array = io::read_npz(file, "x");
+  io::write_text(scratch.path / "made.npy", header + padded + bytes);
+  REQUIRE(same(io::read_npy(scratch.path / "made.npy"), array));
+  return array;
 }
 
 std::string refused_array(const std::string& text) {

@@ -3,11 +3,14 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <charconv>
+#include <numeric>
 
 #include "dkdm/files.hpp"
+#include "dkdm/npy_file.hpp"
 #include "dkdm/store_error.hpp"
 #include "io/plain_text.hpp"
 
@@ -205,31 +208,83 @@ class Literal {
   std::size_t at_ = 0;
 };
 
-}  // namespace
-
-NpyHeader read_npy_header(ZipStream& stream) {
-  if (stream.left() < kMagicBytes) throw DataError(stream.where(), "is too short for an npy array");
-  const std::string magic = stream.read(kMagicBytes);
+// `left` bytes follow, which `read` gives in order.
+NpyHeader header_of(std::uint64_t left, const std::string& where,
+                    const std::function<std::string(std::uint64_t)>& read) {
+  if (left < kMagicBytes) throw DataError(where, "is too short for an npy array");
+  const std::string magic = read(kMagicBytes);
+  left -= kMagicBytes;
   const int version = magic[6];
   if (!magic.starts_with("\x93NUMPY") || version < 1 || version > 3) {
-    throw DataError(stream.where(), "does not begin as an npy array of version 1 to 3");
+    throw DataError(where, "does not begin as an npy array of version 1 to 3");
   }
   const std::size_t length_bytes = version == 1 ? 2 : 4;
-  if (stream.left() < length_bytes) throw DataError(stream.where(), "its npy header is cut");
-  const std::string length = stream.read(length_bytes);
+  if (left < length_bytes) throw DataError(where, "its npy header is cut");
+  const std::string length = read(length_bytes);
+  left -= length_bytes;
   const std::size_t bytes = version == 1 ? little_endian<std::uint16_t>(length.data())
                                          : little_endian<std::uint32_t>(length.data());
   if (bytes > kHeaderLimit) {
-    throw DataError(stream.where(), "its npy header claims " + std::to_string(bytes) +
-                                        " bytes; numpy reads " + std::to_string(kHeaderLimit) +
-                                        " at most");
+    throw DataError(where, "its npy header claims " + std::to_string(bytes) +
+                               " bytes; numpy reads " + std::to_string(kHeaderLimit) + " at most");
   }
-  if (bytes > stream.left()) {
-    throw DataError(stream.where(), "its npy header claims " + std::to_string(bytes) +
-                                        " bytes, but " + std::to_string(stream.left()) + " follow");
+  if (bytes > left) {
+    throw DataError(where, "its npy header claims " + std::to_string(bytes) + " bytes, but " +
+                               std::to_string(left) + " follow");
   }
-  const std::string text = stream.read(bytes);
-  return Literal(text, stream.where()).header();
+  const std::string text = read(bytes);
+  return Literal(text, where).header();
+}
+
+}  // namespace
+
+NpyHeader read_npy_header(ZipStream& stream) {
+  return header_of(stream.left(), stream.where(),
+                   [&](std::uint64_t bytes) { return stream.read(bytes); });
+}
+
+NpyHeader read_npy_header(const ByteSource& file, std::uint64_t& data) {
+  data = 0;
+  return header_of(file.size(), file.path().string(), [&](std::uint64_t bytes) {
+    data += bytes;
+    return file.read(data - bytes, bytes);
+  });
+}
+
+at::Tensor read_npy_data(const NpyHeader& header, const std::string& where,
+                         const std::function<void(void* out, std::uint64_t bytes)>& read) {
+  std::vector<std::int64_t> stored = header.shape;
+  if (header.fortran_order) std::reverse(stored.begin(), stored.end());
+  at::Tensor array = at::empty(stored, header.type);
+  auto* data = static_cast<char*>(array.mutable_data_ptr());
+  const std::uint64_t bytes = array.nbytes();
+  read(data, bytes);
+  const auto is_bit = [](char byte) { return byte == 0 || byte == 1; };
+  if (header.type == at::kBool && !std::all_of(data, data + bytes, is_bit)) {
+    throw DataError(where, "a boolean is neither 0 nor 1");
+  }
+  for (std::uint64_t at = 0; header.swapped > 0 && at < bytes; at += header.swapped) {
+    std::reverse(data + at, data + at + header.swapped);
+  }
+  if (!header.fortran_order) return array;
+  std::vector<std::int64_t> turned(stored.size());
+  std::iota(turned.rbegin(), turned.rend(), std::int64_t{0});
+  return array.permute(turned).contiguous();
+}
+
+at::Tensor read_npy(const std::filesystem::path& path) {
+  const InputFile file(path);
+  const std::string where = path.string();
+  std::uint64_t data = 0;
+  const NpyHeader header = read_npy_header(file, data);
+  const std::uint64_t bytes = array_bytes(header.shape, c10::elementSize(header.type), where);
+  if (bytes != file.size() - data) {
+    throw DataError(where, "its npy header promises " + std::to_string(bytes) + " bytes, " +
+                               std::to_string(file.size() - data) + " follow");
+  }
+  return read_npy_data(header, where, [&](void* out, std::uint64_t count) {
+    static_cast<const ByteSource&>(file).read(data, out, count);
+  });
 }
 
 std::string npy_header(const at::Tensor& array, const std::string& where) {

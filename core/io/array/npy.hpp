@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,13 @@ struct NpyHeader {
 // counterpart here (texts, dates, structures, long doubles, Python objects) are a DataError that
 // names them, as is anything else.
 NpyHeader read_npy_header(ZipStream& stream);
+// The same of a file of its own. `data` is where the header ends.
+NpyHeader read_npy_header(const ByteSource& file, std::uint64_t& data);
+
+// The array of `header`, in C order and this machine's bytes. `read` puts its bytes, as they are
+// stored, where it is told to.
+at::Tensor read_npy_data(const NpyHeader& header, const std::string& where,
+                         const std::function<void(void* out, std::uint64_t bytes)>& read);
 
 // Byte for byte what numpy writes. Throws StoreError at `where` for any other type than u1, i4, i8,
 // f2, f4 and f8.

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <numeric>
 
 #include "dkdm/io.hpp"
 #include "dkdm/store_error.hpp"
@@ -60,23 +59,10 @@ NpzArray::NpzArray(const std::filesystem::path& file, const std::string& key,
 at::Tensor read_npz(const std::filesystem::path& file, const std::string& key) {
   NpzArray open(file, key);
   auto& [zip, entry, stream, header, bytes] = open;
-  std::vector<std::int64_t> stored = header.shape;
-  if (header.fortran_order) std::reverse(stored.begin(), stored.end());
-  at::Tensor array = at::empty(stored, header.type);
-  auto* data = static_cast<char*>(array.mutable_data_ptr());
-  stream.read(data, bytes);
-  stream.finish();
-  const auto is_bit = [](char byte) { return byte == 0 || byte == 1; };
-  if (header.type == at::kBool && !std::all_of(data, data + bytes, is_bit)) {
-    throw DataError(stream.where(), "a boolean is neither 0 nor 1");
-  }
-  for (std::uint64_t at = 0; header.swapped > 0 && at < bytes; at += header.swapped) {
-    std::reverse(data + at, data + at + header.swapped);
-  }
-  if (!header.fortran_order) return array;
-  std::vector<std::int64_t> turned(stored.size());
-  std::iota(turned.rbegin(), turned.rend(), std::int64_t{0});
-  return array.permute(turned).contiguous();
+  return read_npy_data(header, stream.where(), [&](void* out, std::uint64_t count) {
+    stream.read(out, count);
+    stream.finish();
+  });
 }
 
 at::Tensor map_npz(const std::filesystem::path& file, const std::string& key) {

@@ -1,9 +1,11 @@
 // Arrays, images, labels and reference statistics of an npz. Form 0 is the archive itself; form 1
-// is one npy in a sound archive, since no mutation keeps a checksum right.
+// is one npy in a sound archive, since no mutation keeps a checksum right, and as a file of its
+// own.
 #include <ATen/ops/full.h>
 #include <zlib.h>
 
 #include "dkdm/io.hpp"
+#include "dkdm/npy_file.hpp"
 #include "dkdm/statistics_file.hpp"
 #include "fuzz_target.hpp"
 #include "stages/npz_images.hpp"
@@ -48,6 +50,10 @@ DKDM_FUZZ_TARGET(npz) {
   const bool wrapped = dkdm::fuzz::take_form(input, 2) == 1;
   const auto file =
       folder.write("input.npz", wrapped ? zip_of("arr_0.npy", input) : std::string(input));
+  if (wrapped)
+    dkdm::fuzz::accepted([&] {
+      static_cast<void>(dkdm::io::read_npy(folder.write("input.npy", std::string(input))));
+    });
   dkdm::fuzz::accepted([&] {
     for (const std::string& key : dkdm::io::npz_keys(file)) {
       dkdm::fuzz::accepted([&] {
