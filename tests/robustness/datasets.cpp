@@ -234,3 +234,69 @@ TEST_CASE("imagenet32: files that are missing or of another layout are named",
   io::write_npz(file, {{"images", images}});
   CHECK_THAT(failure("imagenet32", trial), Contains("has no array 'data'"));
 }
+
+TEST_CASE("celebahq256, ffhq256: lists that are absent, foreign, empty or wrong are named",
+          "[robustness][datasets]") {
+  ScratchFolder scratch;
+  const auto root = scratch.path / "ffhq", list = scratch.path / "ffhqtrain.txt";
+  std::map<std::string, Value> given{{"root", root.string()}};
+  CHECK_THAT(failure("ffhq256", given),
+             Contains("ffhqtrain.txt: absent; put ffhqtrain.txt (data/ of CompVis/taming-"));
+  CHECK_THAT(failure("celebahq256", {{"root", root.string()}}),
+             Contains("celebahqtrain.txt: absent") && Contains("imgHQ00000.npy and so on"));
+  io::write_text(list, "00000.png\n00001.png\n");
+  CHECK_THAT(
+      failure("ffhq256", given),
+      Contains("ffhqtrain.txt: holds 2 names and is not the published ffhqtrain.txt of 60000 "
+               "(SHA-256 a6553043bba837ac…); own_list = true"));
+  given["own_list"] = true;
+  CHECK_THAT(failure("ffhq256", given), Contains("ffhq: no such folder; put ffhqtrain.txt"));
+  std::filesystem::create_directory(root);
+  const at::Tensor image = at::zeros({3, 256, 256}, at::kByte);
+  for (const char* name : {"00000.png", "00001.png"}) io::write_png(root / name, image);
+  CHECK(failure("ffhq256", given) == "no error");
+
+  io::write_text(list, "\n \n");
+  CHECK_THAT(failure("ffhq256", given), Contains("ffhqtrain.txt: holds no name, expected one a"));
+  io::write_text(list, "00001.png\n00000.png\n00001.png\n00001.png\n");
+  CHECK_THAT(failure("ffhq256", given), Contains("holds 1 name (00001.png) twice"));
+  io::write_text(list, "00000.png\n/etc/passwd\n../00001.png\n");
+  CHECK_THAT(failure("ffhq256", given),
+             Contains("holds 2 names (../00001.png, /etc/passwd) outside of the images' folder"));
+  std::string many = "00000.png\n";
+  for (int i = 10; i < 22; ++i) many += "000" + std::to_string(i) + ".png\n";
+  io::write_text(list, many);
+  CHECK_THAT(failure("ffhq256", given), Contains("12 files (00010.png, 00011.png, ") &&
+                                            Contains("00019.png, …) missing of 13; `suffix` says"));
+}
+
+TEST_CASE("celebahq256: images that are damaged, small or no images are named",
+          "[robustness][datasets]") {
+  ScratchFolder scratch;
+  const auto root = scratch.path / "celebahq";
+  std::filesystem::create_directory(root);
+  io::write_text(scratch.path / "celebahqtrain.txt", "imgHQ00000.npy\n");
+  const std::map<std::string, Value> given{{"root", root.string()}, {"own_list", true}};
+  const auto of = [&](const std::string& shape, std::size_t bytes,
+                      const std::string& type = "|u1") {
+    std::string header =
+        "{'descr': '" + type + "', 'fortran_order': False, 'shape': (" + shape + "), }\n";
+    io::write_text(root / "imgHQ00000.npy", std::string("\x93NUMPY\x01\x00", 8) +
+                                                static_cast<char>(header.size()) + '\0' + header +
+                                                std::string(bytes, '\x07'));
+    return failure("celebahq256", given);
+  };
+  constexpr std::size_t kPixels = std::size_t{256} * 256;
+  CHECK(of("1, 3, 256, 256", 3 * kPixels) == "no error");
+  CHECK_THAT(of("1, 3, 256, 256", 3 * kPixels - 1),
+             Contains("imgHQ00000.npy: its npy header promises 196608 bytes, 196607 follow"));
+  CHECK_THAT(of("3, 256, 256", 3 * kPixels),
+             Contains("imgHQ00000.npy: expected an image, uint8 [1,3,H,W], found Byte of [3, 256"));
+  CHECK_THAT(of("1, 3, 256, 256", 12 * kPixels, "<f4"),
+             Contains("found Float of [1, 3, 256, 256]"));
+  CHECK_THAT(of("1, 3, 200, 300", 180'000),
+             Contains("imgHQ00000.npy: is of 300 x 200 pixels, expected at least 256 each way"));
+  io::write_text(root / "imgHQ00000.npy", "no array");
+  CHECK_THAT(failure("celebahq256", given),
+             Contains("imgHQ00000.npy: does not begin as an npy array"));
+}

@@ -192,15 +192,93 @@ TEST_CASE("celeba64: OpenCV's pixels of the aligned JPEGs, squashed", "[unit][da
   CHECK(dataset("celeba64", given)->fingerprint() != before);
 }
 
+// uint8 [1,3,height,width] of make_bilinear.py's pattern, as numpy.save writes it.
+void write_npy(const std::filesystem::path& file, const at::Tensor& image) {
+  const auto sizes = image.sizes();
+  std::string header = "{'descr': '|u1', 'fortran_order': False, 'shape': (";
+  for (const std::int64_t side : sizes) header += std::to_string(side) + ", ";
+  header += "), }";
+  header.append(63 - (10 + header.size()) % 64, ' ');
+  header += '\n';
+  const at::Tensor data = image.contiguous();
+  io::write_text(file, std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size()) +
+                           '\0' + header +
+                           std::string(static_cast<const char*>(data.const_data_ptr()),
+                                       static_cast<std::size_t>(data.numel())));
+}
+
+at::Tensor bilinear_pattern(std::int64_t height, std::int64_t width) {
+  const at::Tensor a =
+      (7 * at::arange(height).view({-1, 1}) + 13 * at::arange(width)).remainder(256);
+  return at::stack({a, 255 - a, (3 * a).remainder(256)}).to(at::kByte);
+}
+
+TEST_CASE("celebahq256: albumentations' pixels of arrays, in the order of their names",
+          "[unit][datasets]") {
+  // In the layout of the authors' data folder: celebahq/ beside celebahqtrain.txt.
+  ScratchFolder scratch;
+  std::filesystem::create_directory(scratch.path / "celebahq");
+  const auto cropped = golden::read_json("bilinear.json").at("cropped");
+  std::string list;
+  for (std::size_t i = 0; i < cropped.size(); ++i) {
+    const auto from = cropped[i].at("from").get<std::vector<std::int64_t>>();
+    const std::string name = "imgHQ0000" + std::to_string(i) + ".npy";
+    write_npy(scratch.path / "celebahq" / name, bilinear_pattern(from[0], from[1]).unsqueeze(0));
+    list = name + "\r\n" + list;
+  }
+  write_npy(scratch.path / "celebahq/imgHQ09999.npy", pattern(0, {1, 3, 8, 8}));  // not in the list
+  io::write_text(scratch.path / "celebahqtrain.txt", list + "\n");
+  ::setenv("DKDM_DATA", scratch.path.c_str(), 1);
+  const auto data = dataset("celebahq256", {{"own_list", true}});
+  ::unsetenv("DKDM_DATA");
+  REQUIRE(data->spec() == ImageSpec{3, 256, 256});
+  REQUIRE(data->size() == static_cast<std::int64_t>(cropped.size()));
+  CHECK(data->num_classes() == 0);
+  for (std::int64_t i = 0; i < data->size(); ++i) {
+    const auto& expected = cropped[static_cast<std::size_t>(i)];
+    INFO(expected.at("from").dump());
+    const at::Tensor image = data->images(pick({i}))[0];
+    CHECK(total(image) == expected.at("sum").get<std::int64_t>());
+    CHECK(weighted(image) == expected.at("weighted").get<std::int64_t>());
+    CHECK(values(image.select(1, -1).select(1, -1)) ==
+          expected.at("last").get<std::vector<std::int64_t>>());
+  }
+}
+
+TEST_CASE("ffhq256: PNG files of a list, whatever their ending is here", "[unit][datasets]") {
+  ScratchFolder scratch;
+  const auto root = scratch.path / "ffhq";
+  std::filesystem::create_directory(root);
+  const at::Tensor first = pattern(1, {3, 256, 256}), second = pattern(2, {3, 256, 256});
+  io::write_png(root / "00007.png", first);
+  io::write_png(root / "60000.png", second);
+  io::write_text(scratch.path / "ffhqtrain.txt", "60000.png\n00007.png\n");
+  const std::map<std::string, Value> given{{"root", root.string() + "/"}, {"own_list", true}};
+  const auto data = dataset("ffhq256", given);
+  CHECK(at::equal(data->images(at::arange(2)), at::stack({first, second})));
+
+  const std::string before = data->fingerprint();
+  CHECK(dataset("ffhq256", given)->fingerprint() == before);
+  for (const char* name : {"00007", "60000"})
+    std::filesystem::rename(root / (std::string(name) + ".png"),
+                            root / (std::string(name) + ".PNG"));
+  auto renamed = given;
+  renamed["suffix"] = std::string(".PNG");
+  CHECK(at::equal(dataset("ffhq256", renamed)->images(pick({1})), second.unsqueeze(0)));
+  io::write_text(scratch.path / "one.txt", "60000.png\n");
+  renamed["file"] = (scratch.path / "one.txt").string();
+  const auto one = dataset("ffhq256", renamed);
+  CHECK(one->size() == 1);
+  CHECK(one->fingerprint() != before);
+}
+
 TEST_CASE("bilinear resize: OpenCV's bits down, up and where nothing changes", "[unit][datasets]") {
   for (const auto& size : golden::read_json("bilinear.json").at("sizes")) {
     const auto from = size.at("from").get<std::vector<std::int64_t>>();
     const auto to = size.at("to").get<std::vector<std::int64_t>>();
     INFO(size.at("from").dump() << " to " << size.at("to").dump());
-    const at::Tensor a =
-        (7 * at::arange(from[0]).view({-1, 1}) + 13 * at::arange(from[1])).remainder(256);
-    const at::Tensor image = at::stack({a, 255 - a, (3 * a).remainder(256)}).to(at::kByte);
-    const at::Tensor small = datasets::resize_bilinear(image, to[0], to[1]);
+    const at::Tensor small =
+        datasets::resize_bilinear(bilinear_pattern(from[0], from[1]), to[0], to[1]);
     CHECK(total(small) == size.at("sum").get<std::int64_t>());
     CHECK(weighted(small) == size.at("weighted").get<std::int64_t>());
     CHECK(values(small.select(1, -1).select(1, -1)) ==

@@ -177,6 +177,8 @@ TEST_CASE("plan: datasets and teachers say what is expected in their absent file
         Set{"cifar10", {{"split", std::string("test")}}, {3, 32, 32}, 10000},
         Set{"celeba64", {}, {3, 64, 64}, 202599}, Set{"imagenet32", {}, {3, 32, 32}, 1281167},
         Set{"imagenet32", {{"split", std::string("val")}}, {3, 32, 32}, 50000},
+        Set{"celebahq256", {}, {3, 256, 256}, 25000}, Set{"ffhq256", {}, {3, 256, 256}, 60000},
+        Set{"ffhq256", {{"own_list", true}}, {3, 256, 256}, 0},
         Set{"fashion-mnist", {{"size", std::int64_t{28}}}, {1, 28, 28}, 60000},
         Set{"image-folder", {{"size", std::int64_t{48}}}, {3, 48, 48}, 0},
         Set{"image-folder", {{"size", std::int64_t{0}}}, {0, 0, 0}, 0},
