@@ -254,6 +254,16 @@ const std::vector<Known>& known_networks() {
                   1000, false},
                  name};
   };
+  // Latent diffusion's network for faces, LDM-VQ-4, and the paper's student of it.
+  const auto latent = [&](std::int64_t channels, const char* name) {
+    return Known{channels,
+                 2,
+                 small,
+                 from_half,
+                 false,
+                 false,
+                 {name, 64, 32, 0, false, "scaled_linear", 1000, false, 0.0015, 0.0195}};
+  };
   static const std::vector<Known> table{
       // The paper's arch files.
       paper(64, 3, "14M-CNN", 32, 32),
@@ -263,6 +273,8 @@ const std::vector<Known>& known_networks() {
       paper(128, 3, "57M-CNN", 32, 32),
       paper(96, 2, "57M-CNN-CelebA", 64, 32),
       paper(192, 3, "295M-CNN", 64, 64, ", which is OpenAI's ImageNet-64"),
+      latent(224, "latent diffusion's CelebA-HQ and FFHQ (LDM-274M)"),
+      latent(128, "the paper's LDM-89M"),
       // guided-diffusion's README.
       {256,
        2,

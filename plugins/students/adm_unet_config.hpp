@@ -30,12 +30,21 @@ struct Config {
   }
 };
 
-// The paper's networks (the authors' arch files).
+// The paper's networks: the authors' arch files, and of latent space LDM-VQ-4 (Rombach et al. 2022,
+// celebahq-ldm-vq-4.yaml) with the student of it, for latents of 64 x 64.
 struct Preset {
   std::string name;
   std::int64_t image_size;
   Config config;
+  bool can_learn_sigma = true;
 };
+
+// Base width alone tells the two apart.
+inline Preset latent_preset(const char* name, std::int64_t model_channels) {
+  Config config{model_channels, 2, 32, {1, 2, 3, 4}, {32, 16, 8}, 0};
+  config.scale_shift = config.resblock_updown = config.new_order = false;
+  return {name, 64, config, /*can_learn_sigma=*/false};
+}
 
 inline const std::vector<Preset>& presets() {
   static const std::vector<Preset> table{
@@ -46,6 +55,8 @@ inline const std::vector<Preset>& presets() {
       {"57M-CNN", 32, {128, 3, 32, {1, 2, 2, 2}, {16, 8}, 0.3}},
       {"57M-CNN-CelebA", 64, {96, 2, 32, {1, 2, 3, 4}, {32, 16, 8}, 0.1}},
       {"295M-CNN", 64, {192, 3, 64, {1, 2, 3, 4}, {32, 16, 8}, 0.1}},
+      latent_preset("LDM-274M", 224),
+      latent_preset("LDM-89M", 128),
   };
   return table;
 }
@@ -93,6 +104,9 @@ inline Config preset_config(const Params& params, const SampleShape& shape) {
                       students::sides_text(shape) +
                       "; leave it out and give model_channels and so on");
   }
+  if (!preset->can_learn_sigma && params.flag("learn_sigma"))
+    throw ConfigError("preset \"" + name +
+                      "\" predicts no variance; set learn_sigma = false as well");
   for (const Param& param : param_table()) {
     if (param.name == "preset" || param.name == "learn_sigma") continue;
     if (params.values().at(param.name) == param.default_value) continue;

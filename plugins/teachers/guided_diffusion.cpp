@@ -339,6 +339,10 @@ class GuidedDiffusion final : public dkdm::Teacher,
     const std::string& schedule = params_.text("schedule");
     plan.diffusion.schedule = chosen(plan, !schedule.empty(), schedule, hidden.schedule,
                                      [](const auto& name) { return name + " schedule"; });
+    if (schedule.empty()) {
+      plan.diffusion.beta_start = hidden.beta_start;
+      plan.diffusion.beta_end = hidden.beta_end;
+    }
     const auto steps = params_.integer("steps");
     plan.diffusion.steps = chosen(plan, steps > 0, steps, hidden.steps,
                                   [](auto n) { return std::to_string(n) + " steps"; });

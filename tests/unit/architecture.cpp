@@ -3,6 +3,7 @@
 
 #include "dkdm/architecture.hpp"
 #include "fixtures/students.hpp"
+#include "nn/meta.hpp"
 
 using namespace dkdm;
 using namespace dkdm::architecture;
@@ -167,6 +168,41 @@ TEST_CASE("architecture: the paper's networks are known by their shapes", "[unit
       uninferable_options(unet_of(shapes_of("adm-unet", {{"preset", "14M-CNN"}}, {3, 32, 32})))
           .network,
       Contains("14M-CNN"));
+}
+
+TEST_CASE("architecture: latent diffusion's networks have its counts and are known by their shapes",
+          "[unit][architecture]") {
+  struct Row {
+    const char* preset;
+    std::int64_t parameters;
+  };
+  // Of UNetModel of CompVis/latent-diffusion with celebahq-ldm-vq-4.yaml, base width 224 and 128.
+  for (const Row& row : {Row{"LDM-274M", 274056163}, Row{"LDM-89M", 89535619}}) {
+    INFO(row.preset);
+    const plugin::PluginInfo& info = fixtures::registry().find("student", "adm-unet");
+    const std::map<std::string, Value> given{{"preset", std::string(row.preset)},
+                                             {"learn_sigma", false}};
+    const auto network = nn::made_on_meta([&] {
+      return fixtures::registry().student(
+          {info.kind, info.name, info.version, Params(info.params, given)}, {{3, 64, 64}, {}}, 0);
+    });
+    Shapes shapes;
+    std::int64_t parameters = 0;
+    for (const auto& entry : network->named_parameters()) {
+      shapes.emplace_back(entry.key(), entry.value().sizes().vec());
+      parameters += entry.value().numel();
+    }
+    CHECK(parameters == row.parameters);
+    CHECK(shapes.size() == 368);
+    const UninferableOptions hidden = uninferable_options(unet_of(shapes));
+    CHECK_THAT(hidden.network, Contains(row.preset));
+    CHECK(hidden.image_size == 64);
+    CHECK(hidden.num_head_channels == 32);
+    CHECK_FALSE(hidden.new_attention_order);
+    CHECK(hidden.schedule == "scaled_linear");
+    CHECK(hidden.beta_start == 0.0015);
+    CHECK(hidden.beta_end == 0.0195);
+  }
 }
 
 TEST_CASE("architecture: OpenAI's published networks and the defaults of their code",

@@ -264,6 +264,7 @@ TEST_CASE("students: impossible parameters are refused with what would be right"
       {"adm-unet", {{"preset", "57M-CNN-CelebA"}}, 32, "57M-CNN-CelebA", "64 pixels, got 32"},
       {"adm-unet", {{"preset", "14M-CNN"}, {"dropout", 0.1}}, 32, "sets dropout", "leave one"},
       {"adm-unet", {{"preset", "15M-CNN"}}, 32, "15M-CNN", "14M-CNN"},
+      {"adm-unet", {{"preset", "LDM-89M"}}, 64, "predicts no variance", "learn_sigma = false"},
       {"dit", {{"patch_size", std::int64_t{5}}}, 32, "patch_size is 5", "divisor of the image"},
       {"dit", {{"num_heads", std::int64_t{7}}}, 32, "num_heads is 7", "divisor of hidden_size"},
       {"dit", {{"hidden_size", std::int64_t{50}}}, 32, "hidden_size is 50", "multiple of 4"},

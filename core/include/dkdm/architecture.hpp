@@ -71,12 +71,13 @@ struct UninferableOptions {
   bool new_attention_order = false;
   std::string schedule;
   std::int64_t steps = 0;
-  bool rescale_timesteps = false;  // the network is called with t 1000 / steps
+  bool rescale_timesteps = false;       // the network is called with t 1000 / steps
+  double beta_start = 0, beta_end = 0;  // of the schedule, 0 = its own
 };
 
-// For the shapes of the paper's seven networks and of OpenAI's published ones, theirs; else the
-// defaults of guided-diffusion's script_util.py: 4 heads, legacy order, linear, 1000 steps, and the
-// image size that goes with the multipliers there.
+// For the shapes of the paper's networks, in pixels and in latent space, and of OpenAI's published
+// ones, theirs; else the defaults of guided-diffusion's script_util.py: 4 heads, legacy order,
+// linear, 1000 steps, and the image size that goes with the multipliers there.
 DKDM_API UninferableOptions uninferable_options(const Unet& unet);
 
 // The seven networks of the paper's arch files by name ("57M-CNN", …): RGB images, learned
