@@ -99,7 +99,7 @@ class Settling {
     hashes_[name_of(row.teacher->plugin)] = sha256;
   }
 
-  // " (its images are cifar10: run 3 of NAME)", for a file that is not the one that was meant.
+  // " (trained on cifar10)", for a file that is not the one that was meant.
   std::string what_is_known(ExternalTeacher& teacher) const {
     if (const std::string images = teacher.images(); !images.empty())
       return " (trained on " + images + ")";

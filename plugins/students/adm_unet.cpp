@@ -14,6 +14,7 @@
 #include "dkdm/nn.hpp"
 #include "dkdm/plugin.hpp"
 #include "image_sides.hpp"
+#include "time_embedding.hpp"
 
 namespace {
 
@@ -263,7 +264,9 @@ class AdmUnet final : public Denoiser {
   }
 
   Tensor forward(const Tensor& x_t, const Tensor& t) override {
-    const Tensor emb = embedding(t, x_t.scalar_type());
+    // Every block's embedding layer begins with the activation.
+    const Tensor emb = students::time_embedding(nn::timestep_embedding(t, config_.time_channels),
+                                                x_t.scalar_type(), *time_in, *time_out);
     Tensor h = x_t.contiguous(at::MemoryFormat::ChannelsLast);
     std::vector<Tensor> skips;
     for (std::size_t i = 0; i < input_.size(); ++i) {
@@ -281,13 +284,6 @@ class AdmUnet final : public Denoiser {
   }
 
  private:
-  // Of the time; every block's embedding layer begins with the activation.
-  Tensor embedding(const Tensor& t, at::ScalarType type) {
-    const nn::FullPrecision full;
-    const Tensor sinusoid = nn::timestep_embedding(t, config_.time_channels).to(type);
-    return activated(time_out->forward(activated(time_in->forward(sinusoid))));
-  }
-
   Config config_;
   std::shared_ptr<tnn::LinearImpl> time_in, time_out;
   std::vector<std::shared_ptr<Block>> input_, output_;

@@ -12,6 +12,7 @@
 #include "dkdm/nn.hpp"
 #include "dkdm/plugin.hpp"
 #include "image_sides.hpp"
+#include "time_embedding.hpp"
 
 namespace {
 
@@ -191,7 +192,8 @@ class Dit final : public Denoiser {
     const std::int64_t n = x_t.size(0);
     const Tensor patches = patches_->forward(x_t).permute({0, 2, 3, 1});
     Tensor x = patches.reshape({n, grid_.tokens(), -1}) + pos_embed_;
-    const Tensor c = embedding(t, x_t.scalar_type());
+    const Tensor c = students::time_embedding(nn::timestep_embedding(t, kFrequencies),
+                                              x_t.scalar_type(), *time_in_, *time_out_);
     for (std::size_t i = 0; i < blocks_->size(); ++i) {
       x = blocks_[i]->as<Block>()->forward(x, c);
       feature("block", i, x);
@@ -202,12 +204,6 @@ class Dit final : public Denoiser {
   }
 
  private:
-  Tensor embedding(const Tensor& t, at::ScalarType type) {
-    const nn::FullPrecision full;
-    const Tensor frequencies = nn::timestep_embedding(t, kFrequencies).to(type);
-    return at::silu(time_out_->forward(at::silu(time_in_->forward(frequencies))));
-  }
-
   students::PatchGrid grid_;
   std::int64_t out_channels_ = 0;
   Tensor pos_embed_;

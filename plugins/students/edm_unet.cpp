@@ -25,6 +25,7 @@
 #include "dkdm/nn.hpp"
 #include "dkdm/plugin.hpp"
 #include "image_sides.hpp"
+#include "time_embedding.hpp"
 
 namespace {
 
@@ -288,7 +289,8 @@ class EdmUnet final : public Denoiser {
 
   // SongUNet: x [N,C,H,W], noise label [N] f32.
   Tensor network(const Tensor& x, const Tensor& label) {
-    const Tensor emb = embedding(label, x.scalar_type());
+    const Tensor emb = students::time_embedding(noise_embedding(label, noise_channels_),
+                                                x.scalar_type(), *map_layer0_, *map_layer1_);
     Tensor h = stem_->forward(channels_last(x));
     std::vector<Tensor> skips{h};
     for (std::size_t i = 0; i < encoder_.size(); ++i) {
@@ -307,12 +309,6 @@ class EdmUnet final : public Denoiser {
     }
     const nn::FullPrecision full;
     return out_conv_->forward(at::silu(out_norm_->forward(nn::in_full(h))));
-  }
-
-  Tensor embedding(const Tensor& label, at::ScalarType type) {
-    const nn::FullPrecision full;
-    const Tensor code = noise_embedding(label, noise_channels_).to(type);
-    return at::silu(map_layer1_->forward(at::silu(map_layer0_->forward(code))));
   }
 
   // One channel fits both formats and would count as channels-first: a copy says which is meant.

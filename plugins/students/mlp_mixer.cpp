@@ -18,6 +18,7 @@
 #include "dkdm/nn.hpp"
 #include "dkdm/plugin.hpp"
 #include "image_sides.hpp"
+#include "time_embedding.hpp"
 
 namespace {
 
@@ -140,7 +141,8 @@ class MlpMixer final : public Denoiser {
 
   Tensor forward(const Tensor& x_t, const Tensor& t) override {
     const std::int64_t n = x_t.size(0);
-    const Tensor time = embedding(t, x_t.scalar_type());
+    const Tensor time = students::time_embedding(nn::timestep_embedding(t, width_),
+                                                 x_t.scalar_type(), *time_in_, *time_out_);
     Tensor x = stem_->forward(x_t).permute({0, 2, 3, 1}).reshape({n, grid_.tokens(), width_});
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       x = blocks_[i]->forward(x, modulation_[i]->forward(time).unsqueeze(1));
@@ -152,12 +154,6 @@ class MlpMixer final : public Denoiser {
   }
 
  private:
-  Tensor embedding(const Tensor& t, at::ScalarType type) {
-    const nn::FullPrecision full;
-    const Tensor sinusoid = nn::timestep_embedding(t, width_).to(type);
-    return at::silu(time_out_->forward(at::silu(time_in_->forward(sinusoid))));
-  }
-
   students::PatchGrid grid_;
   std::int64_t width_, out_channels_;
   tnn::Conv2d stem_{nullptr};

@@ -14,6 +14,7 @@
 #include "dkdm/nn.hpp"
 #include "dkdm/plugin.hpp"
 #include "image_sides.hpp"
+#include "time_embedding.hpp"
 
 namespace {
 
@@ -200,7 +201,8 @@ class UnetLite final : public Denoiser {
   }
 
   Tensor forward(const Tensor& x_t, const Tensor& t) override {
-    const Tensor emb = embedding(t, x_t.scalar_type());
+    const Tensor emb = students::time_embedding(nn::timestep_embedding(t, config_.base),
+                                                x_t.scalar_type(), *time_in_, *time_out_);
     const auto blocks = static_cast<std::size_t>(config_.blocks), levels = config_.mult.size();
     // One channel fits both formats and would count as channels-first: a copy says which is meant.
     const auto last = at::MemoryFormat::ChannelsLast;
@@ -226,12 +228,6 @@ class UnetLite final : public Denoiser {
   }
 
  private:
-  Tensor embedding(const Tensor& t, at::ScalarType type) {
-    const nn::FullPrecision full;
-    const Tensor sinusoid = nn::timestep_embedding(t, config_.base).to(type);
-    return at::silu(time_out_->forward(at::silu(time_in_->forward(sinusoid))));
-  }
-
   Config config_;
   tnn::Linear time_in_{nullptr}, time_out_{nullptr};
   tnn::Conv2d stem_{nullptr}, out_{nullptr};
