@@ -12,6 +12,7 @@
 #include "dkdm/checkpoint.hpp"
 #include "dkdm/diffusion.hpp"
 #include "dkdm/plugin.hpp"
+#include "dkdm/weights_files.hpp"
 #include "dkdm/weights_kind.hpp"
 #include "weights_file.hpp"
 
@@ -215,22 +216,23 @@ class Checkpoint {
   std::map<std::string, std::string> left_out_;
 };
 
-class Ldm final : public dkdm::Teacher, public dkdm::StatesWeights {
+class Ldm final : public dkdm::Teacher, public dkdm::StatesWeights, public dkdm::StatesFiles {
  public:
   Ldm(const Params& params, dkdm::Host& host) : params_(params), host_(host) {}
 
   static dkdm::ParamTable params() {
     using namespace dkdm;
-    return {text("path", "", "the model's Lightning checkpoint, .ckpt"),
-            text("weights", "ema", "the moving average, or those of training themselves")
-                .one_of({"ema", "raw"}),
-            integer("channels", 3, "of a latent").between(1, 1024),
-            integer("latent_size", 64, "sides of a latent, which no tensor shows").between(8, 1024),
-            integer("model_channels", 0,
-                    "base width that the file is to have: plans are made with it while there is no "
-                    "file (0 = any; plans take the paper's 224)")
-                .between(0, 4096)
-                .no_effect_on_result()};
+    return dkdm::teachers::with_origin(
+        {text("path", "", "the model's Lightning checkpoint, .ckpt"),
+         text("weights", "ema", "the moving average, or those of training themselves")
+             .one_of({"ema", "raw"}),
+         integer("channels", 3, "of a latent").between(1, 1024),
+         integer("latent_size", 64, "sides of a latent, which no tensor shows").between(8, 1024),
+         integer("model_channels", 0,
+                 "base width that the file is to have: plans are made with it while there is no "
+                 "file (0 = any; plans take the paper's 224)")
+             .between(0, 4096)
+             .no_effect_on_result()});
   }
 
   static void announce(const Params& params, dkdm::Announced& announced) {
@@ -265,6 +267,7 @@ class Ldm final : public dkdm::Teacher, public dkdm::StatesWeights {
   }
 
   std::string weights() const override { return params_.text("weights"); }
+  std::vector<fs::path> weight_files() const override { return {path()}; }
 
  private:
   static dkdm::SampleShape shape_of(const Params& params) {
