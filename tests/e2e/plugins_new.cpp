@@ -133,11 +133,11 @@ TEST_CASE("plugins new: every kind builds against the package, passes its check 
     CHECK_THAT(done(folder + dkdm() + " plugins check build/" + name + ".so").out,
                Contains("checks passed"));
     // Experiments have no place for an autoencoder.
-    const bool runs = fs::exists(kRoot / "kinds" / name / "experiment.toml");
-    CHECK(runs == (kind != "autoencoder"));
+    const bool has_experiment = fs::exists(kRoot / "kinds" / name / "experiment.toml");
+    CHECK(has_experiment == (kind != "autoencoder"));
     CHECK((read_file(kRoot / "kinds" / name / "README.md").find("run experiment.toml") !=
-           std::string::npos) == runs);
-    if (!runs) continue;
+           std::string::npos) == has_experiment);
+    if (!has_experiment) continue;
     // All share the home, and so the teacher and the evaluator.
     done(folder + "export DKDM_HOME=" + (kRoot / "home").string() + "\n" + dkdm() +
          " run experiment.toml" + kLight);
