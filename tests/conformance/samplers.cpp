@@ -7,8 +7,7 @@
 #include <catch2/catch.hpp>
 
 #include "diffusion/sampler_kind.hpp"
-#include "fixtures/students.hpp"
-#include "golden/ldm_fill.hpp"
+#include "fixtures/latent_unet.hpp"
 #include "golden/packed.hpp"
 
 namespace {
@@ -81,23 +80,9 @@ TEST_CASE("samplers: each state of a chain is the authors'", "[conformance][samp
 TEST_CASE("samplers: latent diffusion's DDIM with its network, ten steps",
           "[conformance][sampler]") {
   // DDIMSampler of CompVis/latent-diffusion with UNetModel of base width 32, in PyTorch 1.13 on the
-  // CPU: filled as ldm_fill.hpp says, eta 0, steps 901, 801, … 1.
-  using List = std::vector<std::int64_t>;
-  const auto network = fixtures::student("adm-unet",
-                                         {{"model_channels", std::int64_t{32}},
-                                          {"num_res_blocks", std::int64_t{2}},
-                                          {"channel_mult", List{1, 2, 3, 4}},
-                                          {"attention_resolutions", List{8, 4, 2}},
-                                          {"num_head_channels", std::int64_t{32}},
-                                          {"dropout", 0.0},
-                                          {"learn_sigma", false},
-                                          {"use_new_attention_order", false},
-                                          {"use_scale_shift_norm", false},
-                                          {"resblock_updown", false}},
-                                         {3, 16, 16});
+  // CPU: filled as golden/make_latent.py fills it, eta 0, steps 901, 801, … 1.
+  const auto network = fixtures::golden_latent_unet();
   REQUIRE(model::count_parameters(*network) == 5616931);
-  golden::ldm_fill_parameters(*network);
-  network->eval();
   const at::NoGradGuard no_grad;
   const GaussianDiffusion process({"scaled_linear", 1000, "ddim10", 0.0015, 0.0195});
   SamplerConfig config{"ddim", 0, /*clip_denoised=*/false};
@@ -105,7 +90,7 @@ TEST_CASE("samplers: latent diffusion's DDIM with its network, ten steps",
   config.set_alpha_to_one = false;
   const auto run = diffusion::sampler_kind("ddim").begin(process, config);
 
-  at::Tensor x = golden::ldm_fill(999, {2, 3, 16, 16}, std::sqrt(12.0));
+  at::Tensor x = golden::v_fill(999, {2, 3, 16, 16}, std::sqrt(12.0));
   const auto element = [&](std::int64_t i) { return x.contiguous().flatten()[i].item<double>(); };
   const auto about = [](double value) { return Approx(value).epsilon(1e-3); };
   const auto no_noise = [](std::uint32_t) { return at::Tensor(); };
