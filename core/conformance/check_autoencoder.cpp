@@ -29,7 +29,7 @@ class AutoencoderChecks {
     const bool loaded = list_.run("loading", [&] { return loading(); });
     if (!loaded || shapes_.taken.empty()) {
       for (const char* name : {"encode", "decode", "loading again", "batch neighbours", "chunks",
-                               "fingerprint after loading", "device"})
+                               "fingerprint again", "device"})
         list_.skip(name, loaded ? "it takes no image size that was tried" : "nothing was loaded");
       return;
     }
@@ -39,7 +39,7 @@ class AutoencoderChecks {
     check("loading again", &AutoencoderChecks::loading_again);
     check("batch neighbours", &AutoencoderChecks::batch_neighbours);
     check("chunks", &AutoencoderChecks::chunks);
-    check("fingerprint after loading", &AutoencoderChecks::fingerprint_after_loading);
+    check("fingerprint again", &AutoencoderChecks::fingerprint_after_loading);
     check("device", &AutoencoderChecks::device);
   }
 

@@ -174,7 +174,7 @@ TEST_CASE("plugin checks: an autoencoder's faults are found", "[robustness][plug
        {"no reverse", "shapes", "the image of its latent 1x16x16 is 1x32x16"},
        {"no reverse", "shapes", "the reverse of latent_shape()"},
        {"fingerprint", "fingerprint", "hash the weights' bytes"},
-       {"loading", "fingerprint after loading", "the files and parameters alone"},
+       {"loading", "fingerprint again", "the files and parameters alone"},
        {"unloaded weight", "loading again", "load every weight"},
        {"shape", "encode", "expected float32 [1, 1, 16, 16] on cpu"},
        {"in place", "encode", "encode: changed its input in place"},

@@ -11,6 +11,7 @@
 #include <map>
 
 #include "conformance/check.hpp"
+#include "device/precision.hpp"
 #include "fixtures/autoencoders.hpp"
 #include "fixtures/lightning.hpp"
 #include "nn/meta.hpp"
@@ -315,6 +316,29 @@ TEST_CASE("vq-f4: the nearest code is by float32 distances, the first of equals"
   const at::Tensor nearest = autoencoders::nearest_code(many, codes);
   CHECK(nearest.size(0) == many.size(0));
   CHECK(nearest[-1].item<std::int64_t>() == 2);
+}
+
+TEST_CASE("vq-f4: in 16 bits it is itself to their rounding, its results and codes in float32",
+          "[unit][latent]") {
+  const at::NoGradGuard no_grad;
+  const Folder folder;
+  const auto loaded = load(folder.safetensors());
+  Autoencoder& vq = *loaded->autoencoder;
+  const at::Tensor latents = vq.encode(images()), decoded = vq.decode(latents);
+  at::Tensor short_latents, short_decoded;
+  {
+    const device::PrecisionScope scope(device::Precision::bf16, at::kCPU);
+    short_latents = vq.encode(images());
+    short_decoded = vq.decode(latents);
+  }
+  const auto error = [](const at::Tensor& a, const at::Tensor& b) {
+    return ((a - b).norm() / b.norm()).item<double>();
+  };
+  for (const auto& [found, exact] : {std::pair{short_latents, latents}, {short_decoded, decoded}}) {
+    CHECK(found.scalar_type() == at::kFloat);
+    CHECK(error(found, exact) > 1e-4);  // its convolutions were in bfloat16
+    CHECK(error(found, exact) < 5e-2);
+  }
 }
 
 TEST_CASE("vq-f4: keeps what an autoencoder promises", "[unit][latent]") {
