@@ -394,5 +394,5 @@ TEST_CASE("experiment: what describe prints of any plugin is accepted as it is",
     CHECK_NOTHROW(load(text));
     kinds.insert(info.kind);
   }
-  CHECK(kinds.size() == 6);
+  CHECK(kinds.size() == 7);
 }
