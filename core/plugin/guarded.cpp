@@ -5,6 +5,7 @@
 
 #include "dkdm/weights_files.hpp"
 #include "dkdm/weights_kind.hpp"
+#include "dkdm/weights_space.hpp"
 #include "plugin/call.hpp"
 
 namespace dkdm::plugin {
@@ -109,7 +110,7 @@ class GuardedDataset final : public Guarded<Dataset> {
 };
 
 // States nothing where the teacher does not.
-class GuardedTeacher final : public Guarded<Teacher>, public StatesWeights, public StatesFiles {
+class GuardedTeacher : public Guarded<Teacher>, public StatesWeights, public StatesFiles {
  public:
   using Guarded::Guarded;
   TrainedModel load() override {
@@ -132,6 +133,11 @@ class GuardedTeacher final : public Guarded<Teacher>, public StatesWeights, publ
       return states ? states->weight_files() : std::vector<std::filesystem::path>();
     });
   }
+};
+
+class GuardedLatentTeacher final : public GuardedTeacher, public DrawsLatents {
+ public:
+  using GuardedTeacher::GuardedTeacher;
 };
 
 class GuardedMethod final : public Guarded<Method> {
@@ -273,6 +279,8 @@ std::shared_ptr<Method> guarded(std::shared_ptr<Method> made, const std::string&
 }
 
 std::shared_ptr<Teacher> guarded(std::shared_ptr<Teacher> made, const std::string& plugin) {
+  if (dynamic_cast<const DrawsLatents*>(made.get()))
+    return std::make_shared<GuardedLatentTeacher>(std::move(made), plugin);
   return std::make_shared<GuardedTeacher>(std::move(made), plugin);
 }
 

@@ -12,6 +12,7 @@
 #include "dkdm/teacher.hpp"
 #include "dkdm/weights_files.hpp"
 #include "dkdm/weights_kind.hpp"
+#include "dkdm/weights_space.hpp"
 
 namespace dkdm {
 
@@ -24,6 +25,7 @@ Evaluator::~Evaluator() = default;
 Host::~Host() = default;
 Method::~Method() = default;
 Teacher::~Teacher() = default;
+DrawsLatents::~DrawsLatents() = default;
 StatesFiles::~StatesFiles() = default;
 StatesWeights::~StatesWeights() = default;
 

@@ -5,6 +5,7 @@
 #include "dkdm/files.hpp"
 #include "dkdm/weights_files.hpp"
 #include "dkdm/weights_kind.hpp"
+#include "dkdm/weights_space.hpp"
 #include "model/model_folder.hpp"
 
 namespace dkdm::run {
@@ -29,10 +30,16 @@ const std::vector<std::filesystem::path>& ExternalTeacher::files() {
       const auto teacher = context_.registry.teacher(choice_, context_.host);
       if (const auto* states = dynamic_cast<const StatesFiles*>(teacher.get()))
         files_ = states->weight_files();
+      draws_latents_ = dynamic_cast<const DrawsLatents*>(teacher.get()) != nullptr;
       std::sort(files_->begin(), files_->end());
     }
   }
   return *files_;
+}
+
+bool ExternalTeacher::draws_latents() {
+  files();
+  return draws_latents_;
 }
 
 const std::string& ExternalTeacher::sha256() {

@@ -36,6 +36,8 @@ class ExternalTeacher {
   // The SHA-256 of its weights; of shards that of the lines "HASH  NAME" that sha256sum prints of
   // them, sorted by name. "" where files are absent or its plugin does not say which they are.
   const std::string& sha256();
+  // Whether it says that its network draws latents; false where files are absent.
+  bool draws_latents();
   // For a person: its file, of shards the first.
   std::string file();
   // The dataset whose images its network draws, as the model folder around its weights has it, ""
@@ -61,6 +63,7 @@ class ExternalTeacher {
   const Announced announced_;
   std::string fingerprint_, sha256_;
   std::optional<std::vector<std::filesystem::path>> files_;
+  bool draws_latents_ = false;  // known with files_
   std::optional<TrainedModel> model_;
   double forward_s_ = -1;
 };

@@ -52,6 +52,7 @@ class Settling {
       check_statements(row);
       if (row.teacher->training || !is_selected(row, selection) || !sources_.uses_teacher(row))
         continue;
+      check_space(row);
       check_file(row);
       check_images(row);
     }
@@ -87,6 +88,15 @@ class Settling {
         refuse(row, std::string(name) +
                         " is of a teacher from elsewhere, and this one is trained "
                         "here; leave it out");
+  }
+
+  // 64 x 64 latents of three channels have the shape of many a set of images.
+  void check_space(const config::Row& row) {
+    if (sources_.teacher(row).draws_latents())
+      refuse(row,
+             "its network draws latents of an autoencoder, and experiments are of images: "
+             "there is no place for an autoencoder in one yet; give a teacher that draws "
+             "images");
   }
 
   void check_file(const config::Row& row) {

@@ -14,6 +14,7 @@
 #include "dkdm/plugin.hpp"
 #include "dkdm/weights_files.hpp"
 #include "dkdm/weights_kind.hpp"
+#include "dkdm/weights_space.hpp"
 #include "weights_file.hpp"
 
 namespace {
@@ -216,7 +217,10 @@ class Checkpoint {
   std::map<std::string, std::string> left_out_;
 };
 
-class Ldm final : public dkdm::Teacher, public dkdm::StatesWeights, public dkdm::StatesFiles {
+class Ldm final : public dkdm::Teacher,
+                  public dkdm::StatesWeights,
+                  public dkdm::StatesFiles,
+                  public dkdm::DrawsLatents {
  public:
   Ldm(const Params& params, dkdm::Host& host) : params_(params), host_(host) {}
 

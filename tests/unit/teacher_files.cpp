@@ -97,6 +97,20 @@ std::string hash_of(const config::Row& row) { return row.teacher->plugin.params.
 
 }  // namespace
 
+TEST_CASE("teacher files: a network that draws latents is refused where images are of its shape",
+          "[unit][run]") {
+  Desk desk;
+  const auto file = desk.folder.path / "model.ckpt";
+  std::ofstream(file) << "weights";  // not looked into: the plugin says it
+  CHECK_THAT(
+      desk.refused({"teacher.plugin=ldm", "teacher.path=" + file.string()}),
+      Contains("[teacher] (ldm): its network draws latents of an autoencoder, and experiments "
+               "are of images"));
+  // Of a row that does not use it nothing is asked.
+  CHECK_NOTHROW(
+      desk.settled({"teacher.plugin=ldm", "teacher.path=" + file.string()}, {.rows = {"images"}}));
+}
+
 TEST_CASE("teacher files: the hash of its weights is in the rows and in what is recorded",
           "[unit][run]") {
   Desk desk;
