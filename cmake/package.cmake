@@ -33,6 +33,10 @@ set_target_properties(${plugins} PROPERTIES INSTALL_RPATH "$ORIGIN/../..;${LibTo
 
 install(TARGETS dkdm RUNTIME DESTINATION bin)
 install(TARGETS dkdm_core LIBRARY DESTINATION lib)
+if(TARGET dkdm_cuda)
+  set_target_properties(dkdm_cuda PROPERTIES INSTALL_RPATH "${LibTorch_LIBRARY_DIR}")
+  install(TARGETS dkdm_cuda LIBRARY DESTINATION lib)  # beside the library that loads it
+endif()
 install(TARGETS dkdm_metrics ARCHIVE DESTINATION lib)
 install(TARGETS ${plugins} LIBRARY DESTINATION lib/dkdm/plugins)
 install(DIRECTORY core/include/ DESTINATION include)
