@@ -297,7 +297,7 @@ class Unrecordable final : public Denoiser {
     at::Tensor h = at::cat({x_t, x_t}, 1) * scale_;
     if (fault_ == Fault::waits && x_t.abs().max().item<float>() > 100) h = h * 2;
     if (fault_ == Fault::from_host) h = h + at::ones({1}).to(x_t.device());
-    if (fault_ == Fault::of_the_step) h = h * (1 + 0.1 * calls_);
+    if (fault_ == Fault::of_the_step) h = h * (1 + 0.001 * calls_);
     if (fault_ == Fault::statistics) {
       const at::NoGradGuard no_grad;
       mean_.lerp_(h.mean({0, 2, 3}), 0.1);
