@@ -151,8 +151,8 @@ torch::Tensor RandomLayer::normal(const torch::Tensor& like) {
 
 torch::Tensor RandomLayer::uniform(const torch::Tensor& like) {
   const std::int64_t first = (next_call() << kSampleBits) + first_sample_;
-  // One number a sample: made on the CPU, and not waited for.
-  return sent_to(Random(seed_, Stream::layer).uniform(step_, first, like.size(0)), like.device());
+  return random::uniform(seed_, Stream::layer, random::step_of_layer(step_), first, like.size(0),
+                         like.device());
 }
 
 torch::Tensor RandomLayer::mask(const torch::Tensor& like, double p) {

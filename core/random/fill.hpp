@@ -11,6 +11,11 @@ inline constexpr int kLanes = 16;                // Philox blocks in lock step
 inline constexpr int kNormalGroup = 4 * kLanes;  // elements: one a word
 inline constexpr int kMaskGroup = 8 * kLanes;    // elements: one a half-word
 
+// Block numbers of single draws lie at the top of their range, away from those of bulk rows.
+inline constexpr std::uint32_t kUniformBlock = 0xfffffff0u;
+inline constexpr std::uint32_t kIntegerBlock = 0xfffffff1u;
+inline constexpr std::uint32_t kChoiceBlock = 0xfffffff2u;
+
 // Which row: Philox's key, and its counter but for the block number (word 0).
 struct RowKey {
   std::uint32_t key0, key1;

@@ -90,6 +90,19 @@ at::Tensor NumberKernels::normal(const Key& key, const Step& step, const at::Ten
   return result;
 }
 
+at::Tensor NumberKernels::uniform(const Key& key, const Step& step, std::int64_t first,
+                                  std::int64_t count) const {
+  const at::Tensor result =
+      at::empty({count}, at::TensorOptions().dtype(at::kDouble).device(device_));
+  if (count == 0) return result;
+  std::uint32_t block = kUniformBlock;
+  const std::int64_t* step_at = address_of(step);
+  double* out = result.mutable_data_ptr<double>();
+  kernels_.launch("dkdm_uniform", count,
+                  addresses(key.word0, key.word1, step.number, step_at, first, count, block, out));
+  return result;
+}
+
 at::Tensor NumberKernels::mask(const Key& key, const Step& step, std::uint32_t layer,
                                std::int64_t first, std::int64_t rows, std::int64_t length,
                                std::uint32_t threshold, float scale) const {
@@ -109,9 +122,12 @@ std::string NumberKernels::trial() const {
   constexpr std::int64_t kRows = 4, kLength = 1000;
   const Key key{0x243F6A88U, 0x85A308D3U};
   const auto there = at::TensorOptions().dtype(at::kLong).device(device_);
-  const at::Tensor samples = at::arange(kRows, there) + ((std::int64_t{1} << 40) - 2);
+  const std::int64_t far = (std::int64_t{1} << 40) - 2;
+  const at::Tensor samples = at::arange(kRows, there) + far;
   const Step told{7, {}}, kept{0, at::full({}, std::int64_t{7}, there)};
-  if (!at::equal(normal(key, told, samples, kLength),
+  if (!at::equal(uniform(key, kept, far, kLength),
+                 portable_uniform(key, kept, far, kLength, device_)) ||
+      !at::equal(normal(key, told, samples, kLength),
                  portable_normal(key, told, samples, kLength)) ||
       !at::equal(mask(key, kept, 3, 5, kRows, kLength, 20000, 1.5F),
                  portable_mask(key, kept, 3, 5, kRows, kLength, 20000, 1.5F, device_)))

@@ -17,9 +17,11 @@ class DKDM_API NumberKernels {
   // was first called for it, which the log says once.
   static const NumberKernels* of(at::Device device);
 
-  // As portable_normal and portable_mask.
+  // As portable_normal, portable_uniform and portable_mask.
   at::Tensor normal(const Key& key, const Step& step, const at::Tensor& samples,
                     std::int64_t length) const;
+  at::Tensor uniform(const Key& key, const Step& step, std::int64_t first,
+                     std::int64_t count) const;
   at::Tensor mask(const Key& key, const Step& step, std::uint32_t layer, std::int64_t first,
                   std::int64_t rows, std::int64_t length, std::uint32_t threshold,
                   float scale) const;

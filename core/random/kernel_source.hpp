@@ -113,6 +113,18 @@ extern "C" __global__ void dkdm_normal(Word key0, Word key1, Word step, const In
   write(row, first + 3 * kLanes, times(r1, sin1));
 }
 
+// A thread makes one number: 53 bits of the block that single draws have.
+extern "C" __global__ void dkdm_uniform(Word key0, Word key1, Word step, const Index* step_at,
+                                        Index first_sample, Index rows, Word block, double* out) {
+  const Place at = place(1);
+  if (at.row >= rows) return;
+  const Index sample = first_sample + at.row;
+  const Block w = philox(Block{block, step_at ? (Word)*step_at : step, (Word)sample,
+                               (Word)((unsigned long long)sample >> 32)},
+                         key0, key1);
+  out[at.row] = (double)(((Index)w.c0 << 21) | (Index)(w.c1 >> 11)) * 0x1p-53;
+}
+
 extern "C" __global__ void dkdm_mask(Word key0, Word key1, Word step, const Index* step_at,
                                      Word layer, Index first_sample, Index rows, Index length,
                                      Index blocks, Word threshold, float scale, float* out) {

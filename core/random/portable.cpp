@@ -32,12 +32,12 @@ Product product(std::uint32_t factor, const Tensor& word) {
   return {signed_product.bitwise_right_shift(32) + word, signed_product.bitwise_and(kWord)};
 }
 
-// Philox's four words of blocks 0 … count - 1, each int64 [n, count], of the counters (block, step,
-// c2, c3) with c2 and c3 int64 [n,1].
+// Philox's four words of `count` blocks from first_block on, each int64 [n, count], of the counters
+// (block, step, c2, c3) with c2 and c3 int64 [n,1].
 std::array<Tensor, 4> words(const Key& key, const Step& step, const Tensor& c2, const Tensor& c3,
-                            std::int64_t count) {
+                            std::int64_t count, std::int64_t first_block = 0) {
   const auto there = c2.options();
-  std::array<Tensor, 4> c{at::arange(count, there).unsqueeze(0),
+  std::array<Tensor, 4> c{at::arange(first_block, first_block + count, there).unsqueeze(0),
                           step.on_device.defined()
                               ? step.on_device.view({1, 1})
                               : at::full({1, 1}, static_cast<std::int64_t>(step.number), there),
@@ -137,6 +137,16 @@ Tensor portable_normal(const Key& key, const Step& step, const Tensor& samples,
                   const Direction d = direction(w.slice(2, 1, 4, 2));
                   return at::stack({r * d.cosine, r * d.sine}, 3);
                 });
+}
+
+Tensor portable_uniform(const Key& key, const Step& step, std::int64_t first, std::int64_t count,
+                        at::Device device) {
+  const auto there = at::TensorOptions().dtype(at::kLong).device(device);
+  const Tensor samples = at::arange(first, first + count, there).unsqueeze(1);
+  const Tensor high = samples.bitwise_right_shift(32).bitwise_and(kWord);
+  const auto w = words(key, step, samples.bitwise_and(kWord), high, 1, kUniformBlock);
+  const Tensor bits = w[0].bitwise_left_shift(21) + w[1].bitwise_right_shift(11);
+  return bits.squeeze(1).to(at::kDouble) * 0x1p-53;
 }
 
 Tensor portable_mask(const Key& key, const Step& step, std::uint32_t layer, std::int64_t first,

@@ -34,9 +34,17 @@ DKDM_API at::Tensor portable_mask(const Key& key, const Step& step, std::uint32_
                                   std::int64_t first, std::int64_t rows, std::int64_t length,
                                   std::uint32_t threshold, float scale, at::Device device);
 
+// Uniform f64 [count] in [0,1) on `device`: those of samples first … first + count - 1 at `step`.
+DKDM_API at::Tensor portable_uniform(const Key& key, const Step& step, std::int64_t first,
+                                     std::int64_t count, at::Device device);
+
 // Standard normals f32 [n, shape…], those of samples `index` (int64 [n]), where `index` is.
 DKDM_API at::Tensor normal(const Key& key, const Step& step, const at::Tensor& index,
                            at::IntArrayRef shape);
+
+// Random(seed, stream).uniform(step, first, count) on `device`.
+DKDM_API at::Tensor uniform(std::uint64_t seed, Stream stream, const Step& step, std::int64_t first,
+                            std::int64_t count, at::Device device);
 
 // Random(seed, stream).dropout_mask(step, layer, first, sizes, p), its bits and memory order, on
 // `device`. Throws as that does.

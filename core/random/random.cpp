@@ -19,11 +19,6 @@
 namespace dkdm {
 namespace {
 
-// Block numbers of single draws lie at the top of their range, away from those of bulk rows.
-constexpr std::uint32_t kUniformBlock = 0xfffffff0u;
-constexpr std::uint32_t kIntegerBlock = 0xfffffff1u;
-constexpr std::uint32_t kChoiceBlock = 0xfffffff2u;
-
 constexpr std::int64_t kElementsPerTask = 1 << 15;  // below this, waking a thread costs more
 
 std::uint64_t high_and_low(const std::array<std::uint32_t, 4>& w) {
@@ -139,10 +134,22 @@ at::Tensor Random::uniform(std::uint32_t step, std::int64_t first, std::int64_t 
   at::Tensor result = at::empty({count}, at::kDouble);
   double* out = result.mutable_data_ptr<double>();
   for (std::int64_t i = 0; i < count; ++i) {
-    const auto w = words(step, static_cast<std::uint64_t>(first + i), kUniformBlock);
+    const auto w = words(step, static_cast<std::uint64_t>(first + i), random::kUniformBlock);
     out[i] = static_cast<double>(high_and_low(w) >> 11) * 0x1p-53;
   }
   return result;
+}
+
+at::Tensor random::uniform(std::uint64_t seed, Stream stream, const Step& step, std::int64_t first,
+                           std::int64_t count, at::Device device) {
+  if (device.is_meta())
+    return at::empty({count}, at::TensorOptions().dtype(at::kDouble).device(device));
+  if (!makes_numbers(device))
+    return Random(seed, stream).uniform(step.number, first, count).to(device);
+  const auto* kernels = NumberKernels::of(device);
+  const Key key = key_of(seed, stream);
+  return kernels ? kernels->uniform(key, step, first, count)
+                 : portable_uniform(key, step, first, count, device);
 }
 
 at::Tensor Random::integers(std::uint32_t step, std::int64_t first, std::int64_t count,
@@ -153,7 +160,7 @@ at::Tensor Random::integers(std::uint32_t step, std::int64_t first, std::int64_t
   at::Tensor result = at::empty({count}, at::kLong);
   std::int64_t* out = result.mutable_data_ptr<std::int64_t>();
   for (std::int64_t i = 0; i < count; ++i) {
-    const auto w = words(step, static_cast<std::uint64_t>(first + i), kIntegerBlock);
+    const auto w = words(step, static_cast<std::uint64_t>(first + i), random::kIntegerBlock);
     out[i] = static_cast<std::int64_t>(bounded(high_and_low(w), static_cast<std::uint64_t>(bound)));
   }
   return result;
@@ -169,7 +176,7 @@ at::Tensor Random::choice(std::uint32_t step, std::int64_t n, std::int64_t count
   // Fisher-Yates from the front. Few of many: only the places that were touched are stored.
   const auto shuffle = [&](const auto& at_place) {
     for (std::int64_t i = 0; i < count; ++i) {
-      const auto w = words(step, static_cast<std::uint64_t>(i), kChoiceBlock);
+      const auto w = words(step, static_cast<std::uint64_t>(i), random::kChoiceBlock);
       const auto jump = bounded(high_and_low(w), static_cast<std::uint64_t>(n - i));
       std::int64_t& chosen = at_place(i + static_cast<std::int64_t>(jump));
       std::int64_t& front = at_place(i);

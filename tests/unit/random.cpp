@@ -203,6 +203,18 @@ TEST_CASE("random: normals by operators have the bits of the loops", "[unit][ran
   check(1, Stream::train_noise, 1, at::arange(200, at::kLong), 3 * 128 * 128);
 }
 
+TEST_CASE("random: uniforms by operators have the bits of the loops", "[unit][random]") {
+  const std::int64_t large = std::int64_t{1} << 40;
+  for (const std::uint64_t seed : {std::uint64_t{1}, ~std::uint64_t{0}})
+    for (const std::uint32_t step : {0U, 7U, 0xffffffffU})
+      for (const std::int64_t first : {std::int64_t{0}, std::int64_t{0xfffffffe}, 3 * large + 7}) {
+        INFO("seed " << seed << ", step " << step << ", first " << first);
+        const auto key = dkdm::random::key_of(seed, Stream::layer);
+        CHECK(at::equal(dkdm::random::portable_uniform(key, {step, {}}, first, 1000, at::kCPU),
+                        Random(seed, Stream::layer).uniform(step, first, 1000)));
+      }
+}
+
 TEST_CASE("random: dropout by operators has the masks of the loops", "[unit][random]") {
   const auto check = [](std::int64_t first, std::uint32_t layer, at::IntArrayRef sizes, double p) {
     INFO("first " << first << ", layer " << layer << ", sizes " << sizes << ", p " << p);

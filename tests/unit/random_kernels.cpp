@@ -94,6 +94,12 @@ TEST_CASE("random kernels: normals and masks have the bits of the CPU's loops", 
       noise.normal(1, at::arange(20, at::kLong).to(device).slice(0, 0, 20, 2), {9}).to(at::kCPU),
       noise.normal(1, strided, {9})));
 
+  for (const std::int64_t first : {std::int64_t{0}, (large << 11) - 2, 3 * large + 7})
+    for (const std::int64_t count : {0, 1, 300})
+      CHECK(at::equal(
+          random::uniform(7, Stream::pool_noise, {5, {}}, first, count, device).to(at::kCPU),
+          noise.uniform(5, first, count)));
+
   const Random dropout(3, Stream::dropout);
   for (const std::vector<std::int64_t>& sizes :
        {std::vector<std::int64_t>{3, 7, 3, 3}, {2, 500}, {4, 130}, {0, 5}, {}, {2, 64, 16, 16}}) {
@@ -118,12 +124,16 @@ TEST_CASE("random kernels: a step that lies on the device is read there", "[unit
     return random::dropout_mask(2, Stream::layer, {17, step}, 1, 0, {3, 50}, 0.5, device)
         .to(at::kCPU);
   };
+  const auto uniforms = [&] {
+    return random::uniform(2, Stream::layer, {17, step}, 5, 50, device).to(at::kCPU);
+  };
   const Random expected(2, Stream::layer);
   for (const bool by_kernels : {false, true}) {
     INFO(by_kernels);
     std::optional<WithCuda> cuda;
     if (by_kernels) cuda.emplace();
     CHECK(at::equal(numbers(), expected.normal(4000000001, index, {50})));
+    CHECK(at::equal(uniforms(), expected.uniform(4000000001, 5, 50)));
     CHECK(at::equal(mask(), expected.dropout_mask(4000000001, 1, 0, {3, 50}, 0.5)));
   }
 }
@@ -164,7 +174,7 @@ TEST_CASE("random kernels: NVRTC takes the source, and contracts nothing", "[uni
     WARN("there is no NVRTC on this machine: not compiled");
     return;
   }
-  for (const char* kernel : {"dkdm_normal", "dkdm_mask"})
+  for (const char* kernel : {"dkdm_normal", "dkdm_uniform", "dkdm_mask"})
     CHECK(std::regex_search(ptx, std::regex(".visible .entry " + std::string(kernel))));
   CHECK(ptx.find("mul.rn.f32") != std::string::npos);
   CHECK(ptx.find("add.rn.f32") != std::string::npos);
